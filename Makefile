@@ -1,0 +1,47 @@
+# Everything starts from a bare Python 3.11 or newer: each target sets up .venv with the pinned versions first.
+
+PYTHON ?= python3
+DATA_DIR ?=
+PROTO := text_classifier/v1/text_classifier.proto
+
+.PHONY: help serve train test lint proto constraints clean
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.venv/.server: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[server]'
+	@touch $@
+
+.venv/.dev: .venv/.server
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+serve: .venv/.server ## Serve the shipped models on 127.0.0.1:50051, metrics on http://127.0.0.1:8000/metrics
+	.venv/bin/text-classifier-server --models models
+
+train: .venv/.dev ## Train both models into models/, from DATA_DIR or Keras's own download
+	.venv/bin/text-classifier-train imdb $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+	.venv/bin/text-classifier-train reuters $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+
+test: .venv/.dev ## Run all tests; those on the real data need DATA_DIR
+	.venv/bin/pytest $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+
+lint: .venv/.dev ## Check style, types and the contract
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/buf lint
+
+proto: .venv/.dev ## Generate the stubs from the contract
+	.venv/bin/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
+
+constraints: ## Pin the newest versions of everything: names and versions alone
+	$(PYTHON) -m venv .venv-new
+	.venv-new/bin/pip install --quiet '.[dev]'
+	.venv-new/bin/pip list --format freeze --exclude pip --exclude setuptools --exclude text-classifier > constraints.txt
+	rm -r .venv-new
+
+clean: ## Remove what the targets made
+	rm -rf .venv .venv-new build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,29 @@
+"""The interface of what turns texts into probabilities."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Prediction(NamedTuple):
+    """What an engine says of n texts."""
+
+    probabilities: NDArray[np.float32]
+    """(n, classes), each row sums to 1."""
+    words: NDArray[np.int32]
+    """(n,), words in each text."""
+    known_words: NDArray[np.int32]
+    """(n,), how many of them the vocabulary holds."""
+
+
+class Engine(Protocol):
+    """Turns texts into probabilities. `classify` may be called from any thread, one call at a time."""
+
+    name: str
+    """What computes, e.g. "tensorflow": for logs and metrics."""
+
+    def classify(self, texts: Sequence[str]) -> Prediction:
+        """Classifies texts: any Unicode without surrogates, empty ones too; at least one."""
+        ...

@@ -1,0 +1,89 @@
+"""What a model version says of itself: `assets.extra/metadata.json`, typed and validated."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from textmodel.errors import ModelError
+
+Count = Annotated[int, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class MultiHot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="multi-hot"):
+    """A text is a vector (num_words,) of zeros, with a one at each index that the text holds."""
+
+    num_words: Annotated[int, Meta(ge=4)]
+
+
+class PaddedSequence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="embedding"):
+    """A text is the row (length,) of its first indices, padded at the end, for an Embedding layer."""
+
+    num_words: Annotated[int, Meta(ge=4)]
+    length: Annotated[int, Meta(ge=1)]
+    dimensions: Annotated[int, Meta(ge=1)]
+
+
+class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A dense layer."""
+
+    units: Annotated[int, Meta(ge=1)]
+    activation: Literal["linear", "relu", "sigmoid", "softmax"]
+
+
+class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The data that a model was trained and tested on."""
+
+    name: str
+    training_texts: Count
+    validation_texts: Count
+    test_texts: Count
+
+
+class TestMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Measured once, on the test set, after training."""
+
+    accuracy: Share
+    log_loss: Annotated[float, Meta(ge=0)]
+    expected_calibration_error: Share
+
+
+class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The contents of `metadata.json`.
+
+    `network` are the dense layers, the output layer last. A binary network ends in one sigmoid unit, which the
+    signature widens to two columns. `training` holds the settings of the run as its command names them, `packages`
+    the versions that it ran with.
+    """
+
+    name: Annotated[str, Meta(min_length=1)]
+    vectorizer: MultiHot | PaddedSequence
+    network: Annotated[tuple[Layer, ...], Meta(min_length=1)]
+    data_set: DataSet
+    training: dict[str, str | int | float | list[int] | None]
+    test_metrics: TestMetrics
+    created_at: Annotated[datetime, Meta(tz=True)]
+    packages: dict[str, str]
+    tokenization: Literal["keras"] = "keras"
+    format: Literal[1] = 1
+
+    @classmethod
+    def read(cls, path: Path) -> "Metadata":
+        """Reads `metadata.json`.
+
+        Raises:
+            ModelError: the file is missing, is not JSON, or a field is missing, unknown or of the wrong type.
+        """
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=cls)
+        except OSError as error:
+            raise ModelError(f"{path}: {error.strerror}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ModelError(f"{path}: {error}") from error
+
+    def write(self, path: Path) -> None:
+        """Writes `metadata.json`, indented for people."""
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")

@@ -1,0 +1,11 @@
+"""The names of the SavedModel signature that training exports and every server of SavedModels can call."""
+
+SIGNATURE = "serving_default"
+TEXT = "text"
+"""Input, string (batch,): UTF-8 texts."""
+PROBABILITIES = "probabilities"
+"""Output, float32 (batch, classes)."""
+WORDS = "words"
+"""Output, int32 (batch,): words in each text."""
+KNOWN_WORDS = "known_words"
+"""Output, int32 (batch,): how many of them the vocabulary holds."""

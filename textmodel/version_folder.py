@@ -1,0 +1,140 @@
+"""Reading and writing a version folder, `<models>/<name>/<version>/`: a SavedModel, complete by itself.
+
+Folders whose name is not a positive integer are no versions: that is how a version that is being written stays unseen.
+"""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from textmodel import probes
+from textmodel.errors import ModelError
+from textmodel.metadata import Metadata
+from textmodel.vocabulary import Vocabulary, read_lines
+
+VOCABULARY_FILE = "vocabulary.txt"
+LABELS_FILE = "labels.txt"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+
+
+class VersionFolder:
+    """The files of one version. Each is read when first asked for, and raises `ModelError` if it is malformed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def assets(self) -> Path:
+        """The files that the graph reads."""
+        return self.path / "assets"
+
+    @property
+    def assets_extra(self) -> Path:
+        """The files beside the graph that a server reads."""
+        return self.path / "assets.extra"
+
+    @property
+    def report(self) -> Path:
+        """The files that a person reads."""
+        return self.path / "report"
+
+    @property
+    def metadata_file(self) -> Path:
+        """Where the metadata is."""
+        return self.assets_extra / "metadata.json"
+
+    @property
+    def probes_file(self) -> Path:
+        """Where the golden probes are."""
+        return self.assets_extra / "probes.jsonl"
+
+    @cached_property
+    def metadata(self) -> Metadata:
+        """What the version says of itself."""
+        return Metadata.read(self.metadata_file)
+
+    @cached_property
+    def probes(self) -> list[probes.Probe]:
+        """The golden probes."""
+        return probes.read(self.probes_file)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary."""
+        vocabulary = Vocabulary.read(self.assets / VOCABULARY_FILE)
+        if len(vocabulary) != self.metadata.vectorizer.num_words:
+            raise ModelError(
+                f"{self.assets / VOCABULARY_FILE}: {len(vocabulary)} entries,"
+                f" but the metadata says {self.metadata.vectorizer.num_words}"
+            )
+        return vocabulary
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the classes."""
+        path = self.assets / LABELS_FILE
+        labels = read_lines(path)
+        if len(labels) < 2 or not all(labels) or len(set(labels)) != len(labels):
+            raise ModelError(f"{path}: needs two labels or more, one a line, none empty, none twice")
+        return tuple(labels)
+
+
+def versions(model: Path) -> list[int]:
+    """Returns the versions of a model's folder, rising. A folder that is not there has none."""
+    if not model.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in model.iterdir() if _VERSION.fullmatch(entry.name) and entry.is_dir())
+
+
+def is_model_name(name: str) -> bool:
+    """Tells whether this can name a model: letters, digits, dot, dash and underscore, the first a letter or digit."""
+    return _NAME.fullmatch(name) is not None
+
+
+@contextmanager
+def new_version(models: Path, name: str) -> Iterator[VersionFolder]:
+    """Gives an empty folder to fill, which becomes the model's next version when the block ends without an error.
+
+    Until then it has a hidden name beside the versions; after an error it is gone. `path` of the given folder is the
+    final one afterwards.
+
+    Raises:
+        ModelError: the name cannot name a model.
+        OSError: the folder cannot be written.
+    """
+    if not is_model_name(name):
+        raise ModelError(
+            f"{name!r} cannot name a model: use letters, digits, '.', '-' and '_', a letter or digit first"
+        )
+    model = models / name
+    model.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=model))
+    folder = VersionFolder(temporary)
+    try:
+        yield folder
+        temporary.chmod(0o755)
+        folder.path = _publish(temporary, model)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not any(model.iterdir()):
+            model.rmdir()
+        raise
+
+
+def _publish(temporary: Path, model: Path) -> Path:
+    version = max(versions(model), default=0) + 1
+    while True:
+        final = model / str(version)
+        try:
+            return temporary.rename(final)
+        except OSError:
+            # Another run took this version in the meantime.
+            if not final.exists():
+                raise
+            version += 1

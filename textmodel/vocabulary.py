@@ -1,0 +1,101 @@
+"""The vocabulary: which index a word has. One file of it, one entry a line, is an asset of the exported graph."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from textmodel.errors import ModelError
+from textmodel.tokenization import is_word, tokenize
+
+PADDING = 0
+"""Index that fills a sequence up to its length."""
+START = 1
+"""Index that starts every text."""
+UNKNOWN = 2
+"""Index of a word that the vocabulary does not hold."""
+FIRST_WORD = 4
+"""Index of the most frequent word. Keras's `index_from` of 3 is added to ranks that start at 1, so 3 is never used."""
+
+# Brackets are filter characters: no word of a text can be one of these.
+_RESERVED = ("[PADDING]", "[START]", "[UNKNOWN]", "[UNUSED 3]")
+
+
+class Vocabulary:
+    """Words and their indices: an entry's position is its index.
+
+    Args:
+        entries: the reserved entries first, then the words by falling frequency in the training texts.
+
+    Raises:
+        ModelError: the reserved entries are not there, an entry comes twice, or one cannot be a word.
+    """
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        self.entries = tuple(entries)
+        if self.entries[:FIRST_WORD] != _RESERVED:
+            raise ModelError(f"a vocabulary starts with the lines {', '.join(_RESERVED)}")
+        for index, entry in enumerate(self.entries[FIRST_WORD:], FIRST_WORD):
+            if not is_word(entry) and entry != _unused(index):
+                raise ModelError(f"vocabulary index {index}: {entry!r} cannot be a word")
+        self._index = {entry: index for index, entry in enumerate(self.entries)}
+        if len(self._index) != len(self.entries):
+            index, entry = next((i, e) for i, e in enumerate(self.entries) if self._index[e] != i)
+            raise ModelError(f"vocabulary index {index}: {entry!r} comes twice")
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def indices(self, text: str) -> list[int]:
+        """Returns the indices of the text's words, `START` before them, `UNKNOWN` for each word outside."""
+        return [START, *(self._index.get(word, UNKNOWN) for word in tokenize(text))]
+
+    @classmethod
+    def from_ranks(cls, ranks: Mapping[str, int], size: int) -> "Vocabulary":
+        """Builds the vocabulary of a Keras word index.
+
+        Args:
+            ranks: word to rank, 1 for the most frequent.
+            size: number of indices, Keras's `num_words`. Index `rank + 3` has to be below it.
+        """
+        by_index = {rank + FIRST_WORD - 1: word for word, rank in ranks.items() if is_word(word)}
+        return cls((*_RESERVED, *(by_index.get(index, _unused(index)) for index in range(FIRST_WORD, size))))
+
+    @classmethod
+    def read(cls, path: Path) -> "Vocabulary":
+        """Reads a vocabulary file: UTF-8, one entry a line.
+
+        Raises:
+            ModelError: the file is missing, is not UTF-8, or does not hold a vocabulary.
+        """
+        lines = read_lines(path)
+        try:
+            return cls(lines)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
+
+    def write(self, path: Path) -> None:
+        """Writes the vocabulary file."""
+        write_lines(path, self.entries)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Reads a UTF-8 file of one entry a line, split at newlines alone.
+
+    Raises:
+        ModelError: the file is missing or is not UTF-8.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: not UTF-8 ({error})") from error
+    return text.removesuffix("\n").split("\n")
+
+
+def write_lines(path: Path, entries: Iterable[str]) -> None:
+    """Writes a UTF-8 file of one entry a line."""
+    path.write_bytes("".join(f"{entry}\n" for entry in entries).encode())
+
+
+def _unused(index: int) -> str:
+    return f"[UNUSED {index}]"
