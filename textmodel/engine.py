@@ -17,6 +17,10 @@ class Prediction(NamedTuple):
     known_words: NDArray[np.int32]
     """(n,), how many of them the vocabulary holds."""
 
+    def rows(self, rows: slice) -> "Prediction":
+        """Returns the part that says of some of the texts."""
+        return Prediction(self.probabilities[rows], self.words[rows], self.known_words[rows])
+
 
 class Engine(Protocol):
     """Turns texts into probabilities. `classify` may be called from any thread, one call at a time."""

@@ -1,0 +1,113 @@
+"""The server's configuration: one declaration that gives flags, environment variables, defaults and validation.
+
+A flag wins over its environment variable, which wins over the default.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_MIB = 1024 * 1024
+_MODELS = Path("models")
+
+
+class _Kind(NamedTuple):
+    """How an option's text is read, and what to tell who wrote something else."""
+
+    metavar: str
+    expected: str
+    parse: Callable[[str], Any]
+
+
+def _number(metavar: str, kind: type[int] | type[float], low: int, high: float, expected: str) -> _Kind:
+    def parse(text: str) -> int | float:
+        number = kind(text)
+        if not (low <= number <= high and math.isfinite(number)):
+            raise ValueError
+        return number
+
+    return _Kind(metavar, expected, parse)
+
+
+def _one_of(*choices: str) -> _Kind:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return _Kind("|".join(choices), f"one of {', '.join(choices)}", parse)
+
+
+_HOST = _Kind("HOST", "a host", str)
+_FOLDER = _Kind("DIR", "a folder", Path)
+_PORT = _number("PORT", int, 0, 65535, "a port, 0 to 65535")
+_COUNT = _number("N", int, 1, math.inf, "a whole number from 1 up")
+_SECONDS = _number("SECONDS", float, 0, math.inf, "a number of seconds, 0 or more")
+
+
+def _option(default: Any, kind: _Kind, description: str) -> Any:
+    return field(default=default, metadata={"kind": kind, "description": description})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Every setting of the server.
+
+    The field `max_texts` is the flag `--max-texts` and the environment variable `TEXT_CLASSIFIER_MAX_TEXTS`.
+    """
+
+    models: Path = _option(_MODELS, _FOLDER, "folder of the models, <name>/<version>/ in it")
+    host: str = _option("127.0.0.1", _HOST, "address to listen on, for gRPC and for metrics")
+    port: int = _option(50051, _PORT, "gRPC port; 0: any free one")
+    metrics_port: int = _option(8000, _PORT, "HTTP port of /metrics; 0: any free one")
+    max_texts: int = _option(1024, _COUNT, "most texts in one request")
+    max_text_bytes: int = _option(_MIB, _COUNT, "most bytes of UTF-8 in one text")
+    max_request_bytes: int = _option(16 * _MIB, _COUNT, "most bytes in one gRPC message")
+    max_batch_texts: int = _option(256, _COUNT, "most texts that TensorFlow gets in one call")
+    max_queue_texts: int = _option(8192, _COUNT, "most texts that wait for one model; more are turned away")
+    max_queue_bytes: int = _option(64 * _MIB, _COUNT, "most bytes of text that wait for one model")
+    grace_period: float = _option(
+        10.0, _SECONDS, "how long requests in flight may take to finish when the server stops"
+    )
+    log_format: str = _option("auto", _one_of("auto", "json", "console"), "auto: console on a terminal, json elsewhere")
+    log_level: str = _option("info", _one_of("debug", "info", "warning", "error"), "least severity that is logged")
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """Builds the configuration. A bad value ends the process as argparse does: one clear line, exit status 2."""
+    parser = argparse.ArgumentParser(
+        prog="text-classifier-server",
+        description="Serves text classification models over gRPC, and their metrics over HTTP.",
+        epilog=f"Each flag has an environment variable: --max-texts is {variable('max_texts')}.",
+    )
+    for option in fields(Config):
+        parser.add_argument(
+            flag(option.name),
+            metavar=option.metadata["kind"].metavar,
+            help=f"{option.metadata['description']} (default: {option.default})",
+        )
+    flags = vars(parser.parse_args(arguments))
+    values = {}
+    for option in fields(Config):
+        source, text = flag(option.name), flags[option.name]
+        if text is None:
+            source, text = variable(option.name), environment.get(variable(option.name))
+        if text is not None:
+            try:
+                values[option.name] = option.metadata["kind"].parse(text)
+            except ValueError:
+                parser.error(f"{source}: {text!r} is not {option.metadata['kind'].expected}")
+    return Config(**values)
+
+
+def flag(name: str) -> str:
+    """Returns the command-line flag of a field."""
+    return f"--{name.replace('_', '-')}"
+
+
+def variable(name: str) -> str:
+    """Returns the environment variable of a field."""
+    return f"TEXT_CLASSIFIER_{name.upper()}"

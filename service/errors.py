@@ -1,0 +1,83 @@
+"""What can go wrong with a request, and the one place that says how a client hears of it: `to_status`."""
+
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+
+class RequestError(Exception):
+    """A request that cannot be answered, for a reason that the client may know."""
+
+
+class InvalidArgument(RequestError):
+    """A field of the request is wrong.
+
+    Args:
+        field: its path, e.g. `texts[3]`.
+        description: what is wrong and what would be right.
+    """
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}")
+        self.field = field
+        self.description = description
+
+
+class NotFound(RequestError):
+    """No such model or version.
+
+    Args:
+        resource: what was asked for, e.g. `models/imdb/versions/7`.
+        description: what there is instead.
+    """
+
+    def __init__(self, resource: str, description: str) -> None:
+        super().__init__(f"{resource} not found: {description}")
+        self.resource = resource
+        self.description = description
+
+
+class Overloaded(RequestError):
+    """The queue is full.
+
+    Args:
+        model: the model whose queue it is.
+        retry_seconds: when it is worth coming again.
+    """
+
+    def __init__(self, model: str, retry_seconds: float) -> None:
+        super().__init__(f"the queue of model {model!r} is full, try again in {retry_seconds:g} s")
+        self.retry_seconds = retry_seconds
+
+
+def to_status(error: Exception) -> status_pb2.Status:
+    """Maps an error to the status that the client sees. What is not foreseen here is internal."""
+    match error:
+        case InvalidArgument():
+            violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.description)
+            details = error_details_pb2.BadRequest(field_violations=[violation])
+            return _status(grpc.StatusCode.INVALID_ARGUMENT, str(error), [details])
+        case NotFound():
+            info = error_details_pb2.ResourceInfo(
+                resource_type="text_classifier.v1.Model", resource_name=error.resource, description=error.description
+            )
+            return _status(grpc.StatusCode.NOT_FOUND, str(error), [info])
+        case Overloaded():
+            delay = Duration()
+            delay.FromMilliseconds(round(error.retry_seconds * 1000))
+            retry = error_details_pb2.RetryInfo(retry_delay=delay)
+            return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), [retry])
+        case NotImplementedError():  # a method of a standard service that its library leaves out
+            return _status(grpc.StatusCode.UNIMPLEMENTED, "this server does not implement the method", [])
+        case _:
+            return _status(grpc.StatusCode.INTERNAL, "internal error; the server's log has the cause", [])
+
+
+def _status(code: grpc.StatusCode, message: str, details: Sequence[Message]) -> status_pb2.Status:
+    status = status_pb2.Status(code=code.value[0], message=message)
+    for detail in details:
+        status.details.add().Pack(detail)
+    return status

@@ -1,0 +1,124 @@
+"""What happens around every RPC of every service: it is counted and timed, and its errors become statuses.
+
+Handlers are wrapped once, when they are registered: an interceptor would be looked up anew in every call.
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+
+from service.errors import to_status
+from service.metrics import Method, MethodMetrics
+from service.series import Page
+
+_log = structlog.get_logger()
+
+# The kinds of handler, and what these metrics call them.
+_TYPES = {
+    "unary_unary": "unary",
+    "stream_unary": "client_stream",
+    "unary_stream": "server_stream",
+    "stream_stream": "bidi_stream",
+}
+
+
+class InstrumentedServer:
+    """Stands in for a `grpc.aio.Server` where generated code registers a servicer's handlers.
+
+    Args:
+        server: where the wrapped handlers go.
+        page: where their metrics go.
+    """
+
+    def __init__(self, server: grpc.aio.Server, page: Page) -> None:
+        self._server = server
+        self._page = page
+
+    def register(self, add_to_server: Callable[..., None], servicer: object) -> None:
+        """Registers a servicer with the `add_..._to_server` that was generated for it."""
+        add_to_server(servicer, self)
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """Takes no notice: generated code gives the same handlers in the other form too."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Registers a service's handlers, each wrapped."""
+        wrapped = {}
+        for name, handler in handlers.items():
+            kind = next(kind for kind in _TYPES if getattr(handler, kind))
+            metrics = MethodMetrics(self._page, Method(_TYPES[kind], service, name))
+            wrapped[name] = handler._replace(**{kind: _wrap(getattr(handler, kind), metrics)})
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+        self._server.add_registered_method_handlers(service, wrapped)
+
+
+def _wrap(behaviour: Any, metrics: MethodMetrics) -> Callable[[Any, Any], Any]:
+    async def respond(request: Any, context: Any) -> Any:
+        rpc = _Rpc(metrics, context)
+        try:
+            response = await behaviour(request, context)
+        except BaseException as error:
+            await rpc.failed(error)
+            raise
+        rpc.ended(grpc.StatusCode.OK)
+        return response
+
+    async def respond_with_stream(request: Any, context: Any) -> AsyncIterator[Any]:
+        rpc = _Rpc(metrics, context)
+        try:
+            async for response in behaviour(request, context):
+                yield response
+        except BaseException as error:
+            await rpc.failed(error)
+            raise
+        rpc.ended(grpc.StatusCode.OK)
+
+    return respond_with_stream if inspect.isasyncgenfunction(behaviour) else respond
+
+
+class _Rpc:
+    """One RPC under way."""
+
+    __slots__ = ("_context", "_metrics", "_start")
+
+    def __init__(self, metrics: MethodMetrics, context: Any) -> None:
+        self._metrics = metrics
+        self._context = context
+        self._start = perf_counter()
+        metrics.started()
+
+    def ended(self, code: grpc.StatusCode) -> None:
+        """Records the end."""
+        self._metrics.handled(code, perf_counter() - self._start)
+
+    async def failed(self, error: BaseException) -> None:
+        """Records the end, and tells the client unless it has been told. Raises, or returns for `error` to go on."""
+        context = self._context
+        match error:
+            case grpc.aio.AbortError():
+                self.ended(_code(context.code()))
+            case Exception():
+                status = to_status(error)
+                code = _code(status.code)
+                if code is grpc.StatusCode.INTERNAL:
+                    _log.error("request failed", exc_info=error)
+                self.ended(code)
+                details = (("grpc-status-details-bin", status.SerializeToString()),)
+                await context.abort(code, status.message, details)
+            case _:  # cancelled: by the client, or by its deadline
+                left = context.time_remaining()
+                late = left is not None and left <= 0
+                self.ended(grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED)
+
+
+_CODES: dict[Any, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _code(code: Any) -> grpc.StatusCode:
+    """Gives the status code for its number, which the asyncio context has instead, too."""
+    return _CODES.get(code, grpc.StatusCode.UNKNOWN) if isinstance(code, int) else code

@@ -1,0 +1,116 @@
+"""What the server counts and times. Label values come from loaded models and registered methods only."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from service.series import Counter, Family, Gauge, Histogram, Page
+
+# 0.1 ms to 10 s, about 2.2 times apart.
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_TENTHS = tuple(tenth / 10 for tenth in range(11))
+_POWERS = tuple(float(2**power) for power in range(13))
+
+# The names and labels of github.com/grpc-ecosystem/go-grpc-middleware's metrics, which gRPC dashboards know.
+_METHOD = ("grpc_type", "grpc_service", "grpc_method")
+STARTED = Family("counter", "grpc_server_started_total", "RPCs that started.", _METHOD)
+HANDLED = Family("counter", "grpc_server_handled_total", "RPCs that ended, by status code.", (*_METHOD, "grpc_code"))
+HANDLING = Family("histogram", "grpc_server_handling_seconds", "Time from start to end of an RPC.", _METHOD, _SECONDS)
+
+_MODEL = ("model", "version")
+INFO = Family("gauge", "text_classifier_model_info", "1 for each model version that is loaded.", (*_MODEL, "engine"))
+TEXTS = Family("counter", "text_classifier_texts_total", "Texts classified, by winning label.", (*_MODEL, "label"))
+INFERENCE = Family("histogram", "text_classifier_inference_seconds", "Time of one engine call.", _MODEL, _SECONDS)
+QUEUE = Family("histogram", "text_classifier_queue_seconds", "Time a request waits for its engine.", _MODEL, _SECONDS)
+BATCH = Family("histogram", "text_classifier_batch_texts", "Texts in one engine call.", _MODEL, _POWERS)
+UNKNOWN = Family(
+    "histogram",
+    "text_classifier_unknown_word_ratio",
+    "Share of a text's words that the vocabulary does not hold; texts without words are left out.",
+    _MODEL,
+    _TENTHS,
+)
+PROBABILITY = Family(
+    "histogram", "text_classifier_winning_probability", "Probability of a text's winning label.", _MODEL, _TENTHS
+)
+
+FAMILIES = (STARTED, HANDLED, HANDLING, INFO, TEXTS, INFERENCE, QUEUE, BATCH, UNKNOWN, PROBABILITY)
+
+
+class Method(NamedTuple):
+    """A gRPC method, as metrics name it: type is unary, client_stream, server_stream or bidi_stream."""
+
+    type: str
+    service: str
+    name: str
+
+
+class MethodMetrics:
+    """The metrics of one gRPC method."""
+
+    def __init__(self, page: Page, method: Method) -> None:
+        self._page = page
+        self._method = method
+        self._started = Counter(page, STARTED, method)
+        self._seconds = Histogram(page, HANDLING, method)
+        self._handled = {grpc.StatusCode.OK: self._counter(grpc.StatusCode.OK)}
+
+    def _counter(self, code: grpc.StatusCode) -> Counter:
+        return Counter(self._page, HANDLED, (*self._method, _camel_case(code)))
+
+    def started(self) -> None:
+        """An RPC has started."""
+        self._started.add()
+
+    def handled(self, code: grpc.StatusCode, seconds: float) -> None:
+        """An RPC has ended."""
+        if code not in self._handled:
+            self._handled[code] = self._counter(code)
+        self._handled[code].add()
+        self._seconds.observe(seconds)
+
+
+class ModelMetrics:
+    """The metrics of one model version."""
+
+    def __init__(self, page: Page, name: str, version: int, engine: str, labels: Sequence[str]) -> None:
+        model = (name, str(version))
+        self._info = Gauge(page, INFO, (*model, engine))
+        self._texts = [Counter(page, TEXTS, (*model, label)) for label in labels]
+        self._inference = Histogram(page, INFERENCE, model)
+        self._queue = Histogram(page, QUEUE, model)
+        self._batch = Histogram(page, BATCH, model)
+        self._unknown = Histogram(page, UNKNOWN, model)
+        self._probability = Histogram(page, PROBABILITY, model)
+        self._info.set(1)
+
+    def queued(self, seconds: float) -> None:
+        """A request has waited for the engine."""
+        self._queue.observe(seconds)
+
+    def inferred(self, texts: int, seconds: float) -> None:
+        """The engine has answered one call."""
+        self._batch.observe(texts)
+        self._inference.observe(seconds)
+
+    def classified(
+        self,
+        winners: NDArray[np.intp],
+        probabilities: NDArray[np.float32],
+        words: NDArray[np.int32],
+        known_words: NDArray[np.int32],
+    ) -> None:
+        """Texts have been classified: winning class, its probability, words and known words of each, all (n,)."""
+        for winner in winners.tolist():
+            self._texts[winner].add()
+        self._probability.observe_all(probabilities)
+        some = words > 0
+        self._unknown.observe_all(1 - known_words[some] / words[some])
+
+
+def _camel_case(code: grpc.StatusCode) -> str:
+    """DEADLINE_EXCEEDED is DeadlineExceeded in these metrics, as Go spells it; OK stays OK."""
+    return "OK" if code is grpc.StatusCode.OK else code.name.title().replace("_", "")

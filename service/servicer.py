@@ -1,0 +1,142 @@
+"""The servicer: protobuf in, domain call, protobuf out. Errors leave as exceptions and are mapped elsewhere."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from service.errors import InvalidArgument
+from service.repository import ModelRepository, Servable, Version
+from text_classifier.v1 import text_classifier_pb2 as pb2
+from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
+from textmodel import Prediction
+
+STREAM_WINDOW = 64
+"""Requests of one stream that are worked on at a time; the next is read when the first of them is answered."""
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """What one request may hold."""
+
+    texts: int
+    text_bytes: int
+
+
+class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
+    """Implements `text_classifier.v1.TextClassifier`.
+
+    Args:
+        repository: where the models are.
+        limits: what one request may hold.
+    """
+
+    def __init__(self, repository: ModelRepository, limits: RequestLimits) -> None:
+        self._repository = repository
+        self._limits = limits
+
+    async def Classify(self, request: pb2.ClassifyRequest, context: Any) -> pb2.ClassifyResponse:
+        """See the contract."""
+        return await _respond(self._begin(request))
+
+    async def ClassifyStream(
+        self, requests: AsyncIterator[pb2.ClassifyRequest], context: Any
+    ) -> AsyncIterator[pb2.ClassifyResponse]:
+        """See the contract. Requests are read ahead so that they can share an engine call."""
+        window: asyncio.Queue[_UnderWay | Exception | None] = asyncio.Queue(STREAM_WINDOW)
+
+        async def read_ahead() -> None:
+            try:
+                async for request in requests:
+                    await window.put(self._begin(request))
+            except Exception as error:  # raised in its turn, after the answers to the requests before
+                await window.put(error)
+            else:
+                await window.put(None)
+
+        reader = asyncio.create_task(read_ahead())
+        try:
+            while under_way := await window.get():
+                if isinstance(under_way, Exception):
+                    raise under_way
+                yield await _respond(under_way)
+        finally:
+            reader.cancel()
+
+    async def ListModels(self, request: pb2.ListModelsRequest, context: Any) -> pb2.ListModelsResponse:
+        """See the contract."""
+        return pb2.ListModelsResponse(models=[self._describe(version) for version in self._repository.list()])
+
+    async def GetModel(self, request: pb2.GetModelRequest, context: Any) -> pb2.Model:
+        """See the contract."""
+        return self._describe(self._repository.find(request.name, request.version))
+
+    def _describe(self, version: Version) -> pb2.Model:
+        model = pb2.Model(
+            name=version.name,
+            version=version.version,
+            state=f"STATE_{version.state.name}",
+            state_reason=version.reason,
+            in_service=self._repository.in_service(version),
+        )
+        if version.servable:
+            metadata = version.servable.metadata
+            model.labels.extend(version.servable.labels)
+            model.vocabulary_size = metadata.vectorizer.num_words
+            model.trained_on = metadata.data_set.name
+            model.test_accuracy = metadata.test_metrics.accuracy
+            model.engine = version.servable.engine.name
+        return model
+
+    def _begin(self, request: pb2.ClassifyRequest) -> "_UnderWay":
+        servable = self._repository.get(request.model, request.version)
+        texts = list(request.texts)
+        self._validate(texts, request.top_k)
+        return _UnderWay(servable, servable.batcher.classify(texts, request.ByteSize()), request.top_k)
+
+    def _validate(self, texts: list[str], top_k: int) -> None:
+        if not texts:
+            raise InvalidArgument("texts", "holds no text; send at least one")
+        if len(texts) > self._limits.texts:
+            raise InvalidArgument(
+                "texts", f"holds {len(texts)} texts; at most {self._limits.texts} fit into a request: split it"
+            )
+        if top_k < 0:
+            raise InvalidArgument("top_k", f"{top_k} is negative; 0 asks for the winner alone")
+        most = self._limits.text_bytes
+        for index, text in enumerate(texts):
+            # A character takes 4 bytes at most: short texts need not be encoded to be measured.
+            if 4 * len(text) > most and len(text.encode()) > most:
+                raise InvalidArgument(f"texts[{index}]", f"has {len(text.encode())} bytes; at most {most} are allowed")
+
+
+class _UnderWay(NamedTuple):
+    """A valid request whose texts the engine has or will get."""
+
+    servable: Servable
+    prediction: Awaitable[Prediction]
+    top_k: int
+
+
+async def _respond(under_way: _UnderWay) -> pb2.ClassifyResponse:
+    servable, prediction, top_k = under_way
+    probabilities, words, known_words = await prediction
+    winners = probabilities.argmax(axis=1)
+    winning = probabilities[np.arange(len(winners)), winners]
+    servable.metrics.classified(winners, winning, words, known_words)
+    labels = servable.labels
+    response = pb2.ClassifyResponse(model=servable.name, version=servable.version)
+    for row, (winner, probability, count, known) in enumerate(
+        zip(winners.tolist(), winning.tolist(), words.tolist(), known_words.tolist(), strict=True)
+    ):
+        classification = response.classifications.add(
+            label=labels[winner], probability=probability, words=count, known_words=known
+        )
+        if top_k:
+            # Stable: of equal probabilities the first class leads, here as in argmax.
+            order = np.argsort(-probabilities[row], kind="stable")[:top_k]
+            for scored, score in zip(order.tolist(), probabilities[row][order].tolist(), strict=True):
+                classification.scores.add(label=labels[scored], probability=score)
+    return response
