@@ -5,6 +5,7 @@ For containers and other supervisors. Reads the port from the server's own confi
 
 import os
 import sys
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -21,7 +22,7 @@ def main() -> int:
     host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(config.host, config.host)
     with grpc.insecure_channel(f"{host}:{config.port}") as channel:
         try:
-            health = health_pb2_grpc.HealthStub(channel)
+            health: Any = health_pb2_grpc.HealthStub(channel)
             status = health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS).status
         except grpc.RpcError as error:
             print(error.code().name)
