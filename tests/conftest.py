@@ -20,3 +20,14 @@ def data_dir(request: pytest.FixtureRequest) -> Path:
     if folder is None:
         pytest.skip("needs the real data sets: --data-dir DIR")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two small models: `sentiment` of 2 classes and `topic` of 5. Not to be changed."""
+    from tests.tiny_model import write_model  # noqa: PLC0415, only those who need it import TensorFlow
+
+    models = tmp_path_factory.mktemp("models")
+    write_model(models, "sentiment")
+    write_model(models, "topic", labels=("grain", "crude", "gold", "ship", "tin"), hidden=(8, 8), seed=1)
+    return models

@@ -1,0 +1,93 @@
+"""Starts the real server in a process of its own and follows its log."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+
+class ServerProcess:
+    """A running server. Its log is read as it comes; waiting means waiting for an event of the log."""
+
+    def __init__(self, models: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "service", "--models", str(models), "--port", "0", "--metrics-port", "0", *flags],
+            cwd=ROOT,
+            env={**os.environ, "TEXT_CLASSIFIER_LOG_FORMAT": "json", **(environment or {})},
+            stderr=subprocess.PIPE,
+        )
+        self.log: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            with self._changed:
+                # TensorFlow's first notices come before its logging can be set.
+                self.log.append(json.loads(line) if line.startswith(b"{") else {"event": "", "line": line.decode()})
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def event(self, name: str, **fields: object) -> dict[str, Any]:
+        """Waits until the log has this event with these fields, and returns its line."""
+
+        def find() -> dict[str, Any] | None:
+            return next(
+                (line for line in self.log if line["event"] == name and fields.items() <= line.items()),
+                None,
+            )
+
+        with self._changed:
+            self._changed.wait_for(lambda: find() or self._ended, timeout=120)
+            found = find()
+        assert found, f"no {name!r} in the log: {self.log}"
+        return found
+
+    @property
+    def address(self) -> str:
+        """Host and port of gRPC."""
+        return f"127.0.0.1:{self.event('started')['port']}"
+
+    def metrics(self) -> str:
+        """Reads /metrics."""
+        port = self.event("metrics")["port"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
+            return str(response.read().decode())
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Waits for the end and returns the exit status."""
+        status = self.process.wait(timeout=120)
+        self._reader.join()
+        return status
+
+
+@contextmanager
+def serving(models: Path, *flags: str) -> Iterator[ServerProcess]:
+    """Runs a server around the block; it serves when the block begins, and must end well after it."""
+    server = ServerProcess(models, *flags)
+    try:
+        server.event("serving")
+        yield server
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+    finally:
+        server.process.kill()
+        server.wait()

@@ -1,0 +1,139 @@
+"""Adaptive batching, with an engine that waits until it is told to go on."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.batching import Batcher, Limits
+from service.errors import Overloaded
+from service.metrics import ModelMetrics
+from service.series import PAGE_BYTES, Page
+from textmodel import Prediction
+
+LIMITS = Limits(batch_texts=8, queue_texts=100, queue_bytes=1000)
+
+
+class GatedEngine:
+    """Says for each text its length; every call waits at the gate. Notes the texts of each call."""
+
+    name = "gated"
+
+    def __init__(self) -> None:
+        self.gate = threading.Semaphore(0)
+        self.entered = threading.Semaphore(0)
+        self.calls: list[list[str]] = []
+
+    def classify(self, texts: Sequence[str]) -> Prediction:
+        self.calls.append(list(texts))
+        self.entered.release()
+        assert self.gate.acquire(timeout=60)
+        if "fail" in texts:
+            raise RuntimeError("engine failure")
+        lengths = np.array([len(text) for text in texts], np.int32)
+        return Prediction(np.ones((len(texts), 1), np.float32), lengths, lengths)
+
+
+def with_batcher(test: Callable[[Batcher, GatedEngine], Coroutine[Any, Any, None]], limits: Limits = LIMITS) -> None:
+    async def run() -> None:
+        engine = GatedEngine()
+        metrics = ModelMetrics(Page(bytearray(PAGE_BYTES)), "m", 1, "gated", ["label"])
+        batcher = Batcher("m", engine, limits, metrics)
+        await test(batcher, engine)
+        engine.gate.release(1000)
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+async def entered(engine: GatedEngine) -> None:
+    assert await asyncio.to_thread(engine.entered.acquire, timeout=60)
+
+
+def test_requests_that_come_while_the_engine_is_busy_go_together_in_order_and_get_their_own_answers() -> None:
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        first = batcher.classify(["a"], 1)
+        await entered(engine)
+        waiting = [batcher.classify(["bb", "ccc"], 5), batcher.classify(["dddd"], 4)]
+        engine.gate.release(2)
+        answers = await asyncio.gather(first, *waiting)
+        assert engine.calls == [["a"], ["bb", "ccc", "dddd"]]
+        assert [answer.words.tolist() for answer in answers] == [[1], [2, 3], [4]]
+
+    with_batcher(test)
+
+
+def test_a_batch_ends_at_its_bound_and_a_larger_request_goes_alone() -> None:
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        futures = [batcher.classify(["x"], 1)]
+        await entered(engine)
+        futures += [batcher.classify(["y"] * count, count) for count in (5, 3, 1, 20, 1)]
+        engine.gate.release(100)
+        await asyncio.gather(*futures)
+        assert [len(call) for call in engine.calls] == [1, 8, 1, 20, 1]
+
+    with_batcher(test)
+
+
+@pytest.mark.parametrize("limits", [Limits(8, 3, 1000), Limits(8, 100, 3)])
+def test_a_full_queue_turns_requests_away_at_once_by_texts_and_by_bytes(limits: Limits) -> None:
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        busy = batcher.classify(["x"], 1)
+        await entered(engine)
+        waiting = batcher.classify(["y", "y", "y"], 3)
+        with pytest.raises(Overloaded) as turned_away:
+            batcher.classify(["z"], 1)
+        assert turned_away.value.retry_seconds > 0
+        engine.gate.release(2)
+        await asyncio.gather(busy, waiting)
+        engine.gate.release()
+        assert (await batcher.classify(["z"], 1)).words.tolist() == [1]
+
+    with_batcher(test, limits)
+
+
+def test_a_request_larger_than_the_queue_is_answered_when_the_queue_is_empty() -> None:
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        engine.gate.release()
+        assert len((await batcher.classify(["x"] * 5, 5)).words) == 5
+
+    with_batcher(test, Limits(8, 3, 3))
+
+
+def test_a_request_whose_client_has_gone_is_dropped_before_the_engine() -> None:
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        first = batcher.classify(["a"], 1)
+        await entered(engine)
+        gone, stays = batcher.classify(["gone"], 4), batcher.classify(["stays"], 5)
+        gone.cancel()
+        engine.gate.release(2)
+        await asyncio.gather(first, stays)
+        assert engine.calls == [["a"], ["stays"]]
+
+    with_batcher(test)
+
+
+def test_a_failing_engine_fails_its_batch_and_goes_on_with_the_next() -> None:
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        failing = batcher.classify(["fail"], 4)
+        await entered(engine)
+        following = batcher.classify(["next"], 4)
+        engine.gate.release(2)
+        with pytest.raises(RuntimeError, match="engine failure"):
+            await failing
+        assert (await following).words.tolist() == [4]
+
+    with_batcher(test)
+
+
+def test_closing_answers_what_waits() -> None:
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        futures = [batcher.classify(["a"], 1), batcher.classify(["b"], 1)]
+        engine.gate.release(2)
+        await batcher.close()
+        assert all(future.done() for future in futures)
+
+    with_batcher(test)

@@ -1,0 +1,48 @@
+"""The server's configuration."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from service.config import Config, flag, parse, variable
+
+
+def test_a_flag_wins_over_the_variable_and_the_variable_over_the_default() -> None:
+    environment = {"TEXT_CLASSIFIER_MAX_TEXTS": "7", "TEXT_CLASSIFIER_PORT": "8"}
+    config = parse(["--max-texts", "9"], environment)
+    assert (config.max_texts, config.port, config.metrics_port) == (9, 8, Config().metrics_port)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--port", "65536"], "--port: '65536' is not a port, 0 to 65535"),
+        (["--port", "x"], "--port: 'x' is not a port"),
+        (["--max-texts", "0"], "--max-texts: '0' is not a whole number from 1 up"),
+        (["--grace-period", "nan"], "--grace-period: 'nan' is not a number of seconds, 0 or more"),
+        (["--log-format", "xml"], "--log-format: 'xml' is not one of auto, json, console"),
+    ],
+)
+def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(arguments, {})
+    assert end.value.code == 2
+    assert expected in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_bad_variable_is_named_as_the_source(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse([], {"TEXT_CLASSIFIER_PORT": "-1"})
+    assert "TEXT_CLASSIFIER_PORT: '-1' is not a port" in capsys.readouterr().err
+
+
+def test_the_readme_has_every_flag_with_its_variable_and_default() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for option in fields(Config):
+        row = next((line for line in readme.splitlines() if line.startswith(f"| `{flag(option.name)}` ")), None)
+        assert row, f"the README's table has no row for {flag(option.name)}"
+        assert f"`{variable(option.name)}`" in row
+        assert f"| `{option.default}` |" in row

@@ -1,0 +1,79 @@
+"""Time series in shared memory, and what Prometheus reads of them."""
+
+import mmap
+import os
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from service.series import PAGE_BYTES, Counter, Family, Gauge, Histogram, Page, PagesCollector
+
+COUNTER = Family("counter", "calls_total", "Calls.", ("method",))
+GAUGE = Family("gauge", "info", "Info.")
+HISTOGRAM = Family("histogram", "seconds", "Seconds.", (), (0.1, 1.0))
+FAMILIES = (COUNTER, GAUGE, HISTOGRAM)
+
+
+def exposition(*pages: Page) -> list[str]:
+    registry = CollectorRegistry()
+    registry.register(PagesCollector(FAMILIES, pages))
+    return [line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")]
+
+
+def test_a_histogram_counts_a_bound_s_own_value_below_it_as_prometheus_does() -> None:
+    page = Page(bytearray(PAGE_BYTES))
+    histogram = Histogram(page, HISTOGRAM)
+    for value in (0.1, 0.100001, 5.0):
+        histogram.observe(value)
+    assert exposition(page) == [
+        'seconds_bucket{le="0.1"} 1.0',
+        'seconds_bucket{le="1.0"} 2.0',
+        'seconds_bucket{le="+Inf"} 3.0',
+        "seconds_count 3.0",
+        "seconds_sum 5.200001",
+    ]
+
+
+def test_many_observations_at_once_count_as_one_by_one() -> None:
+    values = np.linspace(0, 2, 41)
+    one_by_one, at_once = Page(bytearray(PAGE_BYTES)), Page(bytearray(PAGE_BYTES))
+    for value in values:
+        Histogram(one_by_one, HISTOGRAM).observe(float(value))
+    Histogram(at_once, HISTOGRAM).observe_all(values)
+    assert exposition(at_once) == exposition(one_by_one)
+
+
+def test_pages_of_several_processes_sum_up_and_gauges_take_the_largest() -> None:
+    first, second = Page(bytearray(PAGE_BYTES)), Page(bytearray(PAGE_BYTES))
+    Counter(first, COUNTER, ("a",)).add(2)
+    Counter(second, COUNTER, ("a",)).add(3)
+    Counter(second, COUNTER, ("b",)).add()
+    Gauge(first, GAUGE).set(1)
+    Gauge(second, GAUGE).set(1)
+    assert exposition(first, second) == ['calls_total{method="a"} 5.0', 'calls_total{method="b"} 1.0', "info 1.0"]
+
+
+def test_a_process_that_follows_goes_on_counting_where_the_dead_one_stopped() -> None:
+    memory = mmap.mmap(-1, PAGE_BYTES)
+    for _ in range(2):
+        if (child := os.fork()) == 0:
+            Counter(Page(memory), COUNTER, ("a",)).add()
+            os.kill(os.getpid(), 9)
+        os.waitpid(child, 0)
+    assert exposition(Page(memory)) == ['calls_total{method="a"} 2.0']
+
+
+def test_the_same_labels_are_the_same_series() -> None:
+    page = Page(bytearray(PAGE_BYTES))
+    Counter(page, COUNTER, ("a",)).add()
+    Counter(page, COUNTER, ("a",)).add()
+    assert exposition(page) == ['calls_total{method="a"} 2.0']
+
+
+def test_a_full_page_says_so_and_keeps_what_it_has() -> None:
+    page = Page(bytearray(PAGE_BYTES))
+    Counter(page, COUNTER, ("a",)).add()
+    with pytest.raises(MemoryError, match="full"):
+        _ = [Counter(page, COUNTER, (f"{number:040}",)) for number in range(100_000)]
+    assert exposition(page)[0] == 'calls_total{method="a"} 1.0'

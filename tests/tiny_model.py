@@ -1,0 +1,112 @@
+"""Writes small model versions with random weights: real SavedModels with the contract's signature and files."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import tensorflow as tf
+
+from textmodel import VersionFolder, probes, signature
+from textmodel.graph import Tokenizer
+from textmodel.metadata import DataSet, Layer, Metadata, MultiHot, TestMetrics
+from textmodel.version_folder import LABELS_FILE, VOCABULARY_FILE, new_version
+from textmodel.vocabulary import START, Vocabulary, write_lines
+
+WORDS = ("the", "a", "film", "moving", "dull", "oil", "don't", "café", "σας", "i̇stanbul")
+PROBE_TEXTS = ("the moving film", "", "DULL, dull... and don't!", "ΣΑΣ café \0 İstanbul 😀")
+
+
+class _Network(tf.Module):  # type: ignore[misc]
+    def __init__(self, folder: Path, size: int, units: Sequence[int], seed: int, poison: str | None) -> None:
+        super().__init__()
+        random = np.random.default_rng(seed)
+        self.tokenizer = Tokenizer(folder / VOCABULARY_FILE)
+        self.labels = tf.saved_model.Asset(str(folder / LABELS_FILE))
+        self.dense = []
+        for inputs, outputs in zip((size, *units), units, strict=False):
+            layer = tf.Module()
+            layer.kernel = tf.Variable(random.normal(0, 1, (inputs, outputs)).astype(np.float32))
+            layer.bias = tf.Variable(random.normal(0, 1, outputs).astype(np.float32))
+            self.dense.append(layer)
+        self._size = size
+        self._poison = poison
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=signature.TEXT)])  # type: ignore[misc]
+    def classify(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch = tf.size(text, tf.int64)
+        checks = []
+        if self._poison is not None:
+            checks = [tf.debugging.assert_none_equal(text, self._poison)]
+        with tf.control_dependencies(checks):
+            words = self.tokenizer(text)
+        where = tf.concat(
+            [
+                tf.stack([words.row, words.index], 1),
+                tf.stack([tf.range(batch), tf.fill([batch], tf.constant(START, tf.int64))], 1),
+            ],
+            0,
+        )
+        value = tf.minimum(tf.scatter_nd(where, tf.ones(tf.shape(where)[:1]), [batch, self._size]), 1)
+        for layer in self.dense[:-1]:
+            value = tf.nn.relu(value @ layer.kernel + layer.bias)
+        value = value @ self.dense[-1].kernel + self.dense[-1].bias
+        if value.shape[1] == 1:
+            positive = tf.sigmoid(value)
+            probabilities = tf.concat([1 - positive, positive], 1)
+        else:
+            probabilities = tf.nn.softmax(value)
+        return {
+            signature.PROBABILITIES: probabilities,
+            signature.WORDS: words.count(tf.size(text)),
+            signature.KNOWN_WORDS: words.count_known(tf.size(text)),
+        }
+
+
+def write_model(
+    models: Path,
+    name: str,
+    *,
+    words: Sequence[str] = WORDS,
+    labels: Sequence[str] = ("negative", "positive"),
+    hidden: Sequence[int] = (4,),
+    seed: int = 0,
+    poison: str | None = None,
+) -> VersionFolder:
+    """Writes the next version of a model.
+
+    Args:
+        models: folder of the models.
+        name: the model's name.
+        words: its vocabulary.
+        labels: two give a network with one sigmoid unit, more a softmax.
+        hidden: units of the hidden layers.
+        seed: of the weights.
+        poison: a text at which the graph fails.
+    """
+    units = (*hidden, 1 if len(labels) == 2 else len(labels))
+    vocabulary = Vocabulary.from_ranks({word: rank for rank, word in enumerate(words, 1)}, 4 + len(words))
+    with TemporaryDirectory() as temporary, new_version(models, name) as folder:
+        vocabulary.write(Path(temporary) / VOCABULARY_FILE)
+        write_lines(Path(temporary) / LABELS_FILE, labels)
+        network = _Network(Path(temporary), len(vocabulary), units, seed, poison)
+        tf.saved_model.save(network, str(folder.path), signatures={signature.SIGNATURE: network.classify})
+        folder.assets_extra.mkdir()
+        answers = network.classify(tf.constant(PROBE_TEXTS))[signature.PROBABILITIES].numpy().tolist()
+        probes.write(
+            folder.probes_file,
+            [probes.Probe(text, tuple(answer)) for text, answer in zip(PROBE_TEXTS, answers, strict=True)],
+        )
+        activations = [*("relu" for _ in hidden), "sigmoid" if units[-1] == 1 else "softmax"]
+        Metadata(
+            name=name,
+            vectorizer=MultiHot(len(vocabulary)),
+            network=tuple(Layer(count, activation) for count, activation in zip(units, activations, strict=True)),
+            data_set=DataSet("made up", 0, 0, 0),
+            training={},
+            test_metrics=TestMetrics(0.5, 0.5, 0.5),
+            created_at=datetime.now(UTC),
+            packages={},
+        ).write(folder.metadata_file)
+    return folder
