@@ -1,0 +1,24 @@
+# Two stages: the first builds the virtual environment with a compiler at hand, the second holds only what runs.
+
+FROM python:3.11.13-bookworm AS build
+WORKDIR /src
+COPY constraints.txt pyproject.toml README.md ./
+COPY text_classifier text_classifier
+COPY textmodel textmodel
+COPY training training
+COPY service service
+RUN python -m venv /opt/venv \
+    && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[server]'
+
+FROM python:3.11.13-slim-bookworm
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin classifier
+COPY --from=build /opt/venv /opt/venv
+COPY models /models
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    TEXT_CLASSIFIER_HOST=0.0.0.0 \
+    TEXT_CLASSIFIER_MODELS=/models
+USER 10001
+EXPOSE 50051 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", "service.healthcheck"]
+ENTRYPOINT ["text-classifier-server"]
