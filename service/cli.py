@@ -3,15 +3,16 @@
 import os
 import sys
 
-# TensorFlow's start-up notices are for its developers. Read when it is imported, so set before anything else.
+# Read when the libraries are imported, so set before. NumPy's BLAS has nothing to do here: its threads would only be in
+# the way of forking. TensorFlow's start-up notices are for its developers.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import structlog
-import uvloop
 
 from service import config, logs
-from service.server import StartError, serve
-from textmodel import ModelError
+from service.errors import StartError
+from service.supervisor import Supervisor
 
 
 def main() -> int:
@@ -19,8 +20,7 @@ def main() -> int:
     settings = config.parse(sys.argv[1:], os.environ)
     logs.configure(settings.log_format, settings.log_level)
     try:
-        uvloop.run(serve(settings))
-    except (StartError, ModelError) as error:
+        return Supervisor(settings).run()
+    except StartError as error:
         structlog.get_logger().error("cannot start", reason=str(error))
         return 1
-    return 0

@@ -5,6 +5,7 @@ A flag wins over its environment variable, which wins over the default.
 
 import argparse
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 _MIB = 1024 * 1024
 _MODELS = Path("models")
+_CPUS = len(os.sched_getaffinity(0))
 
 
 class _Kind(NamedTuple):
@@ -63,6 +65,7 @@ class Config:
     host: str = _option("127.0.0.1", _HOST, "address to listen on, for gRPC and for metrics")
     port: int = _option(50051, _PORT, "gRPC port; 0: any free one")
     metrics_port: int = _option(8000, _PORT, "HTTP port of /metrics; 0: any free one")
+    workers: int = _option(_CPUS, _COUNT, "processes that share the gRPC port")
     max_texts: int = _option(1024, _COUNT, "most texts in one request")
     max_text_bytes: int = _option(_MIB, _COUNT, "most bytes of UTF-8 in one text")
     max_request_bytes: int = _option(16 * _MIB, _COUNT, "most bytes in one gRPC message")

@@ -1,4 +1,4 @@
-"""What can go wrong with a request, and the one place that says how a client hears of it: `to_status`."""
+"""What can go wrong with the start and with a request, and the one place that says how a client hears of it."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,10 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+
+
+class StartError(Exception):
+    """The server cannot start. The text says why and what to do."""
 
 
 class RequestError(Exception):
@@ -40,6 +44,13 @@ class NotFound(RequestError):
         self.description = description
 
 
+class NotReady(RequestError):
+    """The models are being loaded."""
+
+    def __init__(self) -> None:
+        super().__init__("the models are being loaded; the health service tells when they serve")
+
+
 class Overloaded(RequestError):
     """The queue is full.
 
@@ -65,6 +76,8 @@ def to_status(error: Exception) -> status_pb2.Status:
                 resource_type="text_classifier.v1.Model", resource_name=error.resource, description=error.description
             )
             return _status(grpc.StatusCode.NOT_FOUND, str(error), [info])
+        case NotReady():
+            return _status(grpc.StatusCode.UNAVAILABLE, str(error), [])
         case Overloaded():
             delay = Duration()
             delay.FromMilliseconds(round(error.retry_seconds * 1000))

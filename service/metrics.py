@@ -37,7 +37,9 @@ PROBABILITY = Family(
     "histogram", "text_classifier_winning_probability", "Probability of a text's winning label.", _MODEL, _TENTHS
 )
 
-FAMILIES = (STARTED, HANDLED, HANDLING, INFO, TEXTS, INFERENCE, QUEUE, BATCH, UNKNOWN, PROBABILITY)
+RESTARTS = Family("counter", "text_classifier_process_restarts_total", "Times that a process died and was restarted.")
+
+FAMILIES = (STARTED, HANDLED, HANDLING, INFO, TEXTS, INFERENCE, QUEUE, BATCH, UNKNOWN, PROBABILITY, RESTARTS)
 
 
 class Method(NamedTuple):

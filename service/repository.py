@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from service.batching import Batcher
-from service.errors import InvalidArgument, NotFound
+from service.errors import InvalidArgument, NotFound, NotReady, RequestError
 from service.metrics import ModelMetrics
 from textmodel import Engine, ModelError, VersionFolder, load_engine
 from textmodel.metadata import Metadata
@@ -69,6 +69,7 @@ class ModelRepository:
         self._folder = folder
         self._publish = publish
         self._models: dict[str, _Model] = {}
+        self._loaded = False
 
     async def load(self) -> None:
         """Loads the highest version of each model; when it is refused, the one below, and so on.
@@ -82,6 +83,7 @@ class ModelRepository:
                 await self._load(model, Version(name, number, State.LOADING))
                 if model.in_service:
                     break
+        self._loaded = True
         if not any(model.in_service for model in self._models.values()):
             raise ModelError(
                 f"{self._folder}: no model to serve; train one with text-classifier-train, or name the folder of the"
@@ -114,6 +116,7 @@ class ModelRepository:
         Raises:
             InvalidArgument: the name is empty or the version negative.
             NotFound: no such model or version.
+            NotReady: it may come yet, the models are being loaded.
         """
         model = self._models.get(name)
         if model and version == 0 and model.in_service:
@@ -121,8 +124,11 @@ class ModelRepository:
         servable = self.find(name, version).servable
         if not servable:
             available = [number for number, known in sorted(model.versions.items()) if known.servable] if model else []
-            raise NotFound(_resource(name, version), f"available are versions {_listing(available)}")
+            raise self._missing(_resource(name, version), f"available are versions {_listing(available)}")
         return servable
+
+    def _missing(self, resource: str, description: str) -> RequestError:
+        return NotFound(resource, description) if self._loaded else NotReady()
 
     def find(self, name: str, version: int) -> Version:
         """Finds a version in whatever state; with 0 the one in service or else the highest.
@@ -130,6 +136,7 @@ class ModelRepository:
         Raises:
             InvalidArgument: the name is empty or the version negative.
             NotFound: no such model or version.
+            NotReady: it may come yet, the models are being loaded.
         """
         if not name:
             raise InvalidArgument("model", f"is empty; available are {_listing(sorted(self._models))}")
@@ -137,11 +144,11 @@ class ModelRepository:
             raise InvalidArgument("version", f"{version} is negative; 0 is the version in service")
         model = self._models.get(name)
         if not model:
-            raise NotFound(_resource(name), f"available are {_listing(sorted(self._models))}")
+            raise self._missing(_resource(name), f"available are {_listing(sorted(self._models))}")
         if not version:
             version = model.in_service.version if model.in_service else max(model.versions)
         if version not in model.versions:
-            raise NotFound(_resource(name, version), f"available are versions {_listing(sorted(model.versions))}")
+            raise self._missing(_resource(name, version), f"available are versions {_listing(sorted(model.versions))}")
         return model.versions[version]
 
     def list(self) -> list[Version]:

@@ -3,8 +3,8 @@
 A write is one addition to a float64, without a lock: a few dozen nanoseconds, where a client library's locked and
 labelled metric takes a microsecond. The block outlives its worker, and the worker that follows goes on counting in it.
 
-Layout, native byte order: int64 used bytes of the directory, int64 used values, the directory (JSON lines, one a
-series: family, label values, position, length), the values (float64).
+Layout, native byte order: int64 used bytes of the directory, int64 used values, int64 process id of the owner, the
+directory (JSON lines, one a series: family, label values, position, length), the values (float64).
 """
 
 import json
@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 DIRECTORY_BYTES = 1 << 20
 VALUES = 1 << 18
-_HEADER_BYTES = 16
+_HEADER_BYTES = 24
 PAGE_BYTES = _HEADER_BYTES + DIRECTORY_BYTES + 8 * VALUES
 """Size of the memory that a `Page` lies in. What is not written to takes no memory."""
 
@@ -47,14 +47,22 @@ class Page:
 
     Args:
         memory: `PAGE_BYTES` of zeros, or what an earlier process left.
+        owner: the id of the process that writes from now on; None to read only.
     """
 
-    def __init__(self, memory: mmap | bytearray) -> None:
+    def __init__(self, memory: mmap | bytearray, owner: int | None = None) -> None:
         self._bytes = memoryview(memory)
         self._header = self._bytes[:_HEADER_BYTES].cast("q")
         self._directory = self._bytes[_HEADER_BYTES : _HEADER_BYTES + DIRECTORY_BYTES]
         self._values = self._bytes[_HEADER_BYTES + DIRECTORY_BYTES : PAGE_BYTES].cast("d")
+        if owner is not None:
+            self._header[2] = owner
         self._known = {(family, labels): values for family, labels, values in self.read()}
+
+    @property
+    def owner(self) -> int:
+        """The id of the process that writes."""
+        return self._header[2]
 
     def series(self, family: Family, labels: Sequence[str] = ()) -> "memoryview[float]":
         """Returns the values of a series, new ones of zero the first time.
@@ -68,7 +76,7 @@ class Page:
         return self._known[key]
 
     def _allocate(self, family: Family, labels: Sequence[str]) -> "memoryview[float]":
-        used, start = self._header
+        used, start = self._header[0], self._header[1]
         entry = json.dumps([family.name, list(labels), start, family.length]).encode() + b"\n"
         if used + len(entry) > DIRECTORY_BYTES or start + family.length > VALUES:
             raise MemoryError("the page of metrics is full")

@@ -1,60 +1,64 @@
-"""The server: wires the parts together and owns their life, from start over ready and drain to stop."""
+"""One worker's server: wires the parts together and owns their life, from start over ready and drain to stop."""
 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from importlib.metadata import version as installed_version
 
 import grpc.aio
-import prometheus_client
-import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from prometheus_client.registry import CollectorRegistry
 
 from service.batching import Batcher, Limits
 from service.config import Config
+from service.errors import StartError
 from service.instrumentation import InstrumentedServer
-from service.metrics import FAMILIES, ModelMetrics
+from service.lifeline import ChildEnd
+from service.metrics import ModelMetrics
 from service.repository import ModelRepository, Servable
-from service.series import PAGE_BYTES, Page, PagesCollector
+from service.series import Page
 from service.servicer import RequestLimits, TextClassifierServicer
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import Engine, VersionFolder
 
-_log = structlog.get_logger()
-
 SERVICE = pb2.DESCRIPTOR.services_by_name["TextClassifier"].full_name
 """The full name of the service, as health and reflection know it."""
 
 
-class StartError(Exception):
-    """The server cannot start. The text says why and what to do."""
+async def serve(config: Config, port: int, page: Page, supervisor: ChildEnd) -> None:
+    """Serves until SIGTERM, or until the supervisor has gone.
 
-
-async def serve(config: Config) -> None:
-    """Serves until SIGTERM or SIGINT.
+    Args:
+        config: the server's configuration.
+        port: the gRPC port, which other workers listen on too.
+        page: where metrics go.
+        supervisor: who hears that this worker is ready, and tells whether all are.
 
     Raises:
-        StartError: a port is taken.
+        StartError: the port cannot be listened on.
         ModelError: there is no model to serve.
     """
-    page = Page(bytearray(PAGE_BYTES))
     repository = ModelRepository(config.models, _publisher(config, page))
     health_servicer = health.aio.HealthServicer()
-    with _stop_signal() as stop, _metrics_endpoint(config, page):
-        async with _grpc_server(config, page, repository, health_servicer) as port:
+    with _stop_signal() as stop:
+        async with _grpc_server(config, port, page, repository, health_servicer):
             await repository.load()
-            for service in ("", SERVICE):
-                await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-            _log.info("serving", host=config.host, port=port)
+            supervisor.ready()
+            watching = asyncio.create_task(_watch(supervisor, health_servicer, stop))
             await stop.wait()
-            _log.info("stopping", grace_period=config.grace_period)
+            watching.cancel()
             await health_servicer.enter_graceful_shutdown()
         await repository.close()
-    _log.info("stopped")
+
+
+async def _watch(supervisor: ChildEnd, health_servicer: health.aio.HealthServicer, stop: asyncio.Event) -> None:
+    """Keeps health as the supervisor says: serving while every worker does."""
+    async for serving in supervisor.serving():
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", SERVICE):
+            await health_servicer.set(service, status)
+    stop.set()
 
 
 def _publisher(config: Config, page: Page) -> Callable[[VersionFolder, str, int, Engine], Servable]:
@@ -70,50 +74,25 @@ def _publisher(config: Config, page: Page) -> Callable[[VersionFolder, str, int,
 
 @contextmanager
 def _stop_signal() -> Iterator[asyncio.Event]:
-    """Gives the event that SIGTERM and SIGINT set; a second signal changes nothing."""
+    """Gives the event that SIGTERM sets; a second signal changes nothing."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
     try:
         yield stop
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-@contextmanager
-def _metrics_endpoint(config: Config, page: Page) -> Iterator[None]:
-    """Serves /metrics while the block runs."""
-    registry = CollectorRegistry()
-    registry.register(PagesCollector(FAMILIES, [page]))
-    prometheus_client.ProcessCollector(registry=registry)
-    prometheus_client.PlatformCollector(registry=registry)
-    try:
-        server, thread = prometheus_client.start_http_server(config.metrics_port, config.host, registry)
-    except OSError as error:
-        raise StartError(
-            f"cannot serve metrics on {config.host}:{config.metrics_port}: {error.strerror}; choose another port with"
-            " --metrics-port"
-        ) from error
-    _log.info("metrics", host=config.host, port=server.server_port)
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 @asynccontextmanager
 async def _grpc_server(
-    config: Config, page: Page, repository: ModelRepository, health_servicer: health.aio.HealthServicer
-) -> AsyncIterator[int]:
-    """Runs the gRPC server around the block, gives its port, and drains it afterwards."""
+    config: Config, port: int, page: Page, repository: ModelRepository, health_servicer: health.aio.HealthServicer
+) -> AsyncIterator[None]:
+    """Runs the gRPC server around the block, and drains it afterwards."""
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", config.max_request_bytes),
-            ("grpc.so_reuseport", 0),  # otherwise a second server takes the same port and both get some of the calls
+            ("grpc.so_reuseport", 1),  # the kernel spreads connections over the workers
         ]
     )
     instrumented = InstrumentedServer(server, page)
@@ -127,15 +106,11 @@ async def _grpc_server(
     for service in ("", SERVICE):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     try:
-        port = server.add_insecure_port(f"{config.host}:{config.port}")
+        server.add_insecure_port(f"{config.host}:{port}")
     except RuntimeError as error:
-        raise StartError(
-            f"cannot listen on {config.host}:{config.port}; is another server running there? Choose another port with"
-            " --port"
-        ) from error
+        raise StartError(f"cannot listen on {config.host}:{port}") from error
     await server.start()
-    _log.info("started", version=installed_version("text-classifier"), host=config.host, port=port)
     try:
-        yield port
+        yield
     finally:
         await server.stop(config.grace_period)

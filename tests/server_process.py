@@ -42,13 +42,13 @@ class ServerProcess:
             self._ended = True
             self._changed.notify_all()
 
-    def event(self, name: str, **fields: object) -> dict[str, Any]:
-        """Waits until the log has this event with these fields, and returns its line."""
+    def event(self, name: str, after: dict[str, Any] | None = None, **fields: object) -> dict[str, Any]:
+        """Waits until the log has this event with these fields, after that other line, and returns its line."""
 
         def find() -> dict[str, Any] | None:
+            start = next(number for number, line in enumerate(self.log) if line is after) + 1 if after else 0
             return next(
-                (line for line in self.log if line["event"] == name and fields.items() <= line.items()),
-                None,
+                (line for line in self.log[start:] if line["event"] == name and fields.items() <= line.items()), None
             )
 
         with self._changed:

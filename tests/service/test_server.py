@@ -191,7 +191,7 @@ def test_reflection_gives_the_contract(channel: grpc.Channel) -> None:
 
 
 def test_metrics_count_calls_texts_and_codes_over_http(tiny_models: Path) -> None:
-    with serving(tiny_models) as server, grpc.insecure_channel(server.address) as channel:
+    with serving(tiny_models, "--workers", "2") as server, grpc.insecure_channel(server.address) as channel:
         stub = pb2_grpc.TextClassifierStub(channel)
         for _ in range(3):
             stub.Classify(request(texts=["oil film", "zzz", ""]))
@@ -214,7 +214,7 @@ def test_metrics_count_calls_texts_and_codes_over_http(tiny_models: Path) -> Non
     for histogram in ("inference_seconds", "queue_seconds", "batch_texts"):
         assert float(lines[f"text_classifier_{histogram}_count{model}"]) == 3
     assert lines['text_classifier_model_info{engine="tensorflow",model="topic",version="1"}'] == "1.0"
-    assert float(lines["process_resident_memory_bytes"]) > 0
+    assert float(lines['process_resident_memory_bytes{worker="0"}']) > 0
     assert "secret" not in text
     assert "secret" not in log
 
