@@ -32,7 +32,9 @@ class _Waiting:
 
 
 class Batcher:
-    """Gives an engine its work. Belongs to one event loop; the engine runs in a thread of its own, one call at a time.
+    """Gives an engine its work, for one event loop: the running one.
+
+    The engine runs in a thread of its own, one call at a time, but for requests so small that it answers inline.
 
     Args:
         name: the model, for error messages.
@@ -46,6 +48,7 @@ class Batcher:
         self._engine = engine
         self._limits = limits
         self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{name}")
         self._queue: deque[_Waiting] = deque()
         self._texts = 0
@@ -63,18 +66,29 @@ class Batcher:
         Raises:
             Overloaded: the queue has no room for them.
         """
+        if size <= self._engine.inline_bytes:
+            return self._classify_inline(texts)
         limits = self._limits
         full = self._texts + len(texts) > limits.queue_texts or self._bytes + size > limits.queue_bytes
         if full and self._queue:  # what is too large for an empty queue would never be answered
             raise Overloaded(self._name, max(0.01, self._texts * self._seconds_per_text))
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(texts, size, perf_counter(), loop.create_future())
+        waiting = _Waiting(texts, size, perf_counter(), self._loop.create_future())
         self._queue.append(waiting)
         self._texts += len(texts)
         self._bytes += size
         if self._work is None:
-            self._work = loop.create_task(self._run())
+            self._work = self._loop.create_task(self._run())
         return waiting.answer
+
+    def _classify_inline(self, texts: Sequence[str]) -> asyncio.Future[Prediction]:
+        """Answers here and now, where a thread hop would cost more than the work."""
+        start = perf_counter()
+        prediction = self._engine.classify(texts)
+        self._metrics.queued(0.0)
+        self._metrics.inferred(len(texts), perf_counter() - start)
+        answer: asyncio.Future[Prediction] = self._loop.create_future()
+        answer.set_result(prediction)
+        return answer
 
     async def _run(self) -> None:
         while batch := self._take():
@@ -100,7 +114,7 @@ class Batcher:
         for waiting in batch:
             self._metrics.queued(start - waiting.since)
         try:
-            prediction = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.classify, texts)
+            prediction = await self._loop.run_in_executor(self._thread, self._engine.classify, texts)
         except Exception as error:  # whatever the engine raises, its callers hear of it and the queue goes on
             for waiting in batch:
                 if not waiting.answer.cancelled():

@@ -22,6 +22,7 @@ class TensorFlowEngine:
     """
 
     name = "tensorflow"
+    inline_bytes = 0
 
     def __init__(self, path: Path) -> None:
         try:

@@ -21,6 +21,7 @@ class GatedEngine:
     """Says for each text its length; every call waits at the gate. Notes the texts of each call."""
 
     name = "gated"
+    inline_bytes = 0
 
     def __init__(self) -> None:
         self.gate = threading.Semaphore(0)
@@ -135,5 +136,17 @@ def test_closing_answers_what_waits() -> None:
         engine.gate.release(2)
         await batcher.close()
         assert all(future.done() for future in futures)
+
+    with_batcher(test)
+
+
+def test_what_the_engine_answers_inline_is_done_at_once_and_what_is_larger_in_the_thread() -> None:
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        engine.inline_bytes = 10
+        engine.gate.release(2)
+        assert batcher.classify(["small"], 10).done()
+        large = batcher.classify(["large"], 11)
+        assert not large.done()
+        assert (await large).words.tolist() == [5]
 
     with_batcher(test)
