@@ -28,7 +28,7 @@ class Engine(Protocol):
     name: str
     """What computes, e.g. "tensorflow": for logs and metrics."""
     inline_bytes: int
-    """Texts of so many bytes together take well under a millisecond: an event loop may call for them itself. 0: none."""
+    """So many bytes of text take well under a millisecond: an event loop may classify them itself. 0: none."""
 
     def classify(self, texts: Sequence[str]) -> Prediction:
         """Classifies texts: any Unicode without surrogates, empty ones too; at least one."""
