@@ -76,7 +76,9 @@ def run(
             command = ["h2load", "-n", str(each), "-c", str(connections), "-m", str(streams), "-d", str(data)]
             command += ["-W", "20", "-w", "20", "--log-file", str(log)]
             command += [part for header in _HEADERS for part in ("-H", header)]
-            processes.append(subprocess.Popen([*command, f"http://{address}/{method}"], stdout=subprocess.PIPE, text=True))
+            processes.append(
+                subprocess.Popen([*command, f"http://{address}/{method}"], stdout=subprocess.PIPE, text=True)
+            )
         outputs = [process.communicate()[0] for process in processes]
         seconds = perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -10,8 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from mmap import mmap
@@ -87,11 +86,13 @@ class Supervisor:
         number = self._port.getsockname()[1]
         version = installed_version("text-classifier")
         _log.info("started", version=version, host=self._config.host, port=number, workers=len(self._workers))
-        with self._signals():
-            while self._kill_at is None or any(child.end for child in self._children):
-                self._start_what_is_due()
-                self._wait()
-                self._reap()
+        self._listen_to_signals()
+        while self._kill_at is None or any(child.end for child in self._children):
+            self._start_what_is_due()
+            self._wait()
+            self._reap()
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, signal.SIG_IGN)  # a second one must not turn this end into a death
         _log.info("stopped")
         return self._status
 
@@ -112,23 +113,14 @@ class Supervisor:
             end.ready()
             end.wait()
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Turns signals into readable bytes while the block runs."""
+    def _listen_to_signals(self) -> None:
+        """Turns signals into readable bytes, for the rest of this process's life."""
         self._wakeup, sending = socket.socketpair()
         sending.setblocking(False)
-        before = [signal.signal(number, lambda *_: None) for number in _SIGNALS]
-        wakeup = signal.set_wakeup_fd(sending.fileno())
+        signal.set_wakeup_fd(sending.detach())
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: None)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in zip(_SIGNALS, before, strict=True):
-                signal.signal(number, handler)
-            self._selector.unregister(self._wakeup)
-            self._wakeup.close()
-            sending.close()
 
     def _start_what_is_due(self) -> None:
         now = time.monotonic()

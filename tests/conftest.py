@@ -1,8 +1,11 @@
 """Options and fixtures of all tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.server_process import ServerProcess, serving
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,3 +34,10 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(models, "sentiment")
     write_model(models, "topic", labels=("grain", "crude", "gold", "ship", "tin"), hidden=(8, 8), seed=1)
     return models
+
+
+@pytest.fixture(scope="session")
+def server(tiny_models: Path) -> Iterator[ServerProcess]:
+    """A running server of the small models, with low limits. Shared: leave it running."""
+    with serving(tiny_models, "--max-texts", "100", "--max-text-bytes", "1000") as running:
+        yield running

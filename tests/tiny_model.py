@@ -18,7 +18,7 @@ WORDS = ("the", "a", "film", "moving", "dull", "oil", "don't", "café", "σας"
 PROBE_TEXTS = ("the moving film", "", "DULL, dull... and don't!", "ΣΑΣ café \0 İstanbul 😀")
 
 
-class _Network(tf.Module):  # type: ignore[misc]
+class _Network(tf.Module):
     def __init__(self, folder: Path, size: int, units: Sequence[int], seed: int, poison: str | None) -> None:
         super().__init__()
         random = np.random.default_rng(seed)
@@ -33,7 +33,7 @@ class _Network(tf.Module):  # type: ignore[misc]
         self._size = size
         self._poison = poison
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=signature.TEXT)])  # type: ignore[misc]
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=signature.TEXT)])  # type: ignore[untyped-decorator]
     def classify(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = tf.size(text, tf.int64)
         checks = []
@@ -98,11 +98,14 @@ def write_model(
             folder.probes_file,
             [probes.Probe(text, tuple(answer)) for text, answer in zip(PROBE_TEXTS, answers, strict=True)],
         )
-        activations = [*("relu" for _ in hidden), "sigmoid" if units[-1] == 1 else "softmax"]
+        layers = [
+            *(Layer(count, "relu") for count in hidden),
+            Layer(units[-1], "sigmoid" if units[-1] == 1 else "softmax"),
+        ]
         Metadata(
             name=name,
             vectorizer=MultiHot(len(vocabulary)),
-            network=tuple(Layer(count, activation) for count, activation in zip(units, activations, strict=True)),
+            network=tuple(layers),
             data_set=DataSet("made up", 0, 0, 0),
             training={},
             test_metrics=TestMetrics(0.5, 0.5, 0.5),

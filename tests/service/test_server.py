@@ -32,7 +32,7 @@ def request(**fields: Any) -> pb2.ClassifyRequest:
 
 def status_of(error: grpc.RpcError) -> status_pb2.Status:
     """The google.rpc.Status in the trailing metadata, which must agree with the plain status."""
-    trailers = dict(error.trailing_metadata())
+    trailers: dict[str, Any] = dict(error.trailing_metadata())  # type: ignore[arg-type]
     status: status_pb2.Status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     assert (status.code, status.message) == (error.code().value[0], error.details())
     return status
@@ -98,7 +98,7 @@ def test_a_wrong_field_is_invalid_argument_and_named(
     (violation,) = unpack(status_of(error.value), error_details_pb2.BadRequest).field_violations
     assert violation.field == field
     assert says in violation.description
-    assert field in error.value.details()
+    assert field in str(error.value.details())
 
 
 def test_texts_at_the_limits_are_answered(stub: pb2_grpc.TextClassifierStub) -> None:
@@ -122,7 +122,7 @@ def test_an_unknown_model_or_version_is_not_found_with_those_that_exist(
     assert error.value.code() is grpc.StatusCode.NOT_FOUND
     info = unpack(status_of(error.value), error_details_pb2.ResourceInfo)
     assert info.resource_name == resource
-    assert says in error.value.details()
+    assert says in str(error.value.details())
 
 
 def test_a_model_name_of_a_megabyte_still_gets_its_status(stub: pb2_grpc.TextClassifierStub) -> None:

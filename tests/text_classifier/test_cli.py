@@ -1,0 +1,141 @@
+"""The command `text-classifier`, in a process of its own, against the real server."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server_process import ServerProcess
+
+
+def run(*arguments: str | bytes, address: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-c", "import sys; from text_classifier.cli import main; sys.exit(main())", *arguments]
+    environment = {**os.environ, "TEXT_CLASSIFIER_ADDRESS": address}
+    return subprocess.run(command, input=given, capture_output=True, env=environment, check=False, timeout=120)
+
+
+def classify(server: ServerProcess, *arguments: str | bytes, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return run("classify", "--model", "topic", *arguments, address=server.address, given=given)
+
+
+def lines(done: subprocess.CompletedProcess[bytes]) -> list[str]:
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode().splitlines()
+
+
+def objects(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines(done)]
+
+
+def test_one_text_prints_its_label_and_probability(server: ServerProcess) -> None:
+    (line,) = lines(classify(server, "dull film"))
+    label, probability = line.split("\t")
+    assert label in {"grain", "crude", "gold", "ship", "tin"}
+    assert 0.2 <= float(probability) <= 1
+
+
+def test_several_texts_print_a_line_each_with_their_beginning(server: ServerProcess) -> None:
+    first, second = lines(classify(server, "dull film", "x" * 100))
+    assert first.endswith("\tdull film")
+    assert second.endswith(f"\t{'x' * 59}…")
+
+
+def test_top_k_prints_that_many_labels_with_falling_probability(server: ServerProcess) -> None:
+    (line,) = lines(classify(server, "--top-k", "3", "dull film"))
+    columns = line.split("\t")
+    assert len(columns) == 6
+    assert [float(value) for value in columns[1::2]] == sorted(map(float, columns[1::2]), reverse=True)
+
+
+def test_json_prints_one_object_a_text(server: ServerProcess) -> None:
+    first, second = objects(classify(server, "--json", "--top-k", "9", "dull film", ""))
+    assert (first["words"], first["known_words"], first["model"], first["version"]) == (2, 2, "topic", 1)
+    assert first["scores"][first["label"]] == first["probability"]
+    assert len(first["scores"]) == 5
+    assert second["words"] == 0
+
+
+@pytest.mark.parametrize("arguments", [["-"], ["--file", "-"]])
+def test_standard_input_is_one_text_a_line(server: ServerProcess, arguments: list[str]) -> None:
+    given = "the film\r\n\na dull café film".encode()
+    answers = objects(classify(server, "--json", *arguments, given=given))
+    assert [answer["words"] for answer in answers] == [2, 0, 4]
+
+
+def test_a_file_is_one_text_a_line(server: ServerProcess, tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("a film\n" * 300)
+    assert len(lines(classify(server, "--file", str(file)))) == 300
+
+
+def test_an_answer_comes_before_the_next_line_is_typed(server: ServerProcess) -> None:
+    script = "import sys; from text_classifier.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "classify", "--model", "topic", "--address", server.address, "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as typing:
+        assert typing.stdin
+        assert typing.stdout
+        for _ in range(3):
+            typing.stdin.write(b"dull film\n")
+            typing.stdin.flush()
+            assert typing.stdout.readline().endswith(b"dull film\n")
+        typing.stdin.close()
+        assert typing.wait(60) == 0
+
+
+def test_models_are_listed(server: ServerProcess) -> None:
+    header, first, second = lines(run("models", address=server.address))
+    assert header.split()[:3] == ["MODEL", "VERSION", "STATE"]
+    assert first.startswith("sentiment  1        available, in service")
+    assert [model["name"] for model in objects(run("models", "--json", address=server.address))] == [
+        "sentiment",
+        "topic",
+    ]
+    assert second.split()[0] == "topic"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "status", "says"),
+    [
+        (["--model", "nobody", "x"], b"", 1, "NOT_FOUND: models/nobody not found: available are sentiment, topic"),
+        (["--top-k", "-1", "x"], b"", 1, "INVALID_ARGUMENT: top_k"),
+        ([], b"", 2, "no text: give texts, or --file FILE, or - for standard input"),
+        (["--file", "/nowhere/x", "text"], b"", 2, "not both"),
+        (["--file", "/nowhere/x"], b"", 2, "--file: cannot read /nowhere/x: No such file or directory"),
+        (["-"], b"good\nbad \xff\n", 2, "standard input, line 2: not UTF-8"),
+        ([b"\xff"], b"", 2, "text 1: not UTF-8"),
+        (["--tls-ca", "/nowhere/x", "text"], b"", 2, "--tls-ca: cannot read /nowhere/x"),
+    ],
+)
+def test_an_error_is_one_line_that_says_what_to_do(
+    server: ServerProcess, arguments: list[str | bytes], given: bytes, status: int, says: str
+) -> None:
+    done = classify(server, *arguments, given=given)
+    assert done.returncode == status
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("text-classifier: error: ")
+    assert says in line
+
+
+def test_a_server_that_is_not_there_is_named_with_how_to_start_one() -> None:
+    done = run("classify", "--model", "topic", "x", address="127.0.0.1:1")
+    assert done.returncode == 1
+    assert b"no answer from 127.0.0.1:1" in done.stderr
+    assert b"make serve" in done.stderr
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(server: ServerProcess, tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("a film\n" * 20_000)
+    script = "import sys; from text_classifier.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "classify", "--model", "topic", "--address", server.address]
+    with subprocess.Popen([*command, "--file", str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
+        assert reading.stdout
+        assert reading.stderr
+        reading.stdout.readline()
+        reading.stdout.close()
+        assert reading.stderr.read() == b""
+        assert reading.wait(60) == 0

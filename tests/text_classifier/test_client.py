@@ -1,0 +1,168 @@
+"""Both clients, against the real server."""
+
+import asyncio
+import itertools
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.server_process import ServerProcess, serving
+from text_classifier import AsyncClient, Classification, Client, State
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[Client]:
+    with Client(server.address) as open_client:
+        yield open_client
+
+
+def test_classify_returns_typed_results_in_order(client: Client) -> None:
+    dull, empty = client.classify(["dull film", ""], model="topic", top_k=2)
+    assert isinstance(dull, Classification)
+    assert (dull.words, dull.known_words, empty.words) == (2, 2, 0)
+    assert (dull.model, dull.version) == ("topic", 1)
+    assert dull.scores[0] == (dull.label, dull.probability)
+    assert len(dull.scores) == 2
+    assert client.classify(["dull film"], model="topic")[0].scores == ()
+
+
+def test_a_single_string_is_a_type_error_and_not_classified_letter_by_letter(client: Client) -> None:
+    with pytest.raises(TypeError, match="pass a list of texts"):
+        client.classify("dull film", model="topic")
+
+
+def test_an_error_of_the_server_is_an_rpc_error_with_its_message(client: Client) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        client.classify(["x"], model="nobody")
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
+    assert "sentiment, topic" in str(error.value.details())
+
+
+def test_a_stream_of_ten_thousand_texts_is_answered_in_order_without_holding_them(client: Client) -> None:
+    taken = 0
+    ahead = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal taken
+        for number in range(10_000):
+            taken += 1
+            yield "a " * (number % 5)
+
+    for number, answer in enumerate(client.classify_stream(texts(), model="topic")):
+        assert answer.words == number % 5
+        ahead = max(ahead, taken - number)
+    assert taken == 10_000
+    assert ahead < 10_000
+
+
+def test_a_stream_over_an_endless_iterable_ends_when_its_consumer_stops(client: Client) -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[str]:
+        try:
+            for _ in itertools.count():
+                yield "film"
+        finally:
+            closed.set()
+
+    answers = client.classify_stream(endless(), model="topic")
+    assert next(answers).words == 1
+    answers.close()  # type: ignore[attr-defined]
+    client.close()
+    assert closed.wait(60)
+
+
+def test_an_error_of_the_iterable_reaches_the_consumer(client: Client) -> None:
+    def broken() -> Iterator[str]:
+        yield "film"
+        raise LookupError("no more texts")
+
+    with pytest.raises(LookupError, match="no more texts"):
+        list(client.classify_stream(broken(), model="topic"))
+
+
+def test_models_are_described(client: Client) -> None:
+    models = client.models()
+    assert [model.name for model in models] == ["sentiment", "topic"]
+    assert client.model("topic") == models[1]
+    assert models[1].state is State.AVAILABLE
+    assert models[1].labels == ("grain", "crude", "gold", "ship", "tin")
+
+
+def test_a_call_past_its_timeout_is_deadline_exceeded(client: Client) -> None:
+    over = threading.Event()
+
+    def slow() -> Iterator[str]:
+        over.wait(60)
+        yield "film"
+
+    with pytest.raises(grpc.RpcError) as error:
+        list(client.classify_stream(slow(), model="topic", timeout=0.1))
+    over.set()
+    assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_server_that_is_not_there_is_unavailable() -> None:
+    with Client("127.0.0.1:1", timeout=60) as client, pytest.raises(grpc.RpcError) as error:
+        client.classify(["x"], model="topic")
+    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_no_call_fails_while_one_of_two_servers_stops(server: ServerProcess, tiny_models: Path) -> None:
+    with serving(tiny_models) as other:
+        target = f"ipv4:{server.address},{other.address}"
+        with Client(target, timeout=60) as client:
+            for _ in range(50):
+                client.classify(["film"], model="topic")
+            other.signal(signal.SIGTERM)
+            while not any(line["event"] == "stopped" for line in list(other.log)):
+                client.classify(["film"], model="topic")
+            for _ in range(50):
+                client.classify(["film"], model="topic")
+
+
+def test_the_asyncio_client_does_the_same(server: ServerProcess, client: Client) -> None:
+    async def asynchronous() -> AsyncIterator[str]:
+        for text in ("dull film", "oil"):
+            yield text
+
+    async def run() -> None:
+        async with AsyncClient(server.address) as async_client:
+            expected = client.classify(["dull film", "oil"], model="topic", top_k=3)
+            assert await async_client.classify(["dull film", "oil"], model="topic", top_k=3) == expected
+            for texts in (["dull film", "oil"], asynchronous()):
+                streamed = async_client.classify_stream(texts, model="topic", top_k=3)
+                assert [answer async for answer in streamed] == expected
+            assert await async_client.models() == client.models()
+            assert await async_client.model("topic", version=1) == client.model("topic")
+            with pytest.raises(grpc.RpcError) as error:
+                await async_client.classify(["x"], model="nobody")
+            assert error.value.code() is grpc.StatusCode.NOT_FOUND
+
+    asyncio.run(run())
+
+
+def test_an_error_of_the_iterable_reaches_the_asyncio_consumer(server: ServerProcess) -> None:
+    async def broken() -> AsyncIterator[str]:
+        yield "film"
+        raise LookupError("no more texts")
+
+    async def run() -> None:
+        async with AsyncClient(server.address) as client:
+            with pytest.raises(LookupError, match="no more texts"):
+                _ = [answer async for answer in client.classify_stream(broken(), model="topic")]
+
+    asyncio.run(run())
+
+
+def test_importing_the_client_imports_grpc_and_protobuf_only() -> None:
+    script = "import sys, text_classifier, text_classifier.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"tensorflow", "numpy", "textmodel", "service", "training"} & set(done.stdout.split())
+    assert "grpc" in done.stdout.split()

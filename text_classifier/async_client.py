@@ -1,0 +1,102 @@
+"""The asyncio client."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from types import TracebackType
+from typing import Self
+
+import grpc
+import grpc.aio
+
+from text_classifier import calls
+from text_classifier.results import Classification, Model
+from text_classifier.v1 import text_classifier_pb2 as pb2
+from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
+
+
+class AsyncClient:
+    """Calls a server from one event loop: `Client` with `await`. Errors, retries and arguments are the same."""
+
+    def __init__(
+        self,
+        address: str = calls.DEFAULT_ADDRESS,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float = calls.DEFAULT_TIMEOUT,
+    ) -> None:
+        self._timeout = timeout
+        if credentials:
+            self._channel = grpc.aio.secure_channel(address, credentials, calls.CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.aio.insecure_channel(address, calls.CHANNEL_OPTIONS)
+        self._stub = pb2_grpc.TextClassifierStub(self._channel)
+
+    async def classify(
+        self, texts: Iterable[str], *, model: str, version: int = 0, top_k: int = 0, timeout: float | None = None
+    ) -> list[Classification]:
+        """Classifies texts in one request; see `Client.classify`."""
+        request = calls.classify_request(texts, model, version, top_k)
+        return calls.classifications(await self._stub.Classify(request, timeout=self._seconds(timeout)))
+
+    async def classify_stream(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        model: str,
+        version: int = 0,
+        top_k: int = 0,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Classification]:
+        """Classifies any number of texts, one at a time; see `Client.classify_stream`."""
+        failure: list[Exception] = []
+
+        async def requests() -> AsyncIterator[pb2.ClassifyRequest]:
+            try:
+                async for text in _each(texts):
+                    yield calls.classify_request([text], model, version, top_k)
+            except Exception as error:  # gRPC would only say that the iterator failed
+                failure.append(error)
+                raise
+
+        call = self._stub.ClassifyStream(requests(), timeout=timeout)
+        try:
+            async for response in call:
+                for classification in calls.classifications(response):
+                    yield classification
+        except Exception as error:
+            raise (failure or [error])[0] from None
+        finally:
+            call.cancel()
+
+    async def models(self, *, timeout: float | None = None) -> list[Model]:
+        """Lists all model versions that the server knows, by name and version."""
+        response = await self._stub.ListModels(pb2.ListModelsRequest(), timeout=self._seconds(timeout))
+        return [calls.model(message) for message in response.models]
+
+    async def model(self, name: str, *, version: int = 0, timeout: float | None = None) -> Model:
+        """Describes one model version; 0 for the one in service."""
+        request = pb2.GetModelRequest(name=name, version=version)
+        return calls.model(await self._stub.GetModel(request, timeout=self._seconds(timeout)))
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else timeout
+
+
+async def _each(texts: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
+    if isinstance(texts, AsyncIterable):
+        async for text in texts:
+            yield text
+    else:
+        for text in texts:
+            yield text

@@ -1,0 +1,117 @@
+"""The synchronous client."""
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from text_classifier import calls
+from text_classifier.results import Classification, Model
+from text_classifier.v1 import text_classifier_pb2 as pb2
+from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
+
+
+class Client:
+    """Calls a server. Safe to share between threads; a context manager, or `close` it.
+
+    Every method raises `grpc.RpcError` when the server answers with an error or cannot be reached. A server that cannot
+    be reached is tried again, up to five times within the timeout. Of several addresses behind a name
+    (`dns:///classifier.example:50051`) each gets its turn.
+
+    Args:
+        address: host and port, or any gRPC target.
+        credentials: `grpc.ssl_channel_credentials(...)` for TLS; without, the connection is not encrypted.
+        timeout: seconds that a call may take, unless it says otherwise.
+    """
+
+    def __init__(
+        self,
+        address: str = calls.DEFAULT_ADDRESS,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float = calls.DEFAULT_TIMEOUT,
+    ) -> None:
+        self._timeout = timeout
+        if credentials:
+            self._channel = grpc.secure_channel(address, credentials, calls.CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(address, calls.CHANNEL_OPTIONS)
+        self._stub = pb2_grpc.TextClassifierStub(self._channel)
+
+    def classify(
+        self, texts: Iterable[str], *, model: str, version: int = 0, top_k: int = 0, timeout: float | None = None
+    ) -> list[Classification]:
+        """Classifies texts in one request.
+
+        Args:
+            texts: at least one; the server bounds how many, 1,024 by default.
+            model: the model's name.
+            version: its version; 0 for the one in service.
+            top_k: how many scored labels to return with each text.
+            timeout: seconds, instead of the client's.
+
+        Returns:
+            One classification for each text, in order.
+        """
+        request = calls.classify_request(texts, model, version, top_k)
+        return calls.classifications(self._stub.Classify(request, timeout=self._seconds(timeout)))
+
+    def classify_stream(
+        self, texts: Iterable[str], *, model: str, version: int = 0, top_k: int = 0, timeout: float | None = None
+    ) -> Iterator[Classification]:
+        """Classifies any number of texts, one at a time: each answer comes as soon as it is there, in order.
+
+        Texts are taken from the iterable while answers come, in a thread of gRPC's; an error that it raises is raised
+        here. A consumer that stops early ends the call.
+
+        Args:
+            texts: any iterable, endless ones too.
+            model: the model's name.
+            version: its version; 0 for the one in service.
+            top_k: how many scored labels to return with each text.
+            timeout: seconds for the whole stream; without, it may take as long as it takes.
+        """
+        failure: list[Exception] = []
+
+        def requests() -> Iterator[pb2.ClassifyRequest]:
+            try:
+                for text in texts:
+                    yield calls.classify_request([text], model, version, top_k)
+            except Exception as error:  # gRPC would only say that the iterator failed
+                failure.append(error)
+                raise
+
+        call = self._stub.ClassifyStream(requests(), timeout=timeout)
+        try:
+            for response in call:
+                yield from calls.classifications(response)
+        except grpc.RpcError as error:
+            raise (failure or [error])[0] from None
+        finally:
+            call.cancel()
+
+    def models(self, *, timeout: float | None = None) -> list[Model]:
+        """Lists all model versions that the server knows, by name and version."""
+        response = self._stub.ListModels(pb2.ListModelsRequest(), timeout=self._seconds(timeout))
+        return [calls.model(message) for message in response.models]
+
+    def model(self, name: str, *, version: int = 0, timeout: float | None = None) -> Model:
+        """Describes one model version; 0 for the one in service."""
+        request = pb2.GetModelRequest(name=name, version=version)
+        return calls.model(self._stub.GetModel(request, timeout=self._seconds(timeout)))
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else timeout

@@ -1,0 +1,60 @@
+"""What calls return: plain values, free of protobuf."""
+
+import enum
+from typing import NamedTuple
+
+
+class LabelScore(NamedTuple):
+    """A label and its probability, 0 to 1."""
+
+    label: str
+    probability: float
+
+
+class Classification(NamedTuple):
+    """What a model says of one text."""
+
+    label: str
+    """The label of the highest probability."""
+    probability: float
+    """Its probability, 0 to 1."""
+    scores: tuple[LabelScore, ...]
+    """The `top_k` labels, the highest probability first; empty when `top_k` is 0."""
+    words: int
+    """Words in the text."""
+    known_words: int
+    """How many of them the model's vocabulary holds."""
+    model: str
+    """The model that answered."""
+    version: int
+    """Its version."""
+
+
+class State(enum.Enum):
+    """Where a model version stands in its life; see the contract's `Model.State`."""
+
+    UNSPECIFIED = 0
+    LOADING = 1
+    AVAILABLE = 2
+    FAILED = 3
+    UNLOADING = 4
+
+
+class Model(NamedTuple):
+    """One version of a model."""
+
+    name: str
+    version: int
+    state: State
+    state_reason: str
+    """Why it is in this state, when there is something to say."""
+    in_service: bool
+    """Whether requests without a version come to it."""
+    labels: tuple[str, ...]
+    vocabulary_size: int
+    trained_on: str
+    """The data set."""
+    test_accuracy: float
+    """Share of the test set that it labels correctly, 0 to 1."""
+    engine: str
+    """What computes the answers."""
