@@ -1,5 +1,6 @@
 """The asyncio client."""
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
 from typing import Self
@@ -62,7 +63,7 @@ class AsyncClient:
             async for response in call:
                 for classification in calls.classifications(response):
                     yield classification
-        except Exception as error:
+        except (grpc.RpcError, asyncio.CancelledError) as error:  # cancelled is what a failing iterator looks like
             raise (failure or [error])[0] from None
         finally:
             call.cancel()
