@@ -48,7 +48,7 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> AsyncIterator[Classification]:
         """Classifies any number of texts, one at a time; see `Client.classify_stream`."""
-        failure: list[Exception] = []
+        failure: list[BaseException] = []
 
         async def requests() -> AsyncIterator[pb2.ClassifyRequest]:
             try:
