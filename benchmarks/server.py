@@ -1,0 +1,86 @@
+"""A server under measurement, in processes of its own: how long it starts, what CPU time and memory it uses."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[str]
+    address: str
+    start_seconds: float
+    """From the start of its process until it served."""
+    metrics_url: str = ""
+
+    def processes(self) -> list[int]:
+        """The ids of its process and of all below it."""
+        found, new = [], [self.process.pid]
+        while new:
+            pid = new.pop()
+            found.append(pid)
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                new += map(int, (task / "children").read_text().split())
+        return found
+
+    def cpu_seconds(self) -> float:
+        """CPU time that they have used so far, the kernel's part included."""
+        ticks = 0
+        for pid in self.processes():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / _TICKS
+
+    def memory_mib(self) -> float:
+        """Memory that they use, in MiB: what several share is counted once (proportional set size)."""
+        texts = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.processes())
+        return sum(int(kib) for text in texts for kib in re.findall(r"^Pss:\s+(\d+)", text, re.MULTILINE)) / 1024
+
+    def answered(self, method: str) -> int:
+        """How many calls of the method it has answered OK, by its own metrics."""
+        with urllib.request.urlopen(self.metrics_url, timeout=30) as response:
+            text = response.read().decode()
+        counts = re.findall(
+            rf'^grpc_server_handled_total{{grpc_code="OK",grpc_method="{method}",.*}} (\S+)$', text, re.MULTILINE
+        )
+        return int(sum(map(float, counts)))
+
+
+@contextmanager
+def serving(models: Path, *flags: str) -> Iterator[Server]:
+    """Runs this project's server around the block."""
+    command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0", "--metrics-port", "0"]
+    start = perf_counter()
+    with subprocess.Popen([*command, "--log-format", "json", *flags], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        ports = {}
+        for line in process.stderr:
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") in {"started", "metrics"}:
+                ports[event["event"]] = event["port"]
+            if event.get("event") == "serving":
+                break
+        else:
+            raise RuntimeError("the server did not start; run it by hand to see why")
+        try:
+            yield Server(
+                process,
+                f"127.0.0.1:{ports['started']}",
+                perf_counter() - start,
+                f"http://127.0.0.1:{ports['metrics']}/metrics",
+            )
+        finally:
+            process.send_signal(signal.SIGTERM)

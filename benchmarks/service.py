@@ -1,0 +1,109 @@
+"""The whole service under load from h2load: requests and texts a second, latency, CPU time a text."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks import h2load
+from benchmarks.server import Server
+from benchmarks.texts import batches
+from text_classifier.v1 import text_classifier_pb2 as pb2
+
+SERVICE = "text_classifier.v1.TextClassifier"
+BODIES = 16
+"""Different request bodies that are in flight at the same time."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way to call: texts a message, messages a call, calls in flight, how many calls in all."""
+
+    name: str
+    texts: int
+    messages: int
+    in_flight: int
+    requests: int
+
+
+CASES = (
+    Case("unary, 1 text", 1, 1, 1, 3_000),
+    Case("unary, 1 text", 1, 1, 8, 16_000),
+    Case("unary, 1 text", 1, 1, 64, 40_000),
+    Case("unary, 64 texts", 64, 1, 1, 300),
+    Case("unary, 64 texts", 64, 1, 8, 4_800),
+    Case("unary, 64 texts", 64, 1, 64, 4_800),
+    Case("stream, 1 text a message", 1, 500, 1, 16),
+    Case("stream, 1 text a message", 1, 500, 16, 160),
+)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one case gave."""
+
+    case: str
+    in_flight: int
+    requests_per_second: float
+    texts_per_second: float
+    p50_ms: float
+    p99_ms: float
+    server_cpu_us_per_text: float
+    load_cpu_us_per_text: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For the results file."""
+        return asdict(self)
+
+
+def bodies(texts: Sequence[str], case: Case, model: str) -> list[bytes]:
+    """Makes `BODIES` different request bodies of the case."""
+    messages = [
+        pb2.ClassifyRequest(model=model, texts=batch).SerializeToString() for batch in batches(list(texts), case.texts)
+    ]
+    return [
+        h2load.frame([messages[(start + offset) % len(messages)] for offset in range(case.messages)])
+        for start in range(0, BODIES * case.messages, case.messages)
+    ]
+
+
+def measure(server: Server, texts: Sequence[str], case: Case, model: str) -> Figures:
+    """Runs a case against a server.
+
+    Raises:
+        RuntimeError: an answer was not OK.
+    """
+    method = "ClassifyStream" if case.messages > 1 else "Classify"
+    all_bodies = bodies(texts, case, model)
+    if case.in_flight < BODIES:
+        # Not every body can be in flight at once: they take turns, a run each.
+        groups = [all_bodies[start : start + case.in_flight] for start in range(0, BODIES, case.in_flight)]
+    else:
+        groups = [all_bodies]
+    before, cpu = server.answered(method), server.cpu_seconds()
+    loads = [
+        h2load.run(
+            server.address,
+            f"{SERVICE}/{method}",
+            group,
+            requests=case.requests // len(groups),
+            connections=max(1, case.in_flight // len(group)),
+        )
+        for group in groups
+    ]
+    cpu = server.cpu_seconds() - cpu
+    requests = sum(load.requests for load in loads)
+    if server.answered(method) - before != requests:
+        raise RuntimeError(f"{case.name}: of {requests} answers not all were OK")
+    texts_sent = requests * case.texts * case.messages
+    seconds = sum(load.seconds for load in loads)
+    latencies = sorted(latency for load in loads for latency in load.latencies_ms)
+    return Figures(
+        case.name,
+        case.in_flight,
+        requests / seconds,
+        texts_sent / seconds,
+        latencies[len(latencies) // 2],
+        latencies[min(len(latencies) - 1, len(latencies) * 99 // 100)],
+        cpu / texts_sent * 1e6,
+        sum(load.cpu_seconds for load in loads) / texts_sent * 1e6,
+    )
