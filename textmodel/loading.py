@@ -1,28 +1,64 @@
 """From a version folder to an engine that has shown that it answers as training did."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from textmodel import probes
 from textmodel.engine import Engine
 from textmodel.errors import ModelError
+from textmodel.metadata import MultiHot
 from textmodel.version_folder import VersionFolder
 
+EngineKind = Literal["auto", "tensorflow", "compiled"]
 
-def load_engine(path: Path | str) -> Engine:
+
+def load_engine(
+    path: Path | str, kind: EngineKind = "auto", on_fallback: Callable[[ModelError], object] = lambda reason: None
+) -> Engine:
     """Loads the version folder's engine and verifies it with the golden probes.
 
-    Raises:
-        ModelError: a file is missing or malformed, or the engine answers a probe differently.
-    """
-    # TensorFlow takes seconds to import: only who loads a model pays.
-    from textmodel.tensorflow_engine import TensorFlowEngine  # noqa: PLC0415
+    Args:
+        path: the version folder.
+        kind: "auto" takes the compiled engine for a bag-of-words model, TensorFlow for any other and where the compiled
+            one fails. The engine's `name` says which it is.
+        on_fallback: is told why TensorFlow has to serve a bag-of-words model.
 
+    Raises:
+        ModelError: a file is missing or malformed, the engine answers a probe differently, or "compiled" is asked for
+            and cannot be.
+    """
     folder = VersionFolder(Path(path))
     if not folder.path.is_dir():
         raise ModelError(f"{path}: no such version folder")
     classes, expected = len(folder.labels), len(folder.probes[0].probabilities)
     if classes != expected:
         raise ModelError(f"{path}: {classes} labels, but the probes have {expected} probabilities")
-    engine = TensorFlowEngine(folder.path)
+    if kind == "compiled":
+        return _compiled(folder)
+    if kind == "auto" and isinstance(folder.metadata.vectorizer, MultiHot):
+        try:
+            return _compiled(folder)
+        except ModelError as reason:
+            on_fallback(reason)
+    return _tensorflow(folder)
+
+
+def _compiled(folder: VersionFolder) -> Engine:
+    try:
+        from textmodel.compiled_engine import CompiledEngine  # noqa: PLC0415 - may not be there
+    except ImportError as error:
+        raise ModelError(f"this installation has no compiled engine: {error}") from error
+    return _verified(CompiledEngine(folder), folder)
+
+
+def _tensorflow(folder: VersionFolder) -> Engine:
+    # TensorFlow takes seconds to import: only who needs it pays.
+    from textmodel.tensorflow_engine import TensorFlowEngine  # noqa: PLC0415
+
+    return _verified(TensorFlowEngine(folder.path), folder)
+
+
+def _verified(engine: Engine, folder: VersionFolder) -> Engine:
     probes.verify(engine, folder.probes)
     return engine

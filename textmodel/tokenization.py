@@ -42,9 +42,14 @@ def lowercase(text: str) -> str:
     return _WITHOUT_CASE.sub(STAND_IN, text).lower()
 
 
+def separate(text: str) -> str:
+    """Returns the text in lower case with spaces between the words, and nothing else that separates them."""
+    return lowercase(text).translate(_TO_SPACE)
+
+
 def tokenize(text: str) -> list[str]:
     """Returns the words of the text, in lower case, in order. A text without words gives an empty list."""
-    return [word for word in lowercase(text).translate(_TO_SPACE).split(" ") if word]
+    return [word for word in separate(text).split(" ") if word]
 
 
 def is_word(word: str) -> bool:

@@ -1,0 +1,174 @@
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from saved_models import write_version
+
+from textmodel._bag_of_words import Network
+from textmodel.compiled_engine import CompiledEngine, characters, readable
+from textmodel.errors import ModelError
+from textmodel.metadata import Layer, PaddedSequence
+from textmodel.tensorflow_engine import TensorFlowEngine
+from textmodel.tokenization import FILTERS, tokenize
+from textmodel.version_folder import VersionFolder
+from textmodel.vocabulary import START, UNKNOWN, Vocabulary
+
+# Of every length that a hash table could treat in its own way, and of every kind of character.
+WORDS = (
+    *("the", "a", "film", "it's", "Capital", "i̇i", "σας", "στη", "ώ", "ß", "straße", "ⱥⱥⱥⱥ", "😀"),
+    *("x" * length for length in (*range(1, 35), 255, 256, 300)),
+    *("x" * length + "y" for length in (7, 8, 15, 16, 17, 24, 32)),
+)
+BINARY = (Layer(16, "relu"), Layer(5, "relu"), Layer(1, "sigmoid"))
+MULTICLASS = (Layer(64, "relu"), Layer(33, "sigmoid"), Layer(46, "softmax"))
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return Vocabulary.from_ranks({word: rank for rank, word in enumerate(WORDS, 1)}, len(WORDS) + 6)
+
+
+@pytest.fixture(scope="module", params=[BINARY, MULTICLASS, (Layer(1, "sigmoid"),)])
+def version(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, vocabulary: Vocabulary
+) -> VersionFolder:
+    return write_version(tmp_path_factory.mktemp("models") / "1", vocabulary, request.param)
+
+
+@pytest.fixture(scope="module")
+def engine(version: VersionFolder) -> CompiledEngine:
+    return CompiledEngine(version)
+
+
+def check_reading(vocabulary: Vocabulary, engine: CompiledEngine, texts: Sequence[str]) -> None:
+    prediction = engine.classify(texts)
+    for number, text in enumerate(texts):
+        indices = vocabulary.indices(text)
+        assert engine.indices(text) == sorted(set(indices)), ascii(text)
+        assert prediction.words[number] == len(indices) - 1, ascii(text)
+        assert prediction.known_words[number] == len(indices) - 1 - indices.count(UNKNOWN), ascii(text)
+
+
+def check_probabilities(version: VersionFolder, engine: CompiledEngine, texts: Sequence[str]) -> None:
+    expected = TensorFlowEngine(version.path).classify(texts)
+    actual = engine.classify(texts)
+    np.testing.assert_allclose(actual.probabilities, expected.probabilities, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(actual.words, expected.words)
+    np.testing.assert_array_equal(actual.known_words, expected.known_words)
+
+
+CODE_POINTS = st.characters(exclude_categories=["Cs"])
+TEXTS = st.lists(st.one_of(st.sampled_from([*WORDS, *FILTERS, " ", "Σ", "İ", "I"]), CODE_POINTS, st.text(CODE_POINTS))).map(
+    "".join
+)
+
+
+@given(texts=st.lists(TEXTS, min_size=1))
+def test_any_text_has_the_indices_of_the_specification(
+    vocabulary: Vocabulary, engine: CompiledEngine, texts: list[str]
+) -> None:
+    check_reading(vocabulary, engine, texts)
+    check_reading(vocabulary, engine, [text.upper() for text in texts])
+
+
+@pytest.mark.parametrize("context", ["{}", "x{}y", "Σ{}", "aΣ{}a", "aΣ{}", "a{}Σ", "İ{}"])
+def test_every_code_point_is_read_as_the_specification_reads_it(context: str) -> None:
+    texts = [context.format(chr(code)) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    words = [tokenize(text) for text in texts]
+    known = dict.fromkeys(word for some in words for word in some if "\uffff" not in word)
+    vocabulary = Vocabulary.from_ranks({word: rank for rank, word in enumerate(known, 1)}, len(known) + 4)
+    # The sum of a text's numbers, exact in float32, tells its indices.
+    numbers = np.zeros((len(vocabulary), 2), np.float32)
+    numbers[:, 0] = np.arange(len(vocabulary))
+    numbers[START] = 0
+    network = Network(characters(), vocabulary.entries, ((numbers, np.zeros(2, np.float32), "linear"),), START, UNKNOWN)
+    sums, counts, known_counts = (
+        np.empty((len(texts), 2), np.float32), np.empty(len(texts), np.int32), np.empty(len(texts), np.int32)
+    )
+    network.classify(tuple(map(readable, texts)), sums, counts, known_counts)
+    indices = [vocabulary.indices(text)[1:] for text in texts]
+    np.testing.assert_array_equal(sums[:, 0], [sum(set(some)) for some in indices])
+    np.testing.assert_array_equal(counts, [len(some) for some in indices])
+    np.testing.assert_array_equal(known_counts, [len(some) - some.count(UNKNOWN) for some in indices])
+
+
+@pytest.mark.parametrize("length", [*range(130), 255, 256, 257, 300, 4096])
+def test_words_end_where_the_text_or_a_block_of_it_ends(
+    vocabulary: Vocabulary, engine: CompiledEngine, length: int
+) -> None:
+    word = "x" * length
+    separated = " " * length
+    texts = [word, f"{separated}film", f"{word} film", f"film{separated}", f"{word}.", f"{word}y", f"{separated}a!the"]
+    check_reading(vocabulary, engine, texts)
+
+
+def test_a_text_without_words_has_the_start_alone(vocabulary: Vocabulary, engine: CompiledEngine) -> None:
+    for text in ["", " ", FILTERS, FILTERS * 100]:
+        assert engine.indices(text) == [START]
+    check_reading(vocabulary, engine, ["", FILTERS])
+
+
+def test_the_reserved_entries_are_no_words(vocabulary: Vocabulary, engine: CompiledEngine) -> None:
+    check_reading(vocabulary, engine, [" ".join(vocabulary.entries), "[START]", "PADDING", "[UNUSED 3]"])
+
+
+@given(texts=st.lists(TEXTS, min_size=1))
+def test_probabilities_are_those_of_tensorflow(
+    version: VersionFolder, engine: CompiledEngine, texts: list[str]
+) -> None:
+    check_probabilities(version, engine, texts)
+
+
+def test_a_thousand_texts_and_a_megabyte_are_those_of_tensorflow(
+    version: VersionFolder, engine: CompiledEngine
+) -> None:
+    generator = np.random.default_rng(0)
+    texts = [" ".join(generator.choice(WORDS, size)) for size in generator.integers(0, 300, 1024)]
+    check_probabilities(version, engine, texts)
+    check_probabilities(version, engine, [("The film. " * 105_000)[: 1 << 20], "ⱥⱥⱥⱥ ΣΑΣ " * 50_000, "x" * (1 << 20)])
+
+
+def test_a_text_of_ten_thousand_words_sums_as_tensorflow_does(tmp_path: Path) -> None:
+    words = [f"w{number}" for number in range(10_000)]
+    vocabulary = Vocabulary.from_ranks({word: rank for rank, word in enumerate(words, 1)}, 10_004)
+    version = write_version(tmp_path / "1", vocabulary, (Layer(64, "relu"), Layer(46, "softmax")), scale=0.01)
+    check_probabilities(version, CompiledEngine(version), [" ".join(words), " ".join(words[::-2])])
+
+
+def test_calls_at_the_same_time_do_not_disturb_one_another(engine: CompiledEngine) -> None:
+    generator = np.random.default_rng(0)
+    batches = [[" ".join(generator.choice(WORDS, 200)) for _ in range(50)] for _ in range(40)]
+    alone = [engine.classify(batch) for batch in batches]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(engine.classify, batches * 5))
+    for number, prediction in enumerate(together):
+        for actual, expected in zip(prediction, alone[number % len(batches)], strict=True):
+            np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "film \udfff", "ΣİΑ\udc00"])
+def test_a_lone_surrogate_is_a_value_error(engine: CompiledEngine, text: str) -> None:
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        engine.classify(["fine", text])
+
+
+def test_versions_that_are_no_such_network_are_refused(version: VersionFolder) -> None:
+    metadata = version.metadata
+    embedding = PaddedSequence(metadata.vectorizer.num_words, 256, 16)
+    for change, message in [
+        ({"vectorizer": embedding}, "not a bag-of-words model"),
+        ({"network": (Layer(16, "relu"),)}, "neither in softmax nor in one sigmoid unit"),
+        ({"network": (Layer(1, "softmax"),)}, "neither in softmax nor in one sigmoid unit"),
+        ({"network": (Layer(7, "relu"), metadata.network[-1])}, "dense/0/kernel: shape"),
+        ({"network": (*metadata.network, metadata.network[-1])}, "not there|shape"),
+    ]:
+        folder = VersionFolder(version.path)
+        folder.metadata = msgspec.structs.replace(metadata, **change)  # type: ignore[misc]
+        with pytest.raises(ModelError, match=message):
+            CompiledEngine(folder)

@@ -1,0 +1,87 @@
+"""The engine of bag-of-words networks, compiled. It reads a version's own variables and needs no TensorFlow."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textmodel._bag_of_words import Network
+from textmodel.checkpoint import Checkpoint
+from textmodel.engine import Prediction
+from textmodel.errors import ModelError
+from textmodel.metadata import MultiHot
+from textmodel.tokenization import STAND_IN, lowercase, separate
+from textmodel.version_folder import VersionFolder
+from textmodel.vocabulary import START, UNKNOWN
+
+
+class CompiledEngine:
+    """Dense layers over a multi-hot vector. Calls at the same time from several threads run at the same time.
+
+    Args:
+        folder: the version folder. Its checkpoint names the layers `dense/0`, `dense/1` and so on, the output layer
+            last, each with a `kernel` (inputs, units) and a `bias` (units,).
+
+    Raises:
+        ModelError: a file is missing or malformed, or the version is not such a network.
+    """
+
+    name = "compiled"
+
+    def __init__(self, folder: VersionFolder) -> None:
+        vectorizer, network = folder.metadata.vectorizer, folder.metadata.network
+        if not isinstance(vectorizer, MultiHot):
+            raise ModelError(f"{folder.path}: not a bag-of-words model, which this engine is for")
+        end = network[-1]
+        if end.activation != ("sigmoid" if end.units == 1 else "softmax"):
+            raise ModelError(f"{folder.path}: the network ends neither in softmax nor in one sigmoid unit")
+        checkpoint = Checkpoint(folder.path / "variables" / "variables")
+        widths = (vectorizer.num_words, *(layer.units for layer in network))
+        layers = tuple(
+            (
+                checkpoint.read(f"dense/{number}/kernel", (widths[number], layer.units)),
+                checkpoint.read(f"dense/{number}/bias", (layer.units,)),
+                layer.activation,
+            )
+            for number, layer in enumerate(network)
+        )
+        self._classes = max(2, end.units)
+        self._network = Network(characters(), folder.vocabulary.entries, layers, START, UNKNOWN)
+
+    def classify(self, texts: Sequence[str]) -> Prediction:
+        """Classifies texts."""
+        count = len(texts)
+        prediction = Prediction(
+            np.empty((count, self._classes), np.float32), np.empty(count, np.int32), np.empty(count, np.int32)
+        )
+        self._network.classify(tuple(map(readable, texts)), *prediction)
+        return prediction
+
+    def indices(self, text: str) -> list[int]:
+        """Returns the distinct indices that the text's vector has ones at, rising."""
+        return self._network.indices(readable(text))
+
+
+_CHARACTERS = 0x20000
+"""Characters above have no case."""
+
+_NOT_ALONE = "Σİ"
+"""The lower case of the first depends on its neighbours; that of the second is two characters."""
+
+
+def readable(text: str) -> str:
+    """Returns a text that can be read character by character."""
+    if text.isascii() or not any(character in text for character in _NOT_ALONE):
+        return text
+    return lowercase(text)
+
+
+@cache
+def characters() -> NDArray[np.uint32]:
+    """What each character of a text is read as: lower case, or the space for one that separates words."""
+    characters = np.arange(_CHARACTERS, dtype="<u4")
+    characters[0xD800:0xE000] = ord(STAND_IN)  # surrogates, which a text cannot hold
+    characters[[ord(character) for character in _NOT_ALONE]] = ord(STAND_IN)
+    read_as = separate(characters.tobytes().decode("utf-32-le")).encode("utf-32-le")
+    return np.frombuffer(read_as, "<u4").astype(np.uint32)
