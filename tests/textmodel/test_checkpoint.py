@@ -1,0 +1,237 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from textmodel._crc32c import crc32c
+from textmodel.checkpoint import Checkpoint
+from textmodel.errors import ModelError
+
+SHAPES = [(), (1,), (7,), (0, 3), (4, 5), (1000, 16), (2, 3, 4, 5)]
+INDEX, DATA = "variables.index", "variables.data-00000-of-00001"
+
+
+class _Holder(tf.Module):
+    def __init__(self, variables: list[tf.Variable]) -> None:
+        super().__init__()
+        self.dense = variables
+
+
+def save(folder: Path, values: list[NDArray[np.generic]]) -> Path:
+    """Writes a checkpoint with the values as `dense/0` and so on, as a SavedModel holds it."""
+    tf.saved_model.save(_Holder([tf.Variable(value) for value in values]), str(folder))
+    return folder / "variables" / "variables"
+
+
+@pytest.fixture(scope="module")
+def values() -> list[NDArray[np.float32]]:
+    generator = np.random.default_rng(0)
+    return [generator.normal(size=shape).astype(np.float32) for shape in SHAPES]
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory, values: list[NDArray[np.generic]]) -> Path:
+    return save(tmp_path_factory.mktemp("checkpoint"), values)
+
+
+def test_reads_what_tensorflow_reads(prefix: Path, values: list[NDArray[np.float32]]) -> None:
+    reader = tf.train.load_checkpoint(str(prefix))
+    checkpoint = Checkpoint(prefix)
+    for number, value in enumerate(values):
+        read = checkpoint.read(f"dense/{number}", value.shape)
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read, value)
+        np.testing.assert_array_equal(read, reader.get_tensor(f"dense/{number}/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
+def test_an_index_of_many_blocks_is_read(tmp_path: Path) -> None:
+    count = 5000
+    checkpoint = Checkpoint(save(tmp_path, [np.float32(number) for number in range(count)]))
+    for number in range(count):
+        assert checkpoint.read(f"dense/{number}", ()) == number
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("dense/7", (), "not there"),
+        ("dense/4", (5, 4), r"shape \(4, 5\) instead of \(5, 4\)"),
+        ("dense/4", (20,), r"shape \(4, 5\)"),
+    ],
+)
+def test_another_name_or_shape_is_an_error(prefix: Path, name: str, shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Checkpoint(prefix).read(name, shape)
+
+
+def test_another_data_type_is_an_error(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(save(tmp_path, [np.zeros(3, np.float64)]))
+    with pytest.raises(ModelError, match="float32"):
+        checkpoint.read("dense/0", (3,))
+
+
+@pytest.mark.parametrize("name", [INDEX, DATA])
+def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
+    prefix = save(tmp_path, [np.zeros(3, np.float32)])
+    (prefix.parent / name).unlink()
+    with pytest.raises(ModelError, match=f"{name}: No such file"):
+        Checkpoint(prefix)
+
+
+def read_all(prefix: Path, values: list[NDArray[np.float32]]) -> None:
+    """Reads everything: it has to be right, or a ModelError."""
+    try:
+        checkpoint = Checkpoint(prefix)
+    except ModelError:
+        return
+    for number, value in enumerate(values):
+        try:
+            read = checkpoint.read(f"dense/{number}", value.shape)
+        except ModelError:
+            continue
+        np.testing.assert_array_equal(read, value)
+
+
+@pytest.mark.parametrize("name", [INDEX, DATA])
+def test_a_file_of_any_shorter_length_is_an_error(
+    prefix: Path, tmp_path: Path, values: list[NDArray[np.float32]], name: str
+) -> None:
+    for other in (INDEX, DATA):
+        (tmp_path / other).write_bytes((prefix.parent / other).read_bytes())
+    whole = (prefix.parent / name).read_bytes()
+    for length in {*range(min(len(whole), 2000)), len(whole) - 1}:
+        (tmp_path / name).write_bytes(whole[:length])
+        read_all(tmp_path / "variables", values)
+    with pytest.raises(ModelError):
+        checkpoint = Checkpoint(tmp_path / "variables")
+        for number, value in enumerate(values):
+            checkpoint.read(f"dense/{number}", value.shape)
+
+
+@pytest.mark.parametrize("name", [INDEX, DATA])
+@given(data=st.data())
+def test_changed_bytes_give_the_right_values_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory,
+    prefix: Path,
+    values: list[NDArray[np.float32]],
+    name: str,
+    data: st.DataObject,
+) -> None:
+    folder = tmp_path_factory.mktemp("changed")
+    for other in (INDEX, DATA):
+        (folder / other).write_bytes((prefix.parent / other).read_bytes())
+    contents = bytearray((folder / name).read_bytes())
+    for position in data.draw(st.lists(st.integers(0, len(contents) - 1), min_size=1, max_size=5)):
+        contents[position] = data.draw(st.integers(0, 255))
+    (folder / name).write_bytes(contents)
+    read_all(folder / "variables", values)
+
+
+def mask(crc: int) -> bytes:
+    return (((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def varint(value: int) -> bytes:
+    parts = []
+    while value >= 0x80:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
+
+
+def block(entries: bytes) -> bytes:
+    """A block that stores its first key alone whole, with the right checksum."""
+    contents = entries + (0).to_bytes(4, "little") + (1).to_bytes(4, "little") + b"\0"
+    return contents + mask(crc32c(contents))
+
+
+def entry(key: bytes, value: bytes, shared: int = 0) -> bytes:
+    return varint(shared) + varint(len(key)) + varint(len(value)) + key + value
+
+
+def table(entries: bytes, handles: int = 1) -> bytes:
+    """An index whose checksums are right, whatever the entries are."""
+    stored = block(entries)
+    handle = varint(0) + varint(len(stored) - 5)
+    index = block(b"".join(entry(b"\xff%06d" % number, handle) for number in range(handles)))
+    footer = varint(0) + varint(0) + varint(len(stored)) + varint(len(index) - 5)
+    return stored + index + footer.ljust(40, b"\0") + (0xDB4775248B80FB57).to_bytes(8, "little")
+
+
+HEADER = entry(b"", b"\x08\x01")
+KEY = b"v/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def hostile(folder: Path, index: bytes, data: bytes = b"\0" * 16) -> None:
+    (folder / INDEX).write_bytes(index)
+    (folder / DATA).write_bytes(data)
+    Checkpoint(folder / "variables").read("v", (4,))
+
+
+def bundle_entry(size: int = 16, offset: int = 0, shape: bytes = b"\x12\x04\x12\x02\x08\x04", shard: int = 0) -> bytes:
+    return (
+        b"\x08\x01" + shape + b"\x18" + varint(shard) + b"\x20" + varint(offset) + b"\x28" + varint(size)
+        + b"\x35" + mask(crc32c(b"\0" * 16))
+    )  # fmt: skip
+
+
+def test_a_table_written_by_hand_is_read(tmp_path: Path) -> None:
+    hostile(tmp_path, table(HEADER + entry(KEY, bundle_entry())))
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (table(entry(b"", b"\x08\x02")), "shard"),
+        (table(entry(b"", b"\x08\x01\x10\x01")), "little-endian"),
+        (table(entry(b"", b"\x0a\x01a")), "not a number"),
+        (table(entry(b"", b"\x0b")), "wire type"),
+        (table(entry(b"", b"\x08" + b"\xff" * 20)), "too long"),
+        (table(entry(b"", b"\x0a\xff\xff\xff\xff\x7fa")), "ends too early"),
+        (table(HEADER + HEADER), "order"),
+        (table(HEADER, handles=1000), "order"),
+        (table(HEADER + entry(b"a" * 5000, b"")), "wrong length"),
+        (table(HEADER + entry(b"a", b"", shared=3)), "wrong length"),
+        (table(HEADER + b"\x00\xff\xff\xff\xff\x7f\x00"), "wrong length"),
+        (table(HEADER + entry(KEY, bundle_entry(size=1 << 60))), "not all there"),
+        (table(HEADER + entry(KEY, bundle_entry(offset=(1 << 63) - 1))), "not all there"),
+        (table(HEADER + entry(KEY, bundle_entry(offset=1))), "not all there"),
+        (table(HEADER + entry(KEY, bundle_entry(size=12))), "not all there"),
+        (table(HEADER + entry(KEY, bundle_entry(shard=1))), "not all there"),
+        (table(HEADER + entry(KEY, bundle_entry(shape=b"\x10\x04"))), "not a message"),
+        (table(HEADER + entry(KEY, bundle_entry(shape=b""))), "shape"),
+    ],
+)
+def test_a_hostile_index_with_right_checksums_is_an_error(tmp_path: Path, index: bytes, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        hostile(tmp_path, index)
+
+
+@given(entries=st.binary())
+@settings(max_examples=300)
+def test_any_entries_with_right_checksums_are_read_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, entries: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("hostile")
+    for index in (table(HEADER + entries), table(HEADER + entry(KEY, entries)), entries, table(HEADER)[:-48] + entries):
+        with pytest.raises(ModelError):
+            hostile(folder, index)
+
+
+@pytest.mark.parametrize(
+    ("data", "crc"),
+    [  # RFC 3720, appendix B.4
+        (bytes(32), 0x8A9136AA),
+        (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (bytes(range(31, -1, -1)), 0x113FDB5C),
+        (b"123456789", 0xE3069283),
+        (b"", 0),
+    ],
+)
+def test_the_checksum_is_crc32c(data: bytes, crc: int) -> None:
+    assert crc32c(data) == crc
