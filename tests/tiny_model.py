@@ -19,7 +19,9 @@ PROBE_TEXTS = ("the moving film", "", "DULL, dull... and don't!", "ΣΑΣ café 
 
 
 class _Network(tf.Module):
-    def __init__(self, folder: Path, size: int, units: Sequence[int], seed: int, poison: str | None) -> None:
+    def __init__(
+        self, folder: Path, size: int, units: Sequence[int], *, scale: float, seed: int, poison: str | None
+    ) -> None:
         super().__init__()
         random = np.random.default_rng(seed)
         self.tokenizer = Tokenizer(folder / VOCABULARY_FILE)
@@ -27,7 +29,7 @@ class _Network(tf.Module):
         self.dense = []
         for inputs, outputs in zip((size, *units), units, strict=False):
             layer = tf.Module()
-            layer.kernel = tf.Variable(random.normal(0, 1, (inputs, outputs)).astype(np.float32))
+            layer.kernel = tf.Variable(random.normal(0, scale, (inputs, outputs)).astype(np.float32))
             layer.bias = tf.Variable(random.normal(0, 1, outputs).astype(np.float32))
             self.dense.append(layer)
         self._size = size
@@ -71,6 +73,7 @@ def write_model(
     words: Sequence[str] = WORDS,
     labels: Sequence[str] = ("negative", "positive"),
     hidden: Sequence[int] = (4,),
+    scale: float = 1,
     seed: int = 0,
     poison: str | None = None,
 ) -> VersionFolder:
@@ -82,6 +85,7 @@ def write_model(
         words: its vocabulary.
         labels: two give a network with one sigmoid unit, more a softmax.
         hidden: units of the hidden layers.
+        scale: standard deviation of the kernels' weights.
         seed: of the weights.
         poison: a text at which the graph fails.
     """
@@ -90,7 +94,7 @@ def write_model(
     with TemporaryDirectory() as temporary, new_version(models, name) as folder:
         vocabulary.write(Path(temporary) / VOCABULARY_FILE)
         write_lines(Path(temporary) / LABELS_FILE, labels)
-        network = _Network(Path(temporary), len(vocabulary), units, seed, poison)
+        network = _Network(Path(temporary), len(vocabulary), units, scale=scale, seed=seed, poison=poison)
         tf.saved_model.save(network, str(folder.path), signatures={signature.SIGNATURE: network.classify})
         folder.assets_extra.mkdir()
         answers = network.classify(tf.constant(PROBE_TEXTS))[signature.PROBABILITIES].numpy().tolist()

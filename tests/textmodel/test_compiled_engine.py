@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from saved_models import write_version
 
+from tests.tiny_model import write_model
 from textmodel._bag_of_words import Network
 from textmodel.compiled_engine import CompiledEngine, characters, readable
 from textmodel.errors import ModelError
 from textmodel.metadata import Layer, PaddedSequence
 from textmodel.tensorflow_engine import TensorFlowEngine
-from textmodel.tokenization import FILTERS, tokenize
+from textmodel.tokenization import FILTERS, separate, tokenize
 from textmodel.version_folder import VersionFolder
 from textmodel.vocabulary import START, UNKNOWN, Vocabulary
 
@@ -25,25 +25,28 @@ WORDS = (
     *("x" * length for length in (*range(1, 35), 255, 256, 300)),
     *("x" * length + "y" for length in (7, 8, 15, 16, 17, 24, 32)),
 )
-BINARY = (Layer(16, "relu"), Layer(5, "relu"), Layer(1, "sigmoid"))
-MULTICLASS = (Layer(64, "relu"), Layer(33, "sigmoid"), Layer(46, "softmax"))
+
+
+@pytest.fixture(scope="module", params=[(2, (16, 5)), (46, (64, 33)), (2, ())], ids=["binary", "multiclass", "shallow"])
+def version(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VersionFolder:
+    classes, hidden = request.param
+    labels = [f"class {number}" for number in range(classes)]
+    return write_model(tmp_path_factory.mktemp("models"), "test", words=WORDS, labels=labels, hidden=hidden, scale=0.3)
 
 
 @pytest.fixture(scope="module")
-def vocabulary() -> Vocabulary:
-    return Vocabulary.from_ranks({word: rank for rank, word in enumerate(WORDS, 1)}, len(WORDS) + 6)
-
-
-@pytest.fixture(scope="module", params=[BINARY, MULTICLASS, (Layer(1, "sigmoid"),)])
-def version(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, vocabulary: Vocabulary
-) -> VersionFolder:
-    return write_version(tmp_path_factory.mktemp("models") / "1", vocabulary, request.param)
+def vocabulary(version: VersionFolder) -> Vocabulary:
+    return version.vocabulary
 
 
 @pytest.fixture(scope="module")
 def engine(version: VersionFolder) -> CompiledEngine:
     return CompiledEngine(version)
+
+
+@pytest.fixture(scope="module")
+def reference(version: VersionFolder) -> TensorFlowEngine:
+    return TensorFlowEngine(version.path)
 
 
 def check_reading(vocabulary: Vocabulary, engine: CompiledEngine, texts: Sequence[str]) -> None:
@@ -55,8 +58,8 @@ def check_reading(vocabulary: Vocabulary, engine: CompiledEngine, texts: Sequenc
         assert prediction.known_words[number] == len(indices) - 1 - indices.count(UNKNOWN), ascii(text)
 
 
-def check_probabilities(version: VersionFolder, engine: CompiledEngine, texts: Sequence[str]) -> None:
-    expected = TensorFlowEngine(version.path).classify(texts)
+def check_probabilities(reference: TensorFlowEngine, engine: CompiledEngine, texts: Sequence[str]) -> None:
+    expected = reference.classify(texts)
     actual = engine.classify(texts)
     np.testing.assert_allclose(actual.probabilities, expected.probabilities, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(actual.words, expected.words)
@@ -64,9 +67,9 @@ def check_probabilities(version: VersionFolder, engine: CompiledEngine, texts: S
 
 
 CODE_POINTS = st.characters(exclude_categories=["Cs"])
-TEXTS = st.lists(st.one_of(st.sampled_from([*WORDS, *FILTERS, " ", "Σ", "İ", "I"]), CODE_POINTS, st.text(CODE_POINTS))).map(
-    "".join
-)
+TEXTS = st.lists(
+    st.one_of(st.sampled_from([*WORDS, *FILTERS, " ", "Σ", "İ", "I"]), CODE_POINTS, st.text(CODE_POINTS))
+).map("".join)
 
 
 @given(texts=st.lists(TEXTS, min_size=1))
@@ -79,7 +82,8 @@ def test_any_text_has_the_indices_of_the_specification(
 
 @pytest.mark.parametrize("context", ["{}", "x{}y", "Σ{}", "aΣ{}a", "aΣ{}", "a{}Σ", "İ{}"])
 def test_every_code_point_is_read_as_the_specification_reads_it(context: str) -> None:
-    texts = [context.format(chr(code)) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    codes = (*range(0xD800), *range(0xE000, 0x20000), *range(0x20000, sys.maxunicode + 1, 251))
+    texts = [context.format(chr(code)) for code in codes]
     words = [tokenize(text) for text in texts]
     known = dict.fromkeys(word for some in words for word in some if "\uffff" not in word)
     vocabulary = Vocabulary.from_ranks({word: rank for rank, word in enumerate(known, 1)}, len(known) + 4)
@@ -89,13 +93,20 @@ def test_every_code_point_is_read_as_the_specification_reads_it(context: str) ->
     numbers[START] = 0
     network = Network(characters(), vocabulary.entries, ((numbers, np.zeros(2, np.float32), "linear"),), START, UNKNOWN)
     sums, counts, known_counts = (
-        np.empty((len(texts), 2), np.float32), np.empty(len(texts), np.int32), np.empty(len(texts), np.int32)
+        np.empty((len(texts), 2), np.float32),
+        np.empty(len(texts), np.int32),
+        np.empty(len(texts), np.int32),
     )
     network.classify(tuple(map(readable, texts)), sums, counts, known_counts)
     indices = [vocabulary.indices(text)[1:] for text in texts]
     np.testing.assert_array_equal(sums[:, 0], [sum(set(some)) for some in indices])
     np.testing.assert_array_equal(counts, [len(some) for some in indices])
     np.testing.assert_array_equal(known_counts, [len(some) - some.count(UNKNOWN) for some in indices])
+
+
+def test_no_character_above_the_table_has_case_or_separates_words() -> None:
+    above = "".join(map(chr, range(len(characters()), sys.maxunicode + 1)))
+    assert separate(above) == above
 
 
 @pytest.mark.parametrize("length", [*range(130), 255, 256, 257, 300, 4096])
@@ -120,25 +131,50 @@ def test_the_reserved_entries_are_no_words(vocabulary: Vocabulary, engine: Compi
 
 @given(texts=st.lists(TEXTS, min_size=1))
 def test_probabilities_are_those_of_tensorflow(
-    version: VersionFolder, engine: CompiledEngine, texts: list[str]
+    reference: TensorFlowEngine, engine: CompiledEngine, texts: list[str]
 ) -> None:
-    check_probabilities(version, engine, texts)
+    check_probabilities(reference, engine, texts)
 
 
 def test_a_thousand_texts_and_a_megabyte_are_those_of_tensorflow(
-    version: VersionFolder, engine: CompiledEngine
+    reference: TensorFlowEngine, engine: CompiledEngine
 ) -> None:
     generator = np.random.default_rng(0)
     texts = [" ".join(generator.choice(WORDS, size)) for size in generator.integers(0, 300, 1024)]
-    check_probabilities(version, engine, texts)
-    check_probabilities(version, engine, [("The film. " * 105_000)[: 1 << 20], "ⱥⱥⱥⱥ ΣΑΣ " * 50_000, "x" * (1 << 20)])
+    check_probabilities(reference, engine, texts)
+    check_probabilities(reference, engine, [("The film. " * 105_000)[: 1 << 20], "ⱥⱥⱥⱥ ΣΑΣ " * 50_000, "x" * (1 << 20)])
 
 
 def test_a_text_of_ten_thousand_words_sums_as_tensorflow_does(tmp_path: Path) -> None:
     words = [f"w{number}" for number in range(10_000)]
-    vocabulary = Vocabulary.from_ranks({word: rank for rank, word in enumerate(words, 1)}, 10_004)
-    version = write_version(tmp_path / "1", vocabulary, (Layer(64, "relu"), Layer(46, "softmax")), scale=0.01)
-    check_probabilities(version, CompiledEngine(version), [" ".join(words), " ".join(words[::-2])])
+    version = write_model(tmp_path, "test", words=words, hidden=(64,), scale=0.01)
+    check_probabilities(
+        TensorFlowEngine(version.path), CompiledEngine(version), [" ".join(words), " ".join(words[::-2])]
+    )
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "sigmoid", "softmax"])
+@pytest.mark.parametrize("units", [2, 15, 16, 17, 100])
+def test_layers_compute_what_numpy_computes(activation: str, units: int) -> None:
+    generator = np.random.default_rng(0)
+    entries = ("start", "unknown", "a", "b", "c")
+    first, second = generator.normal(size=(5, units)), generator.normal(size=(units, 7))
+    bias, end = generator.normal(size=units), generator.normal(size=7)
+    layers = tuple(
+        (k.astype(np.float32), b.astype(np.float32), a)
+        for k, b, a in ((first, bias, activation), (second, end, "linear"))
+    )
+    network = Network(characters(), entries, layers, 0, 1)
+    actual = np.empty((1, 7), np.float32)
+    network.classify(("a c z",), actual, np.empty(1, np.int32), np.empty(1, np.int32))
+    x = first[[0, 1, 2, 4]].sum(axis=0) + bias
+    hidden = {
+        "linear": x,
+        "relu": np.maximum(x, 0),
+        "sigmoid": 1 / (1 + np.exp(-x)),
+        "softmax": np.exp(x) / np.exp(x).sum(),
+    }
+    np.testing.assert_allclose(actual[0], hidden[activation] @ second + end, rtol=0, atol=1e-5)
 
 
 def test_calls_at_the_same_time_do_not_disturb_one_another(engine: CompiledEngine) -> None:
