@@ -2,6 +2,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -197,14 +198,15 @@ def test_a_lone_surrogate_is_a_value_error(engine: CompiledEngine, text: str) ->
 def test_versions_that_are_no_such_network_are_refused(version: VersionFolder) -> None:
     metadata = version.metadata
     embedding = PaddedSequence(metadata.vectorizer.num_words, 256, 16)
-    for change, message in [
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"vectorizer": embedding}, "not a bag-of-words model"),
         ({"network": (Layer(16, "relu"),)}, "neither in softmax nor in one sigmoid unit"),
         ({"network": (Layer(1, "softmax"),)}, "neither in softmax nor in one sigmoid unit"),
         ({"network": (Layer(7, "relu"), metadata.network[-1])}, "dense/0/kernel: shape"),
         ({"network": (*metadata.network, metadata.network[-1])}, "not there|shape"),
-    ]:
+    ]
+    for change, message in changes:
         folder = VersionFolder(version.path)
-        folder.metadata = msgspec.structs.replace(metadata, **change)  # type: ignore[misc]
+        folder.metadata = msgspec.structs.replace(metadata, **change)
         with pytest.raises(ModelError, match=message):
             CompiledEngine(folder)
