@@ -534,6 +534,10 @@ static int fill_layer(Layer *layer, PyObject *arguments, size_t inputs)
 {
     Py_buffer kernel, bias;
     const char *name;
+    if (!PyTuple_Check(arguments)) {
+        PyErr_SetString(PyExc_TypeError, "a layer is a tuple");
+        return -1;
+    }
     if (!PyArg_ParseTuple(arguments, "y*y*s;a layer is (kernel, bias, activation)", &kernel, &bias, &name)) {
         return -1;
     }
