@@ -28,7 +28,7 @@ enum {
     ASCII = 0x80,
     STAND_IN = 0xFF, /* a byte that no UTF-8 holds: for ASCII characters that are read as one outside ASCII */
     GROWTH = 2,      /* a character's UTF-8 grows at most from 2 bytes to 4 */
-    PADDING = 64,    /* readable bytes behind a text */
+    PADDING = 80,    /* readable bytes behind a text: a block of 64, or 16 from a word's last byte on */
 };
 
 typedef struct {
@@ -76,19 +76,36 @@ static size_t write_character(uint8_t *out, uint32_t character)
     return 4;
 }
 
+static uint64_t load(const uint8_t *bytes)
+{
+    uint64_t value;
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
 /* Reads valid UTF-8 into `out`, which has room for GROWTH times its length; returns the length there. */
 static size_t read_text(const Reading *reading, const uint8_t *text, size_t length, uint8_t *out)
 {
-    uint8_t any = 0;
-    for (size_t i = 0; i < length; i++) {
+    size_t i = 0;
+    uint64_t any = 0;
+    for (; i + 8 <= length; i += 8) {
+        uint64_t in = load(text + i), folded = 0;
+        for (int bit = 0; bit < 64; bit += 8) {
+            folded |= (uint64_t)reading->ascii[in >> bit & 0xFF] << bit;
+        }
+        memcpy(out + i, &folded, sizeof folded);
+        any |= in;
+    }
+    for (; i < length; i++) {
         out[i] = reading->ascii[text[i]];
         any |= text[i];
     }
-    if (any < ASCII) {
+    if (!(any & 0x8080808080808080)) {
         return length;
     }
+
     size_t written = 0;
-    for (size_t i = 0; i < length;) {
+    for (i = 0; i < length;) {
         if (text[i] < ASCII) {
             out[written++] = reading->ascii[text[i++]];
             continue;
@@ -110,7 +127,7 @@ typedef struct {
 } Key;
 
 typedef struct {
-    uint32_t tag;   /* of the key's hash */
+    uint32_t tag;   /* from the key's hash */
     uint32_t index; /* the unknown index in an empty slot */
 } Slot;
 
@@ -120,34 +137,24 @@ typedef struct {
     uint32_t mask;
     uint32_t unknown;
     size_t size;
-    Key *keys;         /* (size,) */
+    Key *keys;         /* (size,), the most frequent words together */
     uint8_t *bytes;    /* the words, one after another */
     uint64_t *offsets; /* (size + 1,), where each begins */
 } Vocabulary;
 
 static const uint64_t MULTIPLIER = 0x9E3779B97F4A7C15; /* 2^64 over the golden ratio: Fibonacci hashing */
 
-static uint64_t load(const uint8_t *bytes)
-{
-    uint64_t value;
-    memcpy(&value, bytes, sizeof value);
-    return value;
-}
-
-/* The lowest 0 to 8 bytes. */
-static uint64_t low_bytes(uint64_t value, size_t count)
-{
-    static const uint64_t MASKS[] = {
-        0, 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF, 0xFFFFFFFFFF, 0xFFFFFFFFFFFF, 0xFFFFFFFFFFFFFF, UINT64_MAX,
-    };
-    return value & MASKS[count];
-}
+/* LOW_BYTES[8 + n] keeps the lowest n bytes: none for n < 0, all for n > 8. A branch on the length of a word is one
+   that the processor guesses wrongly. */
+static const uint64_t LOW_BYTES[25] = {
+    [9] = 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF, 0xFFFFFFFFFF, 0xFFFFFFFFFFFF, 0xFFFFFFFFFFFFFF, [16 ... 24] = UINT64_MAX,
+};
 
 static uint64_t hash_rest(const uint8_t *bytes, size_t length)
 {
     uint64_t hash = length;
     for (size_t i = 0; i < length; i += 8) {
-        hash = (hash ^ low_bytes(load(bytes + i), length - i < 8 ? length - i : 8)) * MULTIPLIER;
+        hash = (hash ^ (load(bytes + i) & LOW_BYTES[8 + (length - i < 8 ? length - i : 8)])) * MULTIPLIER;
         hash ^= hash >> 32;
     }
     return hash | 1;
@@ -155,11 +162,26 @@ static uint64_t hash_rest(const uint8_t *bytes, size_t length)
 
 static Key key_of(const uint8_t *word, size_t length)
 {
-    return (Key){
-        .first = low_bytes(load(word), length < 8 ? length : 8),
-        .second = low_bytes(load(word + 8), length < 8 ? 0 : length < 16 ? length - 8 : 8),
-        .rest = length > 16 ? hash_rest(word + 16, length - 16) : 0,
-    };
+    Key key = {0};
+    size_t begin = length;
+    if (length > 16) {
+        key.rest = hash_rest(word + 16, length - 16);
+        begin = 16;
+    }
+    key.first = load(word) & LOW_BYTES[8 + begin];
+    key.second = load(word + 8) & LOW_BYTES[begin];
+    return key;
+}
+
+static uint64_t hash_key(Key key)
+{
+    return (key.first ^ key.second * MULTIPLIER ^ key.rest) * MULTIPLIER;
+}
+
+/* The highest bits of a hash say where its slot is; these are below, and depend on as much of the key. */
+static uint32_t tag_of(uint64_t hash)
+{
+    return (uint32_t)(hash >> 16);
 }
 
 static int is_entry(const Vocabulary *vocabulary, uint32_t index, const uint8_t *word, size_t length)
@@ -168,19 +190,19 @@ static int is_entry(const Vocabulary *vocabulary, uint32_t index, const uint8_t 
     return vocabulary->offsets[index + 1] - offset == length && !memcmp(vocabulary->bytes + offset, word, length);
 }
 
-/* The slot that holds a word, or the empty one where it would be. Up to 16 bytes behind the word are read. */
-static inline Slot *find(const Vocabulary *vocabulary, const uint8_t *word, size_t length, Key key, uint32_t *tag)
+/* The slot that holds a word, or the empty one where it would be. */
+static Slot *find(const Vocabulary *vocabulary, const uint8_t *word, size_t length, Key key)
 {
-    uint64_t hash = (key.first ^ key.second * MULTIPLIER ^ key.rest) * MULTIPLIER;
-    *tag = (uint32_t)hash;
-    for (uint32_t at = (uint32_t)(hash >> vocabulary->shift);; at = (at + 1) & vocabulary->mask) {
+    uint64_t hash = hash_key(key);
+    uint32_t at = (uint32_t)(hash >> vocabulary->shift);
+    for (;; at = (at + 1) & vocabulary->mask) {
         Slot *slot = &vocabulary->slots[at];
         if (slot->index == vocabulary->unknown) {
             return slot;
         }
-        if (slot->tag == *tag) {
+        if (slot->tag == tag_of(hash)) {
             const Key *entry = &vocabulary->keys[slot->index];
-            if (!((entry->first ^ key.first) | (entry->second ^ key.second) | (entry->rest ^ key.rest))
+            if (entry->first == key.first && entry->second == key.second && entry->rest == key.rest
                 && (!key.rest || is_entry(vocabulary, slot->index, word, length))) {
                 return slot;
             }
@@ -243,10 +265,11 @@ static int vocabulary_fill(Vocabulary *vocabulary, PyObject *entries, uint32_t u
             PyErr_Format(PyExc_ValueError, "entry %zu is empty or holds NUL", i);
             return -1;
         }
-        uint32_t tag;
-        vocabulary->keys[i] = key_of(word, (size_t)length);
-        Slot *slot = find(vocabulary, word, (size_t)length, vocabulary->keys[i], &tag);
-        *slot = (Slot){.tag = tag, .index = (uint32_t)i};
+        Key key = vocabulary->keys[i] = key_of(word, (size_t)length);
+        *find(vocabulary, word, (size_t)length, key) = (Slot){
+            .tag = tag_of(hash_key(key)),
+            .index = (uint32_t)i,
+        };
     }
     return 0;
 }
@@ -255,8 +278,10 @@ static int vocabulary_fill(Vocabulary *vocabulary, PyObject *entries, uint32_t u
 
 enum { LANES = 16 };
 
-/* 64 bytes: one register of AVX-512, two of AVX, four of SSE or NEON. The compiler splits it as the target needs. */
-typedef struct { float lane[LANES]; } Lanes;
+/* Four registers of SSE or NEON. */
+typedef struct {
+    float lane[LANES];
+} Lanes;
 
 typedef enum { LINEAR, RELU, SIGMOID, SOFTMAX } Activation;
 
@@ -295,7 +320,8 @@ static inline void add(Lanes *sum, float factor, const Lanes *row)
     }
 }
 
-/* The layer's sums, (blocks,), for a vector with ones at `rows` and zeros elsewhere. */
+/* The layer's sums, (blocks,), for a vector with ones at `rows` and zeros elsewhere. Two sums at once: an addition
+   takes longer than until the next can begin. */
 __attribute__((target_clones("avx512f","avx2","default")))
 static void add_rows(const Layer *layer, const uint32_t *rows, size_t count, Lanes *out)
 {
@@ -389,7 +415,7 @@ typedef struct {
 /* What one call works in, so that calls at the same time share nothing that changes. */
 typedef struct {
     uint8_t *text;  /* what it is read as, then a separator and PADDING */
-    uint32_t *rows; /* the distinct indices that the text holds */
+    uint32_t *rows; /* the distinct indices that the text holds, and room for one more */
     uint8_t *held;  /* (size of the vocabulary,), 1 at these; zeros between texts */
     Lanes *sums[2]; /* what goes into a layer and what comes out of it, in turns */
 } Scratch;
@@ -435,7 +461,7 @@ static uint64_t spaces(uint64_t bytes)
     return (high >> 7) * 0x0102040810204080 >> 56;
 }
 
-/* Finds the text's words in the vocabulary. */
+/* Finds the text's words in the vocabulary. Each word lies between two edges: where separators end and begin. */
 static Counts look_up(const Network *network, Text text, Scratch *scratch)
 {
     const Vocabulary *vocabulary = &network->vocabulary;
@@ -446,31 +472,34 @@ static Counts look_up(const Network *network, Text text, Scratch *scratch)
     Counts counts = {.distinct = 1};
     scratch->rows[0] = network->start;
     scratch->held[network->start] = 1;
-    size_t edges[65];
-    size_t open = 0;
-    uint64_t before = 1;
+    size_t edges[1 + 64];
+    size_t count = 0;
+    uint64_t before = 1; /* as if a separator were before the text */
     for (size_t at = 0; at <= length; at += 64) {
         uint64_t separators = 0;
         for (size_t i = 0; i < 64; i += 8) {
             separators |= spaces(load(read + at + i)) << i;
         }
-        size_t count = open;
-        for (uint64_t edge = separators ^ (separators << 1 | before); edge; edge &= edge - 1) {
-            edges[count++] = at + (size_t)__builtin_ctzll(edge);
+        for (uint64_t bits = separators ^ (separators << 1 | before); bits; bits &= bits - 1) {
+            edges[count++] = at + (size_t)__builtin_ctzll(bits);
         }
         before = separators >> 63;
-        for (size_t i = 0; i + 1 < count; i += 2) {
+
+        size_t i = 0;
+        for (; i + 1 < count; i += 2) {
             const uint8_t *word = read + edges[i];
             size_t size = edges[i + 1] - edges[i];
-            uint32_t tag, index = find(vocabulary, word, size, key_of(word, size), &tag)->index;
+            uint32_t index = find(vocabulary, word, size, key_of(word, size))->index;
             counts.words++;
             counts.known += index != vocabulary->unknown;
             scratch->rows[counts.distinct] = index;
             counts.distinct += !scratch->held[index];
             scratch->held[index] = 1;
         }
-        open = count % 2;
-        edges[0] = edges[count - open];
+        count -= i; /* a word that the next 64 bytes end */
+        if (count) {
+            edges[0] = edges[i];
+        }
     }
     for (size_t i = 0; i < counts.distinct; i++) {
         scratch->held[scratch->rows[i]] = 0;
@@ -506,7 +535,12 @@ static Counts classify(const Network *network, Text text, Scratch *scratch, floa
 
 /* ---- Python ---- */
 
-static const char *const ACTIVATIONS[] = {[LINEAR] = "linear", [RELU] = "relu", [SIGMOID] = "sigmoid", [SOFTMAX] = "softmax"};
+static const char *const ACTIVATIONS[] = {
+    [LINEAR] = "linear",
+    [RELU] = "relu",
+    [SIGMOID] = "sigmoid",
+    [SOFTMAX] = "softmax",
+};
 
 static int fill_characters(Network *network)
 {
