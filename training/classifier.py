@@ -42,8 +42,8 @@ class Classifier:
         else:
             self.vectorizer = PaddedSequence(settings.num_words, settings.sequence_length, settings.dimensions)
             self.network.add(keras.Input((settings.sequence_length,), dtype="int32"))
-            self.network.add(keras.layers.Embedding(settings.num_words, settings.dimensions, mask_zero=True))
-            self.network.add(keras.layers.GlobalAveragePooling1D())
+            self.network.add(keras.layers.Embedding(settings.num_words, settings.dimensions))
+            self.network.add(keras.layers.GlobalMaxPooling1D())
         for layer in self.layers:
             self.network.add(keras.layers.Dense(layer.units, layer.activation))
         optimizer = keras.optimizers.get(settings.optimizer)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from textmodel import ModelError
 from textmodel.version_folder import is_model_name
 from textmodel.vocabulary import FIRST_WORD
 from training.errors import InputError
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _train(_settings(options), options["name"], options["data_dir"], options["models"])
     except InputError as error:
         return _fail(2, f"error: {error}")
-    except OSError as error:
+    except (OSError, ModelError) as error:
         return _fail(1, f"error: {error}")
     except KeyboardInterrupt:
         return _fail(130, "interrupted: nothing was written")
@@ -67,7 +68,7 @@ def _quiet_tensorflow() -> Iterator[None]:
 
 
 def _fail(status: int, message: str) -> int:
-    print(f"{_PROGRAM}: {message}", file=sys.stderr)
+    print(f"{_PROGRAM}: {' '.join(message.split())}", file=sys.stderr)  # one line, whatever a library's text holds
     return status
 
 

@@ -136,8 +136,12 @@ def _texts(arrays: Mapping[str, NDArray[Any]], key: str, path: Path) -> list[NDA
 
 
 def _ranks(text: object, where: str) -> NDArray[np.int64]:
-    ranks = np.asarray(text if isinstance(text, list | np.ndarray) else None)
-    if ranks.ndim != 1 or (ranks.dtype.kind not in "iu" and ranks.size) or (ranks < 1).any():
+    try:
+        ranks = np.asarray(text if isinstance(text, list | np.ndarray) else None)
+    except ValueError:  # lists of different lengths inside
+        ranks = np.asarray(None)
+    integers = np.issubdtype(ranks.dtype, np.integer) and np.can_cast(ranks.dtype, np.int64)
+    if ranks.ndim != 1 or (ranks.size and not (integers and ranks.min() >= 1)):
         raise InputError(f"{where} is not a list of word ranks, positive integers: take Keras's own file")
     return ranks.astype(np.int64)
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from textmodel import signature
 from textmodel.graph import Tokenizer, Words
-from textmodel.metadata import Layer, MultiHot
+from textmodel.metadata import Layer, MultiHot, PaddedSequence
 from textmodel.version_folder import LABELS_FILE, VOCABULARY_FILE
 from textmodel.vocabulary import START, Vocabulary, write_lines
 from training.classifier import Classifier
+from training.vectorizers import vectorize
 
 _ACTIVATIONS = {"relu": tf.nn.relu, "sigmoid": tf.sigmoid, "softmax": tf.nn.softmax}
 
@@ -35,7 +36,7 @@ def export(classifier: Classifier, vocabulary: Vocabulary, labels: Sequence[str]
         if isinstance(classifier.vectorizer, MultiHot):
             graph: _Graph = _MultiHotGraph(classifier, vocabulary_file, labels_file)
         else:
-            graph = _EmbeddingGraph(classifier, classifier.vectorizer.length, vocabulary_file, labels_file)
+            graph = _EmbeddingGraph(classifier, classifier.vectorizer, vocabulary_file, labels_file)
         try:
             tf.saved_model.save(graph, str(path), {signature.SIGNATURE: graph.classify})
         except tf.errors.OpError as error:
@@ -106,15 +107,17 @@ class _MultiHotGraph(_Graph):
 
 
 class _EmbeddingGraph(_Graph):
-    """Takes the mean of the vectors of a text's first words."""
+    """Takes the largest of each component of the vectors of a text's padded row."""
 
-    def __init__(self, classifier: Classifier, length: int, vocabulary_file: Path, labels_file: Path) -> None:
+    def __init__(
+        self, classifier: Classifier, vectorizer: PaddedSequence, vocabulary_file: Path, labels_file: Path
+    ) -> None:
         super().__init__(classifier, vocabulary_file, labels_file)
         self.embedding = tf.Variable(classifier.network.get_weights()[0], name="embedding")
-        self._length = length
+        self._vectorizer = vectorizer
 
     def _first_layer(self, words: Words, batch: tf.Tensor) -> tf.Tensor:
         indices = tf.RaggedTensor.from_value_rowids(words.index, words.row, batch, validate=False)
         start = tf.fill([batch, 1], tf.constant(START, tf.int64))
-        vectors = tf.gather(self.embedding, tf.concat([start, indices], axis=1)[:, : self._length])
-        return self.dense[0](tf.reduce_mean(vectors, axis=1))
+        row = vectorize(self._vectorizer, tf.concat([start, indices], axis=1))
+        return self.dense[0](tf.reduce_max(tf.gather(self.embedding, row), axis=1))

@@ -88,7 +88,10 @@ def model_card(metadata: Metadata, labels: Sequence[str], best: int, evaluation:
     if isinstance(vectorizer, MultiHot):
         vector = f"a multi-hot vector over {vectorizer.num_words:,} word indices"
     else:
-        vector = f"the mean of its first {vectorizer.length:,} words' vectors of {vectorizer.dimensions} components"
+        vector = (
+            f"its first {vectorizer.length:,} words, each a vector of {vectorizer.dimensions} components, of which the"
+            " largest are kept"
+        )
     layers = ", ".join(f"{layer.units} {layer.activation}" for layer in metadata.network)
     per_class = [
         (label, f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", f"{support:,}")

@@ -27,7 +27,7 @@ class Settings:
     num_words: int = 10_000
     vectorizer: VectorizerName = "multi-hot"
     sequence_length: int = 256
-    dimensions: int = 16
+    dimensions: int = 64
     seed: int = 0
 
     def options(self) -> dict[str, Value]:
