@@ -78,7 +78,7 @@ def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     axes.set_xticks(ticks, labels, rotation=90)
     axes.set_yticks(ticks, labels)
     axes.set(xlabel="predicted", ylabel="true", title="Test texts by true and predicted label")
-    figure.colorbar(image, label="share of the true label's texts", shrink=0.7, aspect=30, pad=0.01)
+    figure.colorbar(image, label="share of the true label", shrink=0.7, aspect=30, pad=0.01)
     return figure
 
 
@@ -175,4 +175,4 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
