@@ -20,7 +20,10 @@ class MultiHot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
 
 
 class PaddedSequence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="embedding"):
-    """A text is the row (length,) of its first indices, padded at the end, for an Embedding layer."""
+    """A text is the row (length,) of its first indices, padded at the end, for an Embedding layer.
+
+    What the dense layers take, (dimensions,), is the largest of each component over the row, the padding included.
+    """
 
     num_words: Annotated[int, Meta(ge=4)]
     length: Annotated[int, Meta(ge=1)]

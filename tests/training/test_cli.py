@@ -1,0 +1,257 @@
+import re
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.training import made_up
+from textmodel import VersionFolder, load_engine
+from training.cli import main
+
+QUICK = ["--num-words", "30", "--epochs", "3", "--batch-size", "16", "--validation-samples", "12", "--layers", "6,4"]
+EMBEDDING = ["--vectorizer", "embedding", "--sequence-length", "8", "--dimensions", "3"]
+
+
+def _train(files: Path, models: Path, data_set: str, *options: str) -> int:
+    return main([data_set, "--data-dir", str(files), "--models", str(models), *QUICK, *options])
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def _refused(capsys: pytest.CaptureFixture[str], call: Callable[[], int]) -> str:
+    """Returns the one line that a refused command says."""
+    try:
+        status = call()
+    except SystemExit as exit_:
+        status = int(exit_.code or 0)
+    said = capsys.readouterr().err
+    assert status == 2
+    assert re.fullmatch(r"text-classifier-train: error: [^\n]+\n", said)
+    return said
+
+
+@pytest.mark.parametrize("data_set", ["imdb", "reuters"])
+@pytest.mark.parametrize("options", [[], EMBEDDING], ids=["multi-hot", "embedding"])
+def test_a_run_writes_a_version_that_serves(
+    data_set: str, options: list[str], files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(files, tmp_path / "models", data_set, *options) == 0
+    assert _names(tmp_path / "models" / data_set) == ["1"]
+    folder = VersionFolder(tmp_path / "models" / data_set / "1")
+    classes = len(folder.labels)
+    assert classes == {"imdb": 2, "reuters": 46}[data_set]
+    assert len(folder.vocabulary) == 30
+    assert load_engine(folder.path).classify(["a good film"]).probabilities.shape == (1, classes)
+    assert [layer.units for layer in folder.metadata.network] == [6, 4, 1 if classes == 2 else classes]
+    assert 20 <= len(folder.probes) <= 30
+    assert _names(folder.report) == ["confusion.png", "curves.png", "model_card.md"]
+    said = capsys.readouterr().out
+    assert "epoch 3/3  loss " in said
+    assert f"{folder.metadata.test_metrics.accuracy:.4f}" in said
+
+
+def test_a_second_run_writes_the_next_version_and_a_name_another_model(files: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert _train(files, tmp_path, "imdb", "--name", "mine") == 0
+    assert _names(tmp_path / "mine") == ["1", "2"]
+    assert VersionFolder(tmp_path / "mine" / "2").metadata.name == "mine"
+
+
+def test_the_model_card_names_the_command_without_a_path_of_the_machine(files: Path, tmp_path: Path) -> None:
+    assert _train(files, tmp_path / "models", "imdb", "--name", "mine", *EMBEDDING) == 0
+    folder = VersionFolder(tmp_path / "models" / "mine" / "1")
+    card = (folder.report / "model_card.md").read_text()
+    assert (
+        "text-classifier-train imdb --layers 6,4 --validation-samples 12 --epochs 3 --batch-size 16 --num-words 30"
+        " --vectorizer embedding --sequence-length 8 --dimensions 3 --name mine --data-dir DIR\n"
+    ) in card
+    for path in folder.path.rglob("*"):
+        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_the_same_seed_gives_the_same_variables_in_another_process(files: Path, tmp_path: Path) -> None:
+    assert _train(files, tmp_path, "imdb") == 0
+    command = [sys.executable, "-m", "training", "imdb", "--data-dir", str(files), "--models", str(tmp_path), *QUICK]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    one, other = (tmp_path / "imdb" / version / "variables" for version in "12")
+    assert (one / "variables.data-00000-of-00001").read_bytes() == (
+        other / "variables.data-00000-of-00001"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["imdb", "--help"], ["imdb", "--epochs", "0"], ["--nonsense"], []])
+def test_help_and_wrong_options_do_not_wait_for_tensorflow(arguments: list[str]) -> None:
+    script = (
+        "import sys; from training.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as exit: print(exit.code, sorted({'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == f"{0 if '--help' in arguments else 2} []"
+
+
+def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["reuters", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(default: 64,64)" in said
+    assert "(default: 1000)" in said
+    assert "(default: rmsprop)" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "DATA_SET"),
+        (["nonsense"], "nonsense"),
+        (["imdb", "--nonsense"], "--nonsense"),
+        (["imdb", "--optimizer", "magic"], "rmsprop"),
+        (["imdb", "--loss", "hinge"], "mse"),
+        (["imdb", "--vectorizer", "bag"], "multi-hot"),
+        (["imdb", "--layers", "64,,4"], "as 64,4"),
+        (["imdb", "--layers", "64,-4"], "as 64,4"),
+        (["imdb", "--layers", ""], "as 64,4"),
+        (["imdb", "--epochs", "0"], "from 1"),
+        (["imdb", "--epochs", "many"], "from 1"),
+        (["imdb", "--batch-size", "1.5"], "from 1"),
+        (["imdb", "--num-words", "4"], "from 5"),
+        (["imdb", "--seed", "-1"], "from 0"),
+        (["imdb", "--seed", "4294967296"], "to 4,294,967,295"),
+        (["imdb", "--learning-rate", "0"], "positive"),
+        (["imdb", "--learning-rate", "nan"], "positive"),
+        (["imdb", "--learning-rate", "fast"], "positive"),
+        (["imdb", "--name", "../mine"], "letters"),
+        (["imdb", "--sequence-length", "9"], "needs --vectorizer embedding"),
+    ],
+)
+def test_a_wrong_option_is_refused_in_one_line(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert says in _refused(capsys, lambda: main(arguments))
+
+
+def _npz(name: str, **changes: Any) -> Callable[[Path], object]:
+    """Returns what writes the made-up arrays with some replaced; None leaves one out."""
+
+    def write(folder: Path) -> None:
+        changed = {**made_up.arrays(name), **changes}
+        np.savez(folder / f"{name}.npz", **{key: value for key, value in changed.items() if value is not None})
+
+    return write
+
+
+def _texts(first: object) -> np.ndarray[Any, Any]:
+    texts = made_up.arrays("reuters")["x"]
+    texts[0] = first
+    return texts
+
+
+def _topics(first: int) -> np.ndarray[Any, Any]:
+    topics = made_up.arrays("reuters")["y"]
+    topics[0] = first
+    return topics
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda folder: (folder / "reuters.npz").unlink(), "reuters.npz: No such file or directory: name the folder"),
+        (lambda folder: (folder / "reuters_word_index.json").unlink(), "_index.json: No such file or directory"),
+        (lambda folder: (folder / "reuters.npz").write_bytes(b"no zip"), "not a .npz file"),
+        (lambda folder: (folder / "reuters.npz").write_bytes((folder / "imdb.npz").read_bytes()[:-9]), "not a .npz"),
+        (lambda folder: (folder / "reuters.npz").write_bytes((folder / "imdb.npz").read_bytes()), "no array 'x'"),
+        (_npz("reuters", y=None), "no array 'y'"),
+        (_npz("reuters", y=np.zeros(60)), "y is not a one-dimensional array of integers"),
+        (_npz("reuters", y=np.zeros((60, 46), int)), "y is not a one-dimensional array of integers"),
+        (_npz("reuters", y=np.zeros(59, int)), "x has 60 texts, but y has 59 classes"),
+        (_npz("reuters", y=_topics(46)), "y[0] is 46, but the classes are 0 to 45"),
+        (_npz("reuters", y=_topics(-1)), "y[0] is -1, but the classes are 0 to 45"),
+        (_npz("reuters", x=np.zeros((60, 5), int)), "x is not a one-dimensional array of lists"),
+        (_npz("reuters", x=np.zeros(60, int)), "x is not a one-dimensional array of lists"),
+        (_npz("reuters", x=np.empty(0, object), y=np.zeros(0, int)), "x is empty"),
+        (_npz("reuters", x=_texts("words")), "x[0] is not a list of word ranks"),
+        (_npz("reuters", x=_texts(["good"])), "x[0] is not a list of word ranks"),
+        (_npz("reuters", x=_texts([3, 0])), "x[0] is not a list of word ranks"),
+        (_npz("reuters", x=_texts([3, -7])), "x[0] is not a list of word ranks"),
+        (_npz("reuters", x=_texts([1.5])), "x[0] is not a list of word ranks"),
+        (_npz("reuters", x=_texts([[1], [2, 3]])), "x[0] is not a list of word ranks"),
+        (_npz("reuters", x=_texts([2**63])), "x[0] is not a list of word ranks"),
+        (_npz("reuters", x=_texts([2**70])), "x[0] is not a list of word ranks"),
+        (_npz("reuters", x=_texts(None)), "x[0] is not a list of word ranks"),
+        (lambda folder: (folder / "reuters_word_index.json").write_text('{"the": 1'), "not a JSON object"),
+        (lambda folder: (folder / "reuters_word_index.json").write_text('["the"]'), "not a JSON object"),
+        (lambda folder: (folder / "reuters_word_index.json").write_text('{"the": 0}'), "not a JSON object"),
+        (lambda folder: (folder / "reuters_word_index.json").write_text('{"the": "1"}'), "not a JSON object"),
+        (lambda folder: (folder / "reuters_word_index.json").write_bytes(b'{"\xff": 1}'), "not a JSON object"),
+        (lambda folder: (folder / "reuters_word_index.json").write_text('{"a": 1, "b": 1}'), "the same rank"),
+        (lambda folder: (folder / "reuters_word_index.json").write_text('{"the": 1}'), "--num-words 30 is more than"),
+    ],
+)
+def test_data_that_cannot_be_used_are_refused_in_one_line_and_leave_no_trace(
+    damage: Callable[[Path], object], says: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(files)
+    assert says in _refused(capsys, lambda: _train(files, tmp_path / "models", "reuters"))
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("samples", ["48", "1000"])
+def test_a_validation_set_that_leaves_no_training_texts_is_refused(
+    samples: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = _refused(capsys, lambda: _train(files, tmp_path / "models", "reuters", "--validation-samples", samples))
+    assert f"--validation-samples {samples} leaves nothing of the 48 training texts" in said
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_models_folder_that_cannot_be_written_is_refused_before_any_training(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models").write_text("a file")
+    assert "--models" in _refused(capsys, lambda: _train(files, tmp_path / "models", "reuters"))
+    assert (tmp_path / "models").read_text() == "a file"
+
+
+@contextmanager
+def _files_no_larger_than(limit: int) -> Iterator[None]:
+    """Makes the system refuse to write files beyond so many bytes, as it does when a disk is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_fails_in_one_line_and_leaves_no_half_version(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with _files_no_larger_than(10_000):
+        status = _train(files, tmp_path / "models", "reuters")
+    assert status == 1
+    assert re.fullmatch(r"text-classifier-train: error: [^\n]+\n", capsys.readouterr().err)
+    assert _names(tmp_path / "models") == []
+
+
+def test_an_interrupted_run_ends_with_status_130_and_leaves_no_half_version(files: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "training", "imdb", *QUICK, "--epochs", "100000"]
+    places = ["--data-dir", str(files), "--models", str(tmp_path / "models")]
+    with subprocess.Popen([*command, *places], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        next(line for line in run.stdout if "loss" in line)
+        run.send_signal(signal.SIGINT)
+        run.stdout.read()
+        said = run.stderr.read()
+    assert (run.returncode, said) == (130, "text-classifier-train: interrupted: nothing was written\n")
+    assert _names(tmp_path / "models") == []

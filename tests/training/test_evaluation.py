@@ -1,0 +1,54 @@
+import math
+
+import numpy as np
+import pytest
+
+from training.evaluation import evaluate, expected_calibration_error
+
+PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.25, 0.5, 0.25]], np.float32)
+CLASSES = np.array([0, 1, 1, 1])
+
+
+def test_metrics_are_those_computed_by_hand() -> None:
+    result = evaluate(PROBABILITIES, CLASSES)
+    assert result.accuracy == 0.75
+    assert result.log_loss == pytest.approx(-math.log(0.7 * 0.3 * 0.5 * 0.5) / 4, abs=1e-6)
+    np.testing.assert_allclose(result.precision, [1 / 2, 1, 0])
+    np.testing.assert_allclose(result.recall, [1, 2 / 3, 0])
+    np.testing.assert_allclose(result.f1, [2 / 3, 4 / 5, 0])
+    assert result.support.tolist() == [1, 3, 0]
+    assert result.confusion.tolist() == [[1, 0, 0], [1, 2, 0], [0, 0, 0]]
+    # 0.7 is in the bin (10/15, 11/15], 0.6 alone in its own, and both 0.5, which are right, in (7/15, 8/15].
+    assert result.expected_calibration_error == pytest.approx((0.3 + 0.6 + 2 * 0.5) / 4, abs=1e-6)
+
+
+def test_two_columns_are_evaluated_as_two_classes() -> None:
+    result = evaluate(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), np.array([0, 0]))
+    assert result.accuracy == 0.5
+    assert result.confusion.tolist() == [[1, 1], [0, 0]]
+
+
+def test_a_true_class_of_probability_zero_gives_a_finite_log_loss() -> None:
+    assert math.isfinite(evaluate(np.array([[1, 0]], np.float32), np.array([1])).log_loss)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "correct", "expected"),
+    [
+        ([1.0, 1.0], [True, True], 0),
+        ([1.0, 1.0], [False, False], 1),
+        ([0.75, 0.75, 0.75, 0.75], [True, True, True, False], 0),  # within a bin, too high and too low cancel out
+        ([0.5, 0.9], [True, False], 0.7),  # across bins, they do not
+    ],
+)
+def test_calibration_error_is_the_weighted_gap_of_the_bins(
+    confidence: list[float], correct: list[bool], expected: float
+) -> None:
+    assert expected_calibration_error(np.array(confidence), np.array(correct)) == pytest.approx(expected)
+
+
+def test_calibration_bins_have_a_fifteenth_each() -> None:
+    inside = expected_calibration_error(np.array([9.01 / 15, 9.99 / 15]), np.array([True, False]))
+    across = expected_calibration_error(np.array([8.99 / 15, 9.01 / 15]), np.array([True, False]))
+    assert inside == pytest.approx(abs(1 - 19 / 15) / 2)
+    assert across == pytest.approx(((1 - 8.99 / 15) + 9.01 / 15) / 2)

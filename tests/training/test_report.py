@@ -1,0 +1,47 @@
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from training.evaluation import evaluate
+from training.report import confusion_matrix, curves
+
+HISTORY = {
+    "loss": [3.0, 2.0, 1.0],
+    "accuracy": [0.1, 0.2, 0.3],
+    "val_loss": [3.0, 1.5, 2.0],
+    "val_accuracy": [0.1, 0.25, 0.2],
+}
+
+
+def test_the_curves_show_training_and_validation_and_mark_the_best_epoch() -> None:
+    for axes, metric in zip(curves(HISTORY).axes, ("loss", "accuracy"), strict=True):
+        lines = {str(line.get_label()): line for line in axes.lines}
+        np.testing.assert_array_equal(lines["training"].get_ydata(), HISTORY[metric])
+        np.testing.assert_array_equal(lines["validation"].get_ydata(), HISTORY[f"val_{metric}"])
+        mark = next(line for label, line in lines.items() if label.startswith("best epoch 2"))
+        np.testing.assert_array_equal(mark.get_xydata(), [[2, HISTORY[f"val_{metric}"][1]]])
+
+
+def test_the_confusion_matrix_has_true_labels_as_rows_and_every_number_that_is_not_zero() -> None:
+    evaluation = evaluate(np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.3, 0.7, 0]], np.float32), np.array([0, 0, 1]))
+    axes = confusion_matrix(evaluation, ["x", "y", "z"]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["x", "y", "z"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["x", "y", "z"]
+    assert {(text.get_position(), text.get_text()) for text in axes.texts} == {
+        ((0, 0), "1"),
+        ((1, 0), "1"),
+        ((1, 1), "1"),
+    }
+
+
+@pytest.mark.parametrize("count", [2, 46])
+def test_the_labels_of_the_confusion_matrix_do_not_overlap(count: int, tmp_path: Path) -> None:
+    evaluation = evaluate(np.eye(count, dtype=np.float32), np.arange(count))
+    figure = confusion_matrix(evaluation, ["money-supply"] * count)
+    figure.savefig(tmp_path / "figure.png")
+    assert imread(tmp_path / "figure.png").ndim == 3
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
