@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
+
+from textmodel.loading import EngineKind
 
 _MIB = 1024 * 1024
 _MODELS = Path("models")
@@ -66,6 +68,9 @@ class Config:
     port: int = _option(50051, _PORT, "gRPC port; 0: any free one")
     metrics_port: int = _option(8000, _PORT, "HTTP port of /metrics; 0: any free one")
     workers: int = _option(_CPUS, _COUNT, "processes that share the gRPC port")
+    engine: EngineKind = _option(
+        "auto", _one_of(*get_args(EngineKind)), "auto: compiled for bag-of-words models, TensorFlow for others"
+    )
     max_texts: int = _option(1024, _COUNT, "most texts in one request")
     max_text_bytes: int = _option(_MIB, _COUNT, "most bytes of UTF-8 in one text")
     max_request_bytes: int = _option(16 * _MIB, _COUNT, "most bytes in one gRPC message")

@@ -12,6 +12,7 @@ from service.batching import Batcher
 from service.errors import InvalidArgument, NotFound, NotReady, RequestError
 from service.metrics import ModelMetrics
 from textmodel import Engine, ModelError, VersionFolder, load_engine
+from textmodel.loading import EngineKind
 from textmodel.metadata import Metadata
 from textmodel.version_folder import is_model_name, versions
 
@@ -62,11 +63,15 @@ class ModelRepository:
 
     Args:
         folder: `<name>/<version>/` in it.
+        engine: which engine to load.
         publish: makes the servable of a verified engine.
     """
 
-    def __init__(self, folder: Path, publish: Callable[[VersionFolder, str, int, Engine], Servable]) -> None:
+    def __init__(
+        self, folder: Path, engine: EngineKind, publish: Callable[[VersionFolder, str, int, Engine], Servable]
+    ) -> None:
         self._folder = folder
+        self._engine = engine
         self._publish = publish
         self._models: dict[str, _Model] = {}
         self._loaded = False
@@ -100,7 +105,12 @@ class ModelRepository:
         folder = VersionFolder(self._folder / version.name / str(version.version))
         log = _log.bind(model=version.name, version=version.version)
         try:
-            engine = await asyncio.to_thread(load_engine, folder.path)
+            engine = await asyncio.to_thread(
+                load_engine,
+                folder.path,
+                self._engine,
+                lambda reason: log.warning("compiled engine refused", reason=str(reason)),
+            )
             version.servable = self._publish(folder, version.name, version.version, engine)
         except ModelError as error:
             version.state, version.reason = State.FAILED, str(error)

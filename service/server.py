@@ -39,7 +39,7 @@ async def serve(config: Config, port: int, page: Page, supervisor: ChildEnd) -> 
         StartError: the port cannot be listened on.
         ModelError: there is no model to serve.
     """
-    repository = ModelRepository(config.models, _publisher(config, page))
+    repository = ModelRepository(config.models, config.engine, _publisher(config, page))
     health_servicer = health.aio.HealthServicer()
     with _stop_signal() as stop:
         async with _grpc_server(config, port, page, repository, health_servicer):
