@@ -213,7 +213,7 @@ def test_metrics_count_calls_texts_and_codes_over_http(tiny_models: Path) -> Non
     assert lines[f"text_classifier_unknown_word_ratio_sum{model}"] == "3.0"
     for histogram in ("inference_seconds", "queue_seconds", "batch_texts"):
         assert float(lines[f"text_classifier_{histogram}_count{model}"]) == 3
-    assert lines['text_classifier_model_info{engine="tensorflow",model="topic",version="1"}'] == "1.0"
+    assert lines['text_classifier_model_info{engine="compiled",model="topic",version="1"}'] == "1.0"
     assert float(lines['process_resident_memory_bytes{worker="0"}']) > 0
     assert "secret" not in text
     assert "secret" not in log
@@ -221,7 +221,7 @@ def test_metrics_count_calls_texts_and_codes_over_http(tiny_models: Path) -> Non
 
 def test_an_engine_failure_is_internal_without_a_trace_for_the_client_and_with_one_in_the_log(tmp_path: Path) -> None:
     write_model(tmp_path, "topic", poison="poison")
-    with serving(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
+    with serving(tmp_path, "--engine", "tensorflow") as server, grpc.insecure_channel(server.address) as channel:
         stub = pb2_grpc.TextClassifierStub(channel)
         with pytest.raises(grpc.RpcError) as error:
             stub.Classify(request(texts=["poison"]))
@@ -229,6 +229,18 @@ def test_an_engine_failure_is_internal_without_a_trace_for_the_client_and_with_o
         assert error.value.details() == "internal error; the server's log has the cause"
         assert "Traceback" in server.event("request failed")["exception"]
         assert stub.Classify(request()).classifications
+
+
+def test_a_model_that_the_compiled_engine_cannot_run_is_served_by_tensorflow_and_the_log_says_why(
+    tmp_path: Path,
+) -> None:
+    metadata = write_model(tmp_path, "topic").metadata_file
+    metadata.write_text(metadata.read_text().replace('"sigmoid"', '"linear"'))  # the graph still has its sigmoid
+    with serving(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
+        model = pb2_grpc.TextClassifierStub(channel).GetModel(pb2.GetModelRequest(name="topic"))
+        assert model.engine == "tensorflow"
+        assert "softmax" in server.event("compiled engine refused", model="topic", version=1)["reason"]
+        assert 'text_classifier_model_info{engine="tensorflow",model="topic",version="1"} 1.0' in server.metrics()
 
 
 def test_a_version_that_answers_a_probe_differently_never_serves_and_the_one_before_does(tmp_path: Path) -> None:
@@ -288,7 +300,7 @@ def test_a_signal_stops_the_server_after_the_requests_in_flight(tiny_models: Pat
 
 
 def test_health_is_not_serving_until_the_models_are_loaded_and_watchers_hear_of_the_change(tiny_models: Path) -> None:
-    server = ServerProcess(tiny_models)
+    server = ServerProcess(tiny_models, "--engine", "tensorflow")  # which takes seconds to load
     try:
         with grpc.insecure_channel(server.address) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)

@@ -1,12 +1,11 @@
 """The models in `models/`, on the raw test texts behind the data sets."""
 
-import gzip
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import raw_texts
 from textmodel import VersionFolder, load_engine
 from training.datasets import LABELS
 
@@ -29,22 +28,10 @@ def test_a_shipped_model_answers_its_probes(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_shipped_model_has_its_stated_accuracy_on_the_raw_test_texts(name: str, data_dir: Path) -> None:
-    if name == "imdb":
-        rows = _rows(data_dir / "imdb-test.jsonl.gz")
-    else:
-        rows = _rows(data_dir / "reuters.jsonl.gz")
-        order = np.random.RandomState(113).permutation(len(rows))
-        rows = [rows[row] for row in order[int(len(rows) * 0.8) :]]
-    assert len(rows) == {"imdb": 25_000, "reuters": 2_246}[name]
+    texts, labels = raw_texts.test_rows(data_dir, name)
     engine = load_engine(MODELS / name / "1")
-    texts = [row["text"] for row in rows]
     winners = np.concatenate(
         [engine.classify(texts[at : at + 512]).probabilities.argmax(axis=1) for at in range(0, len(texts), 512)]
     )
-    accuracy = np.mean([LABELS[name][winner] == row["label"] for winner, row in zip(winners, rows, strict=True)])
+    accuracy = np.mean([LABELS[name][winner] == label for winner, label in zip(winners, labels, strict=True)])
     assert accuracy == pytest.approx(VersionFolder(MODELS / name / "1").metadata.test_metrics.accuracy, abs=0.0005)
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with gzip.open(path) as file:
-        return [json.loads(line) for line in file]
