@@ -58,9 +58,18 @@ class Tokenizer(tf.Module):
 
     def __call__(self, text: tf.Tensor) -> Words:
         """Tokenizes string (batch,), UTF-8."""
-        text = tf.strings.lower(text)
-        for before, after in _BEFORE_ICU.items():
-            text = tf.strings.regex_replace(text, before, after)
-        text = tf.strings.lower(text, encoding="utf-8")
-        split = tf.raw_ops.StringSplit(input=text, delimiter=f"{FILTERS} ", skip_empty=True)
-        return Words(row=split.indices[:, 0], index=self._table.lookup(split.values))
+        row, word = tokenize(text)
+        return Words(row, self._table.lookup(word))
+
+
+def tokenize(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the words of texts, string (batch,), UTF-8: which text each is in, int64 (total,), and itself, string
+    (total,). A word with a character of `NEWER_CHARACTERS` is not lowered as the specification does; neither form is in
+    any vocabulary.
+    """
+    text = tf.strings.lower(text)
+    for before, after in _BEFORE_ICU.items():
+        text = tf.strings.regex_replace(text, before, after)
+    text = tf.strings.lower(text, encoding="utf-8")
+    split = tf.raw_ops.StringSplit(input=text, delimiter=f"{FILTERS} ", skip_empty=True)
+    return split.indices[:, 0], split.values

@@ -36,10 +36,10 @@ class Vocabulary:
         for index, entry in enumerate(self.entries[FIRST_WORD:], FIRST_WORD):
             if not is_word(entry) and entry != _unused(index):
                 raise ModelError(f"vocabulary index {index}: {entry!r} cannot be a word")
-        self._index = {entry: index for index, entry in enumerate(self.entries)}
-        if len(self._index) != len(self.entries):
-            index, entry = next((i, e) for i, e in enumerate(self.entries) if self._index[e] != i)
-            raise ModelError(f"vocabulary index {index}: {entry!r} comes twice")
+        self._index: dict[str, int] = {}
+        for index, entry in enumerate(self.entries):
+            if self._index.setdefault(entry, index) != index:
+                raise ModelError(f"vocabulary index {index}: {entry!r} comes twice")
 
     def __len__(self) -> int:
         return len(self.entries)

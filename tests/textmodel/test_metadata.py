@@ -1,0 +1,64 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textmodel import ModelError, VersionFolder
+from textmodel.metadata import Metadata
+
+Document = dict[str, Any]
+
+
+@pytest.fixture
+def document(tiny_models: Path) -> Document:
+    document: Document = json.loads(VersionFolder(tiny_models / "topic" / "1").metadata_file.read_bytes())
+    return document
+
+
+def test_written_metadata_reads_the_same(tiny_models: Path, tmp_path: Path) -> None:
+    metadata = VersionFolder(tiny_models / "topic" / "1").metadata
+    metadata.write(tmp_path / "metadata.json")
+    assert Metadata.read(tmp_path / "metadata.json") == metadata
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda document: document.pop("name"), "name"),
+        (lambda document: document.update(name=""), "$.name"),
+        (lambda document: document.update(extra=1), "extra"),
+        (lambda document: document.update(format=2), "$.format"),
+        (lambda document: document.update(tokenization="bytes"), "$.tokenization"),
+        (lambda document: document.update(created_at="2026-01-01T00:00:00"), "$.created_at"),
+        (lambda document: document.update(network=[]), "$.network"),
+        (lambda document: document["network"][0].update(units=0), "$.network[0].units"),
+        (lambda document: document["network"][0].update(activation="gelu"), "$.network[0].activation"),
+        (lambda document: document["vectorizer"].update(kind="tf-idf"), "$.vectorizer"),
+        (lambda document: document["vectorizer"].update(num_words=3), "$.vectorizer.num_words"),
+        (lambda document: document["test_metrics"].update(accuracy=1.1), "$.test_metrics.accuracy"),
+        (lambda document: document["test_metrics"].update(accuracy="high"), "$.test_metrics.accuracy"),
+        (lambda document: document["data_set"].update(training_texts=-1), "$.data_set.training_texts"),
+    ],
+)
+def test_malformed_metadata_are_refused_with_their_file_and_field(
+    damage: Callable[[Document], object], says: str, document: Document, tmp_path: Path
+) -> None:
+    damage(document)
+    (tmp_path / "metadata.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match=r"metadata\.json") as error:
+        Metadata.read(tmp_path / "metadata.json")
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"name": "\xff"}'])
+def test_what_is_no_json_object_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "metadata.json").write_bytes(content)
+    with pytest.raises(ModelError, match=r"metadata\.json"):
+        Metadata.read(tmp_path / "metadata.json")
+
+
+def test_missing_metadata_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"metadata.json: No such file"):
+        Metadata.read(tmp_path / "metadata.json")

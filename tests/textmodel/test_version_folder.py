@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from textmodel import ModelError
+from textmodel.version_folder import VersionFolder, is_model_name, new_version, versions
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def _write(models: Path) -> Path:
+    with new_version(models, "mine") as folder:
+        (folder.path / "file").touch()
+    return folder.path
+
+
+def test_each_run_writes_the_next_version(tmp_path: Path) -> None:
+    assert _write(tmp_path) == tmp_path / "mine" / "1"
+    (tmp_path / "mine" / "7").mkdir()
+    assert _write(tmp_path) == tmp_path / "mine" / "8"
+    assert _names(tmp_path / "mine") == ["1", "7", "8"]
+
+
+def test_two_writers_at_a_time_get_two_versions(tmp_path: Path) -> None:
+    with new_version(tmp_path, "mine") as slow:
+        (slow.path / "slow").touch()
+        with new_version(tmp_path, "mine") as quick:
+            (quick.path / "quick").touch()
+    assert (_names(quick.path), _names(slow.path)) == (["quick"], ["slow"])
+    assert _names(tmp_path / "mine") == ["1", "2"]
+
+
+def test_a_version_that_is_being_written_is_not_seen(tmp_path: Path) -> None:
+    with new_version(tmp_path, "mine"):
+        assert versions(tmp_path / "mine") == []
+    assert versions(tmp_path / "mine") == [1]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_nothing_behind(error: type[BaseException], tmp_path: Path) -> None:
+    def fail() -> None:
+        with new_version(tmp_path, "mine") as folder:
+            (folder.path / "file").touch()
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert _names(tmp_path) == []
+    _write(tmp_path)
+    with pytest.raises(error):
+        fail()
+    assert _names(tmp_path / "mine") == ["1"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "-x", "a/b", "../a", "a\0", "a\n", "é", "a" * 129])
+def test_a_name_that_cannot_be_a_folder_s_is_refused(name: str, tmp_path: Path) -> None:
+    assert not is_model_name(name)
+    with pytest.raises(ModelError, match="cannot name a model"), new_version(tmp_path, name):
+        pass
+    assert _names(tmp_path) == []
+
+
+def test_versions_are_positive_integers_in_their_order(tmp_path: Path) -> None:
+    for name in ("10", "9", "0", "01", "-1", ".new-x", "1.5", "latest"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "11").touch()
+    assert versions(tmp_path) == [9, 10]
+    assert versions(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("content", ["", "one\n", "one\ntwo\none\n", "one\n\ntwo\n"])
+def test_labels_that_are_not_two_or_more_different_lines_are_refused(content: str, tmp_path: Path) -> None:
+    folder = VersionFolder(tmp_path)
+    folder.assets.mkdir()
+    (folder.assets / "labels.txt").write_text(content)
+    with pytest.raises(ModelError, match=r"labels.txt: needs two labels or more"):
+        _ = folder.labels
+
+
+def test_missing_labels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"labels.txt: No such file"):
+        _ = VersionFolder(tmp_path).labels
