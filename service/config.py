@@ -5,7 +5,6 @@ A flag wins over its environment variable, which wins over the default.
 
 import argparse
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,7 +14,6 @@ from textmodel.loading import EngineKind
 
 _MIB = 1024 * 1024
 _MODELS = Path("models")
-_CPUS = len(os.sched_getaffinity(0))
 
 
 class _Kind(NamedTuple):
@@ -49,6 +47,7 @@ _HOST = _Kind("HOST", "a host", str)
 _FOLDER = _Kind("DIR", "a folder", Path)
 _PORT = _number("PORT", int, 0, 65535, "a port, 0 to 65535")
 _COUNT = _number("N", int, 1, math.inf, "a whole number from 1 up")
+_COUNT_OR_ZERO = _number("N", int, 0, math.inf, "a whole number, 0 or more")
 _SECONDS = _number("SECONDS", float, 0, math.inf, "a number of seconds, 0 or more")
 
 
@@ -63,11 +62,11 @@ class Config:
     The field `max_texts` is the flag `--max-texts` and the environment variable `TEXT_CLASSIFIER_MAX_TEXTS`.
     """
 
-    models: Path = _option(_MODELS, _FOLDER, "folder of the models, <name>/<version>/ in it")
+    models: Path = _option(_MODELS, _FOLDER, "folder of the models, NAME/VERSION/ in it")
     host: str = _option("127.0.0.1", _HOST, "address to listen on, for gRPC and for metrics")
     port: int = _option(50051, _PORT, "gRPC port; 0: any free one")
     metrics_port: int = _option(8000, _PORT, "HTTP port of /metrics; 0: any free one")
-    workers: int = _option(_CPUS, _COUNT, "processes that share the gRPC port")
+    workers: int = _option(0, _COUNT_OR_ZERO, "processes that share the gRPC port; 0: one for each CPU")
     engine: EngineKind = _option(
         "auto", _one_of(*get_args(EngineKind)), "auto: compiled for bag-of-words models, TensorFlow for others"
     )

@@ -67,10 +67,14 @@ class Supervisor:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._port = _reserve(config.host, config.port)
-        self._pages = [mmap(-1, PAGE_BYTES) for _ in range(config.workers)]
+        cpus = len(os.sched_getaffinity(0))
+        workers = config.workers or cpus
+        # Together the workers' TensorFlows have as many threads as there are CPUs.
+        self._threads_each = max(1, cpus // workers)
+        self._pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
         self._own_page = mmap(-1, PAGE_BYTES)
         self._restarts = Counter(Page(self._own_page), RESTARTS)
-        self._workers = [_Child(f"worker {number}", self._worker(number)) for number in range(config.workers)]
+        self._workers = [_Child(f"worker {number}", self._worker(number)) for number in range(workers)]
         self._metrics = _Child("metrics", self._serve_metrics)
         self._selector = selectors.DefaultSelector()
         self._has_served = False
@@ -99,10 +103,8 @@ class Supervisor:
     def _worker(self, number: int) -> Callable[[ChildEnd], None]:
         def work(end: ChildEnd) -> None:
             structlog.contextvars.bind_contextvars(worker=number)
-            # Together the workers' TensorFlows use as many threads as there are cores; read when it is imported.
-            threads = max(1, len(os.sched_getaffinity(0)) // self._config.workers)
-            os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
-            os.environ.setdefault("TF_NUM_INTEROP_THREADS", str(threads))
+            for kind in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):  # read when TensorFlow is imported
+                os.environ.setdefault(kind, str(self._threads_each))
             port = self._port.getsockname()[1]
             uvloop.run(serve(self._config, port, Page(self._pages[number], owner=os.getpid()), end))
 

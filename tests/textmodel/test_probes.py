@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ class Recited:
     name = "recited"
     inline_bytes = 0
 
-    def __init__(self, answers: dict[str, Sequence[float]], off_when_together: float = 0) -> None:
+    def __init__(self, answers: Mapping[str, Sequence[float]], off_when_together: float = 0) -> None:
         self._answers = answers
         self._off = off_when_together
 
