@@ -22,11 +22,11 @@ serve: .venv/.server ## Serve the shipped models on 127.0.0.1:50051, metrics on 
 	.venv/bin/text-classifier-server --models models
 
 train: .venv/.dev ## Train both models into models/, from DATA_DIR or Keras's own download
-	.venv/bin/text-classifier-train imdb $(if $(DATA_DIR),--data-dir $(DATA_DIR))
-	.venv/bin/text-classifier-train reuters $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+	.venv/bin/text-classifier-train imdb $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
+	.venv/bin/text-classifier-train reuters $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 
 test: .venv/.dev ## Run all tests; those on the real data need DATA_DIR
-	.venv/bin/pytest $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+	.venv/bin/pytest $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 
 lint: .venv/.dev ## Check style, types and the contract
 	.venv/bin/ruff check .
