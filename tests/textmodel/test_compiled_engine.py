@@ -126,6 +126,15 @@ def test_a_text_without_words_has_the_start_alone(vocabulary: Vocabulary, engine
     check_reading(vocabulary, engine, ["", FILTERS])
 
 
+def test_a_word_of_the_same_hash_as_another_is_not_taken_for_it() -> None:
+    # Of one hash in _bag_of_words.c, found by a search: its multiplications can be undone.
+    entry, twin = ("x" * 16 + end for end in ("sa861dhyaaaadfaa", "k1mwheb7wlkjz9xm"))
+    layers = ((np.zeros((3, 2), np.float32), np.zeros(2, np.float32), "softmax"),)
+    network = Network(characters(), ("start", "unknown", entry), layers, 0, 1)
+    assert network.indices(entry) == [0, 2]
+    assert network.indices(twin) == [0, 1]
+
+
 def test_the_reserved_entries_are_no_words(vocabulary: Vocabulary, engine: CompiledEngine) -> None:
     check_reading(vocabulary, engine, [" ".join(vocabulary.entries), "[START]", "PADDING", "[UNUSED 3]"])
 
