@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import grpc
-import numpy as np
-from numpy.typing import NDArray
 
 from service.series import Counter, Family, Gauge, Histogram, Page
 
@@ -100,17 +98,16 @@ class ModelMetrics:
 
     def classified(
         self,
-        winners: NDArray[np.intp],
-        probabilities: NDArray[np.float32],
-        words: NDArray[np.int32],
-        known_words: NDArray[np.int32],
+        winners: Sequence[int],
+        probabilities: Sequence[float],
+        words: Sequence[int],
+        known_words: Sequence[int],
     ) -> None:
-        """Texts have been classified: winning class, its probability, words and known words of each, all (n,)."""
-        for winner in winners.tolist():
+        """Texts have been classified: winning class, its probability, words and known words of each."""
+        for winner in winners:
             self._texts[winner].add()
         self._probability.observe_all(probabilities)
-        some = words > 0
-        self._unknown.observe_all(1 - known_words[some] / words[some])
+        self._unknown.observe_all([1 - known / all_ for known, all_ in zip(known_words, words, strict=True) if all_])
 
 
 def _camel_case(code: grpc.StatusCode) -> str:

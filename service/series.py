@@ -135,15 +135,15 @@ class Histogram:
         self._values[bisect_left(self._bounds, value)] += 1
         self._values[-1] += value
 
-    def observe_all(self, values: NDArray[np.floating]) -> None:
-        """Counts many observations, (n,)."""
-        if len(values) < 8:  # below, NumPy's calls cost more than the loop
-            for value in values.tolist():
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Counts many observations."""
+        if len(values) < 32:  # below, NumPy's calls cost more than the loop
+            for value in values:
                 self.observe(value)
             return
         buckets = np.searchsorted(self._edges, values)
         self._array[:-1] += np.bincount(buckets, minlength=len(self._array) - 1)
-        self._array[-1] += values.sum(dtype=np.float64)
+        self._array[-1] += sum(values)
 
 
 class PagesCollector(Collector):

@@ -1,11 +1,12 @@
 """The servicer: protobuf in, domain call, protobuf out. Errors leave as exceptions and are mapped elsewhere."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.errors import InvalidArgument
 from service.repository import ModelRepository, Servable, Version
@@ -116,21 +117,19 @@ class _UnderWay(NamedTuple):
     """A valid request whose texts the engine has or will get."""
 
     servable: Servable
-    prediction: Awaitable[Prediction]
+    prediction: asyncio.Future[Prediction]
     top_k: int
 
 
 async def _respond(under_way: _UnderWay) -> pb2.ClassifyResponse:
     servable, prediction, top_k = under_way
-    probabilities, words, known_words = await prediction
-    winners = probabilities.argmax(axis=1)
-    winning = probabilities[np.arange(len(winners)), winners]
+    answer = prediction.result() if prediction.done() else await prediction
+    probabilities, words, known_words = answer.probabilities, answer.words.tolist(), answer.known_words.tolist()
+    winners, winning = _winners(probabilities)
     servable.metrics.classified(winners, winning, words, known_words)
     labels = servable.labels
     response = pb2.ClassifyResponse(model=servable.name, version=servable.version)
-    for row, (winner, probability, count, known) in enumerate(
-        zip(winners.tolist(), winning.tolist(), words.tolist(), known_words.tolist(), strict=True)
-    ):
+    for row, (winner, probability, count, known) in enumerate(zip(winners, winning, words, known_words, strict=True)):
         classification = response.classifications.add(
             label=labels[winner], probability=probability, words=count, known_words=known
         )
@@ -140,3 +139,13 @@ async def _respond(under_way: _UnderWay) -> pb2.ClassifyResponse:
             for scored, score in zip(order.tolist(), probabilities[row][order].tolist(), strict=True):
                 classification.scores.add(label=labels[scored], probability=score)
     return response
+
+
+def _winners(probabilities: NDArray[np.float32]) -> tuple[list[int], list[float]]:
+    """Returns the class of the highest probability of each row, (n, classes), and that probability."""
+    if len(probabilities) == 1:  # NumPy's calls would take longer than the engine did
+        row = probabilities[0].tolist()
+        probability = max(row)
+        return [row.index(probability)], [probability]
+    winners = probabilities.argmax(axis=1)
+    return winners.tolist(), probabilities[np.arange(len(winners)), winners].tolist()

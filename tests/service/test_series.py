@@ -40,7 +40,7 @@ def test_many_observations_at_once_count_as_one_by_one() -> None:
     one_by_one, at_once = Page(bytearray(PAGE_BYTES)), Page(bytearray(PAGE_BYTES))
     for value in values:
         Histogram(one_by_one, HISTOGRAM).observe(float(value))
-    Histogram(at_once, HISTOGRAM).observe_all(values)
+    Histogram(at_once, HISTOGRAM).observe_all(values.tolist())
     assert exposition(at_once) == exposition(one_by_one)
 
 
