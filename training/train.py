@@ -82,7 +82,7 @@ def train(settings: Settings, name: str, data_dir: Path | None, models: Path, co
         _describe(name, settings, data, classifier, evaluation).write(folder.metadata_file)
         probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
         report.write(folder, data.labels, history, evaluation, _command(settings, name, data_dir))
-        load_engine(folder.path)  # a version that answers otherwise is not published
+        load_engine(folder.path, "tensorflow")  # what was exported has to answer as the network, or is not published
     return Result(folder, epochs, evaluation)
 
 
