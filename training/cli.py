@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -125,7 +125,7 @@ def _add_options(parser: argparse.ArgumentParser, preset: Settings) -> None:
 
 def _settings(options: dict[str, Any]) -> Settings:
     preset = PRESETS[options["data_set"]]
-    settings = replace(preset, **{name: value for name, value in options.items() if hasattr(preset, name)})
+    settings = replace(preset, **{field.name: options[field.name] for field in fields(preset) if field.name in options})
     for name in EMBEDDING_ONLY:
         if name in options and settings.vectorizer != "embedding":
             raise InputError(f"--{name.replace('_', '-')} needs --vectorizer embedding")

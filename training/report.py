@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.table import Table
@@ -21,13 +20,7 @@ _CONFUSION_FILE = "confusion.png"
 _CARD_FILE = "model_card.md"
 
 
-def write(
-    folder: VersionFolder,
-    labels: Sequence[str],
-    history: History,
-    evaluation: Evaluation,
-    command: str,
-) -> None:
+def write(folder: VersionFolder, labels: Sequence[str], history: History, evaluation: Evaluation, command: str) -> None:
     """Writes the report of a run into the version folder.
 
     Args:
@@ -47,7 +40,6 @@ def curves(history: History) -> Figure:
     best = best_epoch(history)
     epochs = np.arange(1, len(history["loss"]) + 1)
     figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         axes.plot(epochs, history[metric], "o-", markersize=4, color="tab:gray", label="training")
         axes.plot(epochs, history[f"val_{metric}"], "o-", markersize=4, color="tab:blue", label="validation")
@@ -67,7 +59,6 @@ def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     inches = 3.5 + 0.26 * len(labels)
     figure = Figure(figsize=(inches + 1, inches), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(counts):

@@ -73,9 +73,7 @@ def train(settings: Settings, name: str, data_dir: Path | None, models: Path, co
         epochs = best_epoch(history)
 
         classifier = Classifier(settings, len(data.labels))
-        with epochs_shown(
-            console, f"Fitting a new network for {epochs} epochs on all training texts", epochs
-        ) as progress:
+        with epochs_shown(console, "Fitting a new network on all training texts", epochs) as progress:
             classifier.fit(data.training, epochs, progress)
         evaluation = evaluate(classifier.probabilities(data.test.sequences), data.test.classes)
 
@@ -83,14 +81,19 @@ def train(settings: Settings, name: str, data_dir: Path | None, models: Path, co
         folder.assets_extra.mkdir()
         _describe(name, settings, data, classifier, evaluation).write(folder.metadata_file)
         probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
-        command = ["text-classifier-train", *settings.command()]
-        if name != settings.data_set:
-            command += ["--name", name]
-        if data_dir is not None:
-            command += ["--data-dir", "DIR"]
-        report.write(folder, data.labels, history, evaluation, " ".join(command))
-        load_engine(folder.path)  # a version that answers otherwise is not published
+        report.write(folder, data.labels, history, evaluation, _command(settings, name, data_dir))
+        load_engine(folder.path, "tensorflow")  # what was exported has to answer as the network, or is not published
     return Result(folder, epochs, evaluation)
+
+
+def _command(settings: Settings, name: str, data_dir: Path | None) -> str:
+    """Returns a command that makes the same model on any machine: where the data are is left to its user."""
+    words = ["text-classifier-train", *settings.command()]
+    if name != settings.data_set:
+        words += ["--name", name]
+    if data_dir is not None:
+        words += ["--data-dir", "DIR"]
+    return " ".join(words)
 
 
 def _describe(name: str, settings: Settings, data: DataSet, classifier: Classifier, evaluation: Evaluation) -> Metadata:

@@ -51,6 +51,7 @@ def test_a_run_writes_a_version_that_serves(
     assert classes == {"imdb": 2, "reuters": 46}[data_set]
     assert len(folder.vocabulary) == 30
     assert load_engine(folder.path).classify(["a good film"]).probabilities.shape == (1, classes)
+    assert load_engine(folder.path, "tensorflow").classify(["a good film"]).probabilities.shape == (1, classes)
     assert [layer.units for layer in folder.metadata.network] == [6, 4, 1 if classes == 2 else classes]
     assert 20 <= len(folder.probes) <= 30
     assert _names(folder.report) == ["confusion.png", "curves.png", "model_card.md"]

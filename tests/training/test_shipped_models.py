@@ -7,6 +7,7 @@ import pytest
 
 from tests import raw_texts
 from textmodel import VersionFolder, load_engine
+from textmodel.loading import EngineKind
 from training.datasets import LABELS
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -22,8 +23,9 @@ def test_a_shipped_model_is_as_good_as_expected_and_named_as_its_folder(name: st
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_shipped_model_answers_its_probes(name: str) -> None:
-    load_engine(MODELS / name / "1")
+@pytest.mark.parametrize("kind", ["tensorflow", "compiled"])
+def test_a_shipped_model_answers_its_probes_in_every_engine(name: str, kind: EngineKind) -> None:
+    load_engine(MODELS / name / "1", kind)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
