@@ -45,10 +45,23 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
     async def ClassifyStream(
         self, requests: AsyncIterator[pb2.ClassifyRequest], context: Any
     ) -> AsyncIterator[pb2.ClassifyResponse]:
-        """See the contract. Requests are read ahead so that they can share an engine call."""
-        window: asyncio.Queue[_UnderWay | Exception | None] = asyncio.Queue(STREAM_WINDOW)
+        """See the contract."""
+        async for request in requests:
+            under_way = self._begin(request)
+            if not under_way.prediction.done():
+                async for response in self._read_ahead(under_way, requests):
+                    yield response
+                return
+            yield await _respond(under_way)
 
-        async def read_ahead() -> None:
+    async def _read_ahead(
+        self, first: "_UnderWay", requests: AsyncIterator[pb2.ClassifyRequest]
+    ) -> AsyncIterator[pb2.ClassifyResponse]:
+        """Answers the rest of a stream whose engine takes its time: requests are read meanwhile, to share its calls."""
+        window: asyncio.Queue[_UnderWay | Exception | None] = asyncio.Queue(STREAM_WINDOW)
+        window.put_nowait(first)
+
+        async def read() -> None:
             try:
                 async for request in requests:
                     await window.put(self._begin(request))
@@ -57,7 +70,7 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             else:
                 await window.put(None)
 
-        reader = asyncio.create_task(read_ahead())
+        reader = asyncio.create_task(read())
         try:
             while under_way := await window.get():
                 if isinstance(under_way, Exception):

@@ -131,13 +131,23 @@ def test_a_model_name_of_a_megabyte_still_gets_its_status(stub: pb2_grpc.TextCla
     assert error.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_a_stream_answers_each_request_in_order(stub: pb2_grpc.TextClassifierStub) -> None:
+@pytest.fixture(scope="module", params=["compiled", "tensorflow"])
+def stream_stub(request: pytest.FixtureRequest, tiny_models: Path) -> Iterator[pb2_grpc.TextClassifierStub]:
+    """A server for each engine: one answers a stream request by request, for the other it is read ahead."""
+    with (
+        serving(tiny_models, "--engine", request.param) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        yield pb2_grpc.TextClassifierStub(channel)
+
+
+def test_a_stream_answers_each_request_in_order(stream_stub: pb2_grpc.TextClassifierStub) -> None:
     counts = [number % 7 for number in range(500)]
-    responses = stub.ClassifyStream(request(texts=["a " * count]) for count in counts)
+    responses = stream_stub.ClassifyStream(request(texts=["a " * count]) for count in counts)
     assert [response.classifications[0].words for response in responses] == counts
 
 
-def test_a_stream_answers_before_its_next_request_comes(stub: pb2_grpc.TextClassifierStub) -> None:
+def test_a_stream_answers_before_its_next_request_comes(stream_stub: pb2_grpc.TextClassifierStub) -> None:
     answered = threading.Semaphore(1)
 
     def one_at_a_time() -> Iterator[pb2.ClassifyRequest]:
@@ -145,14 +155,14 @@ def test_a_stream_answers_before_its_next_request_comes(stub: pb2_grpc.TextClass
             assert answered.acquire(timeout=60)
             yield request()
 
-    for _ in stub.ClassifyStream(one_at_a_time()):
+    for _ in stream_stub.ClassifyStream(one_at_a_time()):
         answered.release()
 
 
 def test_a_stream_ends_at_its_first_wrong_request_after_the_answers_before_it(
-    stub: pb2_grpc.TextClassifierStub,
+    stream_stub: pb2_grpc.TextClassifierStub,
 ) -> None:
-    responses = stub.ClassifyStream(iter([request(), request(), request(texts=[]), request()]))
+    responses = stream_stub.ClassifyStream(iter([request(), request(), request(texts=[]), request()]))
     assert len([next(responses), next(responses)]) == 2
     with pytest.raises(grpc.RpcError) as error:
         next(responses)
