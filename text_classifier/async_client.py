@@ -1,7 +1,7 @@
 """The asyncio client."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -38,7 +38,7 @@ class AsyncClient:
         request = calls.classify_request(texts, model, version, top_k)
         return calls.classifications(await self._stub.Classify(request, timeout=self._seconds(timeout)))
 
-    async def classify_stream(
+    def classify_stream(
         self,
         texts: Iterable[str] | AsyncIterable[str],
         *,
@@ -46,27 +46,43 @@ class AsyncClient:
         version: int = 0,
         top_k: int = 0,
         timeout: float | None = None,
-    ) -> AsyncIterator[Classification]:
-        """Classifies any number of texts, one at a time; see `Client.classify_stream`."""
-        failure: list[BaseException] = []
+    ) -> AsyncGenerator[Classification, None]:
+        """Classifies any number of texts, one at a time; see `Client.classify_stream`.
+
+        A consumer that stops early ends the call: by leaving its loop, or by `aclose` while it keeps the generator.
+        """
+        calls.refuse_single_string(texts)
+        return self._stream(texts, model, version, top_k, timeout)
+
+    async def _stream(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        model: str,
+        version: int,
+        top_k: int,
+        timeout: float | None,
+    ) -> AsyncGenerator[Classification, None]:
+        window = asyncio.Semaphore(calls.UNANSWERED_TEXTS)
+        failure: list[Exception] = []
 
         async def requests() -> AsyncIterator[pb2.ClassifyRequest]:
             try:
                 async for text in _each(texts):
+                    await window.acquire()
                     yield calls.classify_request([text], model, version, top_k)
-            except Exception as error:  # gRPC would only say that the iterator failed
+            except Exception as error:  # gRPC would cancel the call and only say that the iterator failed
                 failure.append(error)
-                raise
 
         call = self._stub.ClassifyStream(requests(), timeout=timeout)
         try:
             async for response in call:
+                window.release()
                 for classification in calls.classifications(response):
                     yield classification
-        except (grpc.RpcError, asyncio.CancelledError) as error:  # cancelled is what a failing iterator looks like
-            raise (failure or [error])[0] from None
         finally:
             call.cancel()
+        if failure:
+            raise failure[0]
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:
         """Lists all model versions that the server knows, by name and version."""

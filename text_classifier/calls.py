@@ -9,6 +9,8 @@ from text_classifier.v1 import text_classifier_pb2 as pb2
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 10.0
 """Seconds that a call may take, its retries included."""
+UNANSWERED_TEXTS = 1024
+"""How many texts a stream sends ahead of their answers: bounds the memory of both sides, whatever the texts' source."""
 
 SERVICE = pb2.DESCRIPTOR.services_by_name["TextClassifier"].full_name
 
@@ -23,7 +25,8 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # A server that stops answers CANCELLED to calls that have reached it and that it has not begun.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],
@@ -33,6 +36,8 @@ CHANNEL_OPTIONS = (
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # A response of many texts and scores can be larger than gRPC's default of 4 MiB; the server bounds the request.
     ("grpc.max_receive_message_length", -1),
+    # gRPC keeps a request to try it again, but by default gives up on those over 256 KiB: keep any.
+    ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),
 )
 
 
@@ -40,12 +45,17 @@ def classify_request(texts: Iterable[str], model: str, version: int, top_k: int)
     """Builds the request.
 
     Raises:
-        TypeError: `texts` is a single string, which would be classified letter by letter.
-        ValueError: a text holds a lone surrogate, which UTF-8 cannot carry.
+        TypeError: `texts` is a single string.
+        ValueError: a text holds a lone surrogate, which UTF-8 cannot carry; a number does not fit its field.
     """
+    refuse_single_string(texts)
+    return pb2.ClassifyRequest(model=model, version=version, texts=texts, top_k=top_k)
+
+
+def refuse_single_string(texts: object) -> None:
+    """Raises TypeError if `texts` is a string, which would be classified letter by letter."""
     if isinstance(texts, str):
         raise TypeError("texts is a single string: pass a list of texts")
-    return pb2.ClassifyRequest(model=model, version=version, texts=texts, top_k=top_k)
 
 
 def classifications(response: pb2.ClassifyResponse) -> list[Classification]:

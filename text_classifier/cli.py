@@ -1,11 +1,13 @@
 """The command `text-classifier`: classifies texts on a server, from a shell."""
 
 import argparse
+import io
 import json
 import os
+import ssl
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,8 +26,14 @@ class InputError(Exception):
 
 
 def main() -> int:
-    """Runs the command. Returns the exit status: 0, 1 when the server refuses, 2 for wrong input, 130 interrupted."""
+    """Runs the command.
+
+    Returns:
+        The exit status: 0, 1 when the server refuses or a file fails, 2 for wrong input, 130 when interrupted.
+    """
     options = _parser().parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks
     try:
         with _client(options) as client:
             options.run(client, options)
@@ -36,8 +44,11 @@ def main() -> int:
         return _fail(_explain(error, options.address), 1)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader, e.g. head, has enough
+    except OSError as error:
+        # What is still in the buffer cannot be written either: Python must not try at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # that one: the reader, e.g. head, has enough
+            return _fail(f"cannot read or write: {error.strerror}", 1)
     return 0
 
 
@@ -46,11 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument(
         "--address",
         metavar="HOST:PORT",
-        default=os.environ.get("TEXT_CLASSIFIER_ADDRESS", DEFAULT_ADDRESS),
+        default=os.environ.get("TEXT_CLASSIFIER_ADDRESS") or DEFAULT_ADDRESS,
         help=f"the server (default: $TEXT_CLASSIFIER_ADDRESS or {DEFAULT_ADDRESS})",
     )
     server.add_argument(
-        "--timeout", metavar="SECONDS", type=float, default=DEFAULT_TIMEOUT, help="(default: %(default)g)"
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        help=f"for all of it (default: {DEFAULT_TIMEOUT:g}; none for a file or standard input)",
     )
     server.add_argument("--tls", action="store_true", help="encrypt, trusting the system's certificate authorities")
     server.add_argument("--tls-ca", metavar="FILE", type=Path, help="encrypt, trusting the authorities of a PEM file")
@@ -65,9 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     classify.set_defaults(run=_classify)
     classify.add_argument("texts", metavar="TEXT", nargs="*", help="a text; - alone: standard input, one text a line")
     classify.add_argument("--file", metavar="FILE", help="a file of one text a line; -: standard input")
-    classify.add_argument("--model", metavar="NAME", required=True, help="the model, e.g. imdb")
-    classify.add_argument("--model-version", metavar="N", type=int, default=0, help="(default: the one in service)")
-    classify.add_argument("--top-k", metavar="N", type=int, default=0, help="print the N most probable labels")
+    classify.add_argument("--model", metavar="NAME", type=_utf8, required=True, help="the model, e.g. imdb")
+    classify.add_argument(
+        "--model-version", metavar="N", type=_integer(64), default=0, help="(default: the one in service)"
+    )
+    classify.add_argument("--top-k", metavar="N", type=_integer(32), default=0, help="print the N most probable labels")
 
     models = commands.add_parser("models", parents=[server], help="list the server's models")
     models.set_defaults(run=_models)
@@ -79,43 +95,53 @@ def _client(options: argparse.Namespace) -> Client:
     if options.tls or options.tls_ca:
         try:
             authorities = options.tls_ca.read_bytes() if options.tls_ca else None
+            if options.tls_ca:
+                ssl.create_default_context(cafile=options.tls_ca)  # gRPC would not say that the file holds none
+        except ssl.SSLError as error:
+            raise InputError(f"--tls-ca: {options.tls_ca} holds no PEM certificate") from error
         except OSError as error:
             raise InputError(f"--tls-ca: cannot read {options.tls_ca}: {error.strerror}") from error
         credentials = grpc.ssl_channel_credentials(authorities)
-    return Client(options.address, credentials=credentials, timeout=options.timeout)
+    return Client(options.address, credentials=credentials, timeout=options.timeout or DEFAULT_TIMEOUT)
 
 
 def _classify(client: Client, options: argparse.Namespace) -> None:
-    about = {"model": options.model, "version": options.model_version, "top_k": options.top_k}
     source = "-" if options.texts == ["-"] else options.file
-    if source is None:
-        if not options.texts:
-            raise InputError("no text: give texts, or --file FILE, or - for standard input")
-        _check(options.texts)
-        for text, answer in zip(options.texts, client.classify(options.texts, **about), strict=True):
-            _print(answer, text if len(options.texts) > 1 else None, options.json)
-        return
-    if options.texts not in ([], ["-"]):
+    if source is None and not options.texts:
+        raise InputError("no text: give texts, or --file FILE, or - for standard input")
+    if source is not None and options.texts not in ([], ["-"]):
         raise InputError("give texts or --file, not both")
-    with ExitStack() as stack:
-        file = sys.stdin.buffer if source == "-" else stack.enter_context(_open(source))
-        sent: list[str] = []
+    if source is None:
+        texts = iter(_checked(options.texts))
+    else:
+        texts = _lines(_open(source), "standard input" if source == "-" else source)
+    sent: deque[str] = deque()
 
-        def lines() -> Iterator[str]:
-            for text in _lines(file, "standard input" if source == "-" else source):
-                sent.append(text)
-                yield text
+    def remembered() -> Iterator[str]:
+        for text in texts:
+            sent.append(text)
+            yield text
 
-        for answer in client.classify_stream(lines(), **about):
-            _print(answer, sent.pop(0), options.json)
-            sys.stdout.flush()
+    # A stream for texts of the command line too: a request holds a limited number, a shell's xargs gives more.
+    answers = client.classify_stream(
+        remembered(),
+        model=options.model,
+        version=options.model_version,
+        top_k=options.top_k,
+        timeout=options.timeout or (DEFAULT_TIMEOUT if source is None else None),
+    )
+    alone = source is None and len(options.texts) == 1
+    for answer in answers:
+        text = sent.popleft()
+        _print(answer, None if alone else text, options.json)
+        sys.stdout.flush()
 
 
 def _models(client: Client, options: argparse.Namespace) -> None:
     models = client.models()
     if options.json:
         for model in models:
-            print(json.dumps({**model._asdict(), "state": model.state.name}, ensure_ascii=False))
+            print(json.dumps({**model._asdict(), "state": model.state.name}))
         return
     rows = [("MODEL", "VERSION", "STATE", "CLASSES", "TEST ACCURACY", "TRAINED ON"), *map(_row, models)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -132,20 +158,31 @@ def _row(model: Model) -> tuple[str, ...]:
 def _print(answer: Classification, text: str | None, as_json: bool) -> None:
     if as_json:
         scores = {score.label: score.probability for score in answer.scores}
-        print(json.dumps({**answer._asdict(), "scores": scores}, ensure_ascii=False))
+        print(json.dumps({**answer._asdict(), "scores": scores}))
         return
     scored = answer.scores or ((answer.label, answer.probability),)
     columns = [f"{label}\t{probability:.4f}" for label, probability in scored]
     if text is not None:
-        columns.append(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…")
+        shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+        # A tab would begin a column, a newline a line, an escape sequence reach the terminal.
+        columns.append("".join(character if character.isprintable() else " " for character in shown))
     print("\t".join(columns))
 
 
-def _open(path: str) -> BinaryIO:
-    try:
-        return Path(path).open("rb")
-    except OSError as error:
-        raise InputError(f"--file: cannot read {path}: {error.strerror}") from error
+def _open(source: str) -> BinaryIO:
+    """Opens a file, or standard input for "-".
+
+    It is left open until the process ends: a thread of gRPC's may be reading from it, and closing would wait for that
+    read. For the same reason it is not `sys.stdin`, which Python closes at its end.
+    """
+    if source != "-":
+        try:
+            return Path(source).open("rb")
+        except OSError as error:
+            raise InputError(f"--file: cannot read {source}: {error.strerror}") from error
+    if sys.stdin is None:
+        raise InputError("standard input is closed")
+    return os.fdopen(sys.stdin.fileno(), "rb", closefd=False)
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[str]:
@@ -157,17 +194,48 @@ def _lines(file: BinaryIO, name: str) -> Iterator[str]:
             raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason})") from error
 
 
-def _check(texts: Sequence[str]) -> None:
+def _checked(texts: list[str]) -> list[str]:
     for number, text in enumerate(texts, 1):
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InputError(f"text {number}: not UTF-8; check the terminal's encoding") from error
+    return texts
+
+
+def _utf8(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError("not UTF-8") from error
+    return value
+
+
+def _integer(bits: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        limit = 2 ** (bits - 1)
+        if not value.isdecimal() or len(value) > 20 or int(value) >= limit:
+            raise argparse.ArgumentTypeError(f"{value!r} is not an integer from 0 to {limit - 1}")
+        return int(value)
+
+    return parse
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= 1e9:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of seconds above 0")
+    return seconds
 
 
 def _explain(error: grpc.RpcError, address: str) -> str:
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return f"no answer from {address}: {error.details()}; is the server running? Start one with `make serve`"
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"no answer from {address} in time: give it longer with --timeout"
     return f"{error.code().name}: {error.details()}"
 
 

@@ -1,6 +1,7 @@
 """The synchronous client."""
 
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +17,7 @@ class Client:
     """Calls a server. Safe to share between threads; a context manager, or `close` it.
 
     Every method raises `grpc.RpcError` when the server answers with an error or cannot be reached. A server that cannot
-    be reached is tried again, up to five times within the timeout. Of several addresses behind a name
+    be reached is tried again, up to five attempts within the timeout. Of several addresses behind a name
     (`dns:///classifier.example:50051`) each gets its turn.
 
     Args:
@@ -59,11 +60,12 @@ class Client:
 
     def classify_stream(
         self, texts: Iterable[str], *, model: str, version: int = 0, top_k: int = 0, timeout: float | None = None
-    ) -> Iterator[Classification]:
+    ) -> Generator[Classification, None, None]:
         """Classifies any number of texts, one at a time: each answer comes as soon as it is there, in order.
 
-        Texts are taken from the iterable while answers come, in a thread of gRPC's; an error that it raises is raised
-        here. A consumer that stops early ends the call.
+        Texts are taken from the iterable in a thread of gRPC's, at most 1,024 ahead of their answers. An error that the
+        iterable raises is raised here, after the answers to the texts before it. A consumer that stops early ends the
+        call: by leaving its loop, or by `close` while it keeps the generator.
 
         Args:
             texts: any iterable, endless ones too.
@@ -72,24 +74,33 @@ class Client:
             top_k: how many scored labels to return with each text.
             timeout: seconds for the whole stream; without, it may take as long as it takes.
         """
+        calls.refuse_single_string(texts)  # now, not when the first answer is asked for
+        return self._stream(texts, model, version, top_k, timeout)
+
+    def _stream(
+        self, texts: Iterable[str], model: str, version: int, top_k: int, timeout: float | None
+    ) -> Generator[Classification, None, None]:
+        window = threading.Semaphore(calls.UNANSWERED_TEXTS)
         failure: list[Exception] = []
 
         def requests() -> Iterator[pb2.ClassifyRequest]:
             try:
                 for text in texts:
+                    window.acquire()
                     yield calls.classify_request([text], model, version, top_k)
-            except Exception as error:  # gRPC would only say that the iterator failed
+            except Exception as error:  # gRPC would cancel the call and only say that the iterator failed
                 failure.append(error)
-                raise
 
         call = self._stub.ClassifyStream(requests(), timeout=timeout)
         try:
             for response in call:
+                window.release()
                 yield from calls.classifications(response)
-        except grpc.RpcError as error:
-            raise (failure or [error])[0] from None
         finally:
             call.cancel()
+            window.release()  # gRPC's thread may wait for it: let it see that the call is over
+        if failure:
+            raise failure[0]
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
         """Lists all model versions that the server knows, by name and version."""

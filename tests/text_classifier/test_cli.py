@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -101,7 +102,6 @@ def test_models_are_listed(server: ServerProcess) -> None:
     ("arguments", "given", "status", "says"),
     [
         (["--model", "nobody", "x"], b"", 1, "NOT_FOUND: models/nobody not found: available are sentiment, topic"),
-        (["--top-k", "-1", "x"], b"", 1, "INVALID_ARGUMENT: top_k"),
         ([], b"", 2, "no text: give texts, or --file FILE, or - for standard input"),
         (["--file", "/nowhere/x", "text"], b"", 2, "not both"),
         (["--file", "/nowhere/x"], b"", 2, "--file: cannot read /nowhere/x: No such file or directory"),
@@ -118,6 +118,101 @@ def test_an_error_is_one_line_that_says_what_to_do(
     (line,) = done.stderr.decode().splitlines()
     assert line.startswith("text-classifier: error: ")
     assert says in line
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--top-k", "-1"),
+        ("--top-k", str(2**31)),
+        ("--model-version", str(2**63)),
+        ("--timeout", "0"),
+        ("--timeout", "nan"),
+        ("--timeout", "1e300"),
+        ("--model", b"\xff"),
+    ],
+)
+def test_an_option_that_cannot_be_sent_is_wrong_usage(option: str, value: str | bytes) -> None:
+    done = run("classify", "--model", "topic", option, value, "x", address="127.0.0.1:1")
+    assert done.returncode == 2
+    assert f"error: argument {option}: ".encode() in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_more_texts_than_a_request_holds_are_classified(server: ServerProcess) -> None:
+    assert len(lines(classify(server, *["film"] * 1100))) == 1100
+
+
+def test_a_text_cannot_break_its_line_or_reach_the_terminal(server: ServerProcess) -> None:
+    first, _ = lines(classify(server, "a\tb\033[31m\nc", "film"))
+    assert first.endswith("\ta b [31m c")
+
+
+def test_a_character_that_the_output_lacks_is_escaped(server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = classify(server, "-", given="日本\n".encode())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b"\t\\u65e5\\u672c\n")
+
+
+def test_the_lines_before_a_wrong_one_are_answered(server: ServerProcess) -> None:
+    done = classify(server, "-", given=b"film\nfilm\nbad \xff\n")
+    assert done.returncode == 2
+    assert len(done.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["--model", "nobody"], b"NOT_FOUND"), (["--timeout", "0.5"], b"in time: give it longer with --timeout")],
+)
+def test_an_error_ends_it_although_more_could_be_typed(
+    server: ServerProcess, arguments: list[str], says: bytes
+) -> None:
+    script = "import sys; from text_classifier.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "classify", "--model", "topic", "--address", server.address, *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*command, "-"], stdin=pipe, stdout=pipe, stderr=pipe) as typing:
+        assert typing.stdin
+        assert typing.stderr
+        typing.stdin.write(b"film\n")
+        typing.stdin.flush()
+        (line,) = typing.stderr.read().splitlines()
+        assert says in line
+        assert typing.wait(60) == 1
+
+
+def test_an_interrupt_ends_it_quietly(server: ServerProcess) -> None:
+    script = "import sys; from text_classifier.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "classify", "--model", "topic", "--address", server.address, "-"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as typing:
+        assert typing.stdin
+        assert typing.stdout
+        assert typing.stderr
+        typing.stdin.write(b"film\n")
+        typing.stdin.flush()
+        typing.stdout.readline()
+        typing.send_signal(signal.SIGINT)
+        assert typing.stderr.read() == b""
+        assert typing.wait(60) == 130
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_an_error(server: ServerProcess) -> None:
+    script = "import sys; from text_classifier.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "models", "--address", server.address]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"text-classifier: error: cannot read or write: No space left on device\n"
+
+
+def test_a_file_without_certificates_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    done = run("classify", "--model", "topic", "--tls-ca", str(file), "x", address="127.0.0.1:1")
+    assert done.returncode == 2
+    assert b"ca.pem holds no PEM certificate" in done.stderr
 
 
 def test_a_server_that_is_not_there_is_named_with_how_to_start_one() -> None:
