@@ -60,6 +60,20 @@ class Server:
 
 
 @contextmanager
+def empty_handler(workers: int) -> Iterator[Server]:
+    """Runs the handler that does nothing around the block."""
+    start = perf_counter()
+    command = [sys.executable, "-m", "benchmarks.empty_handler", str(workers)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        ports = [process.stderr.readline().split()[1] for _ in range(workers)]
+        try:
+            yield Server(process, f"127.0.0.1:{ports[0]}", perf_counter() - start)
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+@contextmanager
 def serving(models: Path, *flags: str) -> Iterator[Server]:
     """Runs this project's server around the block."""
     command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0", "--metrics-port", "0"]

@@ -28,7 +28,7 @@ class CompiledEngine:
     """
 
     name = "compiled"
-    inline_bytes = 1 << 16
+    inline_bytes = 1 << 17
 
     def __init__(self, folder: VersionFolder) -> None:
         vectorizer, network = folder.metadata.vectorizer, folder.metadata.network

@@ -29,6 +29,8 @@ vocabulary."""
 
 # NUL is among them because TensorFlow's Unicode lowering stops at it.
 _WITHOUT_CASE = re.compile(f"[\0{NEWER_CHARACTERS}]")
+# Ten times as fast to search as the one above, and most texts have none: NUL and all from the first of those on.
+_PERHAPS_WITHOUT_CASE = re.compile(f"[\0{NEWER_CHARACTERS[0]}-\U0010ffff]")
 
 # A noncharacter of Unicode: it has no case, and no vocabulary holds it.
 STAND_IN = "\uffff"
@@ -39,7 +41,9 @@ _TO_SPACE = str.maketrans(FILTERS, " " * len(FILTERS))
 
 def lowercase(text: str) -> str:
     """Returns the text in lower case, with `STAND_IN` for each character that this specification gives no case."""
-    return _WITHOUT_CASE.sub(STAND_IN, text).lower()
+    if _PERHAPS_WITHOUT_CASE.search(text):
+        text = _WITHOUT_CASE.sub(STAND_IN, text)
+    return text.lower()
 
 
 def separate(text: str) -> str:

@@ -1,0 +1,153 @@
+"""`make bench`: runs every benchmark and writes `benchmarks/results/` as JSON and as Markdown."""
+
+import argparse
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import engines, service, texts
+from benchmarks.server import empty_handler, serving
+from textmodel import load_engine
+
+RESULTS = Path(__file__).parent / "results"
+TEXTS = 4096
+ALONE = next(case for case in service.CASES if case.name == "unary, 1 text" and case.in_flight == 64)
+
+
+def main() -> int:
+    """Runs all, prints each figure as it comes, and returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder with imdb-test.jsonl.gz, reuters.jsonl.gz")
+    parser.add_argument("--models", type=Path, default=Path("models"))
+    options = parser.parse_args()
+    missing = [name for name in texts.FILES.values() if not (options.data_dir / name).exists()]
+    if missing:
+        parser.error(f"--data-dir: {options.data_dir} lacks {', '.join(missing)}")
+    results = {
+        "machine": _machine(),
+        "engines": _engines(options.models, options.data_dir),
+        "service": _service(options.models, options.data_dir),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "latest.json").write_text(json.dumps(results, indent=2) + "\n")
+    (RESULTS / "latest.md").write_text(_markdown(results))
+    print(f"Wrote {RESULTS / 'latest.json'} and latest.md")
+    return 0
+
+
+def _machine() -> dict[str, Any]:
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return {
+        "cpu": cpu[1] if cpu else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "grpcio": version("grpcio"),
+        "tensorflow": version("tensorflow"),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _engines(models: Path, data_dir: Path) -> list[dict[str, Any]]:
+    rows = []
+    for model in ("imdb", "reuters"):
+        sample = texts.read(data_dir, model, TEXTS)
+        for kind in ("compiled", "tensorflow"):
+            engine = load_engine(models / model / "1", kind)
+            for count in engines.COUNTS:
+                part = sample if kind == "compiled" or count > 1 else sample[:512]
+                cost = engines.cost(engine, texts.batches(part, count))
+                rows.append({"model": model, "engine": kind, "texts": count, **cost._asdict()})
+                print(f"engine {kind:10}  {model:7}  {count:3} texts a call  {cost.wall:8.1f} us a text", flush=True)
+    return rows
+
+
+def _service(models: Path, data_dir: Path) -> list[dict[str, Any]]:
+    rows = []
+    sample = texts.read(data_dir, "imdb", TEXTS)
+    for workers in (1, 2):
+        with empty_handler(workers) as server:
+            for case in (case for case in service.CASES if case.name == ALONE.name):
+                rows.append(_row("empty handler", workers, service.measure(server, sample, case, "imdb")))
+        with serving(models, "--workers", str(workers)) as server:
+            started, memory = server.start_seconds, server.memory_mib()
+            for case in service.CASES:
+                rows.append(_row("text-classifier", workers, service.measure(server, sample, case, "imdb")))
+            rows[-1] |= {"start_seconds": started, "memory_mib": memory, "memory_after_load_mib": server.memory_mib()}
+            print(
+                f"start {started:.2f} s, memory {memory:.0f} MiB, after load {server.memory_mib():.0f} MiB", flush=True
+            )
+    return rows
+
+
+def _row(server: str, workers: int, figures: service.Figures) -> dict[str, Any]:
+    print(
+        f"{server:15}  {workers} workers  {figures.case:24}  {figures.in_flight:2} in flight"
+        f"  {figures.requests_per_second:8.0f} requests/s  {figures.texts_per_second:8.0f} texts/s"
+        f"  p50 {figures.p50_ms:7.2f} ms  p99 {figures.p99_ms:7.2f} ms"
+        f"  {figures.server_cpu_us_per_text:6.1f} us CPU a text",
+        flush=True,
+    )
+    return {"server": server, "workers": workers, **figures.as_json()}
+
+
+def _markdown(results: dict[str, Any]) -> str:
+    machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
+    engine_rows = [
+        (row["model"], row["engine"], row["texts"], f"{row['wall']:.1f}", f"{row['cpu']:.1f}")
+        for row in results["engines"]
+    ]
+    service_rows = [
+        (
+            row["server"],
+            row["workers"],
+            row["case"],
+            row["in_flight"],
+            f"{row['requests_per_second']:,.0f}",
+            f"{row['texts_per_second']:,.0f}",
+            f"{row['p50_ms']:.2f}",
+            f"{row['p99_ms']:.2f}",
+            f"{row['server_cpu_us_per_text']:.1f}",
+            f"{row['load_cpu_us_per_text']:.1f}",
+        )
+        for row in results["service"]
+    ]
+    starts = [
+        (
+            row["workers"],
+            f"{row['start_seconds']:.2f}",
+            f"{row['memory_mib']:.0f}",
+            f"{row['memory_after_load_mib']:.0f}",
+        )
+        for row in results["service"]
+        if "start_seconds" in row
+    ]
+    return "\n\n".join(
+        [
+            f"Measured on {machine}.",
+            _table(("model", "engine", "texts a call", "us a text", "us CPU a text"), engine_rows),
+            _table(
+                (
+                    *("server", "workers", "case", "in flight", "requests/s", "texts/s", "p50 ms", "p99 ms"),
+                    *("server us CPU a text", "load us CPU a text"),
+                ),
+                service_rows,
+            ),
+            _table(("workers", "start to SERVING, s", "memory, MiB", "memory after load, MiB"), starts) + "\n",
+        ]
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
