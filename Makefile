@@ -4,7 +4,7 @@ PYTHON ?= python3
 DATA_DIR ?=
 PROTO := text_classifier/v1/text_classifier.proto
 
-.PHONY: help serve train test lint proto constraints clean
+.PHONY: help serve train test bench lint proto constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ train: .venv/.dev ## Train both models into models/, from DATA_DIR or Keras's ow
 
 test: .venv/.dev ## Run all tests; those on the real data need DATA_DIR
 	.venv/bin/pytest $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
+
+bench: .venv/.dev ## Measure everything into benchmarks/results/; needs DATA_DIR and h2load (Debian: nghttp2-client)
+	.venv/bin/python -m benchmarks --data-dir=$(DATA_DIR)
 
 lint: .venv/.dev ## Check style, types and the contract
 	.venv/bin/ruff check .

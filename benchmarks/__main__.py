@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ def main() -> int:
     parser.add_argument("--models", type=Path, default=Path("models"))
     options = parser.parse_args()
     missing = [name for name in texts.FILES.values() if not (options.data_dir / name).exists()]
+    if shutil.which("h2load") is None:
+        parser.error("h2load is not there; it comes with nghttp2 (Debian: nghttp2-client)")
     if missing:
         parser.error(f"--data-dir: {options.data_dir} lacks {', '.join(missing)}")
     results = {
