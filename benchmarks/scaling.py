@@ -60,12 +60,18 @@ def measure(folder: VersionFolder, texts: Sequence[str]) -> Results:
 def plot(results: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
     """Draws the results into one PNG, a panel for each of what varies."""
     figure = Figure(figsize=(14, 4.5), layout="constrained")
-    for axes, (name, (title, label)) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
+    panels = figure.subplots(1, len(_PANELS), sharey=True)
+    for axes, (name, (title, label)) in zip(panels, _PANELS.items(), strict=True):
         for engine, curve in results[name].items():
-            axes.loglog(*zip(*curve, strict=True), "o-", label=f"{engine} engine")
-        axes.set(title=title, xlabel=label, ylabel="microseconds a text")
+            sizes, microseconds = zip(*curve, strict=True)
+            axes.loglog(sizes, microseconds, "o-", label=f"{engine} engine")
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.set(title=title, xlabel=label)
         axes.grid(alpha=0.3)
-        axes.legend()
+    panels[0].set_ylabel("microseconds a text")
+    panels[0].legend()
     figure.savefig(path, dpi=150)
 
 
