@@ -8,17 +8,25 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import engines, service, texts
+from benchmarks import engines, peers, scaling, service, texts
 from benchmarks.server import empty_handler, serving
-from textmodel import load_engine
+from textmodel import VersionFolder, load_engine
 
 RESULTS = Path(__file__).parent / "results"
 TEXTS = 4096
+PEER_ROUNDS = 3
+SLOWER = {"text-classifier": 2, "MLServer": 16, "model.predict": 200}
+"""How many times fewer requests each peer gets, to take seconds all the same."""
+PEER_CASES = tuple(
+    case for case in service.CASES if (case.texts, case.messages, case.in_flight) in {(1, 1, 1), (1, 1, 64), (64, 1, 8)}
+)
 ALONE = next(case for case in service.CASES if case.name == "unary, 1 text" and case.in_flight == 64)
 
 
@@ -27,18 +35,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder with imdb-test.jsonl.gz, reuters.jsonl.gz")
     parser.add_argument("--models", type=Path, default=Path("models"))
+    parser.add_argument(
+        "--mlserver-python", type=Path, help="interpreter that has MLServer and TensorFlow, to measure it"
+    )
     options = parser.parse_args()
     missing = [name for name in texts.FILES.values() if not (options.data_dir / name).exists()]
     if shutil.which("h2load") is None:
         parser.error("h2load is not there; it comes with nghttp2 (Debian: nghttp2-client)")
     if missing:
         parser.error(f"--data-dir: {options.data_dir} lacks {', '.join(missing)}")
+    RESULTS.mkdir(exist_ok=True)
     results = {
         "machine": _machine(),
         "engines": _engines(options.models, options.data_dir),
         "service": _service(options.models, options.data_dir),
+        "peers": _peers(options.models, options.data_dir, options.mlserver_python),
+        "scaling": _scaling(options.models, options.data_dir),
     }
-    RESULTS.mkdir(exist_ok=True)
     (RESULTS / "latest.json").write_text(json.dumps(results, indent=2) + "\n")
     (RESULTS / "latest.md").write_text(_markdown(results))
     print(f"Wrote {RESULTS / 'latest.json'} and latest.md")
@@ -77,16 +90,49 @@ def _service(models: Path, data_dir: Path) -> list[dict[str, Any]]:
     for workers in (1, 2):
         with empty_handler(workers) as server:
             for case in (case for case in service.CASES if case.name == ALONE.name):
-                rows.append(_row("empty handler", workers, service.measure(server, sample, case, "imdb")))
+                rows.append(_row("empty handler", workers, service.measure(server, sample, case)))
         with serving(models, "--workers", str(workers)) as server:
             started, memory = server.start_seconds, server.memory_mib()
             for case in service.CASES:
-                rows.append(_row("text-classifier", workers, service.measure(server, sample, case, "imdb")))
+                rows.append(_row("text-classifier", workers, service.measure(server, sample, case)))
             rows[-1] |= {"start_seconds": started, "memory_mib": memory, "memory_after_load_mib": server.memory_mib()}
             print(
                 f"start {started:.2f} s, memory {memory:.0f} MiB, after load {server.memory_mib():.0f} MiB", flush=True
             )
     return rows
+
+
+def _peers(models: Path, data_dir: Path, mlserver_python: Path | None) -> list[dict[str, Any]]:
+    """Each peer and this project's server in turn, `PEER_ROUNDS` times; medians, and their ratio to this project's."""
+    sample = texts.read(data_dir, "imdb", TEXTS)
+    version = models / "imdb" / "1"
+    mlserver = service.Protocol(peers.MLSERVER_METHOD, peers.infer_request)
+    rows = []
+    with ExitStack() as stack:
+        servers = {
+            "text-classifier": (stack.enter_context(serving(models)), service.OURS),
+            "model.predict": (stack.enter_context(peers.keras_predict(version)), service.OURS),
+        }
+        if mlserver_python:
+            servers["MLServer"] = (stack.enter_context(peers.mlserver(mlserver_python, version)), mlserver)
+        else:
+            print("MLServer is left out: give --mlserver-python", flush=True)
+        for case in PEER_CASES:
+            figures: dict[str, list[service.Figures]] = {name: [] for name in servers}
+            for _ in range(PEER_ROUNDS):
+                for name, (server, protocol) in servers.items():
+                    fewer = replace(case, requests=max(service.BODIES * 4, case.requests // SLOWER[name]))
+                    figures[name].append(service.measure(server, sample, fewer, protocol))
+            for name, rounds in figures.items():
+                middle = sorted(rounds, key=lambda each: each.texts_per_second)[len(rounds) // 2]
+                rows.append(_row(name, len(os.sched_getaffinity(0)), middle))
+    return rows
+
+
+def _scaling(models: Path, data_dir: Path) -> dict[str, Any]:
+    results = scaling.measure(VersionFolder(models / "imdb" / "1"), texts.read(data_dir, "imdb", TEXTS))
+    scaling.plot(results, RESULTS / "scaling.png")
+    return {name: dict(curves) for name, curves in results.items()}
 
 
 def _row(server: str, workers: int, figures: service.Figures) -> dict[str, Any]:
@@ -106,21 +152,7 @@ def _markdown(results: dict[str, Any]) -> str:
         (row["model"], row["engine"], row["texts"], f"{row['wall']:.1f}", f"{row['cpu']:.1f}")
         for row in results["engines"]
     ]
-    service_rows = [
-        (
-            row["server"],
-            row["workers"],
-            row["case"],
-            row["in_flight"],
-            f"{row['requests_per_second']:,.0f}",
-            f"{row['texts_per_second']:,.0f}",
-            f"{row['p50_ms']:.2f}",
-            f"{row['p99_ms']:.2f}",
-            f"{row['server_cpu_us_per_text']:.1f}",
-            f"{row['load_cpu_us_per_text']:.1f}",
-        )
-        for row in results["service"]
-    ]
+    service_rows, peer_rows = (_service_rows(results[part]) for part in ("service", "peers"))
     starts = [
         (
             row["workers"],
@@ -135,16 +167,29 @@ def _markdown(results: dict[str, Any]) -> str:
         [
             f"Measured on {machine}.",
             _table(("model", "engine", "texts a call", "us a text", "us CPU a text"), engine_rows),
-            _table(
-                (
-                    *("server", "workers", "case", "in flight", "requests/s", "texts/s", "p50 ms", "p99 ms"),
-                    *("server us CPU a text", "load us CPU a text"),
-                ),
-                service_rows,
-            ),
+            _table(SERVICE_COLUMNS, service_rows),
+            _table(SERVICE_COLUMNS, peer_rows),
             _table(("workers", "start to SERVING, s", "memory, MiB", "memory after load, MiB"), starts) + "\n",
         ]
     )
+
+
+SERVICE_COLUMNS = (
+    *("server", "workers", "case", "in flight", "requests/s", "texts/s", "p50 ms", "p99 ms"),
+    *("server us CPU a text", "load us CPU a text"),
+)
+
+
+def _service_rows(rows: Sequence[dict[str, Any]]) -> list[Sequence[object]]:
+    return [
+        (
+            *(row["server"], row["workers"], row["case"], row["in_flight"]),
+            *(f"{row[name]:,.0f}" for name in ("requests_per_second", "texts_per_second")),
+            *(f"{row[name]:.2f}" for name in ("p50_ms", "p99_ms")),
+            *(f"{row[name]:.1f}" for name in ("server_cpu_us_per_text", "load_cpu_us_per_text")),
+        )
+        for row in rows
+    ]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,6 +1,6 @@
 """The whole service under load from h2load: requests and texts a second, latency, CPU time a text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,36 +55,50 @@ class Figures:
         return asdict(self)
 
 
-def bodies(texts: Sequence[str], case: Case, model: str) -> list[bytes]:
+@dataclass(frozen=True)
+class Protocol:
+    """How to ask a server: the unary method, and how texts become its serialized request."""
+
+    method: str
+    request: Callable[[Sequence[str]], bytes]
+
+
+def _classify_request(texts: Sequence[str]) -> bytes:
+    return pb2.ClassifyRequest(model="imdb", texts=texts).SerializeToString()
+
+
+OURS = Protocol(f"{SERVICE}/Classify", _classify_request)
+
+
+def bodies(texts: Sequence[str], case: Case, protocol: Protocol) -> list[bytes]:
     """Makes `BODIES` different request bodies of the case."""
-    messages = [
-        pb2.ClassifyRequest(model=model, texts=batch).SerializeToString() for batch in batches(list(texts), case.texts)
-    ]
+    messages = [protocol.request(batch) for batch in batches(list(texts), case.texts)]
     return [
         h2load.frame([messages[(start + offset) % len(messages)] for offset in range(case.messages)])
         for start in range(0, BODIES * case.messages, case.messages)
     ]
 
 
-def measure(server: Server, texts: Sequence[str], case: Case, model: str) -> Figures:
-    """Runs a case against a server.
+def measure(server: Server, texts: Sequence[str], case: Case, protocol: Protocol = OURS) -> Figures:
+    """Runs a case against a server of the model imdb.
 
     Raises:
         RuntimeError: an answer was not OK.
     """
-    method = "ClassifyStream" if case.messages > 1 else "Classify"
-    all_bodies = bodies(texts, case, model)
+    method = protocol.method + ("Stream" if case.messages > 1 else "")
+    all_bodies = bodies(texts, case, protocol)
     if case.in_flight < BODIES:
         # Not every body can be in flight at once: they take turns, a run each.
         groups = [all_bodies[start : start + case.in_flight] for start in range(0, BODIES, case.in_flight)]
     else:
         groups = [all_bodies]
-    before = server.answered(method) if server.metrics_url else 0
+    name = method.rpartition("/")[2]
+    before = server.answered(name) if server.metrics_url else 0
     cpu = server.cpu_seconds()
     loads = [
         h2load.run(
             server.address,
-            f"{SERVICE}/{method}",
+            method,
             group,
             requests=case.requests // len(groups),
             connections=max(1, case.in_flight // len(group)),
@@ -93,7 +107,7 @@ def measure(server: Server, texts: Sequence[str], case: Case, model: str) -> Fig
     ]
     cpu = server.cpu_seconds() - cpu
     requests = sum(load.requests for load in loads)
-    if server.metrics_url and server.answered(method) - before != requests:
+    if server.metrics_url and server.answered(name) - before != requests:
         raise RuntimeError(f"{case.name}: of {requests} answers not all were OK")
     texts_sent = requests * case.texts * case.messages
     seconds = sum(load.seconds for load in loads)
