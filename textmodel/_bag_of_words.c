@@ -17,6 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The loader picks the clone that the processor is for; that takes glibc. */
+#if defined(__x86_64__) && defined(__GLIBC__)
+#define FOR_EACH_REGISTER_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define FOR_EACH_REGISTER_WIDTH
+#endif
+
 /* Texts of so many bytes together are classified without releasing the GIL: about 50 microseconds. */
 #define SHORT_BYTES 16384
 
@@ -325,7 +332,7 @@ static inline void add(Lanes *sum, float factor, const Lanes *row)
 
 /* The layer's sums, (blocks,), for a vector with ones at `rows` and zeros elsewhere. Two sums at once: an addition
    takes longer than until the next can begin. */
-__attribute__((target_clones("avx512f","avx2","default")))
+FOR_EACH_REGISTER_WIDTH
 static void add_rows(const Layer *layer, const uint32_t *rows, size_t count, Lanes *out)
 {
     for (size_t block = 0; block < layer->blocks; block++) {
@@ -345,7 +352,7 @@ static void add_rows(const Layer *layer, const uint32_t *rows, size_t count, Lan
 }
 
 /* The layer's sums, (blocks,), for a vector (inputs,). */
-__attribute__((target_clones("avx512f","avx2","default")))
+FOR_EACH_REGISTER_WIDTH
 static void multiply(const Layer *layer, const float *in, Lanes *out)
 {
     for (size_t block = 0; block < layer->blocks; block++) {
