@@ -2,7 +2,7 @@
 
 FROM python:3.11.13-bookworm AS build
 WORKDIR /src
-COPY constraints.txt pyproject.toml README.md ./
+COPY constraints.txt pyproject.toml setup.py README.md ./
 COPY text_classifier text_classifier
 COPY textmodel textmodel
 COPY training training

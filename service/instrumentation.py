@@ -4,6 +4,7 @@ Handlers are wrapped once, when they are registered: an interceptor would be loo
 """
 
 import inspect
+import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from time import perf_counter
 from typing import Any
@@ -106,7 +107,9 @@ class _Rpc:
                 status = to_status(error)
                 code = _code(status.code)
                 if code is grpc.StatusCode.INTERNAL:
-                    _log.error("request failed", exc_info=error)
+                    # Not the error's own message: TensorFlow's may quote the text that it failed on.
+                    trace = "".join(traceback.format_tb(error.__traceback__))
+                    _log.error("request failed", error=type(error).__name__, trace=trace)
                 self.ended(code)
                 details = (("grpc-status-details-bin", status.SerializeToString()),)
                 await context.abort(code, status.message, details)

@@ -237,8 +237,23 @@ def test_an_engine_failure_is_internal_without_a_trace_for_the_client_and_with_o
             stub.Classify(request(texts=["poison"]))
         assert error.value.code() is grpc.StatusCode.INTERNAL
         assert error.value.details() == "internal error; the server's log has the cause"
-        assert "Traceback" in server.event("request failed")["exception"]
+        failure = server.event("request failed")
+        assert failure["error"] == "InvalidArgumentError"
+        assert "tensorflow_engine.py" in failure["trace"]
+        assert "poison" not in json.dumps(server.log)
         assert stub.Classify(request()).classifications
+
+
+def test_a_full_queue_turns_requests_away_with_the_time_to_come_again(tiny_models: Path) -> None:
+    flags = ("--workers", "1", "--engine", "tensorflow", "--max-queue-texts", "1")
+    with serving(tiny_models, *flags) as server, grpc.insecure_channel(server.address) as channel:
+        stub = pb2_grpc.TextClassifierStub(channel)
+        calls = [stub.Classify.future(request(texts=["a film"] * 100)) for _ in range(64)]
+        refused = [call for call in calls if call.exception()]
+        assert 0 < len(refused) < len(calls)
+        assert {call.code() for call in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        delay = unpack(status_of(refused[0]), error_details_pb2.RetryInfo).retry_delay
+        assert delay.ToMilliseconds() > 0
 
 
 def test_a_model_that_the_compiled_engine_cannot_run_is_served_by_tensorflow_and_the_log_says_why(
