@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import grpc
@@ -25,7 +25,8 @@ KERAS_METHOD = "text_classifier.v1.TextClassifier/Classify"
 MLSERVER_METHOD = "inference.GRPCInferenceService/ModelInfer"
 
 _STARTS_WITHIN = 120.0
-"""Seconds."""
+_POLLS_EVERY = 0.05
+"""Seconds: a server that refuses at once, because its model is not loaded yet, needs the time for loading it."""
 
 
 @contextmanager
@@ -97,6 +98,7 @@ def _serving(
                     if process.poll() is not None or perf_counter() - start > _STARTS_WITHIN:
                         log.seek(0)
                         raise RuntimeError(f"{' '.join(command)} does not answer:\n{log.read()}")
+                    sleep(_POLLS_EVERY)
                 yield Server(process, address, perf_counter() - start)
             finally:
                 process.terminate()
