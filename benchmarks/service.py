@@ -1,15 +1,14 @@
 """The whole service under load from h2load: requests and texts a second, latency, CPU time a text."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from benchmarks import h2load
 from benchmarks.server import Server
 from benchmarks.texts import batches
+from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
-SERVICE = "text_classifier.v1.TextClassifier"
 BODIES = 16
 """Different request bodies that are in flight at the same time."""
 
@@ -49,10 +48,6 @@ class Figures:
     p99_ms: float
     server_cpu_us_per_text: float
     load_cpu_us_per_text: float
-
-    def as_json(self) -> dict[str, Any]:
-        """For the results file."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,9 @@ from service.metrics import ModelMetrics
 from service.repository import ModelRepository, Servable
 from service.series import Page
 from service.servicer import RequestLimits, TextClassifierServicer
-from text_classifier.v1 import text_classifier_pb2 as pb2
+from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import Engine, VersionFolder
-
-SERVICE = pb2.DESCRIPTOR.services_by_name["TextClassifier"].full_name
-"""The full name of the service, as health and reflection know it."""
 
 
 async def serve(config: Config, port: int, page: Page, supervisor: ChildEnd) -> None:

@@ -13,6 +13,7 @@ UNANSWERED_TEXTS = 1024
 """How many texts a stream sends ahead of their answers: bounds the memory of both sides, whatever the texts' source."""
 
 SERVICE = pb2.DESCRIPTOR.services_by_name["TextClassifier"].full_name
+"""The full name of the service, as health, reflection and service configs know it."""
 
 # Five attempts are the most that gRPC makes. Between them it waits a random time up to the back-off.
 _SERVICE_CONFIG = {
