@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from textmodel.loading import EngineKind
+from textmodel.version_folder import is_model_name
 
 _MIB = 1024 * 1024
 _MODELS = Path("models")
@@ -43,11 +44,20 @@ def _one_of(*choices: str) -> _Kind:
     return _Kind("|".join(choices), f"one of {', '.join(choices)}", parse)
 
 
+def _pins(text: str) -> tuple[tuple[str, int], ...]:
+    pairs = [pair.partition("=") for pair in text.split(",") if pair]
+    pins = {name.strip(): int(version) for name, _, version in pairs}
+    if not all(is_model_name(name) and version > 0 for name, version in pins.items()) or len(pins) < len(pairs):
+        raise ValueError
+    return tuple(pins.items())
+
+
 _HOST = _Kind("HOST", "a host", str)
 _FOLDER = _Kind("DIR", "a folder", Path)
 _PORT = _number("PORT", int, 0, 65535, "a port, 0 to 65535")
 _COUNT = _number("N", int, 1, math.inf, "a whole number from 1 up")
 _COUNT_OR_ZERO = _number("N", int, 0, math.inf, "a whole number, 0 or more")
+_PINS = _Kind("NAME=VERSION,...", "names and versions, as imdb=1,reuters=2", _pins)
 _SECONDS = _number("SECONDS", float, 0, math.inf, "a number of seconds, 0 or more")
 
 
@@ -69,6 +79,13 @@ class Config:
     workers: int = _option(0, _COUNT_OR_ZERO, "processes that share the gRPC port; 0: one for each CPU")
     engine: EngineKind = _option(
         "auto", _one_of(*get_args(EngineKind)), "auto: compiled for bag-of-words models, TensorFlow for others"
+    )
+    watch_interval: float = _option(
+        1.0, _SECONDS, "how often the models folder is looked at; 0: only when SIGHUP comes"
+    )
+    keep_versions: int = _option(1, _COUNT, "how many versions of a model are loaded, the newest ones")
+    pin: tuple[tuple[str, int], ...] = _option(
+        (), _PINS, "versions that answer instead of the newest; the file NAME/pin in models wins"
     )
     max_texts: int = _option(1024, _COUNT, "most texts in one request")
     max_text_bytes: int = _option(_MIB, _COUNT, "most bytes of UTF-8 in one text")
@@ -94,7 +111,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
         parser.add_argument(
             flag(option.name),
             metavar=option.metadata["kind"].metavar,
-            help=f"{option.metadata['description']} (default: {option.default})",
+            help=f"{option.metadata['description']} (default: {shown(option.default)})",
         )
     flags = vars(parser.parse_args(arguments))
     values = {}
@@ -108,6 +125,11 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
             except ValueError:
                 parser.error(f"{source}: {text!r} is not {option.metadata['kind'].expected}")
     return Config(**values)
+
+
+def shown(default: object) -> str:
+    """Returns a default as a person reads it."""
+    return "none" if default in (None, ()) else str(default)
 
 
 def flag(name: str) -> str:

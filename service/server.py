@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
 import grpc.aio
@@ -14,10 +14,11 @@ from service.config import Config
 from service.errors import StartError
 from service.instrumentation import InstrumentedServer
 from service.lifeline import ChildEnd
-from service.metrics import ModelMetrics
+from service.metrics import ModelMetrics, VersionStates
 from service.repository import ModelRepository, Servable
 from service.series import Page
 from service.servicer import RequestLimits, TextClassifierServicer
+from service.version_policy import VersionPolicy
 from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import Engine, VersionFolder
@@ -36,15 +37,21 @@ async def serve(config: Config, port: int, page: Page, supervisor: ChildEnd) -> 
         StartError: the port cannot be listened on.
         ModelError: there is no model to serve.
     """
-    repository = ModelRepository(config.models, config.engine, _publisher(config, page))
+    policy = VersionPolicy(config.keep_versions, dict(config.pin))
+    repository = ModelRepository(config.models, config.engine, policy, _publisher(config, page), VersionStates(page))
     health_servicer = health.aio.HealthServicer()
-    with _stop_signal() as stop:
+    stop = asyncio.Event()
+    with _signal_handlers({signal.SIGTERM: stop.set, signal.SIGHUP: repository.refresh}):
         async with _grpc_server(config, port, page, repository, health_servicer):
             await repository.load()
             supervisor.ready()
-            watching = asyncio.create_task(_watch(supervisor, health_servicer, stop))
+            watching = [
+                asyncio.create_task(repository.watch(config.watch_interval)),
+                asyncio.create_task(_watch(supervisor, health_servicer, stop)),
+            ]
             await stop.wait()
-            watching.cancel()
+            for task in watching:
+                task.cancel()
             await health_servicer.enter_graceful_shutdown()
         await repository.close()
 
@@ -70,15 +77,16 @@ def _publisher(config: Config, page: Page) -> Callable[[VersionFolder, str, int,
 
 
 @contextmanager
-def _stop_signal() -> Iterator[asyncio.Event]:
-    """Gives the event that SIGTERM sets; a second signal changes nothing."""
+def _signal_handlers(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Has the event loop call these at the signals while the block runs."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
-        yield stop
+        yield
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
+        for number in handlers:
+            loop.remove_signal_handler(number)
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ STEADY = 10.0
 KILL_AFTER = 5.0
 """Seconds beyond the grace period after which a child that does not stop is killed."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 @dataclass
@@ -153,7 +153,8 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal it reaches all; the supervisor decides
+            for number in (signal.SIGINT, signal.SIGHUP):  # from a terminal they reach all; the supervisor decides
+                signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             child.work(end)
             status = 0
@@ -173,8 +174,12 @@ class Supervisor:
         for key, _ in self._selector.select(timeout):
             if key.data:
                 self._hear(key.data)
-            elif {signal.SIGTERM, signal.SIGINT} & set(self._wakeup.recv(4096)):
-                self._stop()
+            else:
+                received = set(self._wakeup.recv(4096))
+                if {signal.SIGTERM, signal.SIGINT} & received:
+                    self._stop()
+                elif signal.SIGHUP in received:
+                    self._signal(signal.SIGHUP)  # the workers look at the models
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._signal(signal.SIGKILL)
 

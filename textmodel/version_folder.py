@@ -24,6 +24,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+"""Relative path, size in bytes, time of change in ns and inode of the files in a folder, sorted."""
+
+
 class VersionFolder:
     """The files of one version. Each is read when first asked for, and raises `ModelError` if it is malformed."""
 
@@ -93,8 +97,8 @@ def versions(model: Path) -> list[int]:
     return sorted(int(entry.name) for entry in model.iterdir() if _VERSION.fullmatch(entry.name) and entry.is_dir())
 
 
-def fingerprint(path: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """Returns relative path, size in bytes, time of change in ns and inode of all files in a folder, sorted.
+def fingerprint(path: Path) -> Fingerprint:
+    """Returns the fingerprint of all files in a folder.
 
     Two that differ tell that the files have been changed or exchanged in between. A folder that is not there has none.
     """

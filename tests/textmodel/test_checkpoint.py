@@ -64,7 +64,7 @@ def test_an_index_of_many_blocks_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("dense/7", (), "not there"),
+        ("dense/7", (), "no variable dense/7"),
         ("dense/4", (5, 4), r"shape \(4, 5\) instead of \(5, 4\)"),
         ("dense/4", (20,), r"shape \(4, 5\)"),
     ],

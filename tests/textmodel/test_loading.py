@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import pytest
 
 from tests.tiny_model import write_model
 from textmodel import ModelError, VersionFolder, load_engine, probes
+from textmodel.errors import ProbeError, UnsupportedError
 
 
 @pytest.fixture
@@ -31,24 +33,32 @@ def test_an_engine_can_be_asked_for(version: VersionFolder, kind: str) -> None:
     assert load_engine(version.path, kind).name == kind  # type: ignore[arg-type]
 
 
-def test_tensorflow_serves_and_says_why_if_the_variables_cannot_be_read(version: VersionFolder) -> None:
+def test_tensorflow_serves_and_says_why_if_the_compiled_engine_does_not_know_the_network(
+    version: VersionFolder,
+) -> None:
+    metadata = version.metadata_file.read_text()
+    version.metadata_file.write_text(metadata.replace('"sigmoid"', '"linear"'))
+    reasons: list[ModelError] = []
+    assert load_engine(version.path, on_fallback=reasons.append).name == "tensorflow"
+    assert "neither in softmax nor in one sigmoid unit" in str(reasons[0])
+    with pytest.raises(UnsupportedError, match="neither in softmax"):
+        load_engine(version.path, "compiled")
+
+
+def test_a_damaged_version_is_refused_without_asking_tensorflow(version: VersionFolder) -> None:
     metadata = version.metadata_file.read_text()
     version.metadata_file.write_text(metadata.replace('"units": 4', '"units": 5'))
     reasons: list[ModelError] = []
-    assert load_engine(version.path, on_fallback=reasons.append).name == "tensorflow"
-    assert "dense/0/kernel: shape (14, 4) instead of (14, 5)" in str(reasons[0])
-    with pytest.raises(ModelError, match="dense/0/kernel"):
-        load_engine(version.path, "compiled")
+    with pytest.raises(ModelError, match=re.escape("dense/0/kernel: shape (14, 4) instead of (14, 5)")):
+        load_engine(version.path, on_fallback=reasons.append)
+    assert not reasons
 
 
 def test_an_engine_that_answers_the_probes_differently_is_refused(version: VersionFolder) -> None:
     shutil.copy(other_version(version).probes_file, version.probes_file)
-    reasons: list[ModelError] = []
-    with pytest.raises(ModelError, match="the tensorflow engine is"):
-        load_engine(version.path, on_fallback=reasons.append)
-    assert "the compiled engine is" in str(reasons[0])
-    with pytest.raises(ModelError, match="the compiled engine is"):
-        load_engine(version.path, "compiled")
+    for kind, name in (("auto", "compiled"), ("tensorflow", "tensorflow")):
+        with pytest.raises(ProbeError, match=f"the {name} engine is"):
+            load_engine(version.path, kind)  # type: ignore[arg-type]
 
 
 def test_probes_of_another_number_of_classes_are_refused(version: VersionFolder) -> None:
