@@ -3,11 +3,12 @@
 Folders whose name is not a positive integer are no versions: that is how a version that is being written stays unseen.
 """
 
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -90,6 +91,21 @@ def versions(model: Path) -> list[int]:
     if not model.is_dir():
         return []
     return sorted(int(entry.name) for entry in model.iterdir() if _VERSION.fullmatch(entry.name) and entry.is_dir())
+
+
+def fingerprint(path: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Returns relative path, size in bytes, time of change in ns and inode of all files in a folder, sorted.
+
+    Two that differ tell that the files have been changed or exchanged in between. A folder that is not there has none.
+    """
+    files = []
+    for folder, _, names in os.walk(path):
+        for name in names:
+            file = Path(folder, name)
+            with suppress(FileNotFoundError):  # removed in the meantime
+                status = file.stat()
+                files.append((str(file.relative_to(path)), status.st_size, status.st_mtime_ns, status.st_ino))
+    return tuple(sorted(files))
 
 
 def is_model_name(name: str) -> bool:

@@ -1,9 +1,12 @@
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from textmodel import ModelError
-from textmodel.version_folder import VersionFolder, is_model_name, new_version, versions
+from textmodel.version_folder import VersionFolder, fingerprint, is_model_name, new_version, versions
 
 
 def _names(folder: Path) -> list[str]:
@@ -36,6 +39,36 @@ def test_a_version_that_is_being_written_is_not_seen(tmp_path: Path) -> None:
     with new_version(tmp_path, "mine"):
         assert versions(tmp_path / "mine") == []
     assert versions(tmp_path / "mine") == [1]
+
+
+def _exchange(file: Path) -> None:
+    """Puts another file of the same size and time in its place."""
+    other = file.with_suffix(".other")
+    shutil.copy2(file, other)
+    other.rename(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file.write_text("longer than before"),
+        lambda file: os.utime(file, ns=(0, 1)),
+        _exchange,
+        lambda file: file.rename(file.with_suffix(".renamed")),
+        lambda file: file.unlink(),
+        lambda file: (file.parent / "more").touch(),
+        lambda file: shutil.rmtree(file.parent.parent),
+    ],
+    ids=["size", "time", "inode", "name", "removed", "added", "folder removed"],
+)
+def test_any_change_of_a_file_changes_the_fingerprint(change: Callable[[Path], object], tmp_path: Path) -> None:
+    file = tmp_path / "mine" / "assets" / "labels.txt"
+    file.parent.mkdir(parents=True)
+    file.write_text("labels")
+    before = fingerprint(tmp_path / "mine")
+    assert fingerprint(tmp_path / "mine") == before
+    change(file)
+    assert fingerprint(tmp_path / "mine") != before
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
