@@ -177,11 +177,9 @@ def test_the_models_folder_may_go_while_the_server_serves_and_a_worker_starts_wh
 def test_a_server_whose_log_is_on_a_full_disk_serves_restarts_a_worker_and_stops_well(tiny_models: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "service", "--models", str(tiny_models), "--port", str(port)]
-    with (
-        Path("/dev/full").open("w") as full,
-        subprocess.Popen([*command, "--metrics-port", "0", *WORKERS], stderr=full, cwd=ROOT) as server,
-    ):
+    command = [sys.executable, "-m", "service", "--models", str(tiny_models), *WORKERS]
+    command += ["--port", str(port), "--metrics-port", "0"]
+    with Path("/dev/full").open("w") as full, subprocess.Popen(command, stderr=full, cwd=ROOT) as server:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=120, wait_for_ready=True)
