@@ -49,6 +49,10 @@ class Server:
         texts = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.processes())
         return sum(int(kib) for text in texts for kib in re.findall(r"^Pss:\s+(\d+)", text, re.MULTILINE)) / 1024
 
+    def open_files(self) -> int:
+        """How many file descriptors they have open, sockets among them."""
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.processes())
+
     def answered(self, method: str) -> int:
         """How many calls of the method it has answered OK, by its own metrics."""
         with urllib.request.urlopen(self.metrics_url, timeout=30) as response:

@@ -73,8 +73,9 @@ class Config:
     """
 
     models: Path = _option(_MODELS, _FOLDER, "folder of the models, NAME/VERSION/ in it")
-    host: str = _option("127.0.0.1", _HOST, "address to listen on, for gRPC and for metrics")
+    host: str = _option("127.0.0.1", _HOST, "address to listen on for gRPC")
     port: int = _option(50051, _PORT, "gRPC port; 0: any free one")
+    metrics_host: str = _option("127.0.0.1", _HOST, "address to listen on for /metrics")
     metrics_port: int = _option(8000, _PORT, "HTTP port of /metrics; 0: any free one")
     workers: int = _option(0, _COUNT_OR_ZERO, "processes that share the gRPC port; 0: one for each CPU")
     engine: EngineKind = _option(

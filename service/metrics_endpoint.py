@@ -55,13 +55,13 @@ def metrics_endpoint(config: Config, worker_pages: Sequence[mmap], other_page: m
     registry.register(ProcessesCollector(workers))
     prometheus_client.PlatformCollector(registry=registry)
     try:
-        server, thread = prometheus_client.start_http_server(config.metrics_port, config.host, registry)
+        server, thread = prometheus_client.start_http_server(config.metrics_port, config.metrics_host, registry)
     except OSError as error:
         raise StartError(
-            f"cannot serve metrics on {config.host}:{config.metrics_port}: {error.strerror}; choose another port with"
-            " --metrics-port"
+            f"cannot serve metrics on {config.metrics_host}:{config.metrics_port}: {error.strerror}; choose"
+            " another address with --metrics-host and --metrics-port"
         ) from error
-    _log.info("metrics", host=config.host, port=server.server_port)
+    _log.info("metrics", host=config.metrics_host, port=server.server_port)
     try:
         yield
     finally:

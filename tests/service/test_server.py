@@ -301,6 +301,15 @@ def test_a_taken_port_is_one_clear_line_and_status_1(tiny_models: Path, name: st
     assert f"{says} 127.0.0.1:{port}" in server.event("cannot start")["reason"]
 
 
+def test_metrics_and_grpc_have_each_their_own_host(tiny_models: Path) -> None:
+    with serving(tiny_models, "--host", "127.0.0.2", "--metrics-host", "127.0.0.3") as server:
+        for event, host in (("started", "127.0.0.2"), ("metrics", "127.0.0.3")):
+            port = server.event(event)["port"]
+            socket.create_connection((host, port)).close()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_server_after_the_requests_in_flight(tiny_models: Path, number: signal.Signals) -> None:
     with serving(tiny_models) as server, grpc.insecure_channel(server.address) as channel:

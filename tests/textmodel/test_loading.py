@@ -1,8 +1,10 @@
+import io
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +84,36 @@ def test_the_compiled_engine_does_not_import_tensorflow(version: VersionFolder) 
     )
     run = subprocess.run([sys.executable, "-c", program, version.path], capture_output=True, text=True, check=True)
     assert run.stdout == "compiled [2] False\n"
+
+
+def test_files_that_are_exchanged_while_they_are_read_never_give_a_mixture(
+    version: VersionFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = other_version(version)
+    texts = ["the moving film", "oil"]
+    whole = [load_engine(folder.path, "compiled").classify(texts).probabilities for folder in (version, other)]
+    open_ = io.open
+    refused = opened = number = 0
+
+    def exchanging(file: Any, *arguments: Any, **keywords: Any) -> Any:
+        nonlocal opened
+        if str(file).startswith(str(path)):
+            if opened == number:
+                shutil.copytree(other.path, path, dirs_exist_ok=True, copy_function=shutil.copyfile)
+            opened += 1
+        return open_(file, *arguments, **keywords)
+
+    while number <= opened:  # once before each file that is read, and once after all
+        path, opened = tmp_path / f"exchanged {number}", 0
+        shutil.copytree(version.path, path)
+        monkeypatch.setattr(io, "open", exchanging)
+        try:
+            answer = load_engine(path, "compiled").classify(texts).probabilities
+            assert any((answer == expected).all() for expected in whole)
+        except ModelError:
+            refused += 1
+        finally:
+            monkeypatch.undo()
+        number += 1
+    assert number > 5
+    assert refused > 0
