@@ -49,7 +49,7 @@ class Server:
         return self._proportional_mib("Pss")
 
     def own_memory_mib(self) -> float:
-        """The same without mapped files: their share falls and rises with other programs that map the same libraries."""
+        """The same without mapped files, whose share changes with the other programs that map the same libraries."""
         return self._proportional_mib("Pss_Anon|Pss_Shmem")
 
     def _proportional_mib(self, fields: str) -> float:
