@@ -48,7 +48,7 @@ class Sample(NamedTuple):
 
     minutes: float
     memory: float
-    """MiB, proportional set size."""
+    """MiB, mapped files left out."""
     files: int
 
 
@@ -90,7 +90,7 @@ def rounds(server: Server, source: Path, models: Path, minutes: float, outcomes:
             for caller in callers:
                 outcomes += caller.result()
         sleep(REST_SECONDS)
-        sample = Sample((monotonic() - start) / 60, server.memory_mib(), server.open_files())
+        sample = Sample((monotonic() - start) / 60, server.own_memory_mib(), server.open_files())
         print(f"{sample.minutes:5.1f} min  {sample.memory:6.1f} MiB  {sample.files} open files", flush=True)
         yield sample
 
@@ -155,7 +155,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
     figure = Figure(figsize=(10, 6), layout="constrained")
     minutes, memory, files = zip(*samples, strict=True)
     for axes, column, label in zip(
-        figure.subplots(2, sharex=True), (memory, files), ("memory, MiB (PSS)", "open files"), strict=True
+        figure.subplots(2, sharex=True), (memory, files), ("memory, MiB", "open files"), strict=True
     ):
         axes.plot(minutes, column, ".-")
         axes.axvspan(0, minutes[int(len(samples) * WARM_UP)], alpha=0.15, label="warm-up, not judged")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.tiny_model import write_model
+from tests.tiny_model import WORDS, write_model
 from textmodel import ModelError, VersionFolder, load_engine, probes
 from textmodel.errors import ProbeError, UnsupportedError
 
@@ -89,7 +89,7 @@ def test_the_compiled_engine_does_not_import_tensorflow(version: VersionFolder) 
 def test_files_that_are_exchanged_while_they_are_read_never_give_a_mixture(
     version: VersionFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = other_version(version)
+    other = write_model(tmp_path / "other", "sentiment", words=WORDS[::-1], seed=2)
     texts = ["the moving film", "oil"]
     whole = [load_engine(folder.path, "compiled").classify(texts).probabilities for folder in (version, other)]
     open_ = io.open
