@@ -6,8 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from service.batching import Batcher
-from service.repository import ModelRepository, Servable
+from service.repository import Servable
 from service.servicer import STREAM_WINDOW, RequestLimits, TextClassifierServicer
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from textmodel import Prediction
@@ -41,15 +40,15 @@ class Repository:
 
     def __init__(self, batcher: PendingBatcher) -> None:
         self._servable = Servable(
-            "m", 1, ("label",), cast(Any, None), cast(Any, None), cast(Batcher, batcher), cast(Any, Metrics())
+            "m", 1, ("label",), cast("Any", None), cast("Any", None), cast("Any", batcher), cast("Any", Metrics())
         )
 
     def get(self, name: str, version: int) -> Servable:
         return self._servable
 
 
-async def endless() -> AsyncIterator[pb2.ClassifyRequest]:
-    while True:
+async def many() -> AsyncIterator[pb2.ClassifyRequest]:
+    for _ in range(10 * STREAM_WINDOW):
         yield pb2.ClassifyRequest(model="m", texts=["text"])
 
 
@@ -60,8 +59,9 @@ async def settle() -> None:
 
 
 def stream(batcher: PendingBatcher) -> AsyncIterator[pb2.ClassifyResponse]:
-    repository = cast(ModelRepository, Repository(batcher))
-    return TextClassifierServicer(repository, RequestLimits(10, 1000)).ClassifyStream(endless(), Context())
+    return TextClassifierServicer(cast("Any", Repository(batcher)), RequestLimits(10, 1000)).ClassifyStream(
+        many(), Context()
+    )
 
 
 ANSWER = Prediction(np.ones((1, 1), np.float32), np.ones(1, np.int32), np.ones(1, np.int32))
@@ -82,7 +82,7 @@ def test_a_stream_whose_answers_are_not_read_has_no_more_requests_read_than_its_
         await anext(responses)
         await settle()
         assert len(batcher.futures) == STREAM_WINDOW + 1
-        await cast(Any, responses).aclose()
+        await cast("Any", responses).aclose()
 
     asyncio.run(test())
 
