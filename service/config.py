@@ -58,6 +58,7 @@ _PORT = _number("PORT", int, 0, 65535, "a port, 0 to 65535")
 _COUNT = _number("N", int, 1, math.inf, "a whole number from 1 up")
 _COUNT_OR_ZERO = _number("N", int, 0, math.inf, "a whole number, 0 or more")
 _PINS = _Kind("NAME=VERSION,...", "names and versions, as imdb=1,reuters=2", _pins)
+_AGE = _number("SECONDS", float, 1, 2**31 // 1000, "a number of seconds, 1 to 2147483")
 _SECONDS = _number("SECONDS", float, 0, math.inf, "a number of seconds, 0 or more")
 
 
@@ -94,6 +95,14 @@ class Config:
     max_batch_texts: int = _option(256, _COUNT, "most texts that TensorFlow gets in one call")
     max_queue_texts: int = _option(8192, _COUNT, "most texts that wait for one model; more are turned away")
     max_queue_bytes: int = _option(64 * _MIB, _COUNT, "most bytes of text that wait for one model")
+    max_pending_calls: int = _option(
+        100,
+        _COUNT,
+        "calls of one method that wait for a worker to begin; from here to twice as many, ever more are cancelled",
+    )
+    max_connection_age: float = _option(
+        1800.0, _AGE, "after so long a client is asked to connect anew; its calls in flight go on"
+    )
     grace_period: float = _option(
         10.0, _SECONDS, "how long requests in flight may take to finish when the server stops"
     )

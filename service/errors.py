@@ -51,6 +51,13 @@ class NotReady(RequestError):
         super().__init__("the models are being loaded; the health service tells when they serve")
 
 
+class DeadlineExceeded(RequestError):
+    """The client's deadline passed before the request's turn came."""
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed while the request waited")
+
+
 class Overloaded(RequestError):
     """The queue is full.
 
@@ -64,7 +71,7 @@ class Overloaded(RequestError):
         self.retry_seconds = retry_seconds
 
 
-def to_status(error: Exception) -> status_pb2.Status:
+def to_status(error: Exception) -> status_pb2.Status:  # noqa: PLR0911, one for each case
     """Maps an error to the status that the client sees. What is not foreseen here is internal."""
     match error:
         case InvalidArgument():
@@ -78,6 +85,8 @@ def to_status(error: Exception) -> status_pb2.Status:
             return _status(grpc.StatusCode.NOT_FOUND, str(error), [info])
         case NotReady():
             return _status(grpc.StatusCode.UNAVAILABLE, str(error), [])
+        case DeadlineExceeded():
+            return _status(grpc.StatusCode.DEADLINE_EXCEEDED, str(error), [])
         case Overloaded():
             delay = Duration()
             delay.FromMilliseconds(round(error.retry_seconds * 1000))

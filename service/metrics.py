@@ -1,7 +1,7 @@
 """What the server counts and times. Label values come from loaded models and registered methods only."""
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import grpc
 
@@ -33,6 +33,12 @@ TEXTS = Family("counter", "text_classifier_texts_total", "Texts classified, by w
 INFERENCE = Family("histogram", "text_classifier_inference_seconds", "Time of one engine call.", _MODEL, _SECONDS)
 QUEUE = Family("histogram", "text_classifier_queue_seconds", "Time a request waits for its engine.", _MODEL, _SECONDS)
 BATCH = Family("histogram", "text_classifier_batch_texts", "Texts in one engine call.", _MODEL, _POWERS)
+DROPPED = Family(
+    "counter",
+    "text_classifier_dropped_requests_total",
+    "Requests dropped before inference: deadline passed, cancelled by the client, or overload (the queue was full).",
+    (*_MODEL, "reason"),
+)
 UNKNOWN = Family(
     "histogram",
     "text_classifier_unknown_word_ratio",
@@ -57,10 +63,15 @@ FAMILIES = (
     INFERENCE,
     QUEUE,
     BATCH,
+    DROPPED,
     UNKNOWN,
     PROBABILITY,
     RESTARTS,
 )
+
+
+Reason = Literal["deadline", "cancelled", "overload"]
+"""Why a request was dropped."""
 
 
 class Method(NamedTuple):
@@ -134,6 +145,7 @@ class ModelMetrics:
         self._inference = Histogram(page, INFERENCE, model)
         self._queue = Histogram(page, QUEUE, model)
         self._batch = Histogram(page, BATCH, model)
+        self._dropped = {reason: Counter(page, DROPPED, (*model, reason)) for reason in get_args(Reason)}
         self._unknown = Histogram(page, UNKNOWN, model)
         self._probability = Histogram(page, PROBABILITY, model)
         self._info.set(1)
@@ -141,6 +153,10 @@ class ModelMetrics:
     def queued(self, seconds: float) -> None:
         """A request has waited for the engine."""
         self._queue.observe(seconds)
+
+    def dropped(self, reason: Reason) -> None:
+        """A request has been dropped before the engine had it."""
+        self._dropped[reason].add()
 
     def inferred(self, texts: int, seconds: float) -> None:
         """The engine has answered one call."""

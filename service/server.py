@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from service.batching import Batcher, Limits
 from service.config import Config
+from service.connections import channel_arguments
 from service.errors import StartError
 from service.instrumentation import InstrumentedServer
 from service.lifeline import ChildEnd
@@ -94,12 +95,7 @@ async def _grpc_server(
     config: Config, port: int, page: Page, repository: ModelRepository, health_servicer: health.aio.HealthServicer
 ) -> AsyncIterator[None]:
     """Runs the gRPC server around the block, and drains it afterwards."""
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", config.max_request_bytes),
-            ("grpc.so_reuseport", 1),  # the kernel spreads connections over the workers
-        ]
-    )
+    server = grpc.aio.server(options=channel_arguments(config))
     instrumented = InstrumentedServer(server, page)
     limits = RequestLimits(config.max_texts, config.max_text_bytes)
     instrumented.register(pb2_grpc.add_TextClassifierServicer_to_server, TextClassifierServicer(repository, limits))
