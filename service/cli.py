@@ -12,6 +12,7 @@ import structlog
 
 from service import config, logs
 from service.errors import StartError
+from service.exposure import exposures
 from service.supervisor import Supervisor
 
 
@@ -19,6 +20,8 @@ def main() -> int:
     """Runs the server until it is told to stop. Returns the exit status: 0, or 1 when it could not start."""
     settings = config.parse(sys.argv[1:], os.environ)
     logs.configure(settings.log_format, settings.log_level)
+    for reason in exposures(settings):
+        structlog.get_logger().warning("exposed", reason=reason)
     try:
         return Supervisor(settings).run()
     except StartError as error:

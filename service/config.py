@@ -54,7 +54,9 @@ def _pins(text: str) -> tuple[tuple[str, int], ...]:
 
 _HOST = _Kind("HOST", "a host", str)
 _FOLDER = _Kind("DIR", "a folder", Path)
+_FILE = _Kind("FILE", "a file", Path)
 _PORT = _number("PORT", int, 0, 65535, "a port, 0 to 65535")
+_FIXED_PORT = _number("PORT", int, 1, 65535, "a port, 1 to 65535")
 _COUNT = _number("N", int, 1, math.inf, "a whole number from 1 up")
 _COUNT_OR_ZERO = _number("N", int, 0, math.inf, "a whole number, 0 or more")
 _PINS = _Kind("NAME=VERSION,...", "names and versions, as imdb=1,reuters=2", _pins)
@@ -78,6 +80,14 @@ class Config:
     port: int = _option(50051, _PORT, "gRPC port; 0: any free one")
     metrics_host: str = _option("127.0.0.1", _HOST, "address to listen on for /metrics")
     metrics_port: int = _option(8000, _PORT, "HTTP port of /metrics; 0: any free one")
+    health_port: int | None = _option(None, _FIXED_PORT, "unencrypted gRPC port for the health service alone")
+    tls_cert: Path | None = _option(None, _FILE, "encrypt, with this PEM certificate and its chain")
+    tls_key: Path | None = _option(None, _FILE, "PEM private key of the certificate")
+    tls_client_ca: Path | None = _option(
+        None, _FILE, "mutual TLS: PEM authorities that clients' certificates come from"
+    )
+    tokens: Path | None = _option(None, _FILE, "bearer tokens, one a line: all calls but health need one")
+    reflection: str = _option("on", _one_of("on", "off"), "whether the server describes its contract to any caller")
     workers: int = _option(0, _COUNT_OR_ZERO, "processes that share the gRPC port; 0: one for each CPU")
     engine: EngineKind = _option(
         "auto", _one_of(*get_args(EngineKind)), "auto: compiled for bag-of-words models, TensorFlow for others"
@@ -96,7 +106,7 @@ class Config:
     max_queue_texts: int = _option(8192, _COUNT, "most texts that wait for one model; more are turned away")
     max_queue_bytes: int = _option(64 * _MIB, _COUNT, "most bytes of text that wait for one model")
     max_pending_calls: int = _option(
-        100,
+        250,
         _COUNT,
         "calls of one method that wait for a worker to begin; from here to twice as many, ever more are cancelled",
     )

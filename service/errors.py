@@ -44,6 +44,13 @@ class NotFound(RequestError):
         self.description = description
 
 
+class Unauthenticated(RequestError):
+    """The call came without a token that the server knows."""
+
+    def __init__(self) -> None:
+        super().__init__("send a bearer token that the server knows, in the metadata: 'authorization: Bearer TOKEN'")
+
+
 class NotReady(RequestError):
     """The models are being loaded."""
 
@@ -83,6 +90,8 @@ def to_status(error: Exception) -> status_pb2.Status:  # noqa: PLR0911, one for 
                 resource_type="text_classifier.v1.Model", resource_name=error.resource, description=error.description
             )
             return _status(grpc.StatusCode.NOT_FOUND, str(error), [info])
+        case Unauthenticated():
+            return _status(grpc.StatusCode.UNAUTHENTICATED, str(error), [])
         case NotReady():
             return _status(grpc.StatusCode.UNAVAILABLE, str(error), [])
         case DeadlineExceeded():

@@ -1,11 +1,12 @@
-"""What happens around every RPC of every service: it is counted and timed, and its errors become statuses.
+"""What happens around every RPC of every service: it is counted and timed, needs a token where tokens are used, and
+its errors become statuses.
 
 Handlers are wrapped once, when they are registered: an interceptor would be looked up anew in every call.
 """
 
 import inspect
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from service.authentication import Tokens, authenticated
 from service.errors import to_status
 from service.metrics import Method, MethodMetrics
 from service.series import Page
@@ -34,11 +36,17 @@ class InstrumentedServer:
     Args:
         server: where the wrapped handlers go.
         page: where their metrics go.
+        tokens: those that calls need, if they do.
+        open_services: the services that need none even so.
     """
 
-    def __init__(self, server: grpc.aio.Server, page: Page) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, page: Page, tokens: Tokens | None = None, open_services: Collection[str] = ()
+    ) -> None:
         self._server = server
         self._page = page
+        self._tokens = tokens
+        self._open_services = open_services
 
     def register(self, add_to_server: Callable[..., None], servicer: object) -> None:
         """Registers a servicer with the `add_..._to_server` that was generated for it."""
@@ -53,7 +61,10 @@ class InstrumentedServer:
         for name, handler in handlers.items():
             kind = next(kind for kind in _TYPES if getattr(handler, kind))
             metrics = MethodMetrics(self._page, Method(_TYPES[kind], service, name))
-            wrapped[name] = handler._replace(**{kind: _wrap(getattr(handler, kind), metrics)})
+            behaviour = getattr(handler, kind)
+            if self._tokens and service not in self._open_services:
+                behaviour = authenticated(behaviour, self._tokens)
+            wrapped[name] = handler._replace(**{kind: _wrap(behaviour, metrics)})
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
         self._server.add_registered_method_handlers(service, wrapped)
 

@@ -9,6 +9,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from service.authentication import Tokens
 from service.batching import Batcher, Limits
 from service.config import Config
 from service.connections import channel_arguments
@@ -19,10 +20,14 @@ from service.metrics import ModelMetrics, VersionStates
 from service.repository import ModelRepository, Servable
 from service.series import Page
 from service.servicer import RequestLimits, TextClassifierServicer
+from service.tls import server_credentials, tls_files
 from service.version_policy import VersionPolicy
 from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import Engine, VersionFolder
+
+_SHARED_PORT = [("grpc.so_reuseport", 1)]
+"""The kernel spreads connections over the workers."""
 
 
 async def serve(config: Config, port: int, page: Page, supervisor: ChildEnd) -> None:
@@ -96,22 +101,50 @@ async def _grpc_server(
 ) -> AsyncIterator[None]:
     """Runs the gRPC server around the block, and drains it afterwards."""
     server = grpc.aio.server(options=channel_arguments(config))
-    instrumented = InstrumentedServer(server, page)
+    tokens = Tokens(config.tokens) if config.tokens else None
+    instrumented = InstrumentedServer(server, page, tokens, open_services=(health.SERVICE_NAME,))
     limits = RequestLimits(config.max_texts, config.max_text_bytes)
     instrumented.register(pb2_grpc.add_TextClassifierServicer_to_server, TextClassifierServicer(repository, limits))
     instrumented.register(health_pb2_grpc.add_HealthServicer_to_server, health_servicer)
-    names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    instrumented.register(
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server, reflection.aio.ReflectionServicer(names)
-    )
+    if config.reflection == "on":
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        instrumented.register(
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server, reflection.aio.ReflectionServicer(names)
+        )
     for service in ("", SERVICE):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+    files = tls_files(config)
+    _listen(server, config.host, port, server_credentials(files) if files else None)
+    await server.start()
     try:
-        server.add_insecure_port(f"{config.host}:{port}")
-    except RuntimeError as error:
-        raise StartError(f"cannot listen on {config.host}:{port}") from error
+        async with _health_server(config, health_servicer):
+            yield
+    finally:
+        await server.stop(config.grace_period)
+
+
+@asynccontextmanager
+async def _health_server(config: Config, health_servicer: health.aio.HealthServicer) -> AsyncIterator[None]:
+    """Answers on the health port, if there is to be one, while the block runs."""
+    if config.health_port is None:
+        yield
+        return
+    server = grpc.aio.server(options=_SHARED_PORT)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    _listen(server, config.host, config.health_port, None)
     await server.start()
     try:
         yield
     finally:
-        await server.stop(config.grace_period)
+        await server.stop(None)
+
+
+def _listen(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> None:
+    address = f"{host}:{port}"
+    try:
+        if credentials:
+            server.add_secure_port(address, credentials)
+        else:
+            server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise StartError(f"cannot listen on {address}") from error

@@ -61,12 +61,13 @@ class Supervisor:
         config: the server's configuration.
 
     Raises:
-        StartError: the gRPC port is taken.
+        StartError: a gRPC port is taken.
     """
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._port = _reserve(config.host, config.port)
+        self._port = _reserve(config.host, config.port, "--port")
+        self._health_port = _reserve(config.host, config.health_port, "--health-port") if config.health_port else None
         cpus = len(os.sched_getaffinity(0))
         workers = config.workers or cpus
         # Together the workers' TensorFlows have as many threads as there are CPUs.
@@ -249,8 +250,8 @@ class Supervisor:
                 os.kill(worker.pid, number)
 
 
-def _reserve(host: str, port: int) -> socket.socket:
-    """Takes the port for the workers: bound, so that it stays the server's own, but not listening.
+def _reserve(host: str, port: int, option: str) -> socket.socket:
+    """Takes a port for the workers: bound, so that it stays the server's own, but not listening.
 
     Raises:
         StartError: another process has it.
@@ -268,6 +269,6 @@ def _reserve(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise StartError(
             f"cannot listen on {host}:{port}: {error.strerror}; is another server running there? Choose another port"
-            " with --port"
+            f" with {option}"
         ) from error
     return reserved
