@@ -5,7 +5,7 @@ DATA_DIR ?=
 MINUTES ?= 10
 PROTO := text_classifier/v1/text_classifier.proto
 
-.PHONY: help serve train test bench soak lint proto constraints clean
+.PHONY: help serve train test audit bench soak lint proto constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,7 +39,12 @@ lint: .venv/.dev ## Check style, types and the contract
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/bandit --quiet --recursive --configfile pyproject.toml service text_classifier textmodel training
 	.venv/bin/buf lint
+
+audit: .venv/.dev ## Look the pinned packages up in the database of known vulnerabilities; needs the network
+	.venv/bin/pip install --quiet pip-audit
+	.venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 proto: .venv/.dev ## Generate the stubs from the contract
 	.venv/bin/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)

@@ -22,8 +22,8 @@ def main() -> int:
     if config.tls_cert and not config.health_port:
         print("with --tls-cert this needs --health-port")
         return 1
-    # What listens on every address answers on the loopback one.
-    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(config.host, config.host)
+    # What listens on every address answers on the loopback one. (Nothing is bound here.)
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(config.host, config.host)  # nosec
     with grpc.insecure_channel(f"{host}:{config.health_port or config.port}") as channel:
         try:
             health: Any = health_pb2_grpc.HealthStub(channel)

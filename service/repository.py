@@ -205,10 +205,14 @@ class ModelRepository:
         try:
             engine = await self._beside(self._load, folder, files, log)
             servable = self._publish(folder, name, number, engine)
-        except Exception as error:  # whatever is wrong with one version, the others go on
-            if not isinstance(error, ModelError):
-                log.exception("loading failed")
-            self._refuse(version, str(error) or type(error).__name__, getattr(error, "kind", "internal"), log)
+        except ModelError as error:
+            # Clients see the reason: it names files as the version folder has them, not where that is.
+            reason = str(error).replace(f"{folder.path}/", "").replace(str(folder.path), "the version folder")
+            self._refuse(version, reason, error.kind, log)
+            return version
+        except Exception:  # whatever is wrong with one version, the others go on
+            log.exception("loading failed")
+            self._refuse(version, "internal error; the server's log has the cause", "internal", log)
             return version
         replaced, version.servable = version.servable, servable
         version.state, version.reason = State.AVAILABLE, ""

@@ -44,7 +44,7 @@ async def serve(config: Config, port: int, page: Page, supervisor: ChildEnd) -> 
         ModelError: there is no model to serve.
     """
     policy = VersionPolicy(config.keep_versions, dict(config.pin))
-    repository = ModelRepository(config.models, config.engine, policy, _publisher(config, page), VersionStates(page))
+    repository = ModelRepository(config.models, config.engine, policy, publisher(config, page), VersionStates(page))
     health_servicer = health.aio.HealthServicer()
     stop = asyncio.Event()
     with _signal_handlers({signal.SIGTERM: stop.set, signal.SIGHUP: repository.refresh}):
@@ -71,7 +71,8 @@ async def _watch(supervisor: ChildEnd, health_servicer: health.aio.HealthService
     stop.set()
 
 
-def _publisher(config: Config, page: Page) -> Callable[[VersionFolder, str, int, Engine], Servable]:
+def publisher(config: Config, page: Page) -> Callable[[VersionFolder, str, int, Engine], Servable]:
+    """Returns what makes the servable of a verified engine."""
     limits = Limits(config.max_batch_texts, config.max_queue_texts, config.max_queue_bytes)
 
     def publish(folder: VersionFolder, name: str, version: int, engine: Engine) -> Servable:

@@ -62,10 +62,12 @@ class ServerProcess:
         """Host and port of gRPC."""
         return f"127.0.0.1:{self.event('started')['port']}"
 
-    def metrics(self) -> str:
+    def metrics(self, token: str | None = None) -> str:
         """Reads /metrics."""
-        port = self.event("metrics")["port"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.event('metrics')['port']}/metrics")
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        with urllib.request.urlopen(request, timeout=30) as response:
             return str(response.read().decode())
 
     def signal(self, number: signal.Signals) -> None:

@@ -121,7 +121,8 @@ def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
             raise InputError(f"--tls-ca: {options.tls_ca} holds no PEM certificate") from error
     if certificate:
         try:
-            context.load_cert_chain(options.tls_cert, options.tls_key, password="")  # no question on the terminal
+            # Without an empty password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(options.tls_cert, options.tls_key, password="")  # nosec B106
         except (ssl.SSLError, ValueError) as error:
             raise InputError("--tls-cert and --tls-key: no PEM certificate and its key without a password") from error
     return grpc.ssl_channel_credentials(authorities, key, certificate)
