@@ -44,8 +44,7 @@ def guarded(tiny_models: Path, tokens: Path) -> Iterator[ServerProcess]:
 
 
 def reflect(channel: grpc.Channel) -> Any:
-    new_stub: Any = reflection_pb2_grpc.ServerReflectionStub
-    stub = new_stub(channel)
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[no-untyped-call]
     return next(stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=60))
 
 
