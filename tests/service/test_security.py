@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ def guarded(tiny_models: Path, tokens: Path) -> Iterator[ServerProcess]:
 
 
 def reflect(channel: grpc.Channel) -> Any:
-    stub = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[no-untyped-call]
+    reflection: Any = reflection_pb2_grpc
+    stub = reflection.ServerReflectionStub(channel)
     return next(stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=60))
 
 
@@ -61,7 +62,7 @@ def test_with_tokens_every_method_but_health_needs_one(guarded: ServerProcess) -
     with grpc.insecure_channel(guarded.address) as channel:
         stub = pb2_grpc.TextClassifierStub(channel)
         request = pb2.ClassifyRequest(model="topic", texts=["oil"])
-        calls = [
+        calls: list[Callable[[], object]] = [
             lambda: stub.Classify(request, timeout=60),
             lambda: next(stub.ClassifyStream(iter([request]), timeout=60)),
             lambda: stub.ListModels(pb2.ListModelsRequest(), timeout=60),
