@@ -2,16 +2,13 @@
 
 import hashlib
 import hmac
-import inspect
-import re
-from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from service.errors import StartError, Unauthenticated
 from service.reloading import Reloaded, read_bytes
+from text_classifier.calls import TOKEN
 
-_TOKEN = re.compile(r"[\x21-\x7e]+")
 _SCHEME = "bearer "
 
 
@@ -41,24 +38,14 @@ class Tokens:
         if not found or scheme.lower() != _SCHEME:
             raise Unauthenticated
 
+    def check_call(self, context: Any) -> None:
+        """Looks for the token in the metadata of a gRPC call.
 
-def authenticated(behaviour: Any, tokens: Tokens) -> Callable[[Any, Any], Any]:
-    """Wraps the behaviour of an RPC, so that only calls with a token reach it."""
-
-    async def respond(request: Any, context: Any) -> Any:
-        tokens.check(_authorization(context.invocation_metadata()))
-        return await behaviour(request, context)
-
-    async def respond_with_stream(request: Any, context: Any) -> AsyncIterator[Any]:
-        tokens.check(_authorization(context.invocation_metadata()))
-        async for response in behaviour(request, context):
-            yield response
-
-    return respond_with_stream if inspect.isasyncgenfunction(behaviour) else respond
-
-
-def _authorization(metadata: Iterable[tuple[str, str]]) -> str:
-    return next((value for key, value in metadata if key == "authorization"), "")
+        Raises:
+            Unauthenticated: it is none of the file's.
+        """
+        metadata = context.invocation_metadata()
+        self.check(next((value for key, value in metadata if key == "authorization"), ""))
 
 
 def _read(path: Path) -> tuple[bytes, ...]:
@@ -69,7 +56,7 @@ def _read(path: Path) -> tuple[bytes, ...]:
     digests = []
     for number, line in enumerate(map(str.strip, lines), 1):
         if line and not line.startswith("#"):
-            if not _TOKEN.fullmatch(line):
+            if not TOKEN.fullmatch(line):
                 raise StartError(f"{path}, line {number}: a token is visible ASCII characters, without spaces")
             digests.append(_digest(line))
     if not digests:

@@ -19,11 +19,14 @@ KEEPALIVE_ANSWER_SECONDS = 20
 IDLE_SECONDS = 600
 """A connection without calls is closed after so long; a gRPC client opens another when it needs one."""
 
+SHARED_PORT = ("grpc.so_reuseport", 1)
+"""Several workers listen on a port, and the kernel spreads connections over them."""
+
 
 def channel_arguments(config: Config) -> list[tuple[str, int]]:
     """Returns the arguments of a worker's `grpc.aio.server`."""
     return [
-        ("grpc.so_reuseport", 1),  # the kernel spreads connections over the workers
+        SHARED_PORT,
         ("grpc.max_receive_message_length", config.max_request_bytes),
         ("grpc.max_metadata_size", METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", METADATA_BYTES),

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from service.authentication import Tokens, authenticated
+from service.authentication import Tokens
 from service.errors import to_status
 from service.metrics import Method, MethodMetrics
 from service.series import Page
@@ -61,18 +61,18 @@ class InstrumentedServer:
         for name, handler in handlers.items():
             kind = next(kind for kind in _TYPES if getattr(handler, kind))
             metrics = MethodMetrics(self._page, Method(_TYPES[kind], service, name))
-            behaviour = getattr(handler, kind)
-            if self._tokens and service not in self._open_services:
-                behaviour = authenticated(behaviour, self._tokens)
-            wrapped[name] = handler._replace(**{kind: _wrap(behaviour, metrics)})
+            tokens = None if service in self._open_services else self._tokens
+            wrapped[name] = handler._replace(**{kind: _wrap(getattr(handler, kind), metrics, tokens)})
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
         self._server.add_registered_method_handlers(service, wrapped)
 
 
-def _wrap(behaviour: Any, metrics: MethodMetrics) -> Callable[[Any, Any], Any]:
+def _wrap(behaviour: Any, metrics: MethodMetrics, tokens: Tokens | None) -> Callable[[Any, Any], Any]:
     async def respond(request: Any, context: Any) -> Any:
         rpc = _Rpc(metrics, context)
         try:
+            if tokens:
+                tokens.check_call(context)
             response = await behaviour(request, context)
         except BaseException as error:
             await rpc.failed(error)
@@ -83,6 +83,8 @@ def _wrap(behaviour: Any, metrics: MethodMetrics) -> Callable[[Any, Any], Any]:
     async def respond_with_stream(request: Any, context: Any) -> AsyncIterator[Any]:
         rpc = _Rpc(metrics, context)
         try:
+            if tokens:
+                tokens.check_call(context)
             async for response in behaviour(request, context):
                 yield response
         except BaseException as error:

@@ -110,7 +110,7 @@ class ModelRepository:
         """
         await self._look()
         self._loaded = True
-        self._states.keep([(version.name, version.version) for version in self.list()])
+        self._end_other_series()
         for name in self._policy.pins.keys() - self._models.keys():
             _log.error("pinned model is not there", model=name)
         if not any(model.in_service for model in self._models.values()):
@@ -263,7 +263,11 @@ class ModelRepository:
             await servable.batcher.close()
             _log.info("model unloaded", model=version.name, version=version.version)
         del model.versions[version.version]
-        self._states.keep([(known.name, known.version) for known in self.list()])
+        self._end_other_series()
+
+    def _end_other_series(self) -> None:
+        """Ends the metrics of versions that are not here any more."""
+        self._states.keep([(version.name, version.version) for version in self.list()])
 
     async def _beside(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Does blocking work beside the event loop."""

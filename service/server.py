@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from service.authentication import Tokens
 from service.batching import Batcher, Limits
 from service.config import Config
-from service.connections import channel_arguments
+from service.connections import SHARED_PORT, channel_arguments
 from service.errors import StartError
 from service.instrumentation import InstrumentedServer
 from service.lifeline import ChildEnd
@@ -25,9 +25,6 @@ from service.version_policy import VersionPolicy
 from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import Engine, VersionFolder
-
-_SHARED_PORT = [("grpc.so_reuseport", 1)]
-"""The kernel spreads connections over the workers."""
 
 
 async def serve(config: Config, port: int, page: Page, supervisor: ChildEnd) -> None:
@@ -130,7 +127,7 @@ async def _health_server(config: Config, health_servicer: health.aio.HealthServi
     if config.health_port is None:
         yield
         return
-    server = grpc.aio.server(options=_SHARED_PORT)
+    server = grpc.aio.server(options=[SHARED_PORT])
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     _listen(server, config.host, config.health_port, None)
     await server.start()

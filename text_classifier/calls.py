@@ -47,7 +47,8 @@ CHANNEL_OPTIONS = (
 
 Metadata = tuple[tuple[str, str], ...]
 
-_TOKEN = re.compile(r"[\x21-\x7e]+")
+TOKEN = re.compile(r"[\x21-\x7e]+")
+"""What a bearer token is made of: visible ASCII characters."""
 _THIS_MACHINE = re.compile(r"(dns:(///)?|ipv4:|ipv6:)?(localhost|127(\.\d+){3}|\[::1\])(:\d+)?|unix(-abstract)?:.*")
 
 
@@ -61,7 +62,7 @@ def metadata(token: str | None, address: str, encrypted: bool) -> Metadata | Non
     """
     if token is None:
         return None
-    if not _TOKEN.fullmatch(token):
+    if not TOKEN.fullmatch(token):
         raise ValueError("a token is visible ASCII characters, without spaces")
     if not encrypted and not _THIS_MACHINE.fullmatch(address):
         raise ValueError("a token would be sent unencrypted: use TLS to a server that is not on this machine")
