@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 
@@ -101,6 +101,8 @@ def to_status(error: Exception) -> status_pb2.Status:  # noqa: PLR0911, one for 
             delay.FromMilliseconds(round(error.retry_seconds * 1000))
             retry = error_details_pb2.RetryInfo(retry_delay=delay)
             return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), [retry])
+        case DecodeError():
+            return _status(grpc.StatusCode.INVALID_ARGUMENT, "the request's bytes are not the method's message", [])
         case NotImplementedError():  # a method of a standard service that its library leaves out
             return _status(grpc.StatusCode.UNIMPLEMENTED, "this server does not implement the method", [])
         case _:

@@ -36,7 +36,9 @@ class ServerProcess:
         for line in self.process.stderr:
             with self._changed:
                 # TensorFlow's first notices come before its logging can be set.
-                self.log.append(json.loads(line) if line.startswith(b"{") else {"event": "", "line": line.decode()})
+                self.log.append(
+                    json.loads(line) if line.startswith(b"{") else {"event": "", "line": line.decode(errors="replace")}
+                )
                 self._changed.notify_all()
         with self._changed:
             self._ended = True

@@ -207,15 +207,18 @@ def test_metrics_count_calls_texts_and_codes_over_http(tiny_models: Path) -> Non
             stub.Classify(request(texts=["oil film", "zzz", ""]))
         with pytest.raises(grpc.RpcError):
             stub.Classify(request(model="secret-model-name", texts=["secret text"]))
+        with pytest.raises(grpc.RpcError):  # bytes that are no message
+            channel.unary_unary(f"/{SERVICE}/Classify", bytes)(b"\xff secret")
         text = server.metrics()
         log = json.dumps(server.log)
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     method = f'grpc_method="Classify",grpc_service="{SERVICE}",grpc_type="unary"'
     model = '{model="topic",version="1"}'
-    assert lines[f"grpc_server_started_total{{{method}}}"] == "4.0"
+    assert lines[f"grpc_server_started_total{{{method}}}"] == "5.0"
     assert lines[f'grpc_server_handled_total{{grpc_code="OK",{method}}}'] == "3.0"
     assert lines[f'grpc_server_handled_total{{grpc_code="NotFound",{method}}}'] == "1.0"
-    assert lines[f"grpc_server_handling_seconds_count{{{method}}}"] == "4.0"
+    assert lines[f'grpc_server_handled_total{{grpc_code="InvalidArgument",{method}}}'] == "1.0"
+    assert lines[f"grpc_server_handling_seconds_count{{{method}}}"] == "5.0"
     assert sum(float(value) for name, value in lines.items() if name.startswith("text_classifier_texts_total")) == 9
     assert lines[f"text_classifier_winning_probability_count{model}"] == "9.0"
     # Texts without words have no share of unknown ones.
