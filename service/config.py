@@ -106,7 +106,7 @@ class Config:
     max_queue_texts: int = _option(8192, _COUNT, "most texts that wait for one model; more are turned away")
     max_queue_bytes: int = _option(64 * _MIB, _COUNT, "most bytes of text that wait for one model")
     max_pending_calls: int = _option(
-        250,
+        100,
         _COUNT,
         "calls of one method that wait for a worker to begin; from here to twice as many, ever more are cancelled",
     )

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,16 @@ ROOT = Path(__file__).parent.parent
 class ServerProcess:
     """A running server. Its log is read as it comes; waiting means waiting for an event of the log."""
 
-    def __init__(self, models: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        models: Path,
+        *flags: str,
+        environment: dict[str, str] | None = None,
+        run_by: Sequence[str] = (),
+    ) -> None:
+        command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0", "--metrics-port", "0"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "service", "--models", str(models), "--port", "0", "--metrics-port", "0", *flags],
+            [*run_by, *command, *flags],
             cwd=ROOT,
             env={**os.environ, "TEXT_CLASSIFIER_LOG_FORMAT": "json", **(environment or {})},
             stderr=subprocess.PIPE,
@@ -84,9 +91,9 @@ class ServerProcess:
 
 
 @contextmanager
-def serving(models: Path, *flags: str) -> Iterator[ServerProcess]:
+def serving(models: Path, *flags: str, run_by: Sequence[str] = ()) -> Iterator[ServerProcess]:
     """Runs a server around the block; it serves when the block begins, and must end well after it."""
-    server = ServerProcess(models, *flags)
+    server = ServerProcess(models, *flags, run_by=run_by)
     try:
         server.event("serving")
         yield server

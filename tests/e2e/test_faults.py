@@ -20,6 +20,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.mounts import with_mounts
 from tests.server_process import ROOT, ServerProcess, serving
 from text_classifier import AsyncClient, Client
 
@@ -172,6 +173,25 @@ def test_the_models_folder_may_go_while_the_server_serves_and_a_worker_starts_wh
         load.go_on()
         gone.rename(models)
         server.event("serving", after=refused)
+
+
+def test_a_server_to_which_every_disk_is_read_only_serves_restarts_a_worker_and_sees_new_versions(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(tiny_models, models)
+    disks = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    read_only = "; ".join(
+        f"mount -o remount,bind,ro {disk}" for disk in disks if not disk.startswith(("/dev", "/proc", "/sys"))
+    )
+    run_by = with_mounts(f'({read_only}) 2> /dev/null; ! touch "$0" 2> /dev/null', str(tmp_path / "written"))
+    with serving(models, *WORKERS, "--watch-interval", "0.1", run_by=run_by) as server:
+        with under_load(server.address) as load:
+            server.event("serving", after=kill(server, "worker 0"))
+            load.go_on()
+        shutil.copytree(models / "sentiment" / "1", models / ".new")
+        (models / ".new").rename(models / "sentiment" / "2")
+        server.event("model in service", model="sentiment", version=2)
 
 
 def test_a_server_whose_log_is_on_a_full_disk_serves_restarts_a_worker_and_stops_well(tiny_models: Path) -> None:

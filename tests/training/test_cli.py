@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.mounts import with_mounts
 from tests.training import made_up
 from textmodel import VersionFolder, load_engine
 from training.cli import main
@@ -276,11 +277,7 @@ def test_a_disk_that_is_full_or_read_only_is_said_in_one_line_and_holds_nothing_
 ) -> None:
     (tmp_path / "disk").mkdir()
     disk = str(tmp_path / "disk")
-    mounted = ["unshare", "--map-root-user", "--mount"]
-    mounted += ["sh", "-c", 'mount -t tmpfs -o "$0" disk "$1" && shift && "$@"', options, disk]
-    probe = subprocess.run([*mounted, "true"], capture_output=True, text=True, check=False)
-    if probe.returncode:
-        pytest.skip(f"needs the right to mount a disk of its own: {probe.stderr}")
+    mounted = with_mounts('mount -t tmpfs -o "$0" disk "$1"', options, disk)
     then_list = ["sh", "-c", '"$@"; status=$?; ls -AR "$0" >&2; exit $status', disk]
     train = [sys.executable, "-m", "training", "imdb", "--data-dir", str(files), "--models", disk, *QUICK]
     run = subprocess.run([*mounted, *then_list, *train], capture_output=True, text=True, check=False)
