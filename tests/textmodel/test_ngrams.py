@@ -1,16 +1,22 @@
-"""The specification of n-gram features, against their definition in plain Python."""
+"""The specification of n-gram features against their definition in plain Python, and the graph against both."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+import tensorflow as tf
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.textmodel.strategies import TEXTS, WORDS
+from tests.tiny_model import write_model
+from textmodel import graph
 from textmodel.metadata import NGrams
 from textmodel.ngrams import features, weigh
+from textmodel.version_folder import VOCABULARY_FILE, VersionFolder
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
 
 NUM_WORDS = 20
@@ -18,7 +24,7 @@ VECTORIZERS = [
     NGrams(NUM_WORDS, 1, 0, "log", normalize=True),
     NGrams(NUM_WORDS, 2, 1, "binary", normalize=True),
     NGrams(NUM_WORDS, 2, 64, "log", normalize=False),
-    NGrams(NUM_WORDS, 3, 1 << 20, "binary", normalize=False),
+    NGrams(NUM_WORDS, 3, 1 << 12, "binary", normalize=False),
     NGrams(NUM_WORDS, 3, 64, "log", normalize=True),
 ]
 
@@ -47,11 +53,12 @@ def sequence(words: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.int32]]
     return np.array([START, *words], np.int32)
 
 
-WORDS = st.lists(st.one_of(st.just(UNKNOWN), st.integers(FIRST_WORD, NUM_WORDS - 1)))
+INDICES = st.lists(st.one_of(st.just(UNKNOWN), st.integers(FIRST_WORD, NUM_WORDS - 1)))
 
 
 @pytest.mark.parametrize("vectorizer", VECTORIZERS, ids=str)
-@given(texts=st.lists(WORDS))
+@given(texts=st.lists(INDICES))
+@settings(deadline=None)
 def test_the_features_of_each_text_are_its_known_words_and_the_hashes_of_its_windows(
     vectorizer: NGrams, texts: list[list[int]]
 ) -> None:
@@ -67,7 +74,8 @@ def test_the_features_of_each_text_are_its_known_words_and_the_hashes_of_its_win
 
 
 @pytest.mark.parametrize("vectorizer", VECTORIZERS, ids=str)
-@given(texts=st.lists(WORDS))
+@given(texts=st.lists(INDICES))
+@settings(deadline=None)
 def test_a_component_is_the_scale_times_the_weighted_count(vectorizer: NGrams, texts: list[list[int]]) -> None:
     scale = np.random.default_rng(0).normal(size=vectorizer.features).astype(np.float32)
     found = features(vectorizer, [sequence(text) for text in texts])
@@ -112,3 +120,37 @@ def test_frequent_words_in_every_order_spread_over_the_buckets_as_random_numbers
     counts[found.ids[hashed] - vectorizer.num_words] = found.counts[hashed]
     mean = counts.mean()
     assert np.square(counts - mean).sum() / mean / vectorizer.buckets == pytest.approx(1, abs=0.2)  # chi squared
+
+
+@pytest.fixture(scope="module", params=VECTORIZERS, ids=str)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VersionFolder:
+    """A version whose words are those that `TEXTS` are made of."""
+    vectorizer: NGrams = request.param
+    return write_model(
+        tmp_path_factory.mktemp("models"),
+        "test",
+        words=WORDS,
+        vectorizer=lambda size: msgspec.structs.replace(vectorizer, num_words=size),
+    )
+
+
+@pytest.fixture(scope="module")
+def tokenizer(exported: VersionFolder) -> graph.Tokenizer:
+    return graph.Tokenizer(exported.assets / VOCABULARY_FILE)
+
+
+@given(texts=st.lists(TEXTS, min_size=1, max_size=5))
+@example(texts=["", "the", "don't the don't the", " ", "\0", "café unknown σας the"])
+@settings(deadline=None)
+def test_the_graph_finds_the_same_features_in_any_text(
+    exported: VersionFolder, tokenizer: graph.Tokenizer, texts: list[str]
+) -> None:
+    vectorizer, vocabulary = exported.metadata.vectorizer, exported.vocabulary
+    assert isinstance(vectorizer, NGrams)
+    words = tokenizer(tf.constant(np.array([text.encode() for text in texts], dtype=object), tf.string))
+    row, feature, count = (tensor.numpy() for tensor in graph.features(vectorizer, words))
+    expected = features(vectorizer, [np.array(vocabulary.indices(text), np.int32) for text in texts])
+    order = np.lexsort((feature, row))
+    np.testing.assert_array_equal(np.bincount(row, minlength=len(texts)), np.diff(expected.row_splits))
+    np.testing.assert_array_equal(feature[order], expected.ids)
+    np.testing.assert_array_equal(count[order], expected.counts)
