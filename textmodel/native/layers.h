@@ -16,16 +16,16 @@ typedef struct {
 typedef enum { LINEAR, RELU, SIGMOID, SOFTMAX } Activation;
 
 /*
- * The kernel's rows have zeros behind the last unit. In a scaled layer each row is multiplied by its input's scale, which
- * stands behind the last unit: all that a component of a sparse vector costs is one place in memory.
+ * The kernel's rows have zeros behind the last unit. In a scaled layer each row is multiplied by its input's scale, and
+ * the scale stands behind the last unit: all that a component of a sparse vector costs is one place in memory.
  */
 typedef struct {
     size_t inputs;
     size_t units;
-    size_t stride;  /* floats from row to row: a multiple of LANES, or a power of two below */
-    size_t blocks;  /* of LANES, that hold the sums of a row */
-    float *kernel;  /* (inputs, stride) */
-    Lanes *bias;    /* (blocks,) */
+    size_t stride; /* floats from row to row: a multiple of LANES, or a power of two below */
+    size_t blocks; /* of LANES, that hold the sums of a row */
+    float *kernel; /* (inputs, stride) */
+    Lanes *bias;   /* (blocks,) */
     Activation activation;
 } Layer;
 
@@ -39,8 +39,8 @@ void layer_free(Layer *layer);
 /* The layer's sums, (blocks,), for a vector with ones at `rows` and zeros elsewhere. */
 void add_rows(const Layer *layer, const uint32_t *rows, size_t count, Lanes *out);
 
-/* The scaled layer's sums, (blocks,), for a vector with `weights` times the scale at `rows` and zeros elsewhere, divided
-   by its L2 norm if `normalize`. */
+/* The scaled layer's sums, (blocks,), for a vector with `weights` times the scale at `rows` and zeros elsewhere; with
+   `normalize`, it is divided by its L2 norm. */
 void add_scaled_rows(const Layer *layer, const uint32_t *rows, const float *weights, size_t count, int normalize,
                      Lanes *out);
 

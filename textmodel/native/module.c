@@ -240,8 +240,9 @@ static PyObject *network_features(PyObject *self, PyObject *argument)
     Counts counts = vectorize(network, text, &scratch);
     PyObject *features = PyDict_New();
     for (size_t i = 0; features && i < counts.features; i++) {
-        PyObject *feature = PyLong_FromUnsignedLong(network->has_ngrams ? scratch.windows.features[i] : scratch.rows[i]);
-        PyObject *count = PyLong_FromUnsignedLong(network->has_ngrams ? scratch.windows.counts[i] : 1);
+        int has_ngrams = network->has_ngrams;
+        PyObject *feature = PyLong_FromUnsignedLong(has_ngrams ? scratch.windows.features[i] : scratch.rows[i]);
+        PyObject *count = PyLong_FromUnsignedLong(has_ngrams ? scratch.windows.counts[i] : 1);
         if (!feature || !count || PyDict_SetItem(features, feature, count)) {
             Py_CLEAR(features);
         }
@@ -314,7 +315,8 @@ static PyMethodDef network_methods[] = {
 };
 
 static PyType_Slot network_slots[] = {
-    {Py_tp_doc, PyDoc_STR("Network(characters, entries, layers, start, unknown, ngrams=None)\n--\n\nA bag-of-words network.")},
+    {Py_tp_doc, PyDoc_STR("Network(characters, entries, layers, start, unknown, ngrams=None)\n--\n\n"
+                          "A bag-of-words network.")},
     {Py_tp_new, network_new},
     {Py_tp_dealloc, network_dealloc},
     {Py_tp_methods, network_methods},

@@ -1,8 +1,9 @@
 /*
  * A bag-of-words network, from a text to its probabilities.
  *
- * The first layer of such a network multiplies a vector of mostly zeros by its kernel: that is a sum of the kernel's rows
- * whose words or n-grams the text holds. So a text costs one pass over its bytes and one short row a distinct feature.
+ * The first layer of such a network multiplies a vector of mostly zeros by its kernel: that is a sum of the kernel's
+ * rows whose words or n-grams the text holds. So a text costs one pass over its bytes and one short row a distinct
+ * feature.
  */
 
 #ifndef NETWORK_H
@@ -15,8 +16,8 @@
 typedef struct {
     Reading reading;
     Vocabulary vocabulary;
-    uint32_t start;    /* the index that every multi-hot vector holds */
-    int has_ngrams;    /* whether the vectors are of n-grams, otherwise multi-hot */
+    uint32_t start; /* the index that every multi-hot vector holds */
+    int has_ngrams; /* whether the vectors are of n-grams, otherwise multi-hot */
     NGrams ngrams;
     int normalize;
     Layer *layers;

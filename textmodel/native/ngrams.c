@@ -31,8 +31,8 @@ NGrams ngrams(uint32_t num_words, uint32_t buckets, uint32_t first_word, uint32_
 
 /* ---- Every window ---- */
 
-/* Writes the feature of each window, and returns how many there are. A feature that turns out to be none is written over
-   by the next: whether a window holds an unknown word is a branch that the processor guesses wrongly. */
+/* Writes the feature of each window, and returns how many there are. One that turns out to be none is written over by
+   the next: whether a window holds an unknown word is a branch that the processor guesses wrongly. */
 static size_t list_windows(const NGrams *ngrams, const uint32_t *indices, size_t words, uint32_t *features)
 {
     size_t count = 0;
@@ -92,7 +92,7 @@ static size_t count_distinct(uint32_t *features, size_t count, uint32_t *counts,
         uint32_t feature = features[i];
         prefetch_row(layer, feature); /* at the pace of this loop: all at once would be more than are served */
         uint32_t slot = feature * 0x9E3779B1 >> (32 - bits);
-        while ((uint64_t)(seen[slot].feature ^ feature) * (seen[slot].feature ^ EMPTY)) { /* neither of the two */
+        while ((uint64_t)(seen[slot].feature ^ feature) * (seen[slot].feature ^ EMPTY) != 0) { /* is neither */
             slot = (slot + 1) & last;
         }
         uint32_t is_new = seen[slot].feature == EMPTY;

@@ -12,7 +12,7 @@ enum { MOST_ORDERS = 3, SMALL_COUNTS = 64 };
 
 typedef struct {
     uint32_t num_words;
-    uint32_t mask; /* buckets - 1 */
+    uint32_t mask;       /* buckets - 1 */
     uint32_t first_word; /* indices below are no words */
     uint32_t orders;
     int log_counts;
