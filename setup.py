@@ -2,14 +2,17 @@
 TensorFlow runs every model.
 """
 
+from pathlib import Path
+
 from setuptools import Extension, setup
 
 
-def extension(name: str) -> Extension:
+def extension(name: str, files: str) -> Extension:
     """An extension that one wheel carries for every Python from 3.11 on."""
     return Extension(
         f"textmodel.{name}",
-        sources=[f"textmodel/{name}.c"],
+        sources=sorted(map(str, Path("textmodel").glob(f"{files}.c"))),
+        depends=sorted(map(str, Path("textmodel").glob(f"{files}.h"))),
         extra_compile_args=["-std=c11", "-O3", "-fno-math-errno", "-fvisibility=hidden"],
         libraries=["m"],
         py_limited_api=True,
@@ -18,6 +21,6 @@ def extension(name: str) -> Extension:
 
 
 setup(
-    ext_modules=[extension("_bag_of_words"), extension("_crc32c")],
+    ext_modules=[extension("_bag_of_words", "native/*"), extension("_crc32c", "_crc32c")],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -11,6 +11,9 @@ class Network:
         layers: kernel (inputs, units), bias (units,) and activation of each.
         start: the index that every text holds.
         unknown: the index of a word that is no entry.
+        ngrams: None for multi-hot vectors. For those of n-grams: each feature's scale (features,), the longest n-gram,
+            the lowest index that is a word, whether a count weighs 1 + ln(count) instead of 1, and whether vectors are
+            divided by their L2 norm. Features beside the entries are the buckets.
 
     Raises:
         ValueError: the sizes do not fit one another.
@@ -23,6 +26,7 @@ class Network:
         layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32], str], ...],
         start: int,
         unknown: int,
+        ngrams: tuple[NDArray[np.float32], int, int, bool, bool] | None = None,
     ) -> Network: ...
     def classify(
         self,
@@ -39,5 +43,5 @@ class Network:
             ValueError: an array has another size, or a text holds a surrogate.
         """
 
-    def indices(self, text: str) -> list[int]:
-        """Returns the distinct indices that the text holds, rising."""
+    def features(self, text: str) -> dict[int, int]:
+        """Returns the distinct features that the text holds, and how often: multi-hot ones once, `start` too."""

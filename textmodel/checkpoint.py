@@ -9,6 +9,7 @@ Blocks and variables carry checksums. All of it is checked: a damaged file is an
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ _LONGEST_KEY = 1 << 12
 could hold gigabytes of them."""
 
 # tensorflow/core/framework/types.proto
-_DT_FLOAT = 1
+_DATA_TYPES: dict[int, np.dtype[np.floating[Any]]] = {1: np.dtype("<f4"), 19: np.dtype("<f2")}  # DT_FLOAT, DT_HALF
 
 
 class Checkpoint:
@@ -53,7 +54,7 @@ class Checkpoint:
             raise ModelError(f"{self._index}: {error}") from error
 
     def read(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Reads a variable.
+        """Reads a variable, without a copy if it is float32.
 
         Args:
             name: its path from the saved object, `dense/0/kernel`.
@@ -61,7 +62,8 @@ class Checkpoint:
 
         Raises:
             UnsupportedError: it is not there.
-            ModelError: it is not float32, has another shape, or its bytes are damaged.
+            ModelError: it is neither float32 nor float16, has another shape, its bytes are damaged, or a number is not
+                finite.
         """
         key = f"{name}/.ATTRIBUTES/VARIABLE_VALUE".encode()
         if key not in self._entries:
@@ -75,16 +77,19 @@ class Checkpoint:
         entry = _Message(self._entries[key])
         dtype, shard, offset, size, checksum = map(entry.number, (1, 3, 4, 5, 6))
         dimensions = tuple(dimension.number(1) for part in entry.messages(2) for dimension in part.messages(2))
-        if dtype != _DT_FLOAT:
-            raise _MalformedError(f"data type {dtype} instead of {_DT_FLOAT}, float32")
+        if dtype not in _DATA_TYPES:
+            raise _MalformedError(f"data type {dtype} instead of float32 or float16, one of {list(_DATA_TYPES)}")
         if dimensions != shape:
             raise _MalformedError(f"shape {dimensions} instead of {shape}")
         stored = self._data[offset : offset + size]
-        if shard or size != 4 * math.prod(shape) or len(stored) != size:
+        if shard or size != _DATA_TYPES[dtype].itemsize * math.prod(shape) or len(stored) != size:
             raise _MalformedError("its bytes are not all there")
         if _checksum(stored) != checksum:
             raise _MalformedError("its checksum is wrong")
-        return np.frombuffer(stored, "<f4").astype(np.float32).reshape(shape)
+        values = np.frombuffer(stored, _DATA_TYPES[dtype])
+        if not np.isfinite(values).all():
+            raise _MalformedError("not all of its numbers are finite")
+        return values.astype(np.float32, copy=False).reshape(shape)
 
 
 class _MalformedError(Exception):

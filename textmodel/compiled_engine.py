@@ -10,18 +10,18 @@ from textmodel._bag_of_words import Network
 from textmodel.checkpoint import Checkpoint
 from textmodel.engine import Prediction
 from textmodel.errors import UnsupportedError
-from textmodel.metadata import MultiHot
+from textmodel.metadata import NGrams, PaddedSequence
 from textmodel.tokenization import STAND_IN, lowercase, separate
 from textmodel.version_folder import VersionFolder
-from textmodel.vocabulary import START, UNKNOWN
+from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
 
 
 class CompiledEngine:
-    """Dense layers over a multi-hot vector. Calls at the same time from several threads run at the same time.
+    """Dense layers over a multi-hot vector or n-grams. Calls from several threads run at the same time.
 
     Args:
         folder: the version folder. Its checkpoint names the layers `dense/0`, `dense/1` and so on, the output layer
-            last, each with a `kernel` (inputs, units) and a `bias` (units,).
+            last, each with a `kernel` (inputs, units) and a `bias` (units,); for n-grams, `features/scale` (features,).
 
     Raises:
         UnsupportedError: the version is not such a network.
@@ -29,17 +29,25 @@ class CompiledEngine:
     """
 
     name = "compiled"
-    inline_bytes = 1 << 17
 
     def __init__(self, folder: VersionFolder) -> None:
         vectorizer, network = folder.metadata.vectorizer, folder.metadata.network
-        if not isinstance(vectorizer, MultiHot):
+        if isinstance(vectorizer, PaddedSequence):
             raise UnsupportedError(f"{folder.path}: not a bag-of-words model, which this engine is for")
         end = network[-1]
         if end.activation != ("sigmoid" if end.units == 1 else "softmax"):
             raise UnsupportedError(f"{folder.path}: the network ends neither in softmax nor in one sigmoid unit")
         checkpoint = Checkpoint(folder.path / "variables" / "variables")
-        widths = (vectorizer.num_words, *(layer.units for layer in network))
+        if isinstance(vectorizer, NGrams):
+            self.inline_bytes = 1 << 16
+            features = vectorizer.features
+            scale = checkpoint.read("features/scale", (features,))
+            ngrams = (scale, vectorizer.orders, FIRST_WORD, vectorizer.counts == "log", vectorizer.normalize)
+        else:
+            self.inline_bytes = 1 << 17
+            features = vectorizer.num_words
+            ngrams = None
+        widths = (features, *(layer.units for layer in network))
         layers = tuple(
             (
                 checkpoint.read(f"dense/{number}/kernel", (widths[number], layer.units)),
@@ -49,7 +57,7 @@ class CompiledEngine:
             for number, layer in enumerate(network)
         )
         self._classes = max(2, end.units)
-        self._network = Network(characters(), folder.vocabulary.entries, layers, START, UNKNOWN)
+        self._network = Network(characters(), folder.vocabulary.entries, layers, START, UNKNOWN, ngrams)
 
     def classify(self, texts: Sequence[str]) -> Prediction:
         """Classifies texts."""
@@ -60,9 +68,11 @@ class CompiledEngine:
         self._network.classify(tuple(map(readable, texts)), *prediction)
         return prediction
 
-    def indices(self, text: str) -> list[int]:
-        """Returns the distinct indices that the text's vector has ones at, rising."""
-        return self._network.indices(readable(text))
+    def features(self, text: str) -> dict[int, int]:
+        """Returns the distinct features of the text and how often it has each: the indices that a multi-hot vector has
+        ones at, once each, or the n-grams.
+        """
+        return self._network.features(readable(text))
 
 
 _CHARACTERS = 0x20000

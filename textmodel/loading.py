@@ -7,7 +7,7 @@ from typing import Literal
 from textmodel import probes
 from textmodel.engine import Engine
 from textmodel.errors import ModelError, UnsupportedError
-from textmodel.metadata import MultiHot
+from textmodel.metadata import PaddedSequence
 from textmodel.version_folder import VersionFolder
 
 EngineKind = Literal["auto", "tensorflow", "compiled"]
@@ -36,7 +36,7 @@ def load_engine(
         raise ModelError(f"{path}: {classes} labels, but the probes have {expected} probabilities")
     if kind == "compiled":
         return _compiled(folder)
-    if kind == "auto" and isinstance(folder.metadata.vectorizer, MultiHot):
+    if kind == "auto" and not isinstance(folder.metadata.vectorizer, PaddedSequence):
         try:
             return _compiled(folder)
         except UnsupportedError as reason:

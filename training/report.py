@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
-from textmodel.metadata import Metadata, MultiHot
+from textmodel.metadata import Metadata, MultiHot, NGrams, PaddedSequence
 from textmodel.version_folder import VersionFolder
 from training.classifier import History, best_epoch
 from training.evaluation import CALIBRATION_BINS, Evaluation
@@ -73,16 +73,28 @@ def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     return figure
 
 
+def _vector(vectorizer: MultiHot | PaddedSequence | NGrams) -> str:
+    """Returns what a text is to the dense layers, in words."""
+    match vectorizer:
+        case MultiHot():
+            return f"a multi-hot vector over {vectorizer.num_words:,} word indices"
+        case PaddedSequence():
+            return (
+                f"its first {vectorizer.length:,} words, each a vector of {vectorizer.dimensions} components, of which"
+                " the largest are kept"
+            )
+        case NGrams(orders=1):
+            return f"a sparse vector over {vectorizer.num_words:,} word indices"
+        case NGrams():
+            return (
+                f"a sparse vector over {vectorizer.num_words:,} word indices and {vectorizer.buckets:,} buckets of"
+                f" n-grams of 2 to {vectorizer.orders} words"
+            )
+
+
 def model_card(metadata: Metadata, labels: Sequence[str], best: int, evaluation: Evaluation, command: str) -> str:
     """Returns the model card, Markdown with relative links to the images."""
-    data, vectorizer = metadata.data_set, metadata.vectorizer
-    if isinstance(vectorizer, MultiHot):
-        vector = f"a multi-hot vector over {vectorizer.num_words:,} word indices"
-    else:
-        vector = (
-            f"its first {vectorizer.length:,} words, each a vector of {vectorizer.dimensions} components, of which the"
-            " largest are kept"
-        )
+    data = metadata.data_set
     layers = ", ".join(f"{layer.units} {layer.activation}" for layer in metadata.network)
     per_class = [
         (label, f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", f"{support:,}")
@@ -91,7 +103,7 @@ def model_card(metadata: Metadata, labels: Sequence[str], best: int, evaluation:
         )
     ]
     method = (
-        f"A text is {vector}; the dense layers are {layers}. A first network was fitted for"
+        f"A text is {_vector(metadata.vectorizer)}; the dense layers are {layers}. A first network was fitted for"
         f" {metadata.training['epochs']} epochs without the {data.validation_texts:,} validation texts, whose loss was"
         f" lowest after epoch {best}. A new network was then fitted from its initial weights on all training texts for"
         " as many epochs, and measured once on the test texts."

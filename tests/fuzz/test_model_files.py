@@ -11,21 +11,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.textmodel.tables import entry, mask, table
+from tests.tiny_model import write_model
 from textmodel import ModelError
 from textmodel._crc32c import crc32c
 from textmodel.checkpoint import _Message, _table
 from textmodel.loading import load_engine
+from textmodel.metadata import NGrams
 
+Files = dict[str, bytes]
+"""Contents by path in the version folder."""
 FUZZ = settings(settings.get_profile("fuzz"))
 METADATA, PROBES = "assets.extra/metadata.json", "assets.extra/probes.jsonl"
 VOCABULARY, LABELS = "assets/vocabulary.txt", "assets/labels.txt"
 INDEX, DATA = "variables/variables.index", "variables/variables.data-00000-of-00001"
 
 
-@pytest.fixture(scope="session")
-def original(tiny_models: Path) -> dict[str, bytes]:
-    """The files of a version that is in order."""
-    folder = tiny_models / "topic" / "1"
+@pytest.fixture(scope="session", params=["multi-hot", "ngrams"])
+def original(request: pytest.FixtureRequest, tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The files of a version that is in order, with each vectorizer that the compiled engine knows."""
+    if request.param == "ngrams":
+        models = tmp_path_factory.mktemp("models")
+        folder = write_model(models, "test", vectorizer=lambda size: NGrams(size, 3, 64, "log", normalize=True)).path
+    else:
+        folder = tiny_models / "topic" / "1"
     return {name: (folder / name).read_bytes() for name in (METADATA, PROBES, VOCABULARY, LABELS, INDEX, DATA)}
 
 
@@ -35,7 +43,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("version")
 
 
-def load(version: Path, files: dict[str, bytes]) -> bool:
+def load(version: Path, files: Files) -> bool:
     """Tells whether a version with these files loads. Loading has it answer its probes; all else is `ModelError`."""
     for name, contents in files.items():
         (version / name).parent.mkdir(exist_ok=True)
@@ -73,7 +81,7 @@ def changed(contents: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
     return contents
 
 
-def test_the_files_as_they_are_load(version: Path, original: dict[str, bytes]) -> None:
+def test_the_files_as_they_are_load(version: Path, original: Files) -> None:
     assert load(version, original)
     assert load(version, {**original, INDEX: index_of(dict(_table(original[INDEX])))})
 
@@ -82,7 +90,7 @@ def test_the_files_as_they_are_load(version: Path, original: dict[str, bytes]) -
 @FUZZ
 @given(changes=CHANGES)
 def test_a_file_with_changed_bytes_is_refused_or_answers_the_probes(
-    version: Path, original: dict[str, bytes], tried: Counter[str], name: str, changes: list[tuple[int, int, bytes]]
+    version: Path, original: Files, tried: Counter[str], name: str, changes: list[tuple[int, int, bytes]]
 ) -> None:
     load(version, {**original, name: changed(original[name], changes)})
     tried[f"changes of {name}"] += 1
@@ -115,7 +123,7 @@ def replaced(value: Any, path: list[int], by: Any) -> Any:
 @FUZZ
 @given(replacements=st.lists(st.tuples(st.lists(st.integers(0, 20), max_size=4), JSON), min_size=1, max_size=3))
 def test_metadata_and_probes_with_other_values_are_refused_or_answer_the_probes(
-    version: Path, original: dict[str, bytes], tried: Counter[str], replacements: list[tuple[list[int], Any]]
+    version: Path, original: Files, tried: Counter[str], replacements: list[tuple[list[int], Any]]
 ) -> None:
     metadata = json.loads(original[METADATA])
     probes = [json.loads(line) for line in original[PROBES].splitlines()]
@@ -136,7 +144,7 @@ def test_metadata_and_probes_with_other_values_are_refused_or_answer_the_probes(
     labels=st.lists(st.text(max_size=8), max_size=6),
 )
 def test_other_words_and_labels_are_refused_or_answer_the_probes(
-    *, version: Path, original: dict[str, bytes], tried: Counter[str], lines: list[str], at: int, labels: list[str]
+    *, version: Path, original: Files, tried: Counter[str], lines: list[str], at: int, labels: list[str]
 ) -> None:
     words = original[VOCABULARY].decode().splitlines(keepends=True)
     words[at : at + len(lines)] = [f"{line}\n" for line in lines]
@@ -152,7 +160,7 @@ def index_of(entries: dict[bytes, bytes]) -> bytes:
 @FUZZ
 @given(number=st.integers(0, 20), changes=CHANGES)
 def test_an_index_of_other_entries_with_right_checksums_is_refused_or_answers_the_probes(
-    version: Path, original: dict[str, bytes], tried: Counter[str], number: int, changes: list[tuple[int, int, bytes]]
+    version: Path, original: Files, tried: Counter[str], number: int, changes: list[tuple[int, int, bytes]]
 ) -> None:
     entries = dict(_table(original[INDEX]))
     key = sorted(entries)[number % len(entries)]
@@ -164,7 +172,7 @@ def test_an_index_of_other_entries_with_right_checksums_is_refused_or_answers_th
 @FUZZ
 @given(changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.just(4), st.binary(min_size=4, max_size=4)), min_size=1))
 def test_other_weights_with_right_checksums_are_refused_or_answer_the_probes(
-    version: Path, original: dict[str, bytes], tried: Counter[str], changes: list[tuple[int, int, bytes]]
+    version: Path, original: Files, tried: Counter[str], changes: list[tuple[int, int, bytes]]
 ) -> None:
     data = changed(original[DATA], changes)[: len(original[DATA])]
     entries = dict(_table(original[INDEX]))

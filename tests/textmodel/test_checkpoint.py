@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,26 @@ def test_reads_what_tensorflow_reads(prefix: Path, values: list[NDArray[np.float
         assert read.dtype == np.float32
         np.testing.assert_array_equal(read, value)
         np.testing.assert_array_equal(read, reader.get_tensor(f"dense/{number}/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
+def test_float16_is_read_as_float32(tmp_path: Path) -> None:
+    value = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float16)
+    read = Checkpoint(save(tmp_path, [value])).read("dense/0", (3, 5))
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, value)
+
+
+def test_float32_is_read_without_a_copy(prefix: Path) -> None:
+    checkpoint = Checkpoint(prefix)
+    assert np.shares_memory(checkpoint.read("dense/5", SHAPES[5]), checkpoint.read("dense/5", SHAPES[5]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_is_an_error(tmp_path: Path, dtype: type[np.floating[Any]], number: float) -> None:
+    checkpoint = Checkpoint(save(tmp_path, [np.array([0, number, 0], dtype)]))
+    with pytest.raises(ModelError, match="variable dense/0: not all of its numbers are finite"):
+        checkpoint.read("dense/0", (3,))
 
 
 def test_an_index_of_many_blocks_is_read(tmp_path: Path) -> None:

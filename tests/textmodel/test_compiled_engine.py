@@ -54,7 +54,7 @@ def check_reading(vocabulary: Vocabulary, engine: CompiledEngine, texts: Sequenc
     prediction = engine.classify(texts)
     for number, text in enumerate(texts):
         indices = vocabulary.indices(text)
-        assert engine.indices(text) == sorted(set(indices)), ascii(text)
+        assert engine.features(text) == dict.fromkeys(indices, 1), ascii(text)
         assert prediction.words[number] == len(indices) - 1, ascii(text)
         assert prediction.known_words[number] == len(indices) - 1 - indices.count(UNKNOWN), ascii(text)
 
@@ -122,17 +122,17 @@ def test_words_end_where_the_text_or_a_block_of_it_ends(
 
 def test_a_text_without_words_has_the_start_alone(vocabulary: Vocabulary, engine: CompiledEngine) -> None:
     for text in ["", " ", FILTERS, FILTERS * 100]:
-        assert engine.indices(text) == [START]
+        assert engine.features(text) == {START: 1}
     check_reading(vocabulary, engine, ["", FILTERS])
 
 
 def test_a_word_of_the_same_hash_as_another_is_not_taken_for_it() -> None:
-    # Of one hash in _bag_of_words.c, found by a search: its multiplications can be undone.
+    # Of one hash in native/tokenizer.c, found by a search: its multiplications can be undone.
     entry, twin = ("x" * 16 + end for end in ("sa861dhyaaaadfaa", "k1mwheb7wlkjz9xm"))
     layers = ((np.zeros((3, 2), np.float32), np.zeros(2, np.float32), "softmax"),)
     network = Network(characters(), ("start", "unknown", entry), layers, 0, 1)
-    assert network.indices(entry) == [0, 2]
-    assert network.indices(twin) == [0, 1]
+    assert network.features(entry) == {0: 1, 2: 1}
+    assert network.features(twin) == {0: 1, 1: 1}
 
 
 def test_the_reserved_entries_are_no_words(vocabulary: Vocabulary, engine: CompiledEngine) -> None:

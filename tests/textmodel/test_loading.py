@@ -11,6 +11,7 @@ import pytest
 from tests.tiny_model import WORDS, write_model
 from textmodel import ModelError, VersionFolder, load_engine, probes
 from textmodel.errors import ProbeError, UnsupportedError
+from textmodel.metadata import NGrams
 
 
 @pytest.fixture
@@ -28,6 +29,16 @@ def test_a_bag_of_words_model_takes_the_compiled_engine(version: VersionFolder) 
     reasons: list[ModelError] = []
     assert load_engine(version.path, on_fallback=reasons.append).name == "compiled"
     assert not reasons
+
+
+def test_an_ngrams_model_takes_the_compiled_engine_too_and_tensorflow_answers_the_same(tmp_path: Path) -> None:
+    version = write_model(tmp_path, "test", vectorizer=lambda size: NGrams(size, 3, 64, "log", normalize=True))
+    reasons: list[ModelError] = []
+    engines = [load_engine(version.path, on_fallback=reasons.append), load_engine(version.path, "tensorflow")]
+    assert [engine.name for engine in engines] == ["compiled", "tensorflow"]
+    assert not reasons
+    for engine in engines:
+        probes.verify(engine, version.probes)
 
 
 @pytest.mark.parametrize("kind", ["tensorflow", "compiled"])

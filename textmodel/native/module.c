@@ -1,0 +1,356 @@
+/* Bag-of-words networks for Python, which run without the GIL. */
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+
+#include "network.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Texts of so many bytes together are classified without releasing the GIL: about 50 microseconds. */
+#define SHORT_BYTES 16384
+
+typedef struct {
+    PyObject_HEAD
+    Py_buffer characters;
+    Network network;
+} NetworkObject;
+
+static Network *network_of(PyObject *self)
+{
+    return &((NetworkObject *)self)->network;
+}
+
+/* Borrows the text's UTF-8. Returns -1 with an exception set for what is not str or has no UTF-8. */
+static int text_of(PyObject *object, Text *text)
+{
+    Py_ssize_t length;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(object, &length);
+    if (!utf8) {
+        return -1;
+    }
+    if (length >= INT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "a text is shorter than 2 GiB");
+        return -1;
+    }
+    *text = (Text){.utf8 = (const uint8_t *)utf8, .length = (size_t)length};
+    return 0;
+}
+
+/* Borrows all texts of a tuple. Returns NULL with an exception set if it cannot. */
+static Text *texts_of(PyObject *objects, size_t *longest, size_t *total)
+{
+    size_t count = (size_t)PyTuple_Size(objects);
+    Text *texts = malloc((count + 1) * sizeof(Text));
+    if (!texts) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    *longest = *total = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (text_of(PyTuple_GetItem(objects, (Py_ssize_t)i), &texts[i])) {
+            free(texts);
+            return NULL;
+        }
+        *longest = texts[i].length > *longest ? texts[i].length : *longest;
+        *total += texts[i].length;
+    }
+    return texts;
+}
+
+/* ---- From Python's objects ---- */
+
+static const char *const ACTIVATIONS[] = {
+    [LINEAR] = "linear",
+    [RELU] = "relu",
+    [SIGMOID] = "sigmoid",
+    [SOFTMAX] = "softmax",
+};
+
+/* `scale` is that of a scaled layer, (inputs,), or NULL. */
+static int fill_layer(Layer *layer, PyObject *arguments, size_t inputs, const float *scale)
+{
+    Py_buffer kernel, bias;
+    const char *name;
+    if (!PyTuple_Check(arguments)) {
+        PyErr_SetString(PyExc_TypeError, "a layer is a tuple");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(arguments, "y*y*s;a layer is (kernel, bias, activation)", &kernel, &bias, &name)) {
+        return -1;
+    }
+    int result = -1;
+    size_t units = (size_t)bias.len / sizeof(float), activation = 0;
+    while (activation <= SOFTMAX && strcmp(name, ACTIVATIONS[activation])) {
+        activation++;
+    }
+    if (activation > SOFTMAX) {
+        PyErr_Format(PyExc_ValueError, "no such activation: %s", name);
+    } else if (!units || (size_t)bias.len % sizeof(float) || (size_t)kernel.len / inputs != (size_t)bias.len
+               || (size_t)kernel.len % inputs) {
+        PyErr_Format(PyExc_ValueError, "a layer of %zu inputs has a kernel of %zd bytes, a bias of %zd", inputs,
+                     kernel.len, bias.len);
+    } else if (layer_fill(layer, kernel.buf, bias.buf, scale, inputs, units, (Activation)activation)) {
+        PyErr_NoMemory();
+    } else {
+        result = 0;
+    }
+    PyBuffer_Release(&kernel);
+    PyBuffer_Release(&bias);
+    return result;
+}
+
+/* The first layer has `inputs`, and their `scale` if it is not NULL. */
+static int fill_layers(Network *network, PyObject *layers, size_t inputs, const float *scale)
+{
+    size_t count = (size_t)PyTuple_Size(layers);
+    network->layers = count ? calloc(count, sizeof(Layer)) : NULL;
+    if (!network->layers) {
+        PyErr_SetString(count ? PyExc_MemoryError : PyExc_ValueError, "a network has layers");
+        return -1;
+    }
+    network->layer_count = count;
+    for (size_t i = 0; i < count; i++) {
+        Layer *layer = &network->layers[i];
+        if (fill_layer(layer, PyTuple_GetItem(layers, (Py_ssize_t)i), inputs, i ? NULL : scale)) {
+            return -1;
+        }
+        network->widest = layer->blocks > network->widest ? layer->blocks : network->widest;
+        inputs = layer->units;
+    }
+    network->classes = inputs == 1 ? 2 : inputs;
+    return 0;
+}
+
+static int fill_vocabulary(Vocabulary *vocabulary, PyObject *entries, uint32_t unknown)
+{
+    size_t size = (size_t)PyTuple_Size(entries), longest, total;
+    Text *texts = texts_of(entries, &longest, &total);
+    if (!texts) {
+        return -1;
+    }
+    int result = 0;
+    for (size_t i = 0; i < size && !result; i++) {
+        if (!texts[i].length || memchr(texts[i].utf8, 0, texts[i].length)) {
+            PyErr_Format(PyExc_ValueError, "entry %zu is empty or holds NUL", i);
+            result = -1;
+        }
+    }
+    if (!result && vocabulary_fill(vocabulary, texts, size, unknown)) {
+        PyErr_NoMemory();
+        result = -1;
+    }
+    free(texts);
+    return result;
+}
+
+/* The layers of a network whose vectors are of n-grams. */
+static int fill_ngrams(Network *network, PyObject *arguments, PyObject *layers)
+{
+    Py_buffer scale;
+    unsigned int orders, first_word;
+    int log_counts, normalize;
+    if (!PyTuple_Check(arguments)) {
+        PyErr_SetString(PyExc_TypeError, "n-grams are a tuple or None");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(arguments, "y*IIpp;n-grams are (scale, orders, first_word, log_counts, normalize)", &scale,
+                          &orders, &first_word, &log_counts, &normalize)) {
+        return -1;
+    }
+    int result = -1;
+    size_t words = network->vocabulary.size, features = (size_t)scale.len / sizeof(float);
+    size_t buckets = features - words;
+    if (orders < 1 || orders > MOST_ORDERS || (size_t)scale.len % sizeof(float) || features < words
+        || features > INT32_MAX || (orders > 1 && !buckets) || buckets & (buckets - 1)) {
+        PyErr_Format(PyExc_ValueError, "n-grams of up to %u of %zu words have no scale of %zd bytes", orders, words,
+                     scale.len);
+    } else {
+        network->has_ngrams = 1;
+        network->normalize = normalize;
+        network->ngrams = ngrams((uint32_t)words, (uint32_t)buckets, first_word, orders, log_counts);
+        result = fill_layers(network, layers, features, scale.buf);
+    }
+    PyBuffer_Release(&scale);
+    return result;
+}
+
+static void network_dealloc(PyObject *self)
+{
+    NetworkObject *object = (NetworkObject *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    network_free(&object->network);
+    if (object->characters.obj) {
+        PyBuffer_Release(&object->characters);
+    }
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+static PyObject *network_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"characters", "entries", "layers", "start", "unknown", "ngrams", NULL};
+    NetworkObject *object = (NetworkObject *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    if (!object) {
+        return NULL;
+    }
+    Network *network = &object->network;
+    PyObject *entries, *layers, *ngrams = Py_None;
+    unsigned int start, unknown;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*O!O!II|O", names, &object->characters, &PyTuple_Type,
+                                     &entries, &PyTuple_Type, &layers, &start, &unknown, &ngrams)) {
+        goto error;
+    }
+    size_t size = (size_t)PyTuple_Size(entries);
+    if (start >= size || unknown >= size || size > INT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "start and unknown are indices of entries");
+        goto error;
+    }
+    if (object->characters.len != CHARACTERS * (Py_ssize_t)sizeof(uint32_t)
+        || reading_fill(&network->reading, object->characters.buf)) {
+        PyErr_Format(PyExc_ValueError, "characters are %d values of uint32, each a character", CHARACTERS);
+        goto error;
+    }
+    network->start = start;
+    if (fill_vocabulary(&network->vocabulary, entries, unknown)
+        || (ngrams == Py_None ? fill_layers(network, layers, size, NULL) : fill_ngrams(network, ngrams, layers))) {
+        goto error;
+    }
+    return (PyObject *)object;
+error:
+    Py_DECREF(object);
+    return NULL;
+}
+
+/* ---- Its methods ---- */
+
+static PyObject *network_features(PyObject *self, PyObject *argument)
+{
+    const Network *network = network_of(self);
+    Text text;
+    Scratch scratch;
+    if (text_of(argument, &text)) {
+        return NULL;
+    }
+    if (scratch_fill(&scratch, network, text.length)) {
+        return PyErr_NoMemory();
+    }
+    Counts counts = vectorize(network, text, &scratch);
+    PyObject *features = PyDict_New();
+    for (size_t i = 0; features && i < counts.features; i++) {
+        int has_ngrams = network->has_ngrams;
+        PyObject *feature = PyLong_FromUnsignedLong(has_ngrams ? scratch.windows.features[i] : scratch.rows[i]);
+        PyObject *count = PyLong_FromUnsignedLong(has_ngrams ? scratch.windows.counts[i] : 1);
+        if (!feature || !count || PyDict_SetItem(features, feature, count)) {
+            Py_CLEAR(features);
+        }
+        Py_XDECREF(feature);
+        Py_XDECREF(count);
+    }
+    scratch_free(&scratch);
+    return features;
+}
+
+/* Fills the arrays for texts that nobody else can change meanwhile. */
+static int classify_texts(const Network *network, PyObject *objects, float *probabilities, int32_t *words,
+                          int32_t *known_words)
+{
+    size_t count = (size_t)PyTuple_Size(objects), longest, total;
+    Text *texts = texts_of(objects, &longest, &total);
+    if (!texts) {
+        return -1;
+    }
+    Scratch scratch;
+    if (scratch_fill(&scratch, network, longest)) {
+        free(texts);
+        PyErr_NoMemory();
+        return -1;
+    }
+    /* Between threads the GIL costs more to hand over than a short text takes. */
+    PyThreadState *released = total > SHORT_BYTES ? PyEval_SaveThread() : NULL;
+    for (size_t i = 0; i < count; i++) {
+        Counts counts = classify(network, texts[i], &scratch, probabilities + i * network->classes);
+        words[i] = (int32_t)counts.words;
+        known_words[i] = (int32_t)counts.known;
+    }
+    if (released) {
+        PyEval_RestoreThread(released);
+    }
+    scratch_free(&scratch);
+    free(texts);
+    return 0;
+}
+
+static PyObject *network_classify(PyObject *self, PyObject *arguments)
+{
+    const Network *network = network_of(self);
+    PyObject *texts;
+    Py_buffer probabilities, words, known_words;
+    if (!PyArg_ParseTuple(arguments, "O!w*w*w*", &PyTuple_Type, &texts, &probabilities, &words, &known_words)) {
+        return NULL;
+    }
+    int result = -1;
+    size_t count = (size_t)PyTuple_Size(texts);
+    if ((size_t)probabilities.len != count * network->classes * sizeof(float)
+        || (size_t)words.len != count * sizeof(int32_t) || (size_t)known_words.len != count * sizeof(int32_t)) {
+        PyErr_Format(PyExc_ValueError, "for %zu texts: float32 (%zu, %zu), int32 (%zu,), int32 (%zu,)", count, count,
+                     network->classes, count, count);
+    } else {
+        result = classify_texts(network, texts, probabilities.buf, words.buf, known_words.buf);
+    }
+    PyBuffer_Release(&probabilities);
+    PyBuffer_Release(&words);
+    PyBuffer_Release(&known_words);
+    return result ? NULL : Py_NewRef(Py_None);
+}
+
+static PyMethodDef network_methods[] = {
+    {"classify", network_classify, METH_VARARGS,
+     PyDoc_STR("classify(texts, probabilities, words, known_words)\n--\n\nFills the three arrays.")},
+    {"features", network_features, METH_O,
+     PyDoc_STR("features(text)\n--\n\nThe distinct features that the text holds, and how often.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot network_slots[] = {
+    {Py_tp_doc, PyDoc_STR("Network(characters, entries, layers, start, unknown, ngrams=None)\n--\n\n"
+                          "A bag-of-words network.")},
+    {Py_tp_new, network_new},
+    {Py_tp_dealloc, network_dealloc},
+    {Py_tp_methods, network_methods},
+    {0, NULL},
+};
+
+static PyType_Spec network_spec = {
+    .name = "textmodel._bag_of_words.Network",
+    .basicsize = sizeof(NetworkObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = network_slots,
+};
+
+static int add_network(PyObject *module)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, &network_spec, NULL);
+    int result = type ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
+    Py_XDECREF(type);
+    return result;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, add_network},
+    {0, NULL},
+};
+
+static PyModuleDef module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "textmodel._bag_of_words",
+    .m_doc = PyDoc_STR("Bag-of-words networks, compiled."),
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC PyInit__bag_of_words(void)
+{
+    return PyModuleDef_Init(&module);
+}

@@ -1,0 +1,131 @@
+/* A bag-of-words network: see network.h. */
+
+#include "network.h"
+
+#include "memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void network_free(Network *network)
+{
+    vocabulary_free(&network->vocabulary);
+    for (size_t i = 0; i < network->layer_count; i++) {
+        layer_free(&network->layers[i]);
+    }
+    free(network->layers);
+}
+
+/* Takes the next part of memory, in its own cache lines. Without memory, it counts alone. */
+static void *take(uint8_t *memory, size_t *offset, size_t size)
+{
+    void *part = memory ? memory + *offset : NULL;
+    *offset += (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    return part;
+}
+
+/* Returns the bytes of the scratch's parts, and places them in `memory` if it is not NULL. */
+static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, uint8_t *memory)
+{
+    size_t words = most_words(longest), size = 0;
+    *scratch = (Scratch){
+        .memory = memory,
+        .sums = {take(memory, &size, network->widest * sizeof(Lanes)),
+                 take(memory, &size, network->widest * sizeof(Lanes))},
+        .text = take(memory, &size, read_bytes(longest)),
+        .indices = take(memory, &size, words * sizeof(uint32_t)),
+    };
+    if (network->has_ngrams) {
+        size_t features = most_features(&network->ngrams, words);
+        scratch->windows = (Windows){
+            .features = take(memory, &size, features * sizeof(uint32_t)),
+            .counts = take(memory, &size, features * sizeof(uint32_t)),
+            .weights = take(memory, &size, features * sizeof(float)),
+            .seen = take(memory, &size, slots_for(features) * sizeof(Seen)),
+        };
+    } else {
+        scratch->rows = take(memory, &size, (network->vocabulary.size + 1) * sizeof(uint32_t));
+        scratch->held = take(memory, &size, network->vocabulary.size);
+    }
+    return size;
+}
+
+int scratch_fill(Scratch *scratch, const Network *network, size_t longest)
+{
+    uint8_t *memory = aligned_alloc(CACHE_LINE, lay_out(scratch, network, longest, NULL));
+    if (!memory) {
+        return -1;
+    }
+    lay_out(scratch, network, longest, memory);
+    if (!network->has_ngrams) {
+        memset(scratch->held, 0, network->vocabulary.size);
+    }
+    return 0;
+}
+
+void scratch_free(Scratch *scratch)
+{
+    free(scratch->memory);
+}
+
+/* The distinct indices, `start` among them. */
+static size_t find_indices(const Network *network, size_t words, Scratch *scratch)
+{
+    size_t distinct = 1;
+    scratch->rows[0] = network->start;
+    scratch->held[network->start] = 1;
+    for (size_t i = 0; i < words; i++) {
+        uint32_t index = scratch->indices[i];
+        scratch->rows[distinct] = index;
+        distinct += !scratch->held[index];
+        scratch->held[index] = 1;
+    }
+    for (size_t i = 0; i < distinct; i++) {
+        scratch->held[scratch->rows[i]] = 0;
+    }
+    return distinct;
+}
+
+Counts vectorize(const Network *network, Text text, Scratch *scratch)
+{
+    Counts counts = {.words = tokenize(&network->reading, &network->vocabulary, text, scratch->text, scratch->indices)};
+    for (size_t i = 0; i < counts.words; i++) {
+        counts.known += scratch->indices[i] != network->vocabulary.unknown;
+    }
+    if (network->has_ngrams) {
+        counts.features = find_features(&network->ngrams, scratch->indices, counts.words, &network->layers[0],
+                                        &scratch->windows);
+    } else {
+        counts.features = find_indices(network, counts.words, scratch);
+    }
+    return counts;
+}
+
+Counts classify(const Network *network, Text text, Scratch *scratch, float *probabilities)
+{
+    Counts counts = vectorize(network, text, scratch);
+    Lanes *in = scratch->sums[0], *out = scratch->sums[1];
+    for (size_t i = 0; i < network->layer_count; i++) {
+        const Layer *layer = &network->layers[i];
+        if (i > 0) {
+            multiply(layer, (const float *)in, out);
+        } else if (network->has_ngrams) {
+            const Windows *windows = &scratch->windows;
+            add_scaled_rows(layer, windows->features, windows->weights, counts.features, network->normalize, out);
+        } else {
+            add_rows(layer, scratch->rows, counts.features, out);
+        }
+        activate(layer, (float *)out);
+        Lanes *other = in;
+        in = out;
+        out = other;
+    }
+    const float *last = (const float *)in;
+    if (network->layers[network->layer_count - 1].units == 1) {
+        probabilities[0] = 1 - last[0];
+        probabilities[1] = last[0];
+    } else {
+        memcpy(probabilities, last, network->classes * sizeof(float));
+    }
+    return counts;
+}

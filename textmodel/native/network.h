@@ -1,0 +1,61 @@
+/*
+ * A bag-of-words network, from a text to its probabilities.
+ *
+ * The first layer of such a network multiplies a vector of mostly zeros by its kernel: that is a sum of the kernel's
+ * rows whose words or n-grams the text holds. So a text costs one pass over its bytes and one short row a distinct
+ * feature.
+ */
+
+#ifndef NETWORK_H
+#define NETWORK_H
+
+#include "layers.h"
+#include "ngrams.h"
+#include "tokenizer.h"
+
+typedef struct {
+    Reading reading;
+    Vocabulary vocabulary;
+    uint32_t start; /* the index that every multi-hot vector holds */
+    int has_ngrams; /* whether the vectors are of n-grams, otherwise multi-hot */
+    NGrams ngrams;
+    int normalize;
+    Layer *layers;
+    size_t layer_count;
+    size_t widest; /* blocks */
+    size_t classes;
+} Network;
+
+/* What one call works in, so that calls at the same time share nothing that changes. All in one piece of memory: to ask
+   for each part costs more than a short text. */
+typedef struct {
+    void *memory;
+    uint8_t *text;     /* what it is read as */
+    uint32_t *indices; /* of its words */
+    uint32_t *rows;    /* multi-hot: the distinct indices, and room for one more */
+    uint8_t *held;     /* multi-hot: (size of the vocabulary,), 1 at these; zeros between texts */
+    Windows windows;   /* n-grams */
+    Lanes *sums[2];    /* what goes into a layer and what comes out of it, in turns */
+} Scratch;
+
+/* A text's words and features. */
+typedef struct {
+    size_t words;
+    size_t known;
+    size_t features;
+} Counts;
+
+void network_free(Network *network);
+
+/* Room for texts of up to so many bytes. Returns -1 without memory. */
+int scratch_fill(Scratch *scratch, const Network *network, size_t longest);
+
+void scratch_free(Scratch *scratch);
+
+/* Finds the text's distinct features, in the scratch's `rows` or `windows`. */
+Counts vectorize(const Network *network, Text text, Scratch *scratch);
+
+/* Writes the text's probabilities, (classes,). */
+Counts classify(const Network *network, Text text, Scratch *scratch, float *probabilities);
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * Texts to the indices of their words, in one pass over the bytes.
+ *
+ * What a character is read as comes from the specification, `textmodel.tokenization`, as a table; nothing here knows
+ * which characters separate words or have case.
+ */
+
+#ifndef TOKENIZER_H
+#define TOKENIZER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CHARACTERS = 0x20000 }; /* no character above has case or separates words */
+
+/* Valid UTF-8, borrowed. */
+typedef struct {
+    const uint8_t *utf8;
+    size_t length;
+} Text;
+
+typedef struct {
+    uint8_t ascii[256];
+    const uint32_t *character; /* (CHARACTERS,) */
+} Reading;
+
+/* Borrows `characters`, (CHARACTERS,). Returns -1 if one is read as what is no character. */
+int reading_fill(Reading *reading, const uint32_t *characters);
+
+/* Words hold no zero byte, so the zeros behind a word of up to 16 bytes say how long it is. */
+typedef struct {
+    uint64_t first;  /* 8 bytes, the first one lowest */
+    uint64_t second; /* 8 more */
+    uint64_t rest;   /* 0 for a word of up to 16 bytes, otherwise a hash, not 0, of the bytes that follow */
+} Key;
+
+typedef struct {
+    uint32_t tag;   /* from the key's hash */
+    uint32_t index; /* the unknown index in an empty slot */
+} Slot;
+
+typedef struct {
+    Slot *slots;
+    uint32_t shift; /* 64 - log2 of how many slots there are */
+    uint32_t mask;
+    uint32_t unknown;
+    size_t size;
+    Key *keys;         /* (size,), the most frequent words together */
+    uint8_t *bytes;    /* the words, one after another */
+    uint64_t *offsets; /* (size + 1,), where each begins */
+} Vocabulary;
+
+/* Copies the entries, none of which is empty or holds NUL. Returns -1 without memory; free it then too. */
+int vocabulary_fill(Vocabulary *vocabulary, const Text *entries, size_t size, uint32_t unknown);
+
+void vocabulary_free(Vocabulary *vocabulary);
+
+/* Room for what a text of so many bytes is read as. */
+size_t read_bytes(size_t length);
+
+/* Words in a text of so many bytes, at most. */
+size_t most_words(size_t length);
+
+/* Writes the index of each word, and returns how many there are. `read` and `indices` have the room named above. */
+size_t tokenize(const Reading *reading, const Vocabulary *vocabulary, Text text, uint8_t *read, uint32_t *indices);
+
+#endif
