@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from textmodel import probes
+from textmodel import probes, signature
 from textmodel.engine import Engine
 from textmodel.errors import ModelError, UnsupportedError
 from textmodel.metadata import PaddedSequence
@@ -34,6 +34,7 @@ def load_engine(
     classes, expected = len(folder.labels), len(folder.probes[0].probabilities)
     if classes != expected:
         raise ModelError(f"{path}: {classes} labels, but the probes have {expected} probabilities")
+    signature.check(folder.path)
     if kind == "compiled":
         return _compiled(folder)
     if kind == "auto" and not isinstance(folder.metadata.vectorizer, PaddedSequence):

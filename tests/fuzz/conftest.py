@@ -23,7 +23,7 @@ _TRIED = pytest.StashKey[Counter[str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_TRIED] = Counter()
-    settings.register_profile("fuzz", max_examples=config.getoption("--fuzz"), deadline=None)
+    settings.register_profile("fuzz", max_examples=config.getoption("--fuzz"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -14,16 +14,19 @@ from tests.textmodel.tables import entry, mask, table
 from tests.tiny_model import write_model
 from textmodel import ModelError
 from textmodel._crc32c import crc32c
-from textmodel.checkpoint import _Message, _table
+from textmodel.checkpoint import _table
 from textmodel.loading import load_engine
 from textmodel.metadata import NGrams
+from textmodel.wire import Message
 
 Files = dict[str, bytes]
 """Contents by path in the version folder."""
 FUZZ = settings(settings.get_profile("fuzz"))
 METADATA, PROBES = "assets.extra/metadata.json", "assets.extra/probes.jsonl"
 VOCABULARY, LABELS = "assets/vocabulary.txt", "assets/labels.txt"
+SAVED_MODEL = "saved_model.pb"
 INDEX, DATA = "variables/variables.index", "variables/variables.data-00000-of-00001"
+FILES = (METADATA, PROBES, VOCABULARY, LABELS, SAVED_MODEL, INDEX, DATA)
 
 
 @pytest.fixture(scope="session", params=["multi-hot", "ngrams"])
@@ -34,7 +37,7 @@ def original(request: pytest.FixtureRequest, tiny_models: Path, tmp_path_factory
         folder = write_model(models, "test", vectorizer=lambda size: NGrams(size, 3, 64, "log", normalize=True)).path
     else:
         folder = tiny_models / "topic" / "1"
-    return {name: (folder / name).read_bytes() for name in (METADATA, PROBES, VOCABULARY, LABELS, INDEX, DATA)}
+    return {name: (folder / name).read_bytes() for name in FILES}
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +89,7 @@ def test_the_files_as_they_are_load(version: Path, original: Files) -> None:
     assert load(version, {**original, INDEX: index_of(dict(_table(original[INDEX])))})
 
 
-@pytest.mark.parametrize("name", [METADATA, PROBES, VOCABULARY, LABELS, INDEX, DATA])
+@pytest.mark.parametrize("name", FILES)
 @FUZZ
 @given(changes=CHANGES)
 def test_a_file_with_changed_bytes_is_refused_or_answers_the_probes(
@@ -177,7 +180,7 @@ def test_other_weights_with_right_checksums_are_refused_or_answer_the_probes(
     data = changed(original[DATA], changes)[: len(original[DATA])]
     entries = dict(_table(original[INDEX]))
     for key, value in list(entries.items())[1:]:  # the first is the header
-        offset, size = map(_Message(value).number, (4, 5))
+        offset, size = map(Message(value).number, (4, 5))
         entries[key] = value[:-4] + mask(crc32c(data[offset : offset + size]))  # the checksum is the last field
     load(version, {**original, INDEX: index_of(entries), DATA: data})
     tried["weights"] += 1

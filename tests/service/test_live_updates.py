@@ -307,7 +307,7 @@ def test_a_worker_that_is_restarted_serves_what_is_there_now_and_old_series_end(
 def test_a_version_of_another_signature_never_serves(models: Path, tmp_path: Path) -> None:
     import tensorflow as tf  # noqa: PLC0415
 
-    with serving(models, *FOLLOWING, "--engine", "tensorflow") as server, client_of(server) as client:
+    with serving(models, *FOLLOWING) as server, client_of(server) as client:
         other = write_model(tmp_path / "elsewhere", "sentiment", seed=7).path
         loaded = tf.saved_model.load(str(other))
         tf.saved_model.save(loaded, str(other), signatures={"another": loaded.signatures["serving_default"]})

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.textmodel.strategies import TEXTS, WORDS
@@ -72,7 +72,6 @@ def check_predictions(reference: TensorFlowEngine, engine: CompiledEngine, texts
 
 
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5))
-@settings(deadline=None)
 @example(texts=["", " ", "the", "unknown", "the don't", "the unknown don't", "the don't the don't the", "café " * 100])
 def test_any_text_has_the_features_of_the_specification_and_the_probabilities_of_tensorflow(
     version: VersionFolder, engine: CompiledEngine, reference: TensorFlowEngine, texts: list[str]

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.textmodel.strategies import TEXTS, WORDS
@@ -58,7 +58,6 @@ INDICES = st.lists(st.one_of(st.just(UNKNOWN), st.integers(FIRST_WORD, NUM_WORDS
 
 @pytest.mark.parametrize("vectorizer", VECTORIZERS, ids=str)
 @given(texts=st.lists(INDICES))
-@settings(deadline=None)
 def test_the_features_of_each_text_are_its_known_words_and_the_hashes_of_its_windows(
     vectorizer: NGrams, texts: list[list[int]]
 ) -> None:
@@ -75,7 +74,6 @@ def test_the_features_of_each_text_are_its_known_words_and_the_hashes_of_its_win
 
 @pytest.mark.parametrize("vectorizer", VECTORIZERS, ids=str)
 @given(texts=st.lists(INDICES))
-@settings(deadline=None)
 def test_a_component_is_the_scale_times_the_weighted_count(vectorizer: NGrams, texts: list[list[int]]) -> None:
     scale = np.random.default_rng(0).normal(size=vectorizer.features).astype(np.float32)
     found = features(vectorizer, [sequence(text) for text in texts])
@@ -141,7 +139,6 @@ def tokenizer(exported: VersionFolder) -> graph.Tokenizer:
 
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5))
 @example(texts=["", "the", "don't the don't the", " ", "\0", "café unknown σας the"])
-@settings(deadline=None)
 def test_the_graph_finds_the_same_features_in_any_text(
     exported: VersionFolder, tokenizer: graph.Tokenizer, texts: list[str]
 ) -> None:

@@ -57,7 +57,7 @@ def test_a_word_of_a_text_is_one_that_a_vocabulary_can_hold_unless_it_has_a_char
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=5))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @example(["İ", "", "\0", "a\0Σ", "Σ\u1734a"])
 def test_the_graph_splits_texts_into_the_same_words(texts: list[str]) -> None:
     rows, words = graph.tokenize(_tensor(texts))
@@ -84,7 +84,7 @@ def tokenizer(vocabulary: Vocabulary, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example(["The THE the ΣΑΣ σασ Οδος İSTANBUL istanbul II \u212a nowhere [UNKNOWN] [PADDING]", ""])
 def test_the_graph_gives_the_same_indices_and_counts(
     vocabulary: Vocabulary, tokenizer: Tokenizer, texts: list[str]

@@ -36,7 +36,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @given(
     texts=st.lists(st.lists(st.sampled_from([*made_up.WORDS, "nowhere", "\0", "", "Good!"])).map(" ".join), min_size=1)
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_exported_graph_answers_as_the_keras_network(exported: Exported, texts: list[str]) -> None:
     classifier, vocabulary, engine, _ = exported
     expected = classifier.probabilities([np.array(vocabulary.indices(text), np.int32) for text in texts])
