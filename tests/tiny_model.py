@@ -1,16 +1,17 @@
 """Writes small model versions with random weights: real SavedModels with the contract's signature and files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from textmodel import VersionFolder, probes, signature
-from textmodel.graph import Tokenizer
-from textmodel.metadata import DataSet, Layer, Metadata, MultiHot, TestMetrics
+from textmodel.graph import NGramVectorizer, Tokenizer, Words
+from textmodel.metadata import DataSet, Layer, Metadata, MultiHot, NGrams, TestMetrics
 from textmodel.version_folder import LABELS_FILE, VOCABULARY_FILE, new_version
 from textmodel.vocabulary import START, Vocabulary, write_lines
 
@@ -20,19 +21,33 @@ PROBE_TEXTS = ("the moving film", "", "DULL, dull... and don't!", "ΣΑΣ café 
 
 class _Network(tf.Module):
     def __init__(
-        self, folder: Path, size: int, units: Sequence[int], *, scale: float, seed: int, poison: str | None
+        self,
+        folder: Path,
+        vectorizer: MultiHot | NGrams,
+        units: Sequence[int],
+        *,
+        scale: float,
+        seed: int,
+        poison: str | None,
+        dtype: type[np.floating[Any]],
     ) -> None:
         super().__init__()
         random = np.random.default_rng(seed)
         self.tokenizer = Tokenizer(folder / VOCABULARY_FILE)
         self.labels = tf.saved_model.Asset(str(folder / LABELS_FILE))
+        self._vectorizer = vectorizer
+        if isinstance(vectorizer, NGrams):
+            size = vectorizer.features
+            self.features = NGramVectorizer(vectorizer, random.normal(0, 1, size).astype(dtype))
+        else:
+            size = vectorizer.num_words
         self.dense = []
         for inputs, outputs in zip((size, *units), units, strict=False):
             layer = tf.Module()
             layer.kernel = tf.Variable(random.normal(0, scale, (inputs, outputs)).astype(np.float32))
             layer.bias = tf.Variable(random.normal(0, 1, outputs).astype(np.float32))
             self.dense.append(layer)
-        self._size = size
+        self.dense[0].kernel = tf.Variable(tf.cast(self.dense[0].kernel, dtype))
         self._poison = poison
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=signature.TEXT)])  # type: ignore[untyped-decorator]
@@ -43,17 +58,9 @@ class _Network(tf.Module):
             checks = [tf.debugging.assert_none_equal(text, self._poison)]
         with tf.control_dependencies(checks):
             words = self.tokenizer(text)
-        where = tf.concat(
-            [
-                tf.stack([words.row, words.index], 1),
-                tf.stack([tf.range(batch), tf.fill([batch], tf.constant(START, tf.int64))], 1),
-            ],
-            0,
-        )
-        value = tf.minimum(tf.scatter_nd(where, tf.ones(tf.shape(where)[:1]), [batch, self._size]), 1)
-        for layer in self.dense[:-1]:
-            value = tf.nn.relu(value @ layer.kernel + layer.bias)
-        value = value @ self.dense[-1].kernel + self.dense[-1].bias
+        value = self._products(words, batch) + self.dense[0].bias
+        for layer in self.dense[1:]:
+            value = tf.nn.relu(value) @ layer.kernel + layer.bias
         if value.shape[1] == 1:
             positive = tf.sigmoid(value)
             probabilities = tf.concat([1 - positive, positive], 1)
@@ -64,6 +71,21 @@ class _Network(tf.Module):
             signature.WORDS: words.count(tf.size(text)),
             signature.KNOWN_WORDS: words.count_known(tf.size(text)),
         }
+
+    def _products(self, words: Words, batch: tf.Tensor) -> tf.Tensor:
+        """The texts' vectors times the first kernel."""
+        kernel = self.dense[0].kernel
+        if isinstance(self._vectorizer, NGrams):
+            return self.features(words, batch).matmul(kernel, batch)
+        where = tf.concat(
+            [
+                tf.stack([words.row, words.index], 1),
+                tf.stack([tf.range(batch), tf.fill([batch], tf.constant(START, tf.int64))], 1),
+            ],
+            0,
+        )
+        multi_hot = tf.minimum(tf.scatter_nd(where, tf.ones(tf.shape(where)[:1]), [batch, kernel.shape[0]]), 1)
+        return multi_hot @ tf.cast(kernel, tf.float32)
 
 
 def write_model(
@@ -76,6 +98,8 @@ def write_model(
     scale: float = 1,
     seed: int = 0,
     poison: str | None = None,
+    vectorizer: Callable[[int], MultiHot | NGrams] = MultiHot,
+    dtype: type[np.floating[Any]] = np.float32,
 ) -> VersionFolder:
     """Writes the next version of a model.
 
@@ -88,13 +112,16 @@ def write_model(
         scale: standard deviation of the kernels' weights.
         seed: of the weights.
         poison: a text at which the graph fails.
+        vectorizer: of a vocabulary of so many entries.
+        dtype: of the first kernel and the features' scale.
     """
     units = (*hidden, 1 if len(labels) == 2 else len(labels))
     vocabulary = Vocabulary.from_ranks({word: rank for rank, word in enumerate(words, 1)}, 4 + len(words))
     with TemporaryDirectory() as temporary, new_version(models, name) as folder:
         vocabulary.write(Path(temporary) / VOCABULARY_FILE)
         write_lines(Path(temporary) / LABELS_FILE, labels)
-        network = _Network(Path(temporary), len(vocabulary), units, scale=scale, seed=seed, poison=poison)
+        vector = vectorizer(len(vocabulary))
+        network = _Network(Path(temporary), vector, units, scale=scale, seed=seed, poison=poison, dtype=dtype)
         tf.saved_model.save(network, str(folder.path), signatures={signature.SIGNATURE: network.classify})
         folder.assets_extra.mkdir()
         answers = network.classify(tf.constant(PROBE_TEXTS))[signature.PROBABILITIES].numpy().tolist()
@@ -108,7 +135,7 @@ def write_model(
         ]
         Metadata(
             name=name,
-            vectorizer=MultiHot(len(vocabulary)),
+            vectorizer=vector,
             network=tuple(layers),
             data_set=DataSet("made up", 0, 0, 0),
             training={},

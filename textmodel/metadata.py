@@ -30,6 +30,33 @@ class PaddedSequence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     dimensions: Annotated[int, Meta(ge=1)]
 
 
+class NGrams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="ngrams"):
+    """A text is a sparse vector (features,) of its words and hashed n-grams: see `textmodel.ngrams`.
+
+    A component is the feature's trained scale, times 1 ("binary") or 1 + ln(count) ("log"). With `normalize`, the
+    vector is then divided by its L2 norm, if it has one.
+    """
+
+    num_words: Annotated[int, Meta(ge=4, le=1 << 30)]
+    orders: Annotated[int, Meta(ge=1, le=3)]
+    """The longest n-gram: 1 is words alone."""
+    buckets: Annotated[int, Meta(ge=0, le=1 << 30)]
+    """A power of two, or 0 for words alone."""
+    counts: Literal["binary", "log"]
+    normalize: bool
+
+    def __post_init__(self) -> None:
+        if self.orders == 1 and self.buckets:
+            raise ValueError("`buckets` is 0 when `orders` is 1: words alone are not hashed")
+        if self.orders > 1 and self.buckets.bit_count() != 1:
+            raise ValueError("`buckets` is a power of two")
+
+    @property
+    def features(self) -> int:
+        """The vector's length."""
+        return self.num_words + self.buckets
+
+
 class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A dense layer."""
 
@@ -63,7 +90,7 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: Annotated[str, Meta(min_length=1)]
-    vectorizer: MultiHot | PaddedSequence
+    vectorizer: MultiHot | PaddedSequence | NGrams
     network: Annotated[tuple[Layer, ...], Meta(min_length=1)]
     data_set: DataSet
     training: dict[str, str | int | float | list[int] | None]

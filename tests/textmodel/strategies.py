@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from textmodel.tokenization import FILTERS
 
-_WORDS = ("the", "don't", "café", "σας", "οδος", "i̇stanbul", "straße", "ıi", "k", "ǆ", "a\u00a0b")
+WORDS = ("the", "don't", "café", "σας", "οδος", "i̇stanbul", "straße", "ıi", "k", "ǆ", "a\u00a0b")
 _SPECIAL = (
     *FILTERS,
     *" \0\r\v\f\u00a0\u2028\u3000\u200b\u00ad",  # spaces, and what looks like one or like nothing
@@ -17,8 +17,8 @@ _ANY = st.characters(exclude_categories=["Cs"])  # surrogates are no Unicode tex
 TEXTS = st.lists(
     st.one_of(
         st.sampled_from(_SPECIAL),
-        st.sampled_from(_WORDS),
-        st.sampled_from(_WORDS).map(str.upper),
+        st.sampled_from(WORDS),
+        st.sampled_from(WORDS).map(str.upper),
         _ANY,
         st.text(_ANY, max_size=20),
     ),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from textmodel import ModelError, VersionFolder
-from textmodel.metadata import Metadata
+from textmodel.metadata import Metadata, NGrams
 
 Document = dict[str, Any]
 
@@ -62,3 +62,28 @@ def test_what_is_no_json_object_is_refused(content: bytes, tmp_path: Path) -> No
 def test_missing_metadata_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"metadata.json: No such file"):
         Metadata.read(tmp_path / "metadata.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"buckets": 1000}, "`buckets` is a power of two"),
+        ({"buckets": 0}, "`buckets` is a power of two"),
+        ({"orders": 1}, "`buckets` is 0"),
+        ({"orders": 4}, "$.vectorizer.orders"),
+        ({"orders": 0}, "$.vectorizer.orders"),
+        ({"buckets": 1 << 31}, "$.vectorizer.buckets"),
+        ({"counts": "square"}, "$.vectorizer.counts"),
+        ({"normalize": 1}, "$.vectorizer.normalize"),
+    ],
+)
+def test_malformed_ngrams_are_refused_with_their_field(
+    change: Document, says: str, document: Document, tmp_path: Path
+) -> None:
+    ngrams = {"kind": "ngrams", "num_words": 14, "orders": 3, "buckets": 1024, "counts": "log", "normalize": True}
+    (tmp_path / "metadata.json").write_text(json.dumps(document | {"vectorizer": ngrams}))
+    assert Metadata.read(tmp_path / "metadata.json").vectorizer == NGrams(14, 3, 1024, "log", normalize=True)
+    (tmp_path / "metadata.json").write_text(json.dumps(document | {"vectorizer": ngrams | change}))
+    with pytest.raises(ModelError, match=r"metadata\.json") as error:
+        Metadata.read(tmp_path / "metadata.json")
+    assert says in str(error.value)

@@ -1,0 +1,101 @@
+"""The specification of n-gram features: how a text's word indices become a sparse vector. Every faster form is held to
+this one.
+
+Each word that the vocabulary holds is the feature of its index. Each window of 2 to `orders` such words, one behind the
+other, is hashed to one of `buckets`: feature `num_words + bucket`. The hash is one step a word, so that a window's is a
+step on from that of the window without its last word.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textmodel.metadata import NGrams
+from textmodel.vocabulary import FIRST_WORD
+
+HASH_MULTIPLIER = 663_608_941
+"""2^30 over the golden ratio, made odd. What it multiplies is below 2^33: no product reaches 2^63, and so signed and
+unsigned integers of 64 bits agree."""
+HASH_MASK = 0xFFFFFFFF
+"""Keeps 32 bits of the product."""
+HASH_SHIFT = 15
+"""How far the high bits are brought down to the low ones, which say the bucket."""
+
+_TEXTS_AT_ONCE = 1024
+"""Their features are sorted together; more need more memory and are no faster."""
+
+
+class Features(NamedTuple):
+    """The distinct features of texts, in compressed sparse rows."""
+
+    row_splits: NDArray[np.int64]
+    """(texts + 1,): those of text i are from `row_splits[i]` up to `row_splits[i + 1]`."""
+    ids: NDArray[np.int32]
+    """(total,): features, rising within each text."""
+    counts: NDArray[np.int32]
+    """(total,): how often the text has each."""
+
+
+def features(vectorizer: NGrams, sequences: Sequence[NDArray[np.int32]]) -> Features:
+    """Returns the features of texts.
+
+    Args:
+        sequences: each int32 (words + 1,), as `Vocabulary.indices` gives them: `START`, then a word's index below
+            `num_words`, or `UNKNOWN`.
+    """
+    lengths, ids, counts = [np.zeros(1, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+    for first in range(0, len(sequences), _TEXTS_AT_ONCE):
+        some = sequences[first : first + _TEXTS_AT_ONCE]
+        rows = np.repeat(np.arange(len(some)), [len(sequence) for sequence in some])
+        indices = np.concatenate(some).astype(np.int64)
+        # START begins every text and is in no feature: no window reaches from one text into the next.
+        keys = [rows[at] * vectorizer.features + feature for at, feature in _windows(vectorizer, indices)]
+        distinct, times = np.unique(np.concatenate(keys), return_counts=True)
+        lengths.append(np.bincount(distinct // vectorizer.features, minlength=len(some)))
+        ids.append((distinct % vectorizer.features).astype(np.int32))
+        counts.append(times.astype(np.int32))
+    return Features(np.cumsum(np.concatenate(lengths)), np.concatenate(ids), np.concatenate(counts))
+
+
+def _windows(vectorizer: NGrams, indices: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yields, for windows of 1, 2 and so on, the places that they end at and their features."""
+    held = indices >= FIRST_WORD
+    ends = np.flatnonzero(held)
+    yield ends, indices[ends]
+    hashes = np.zeros_like(indices)
+    hashes[ends] = _step(0, indices[ends])
+    for _ in range(1, vectorizer.orders):
+        # A window ends here if a shorter one ends at the word before.
+        held[1:] &= held[:-1].copy()
+        held[:1] = False
+        ends = np.flatnonzero(held)
+        longer = np.zeros_like(hashes)
+        longer[ends] = _step(hashes[ends - 1], indices[ends])
+        hashes = longer
+        yield ends, vectorizer.num_words + (hashes[ends] & (vectorizer.buckets - 1))
+
+
+def _step(hashes: NDArray[np.int64] | int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the hashes of windows with another word at their ends."""
+    product = (hashes + indices) * HASH_MULTIPLIER & HASH_MASK
+    return product ^ product >> HASH_SHIFT
+
+
+def weigh(vectorizer: NGrams, features: Features, scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns each feature's component of its text's vector, (total,).
+
+    Args:
+        features: what `features` gave.
+        scale: (`vectorizer.features`,).
+    """
+    values = scale[features.ids]
+    if vectorizer.counts == "log":
+        values = values * (1 + np.log(features.counts, dtype=np.float32))
+    if vectorizer.normalize:
+        texts = len(features.row_splits) - 1
+        rows = np.repeat(np.arange(texts), np.diff(features.row_splits))
+        norms = np.sqrt(np.bincount(rows, np.square(values, dtype=np.float64), texts)).astype(np.float32)
+        values = np.divide(values, norms[rows], out=np.zeros_like(values), where=norms[rows] > 0)
+    return values
