@@ -64,7 +64,21 @@ class Overloaded(RequestError):
         self.retry_seconds = retry_seconds
 
 
-def to_status(error: Exception) -> status_pb2.Status:
+class CannotExplain(RequestError):
+    """The answers of this version cannot be explained.
+
+    Args:
+        resource: the version, e.g. `models/imdb/versions/7`.
+        reason: why not.
+    """
+
+    def __init__(self, resource: str, reason: str) -> None:
+        super().__init__(f"{resource} cannot be explained: {reason}")
+        self.resource = resource
+        self.reason = reason
+
+
+def to_status(error: Exception) -> status_pb2.Status:  # noqa: PLR0911, one for each kind of error
     """Maps an error to the status that the client sees. What is not foreseen here is internal."""
     match error:
         case InvalidArgument():
@@ -83,6 +97,10 @@ def to_status(error: Exception) -> status_pb2.Status:
             delay.FromMilliseconds(round(error.retry_seconds * 1000))
             retry = error_details_pb2.RetryInfo(retry_delay=delay)
             return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), [retry])
+        case CannotExplain():
+            failure = error_details_pb2.PreconditionFailure()
+            failure.violations.add(type="EXPLAIN", subject=error.resource, description=error.reason)
+            return _status(grpc.StatusCode.FAILED_PRECONDITION, str(error), [failure])
         case NotImplementedError():  # a method of a standard service that its library leaves out
             return _status(grpc.StatusCode.UNIMPLEMENTED, "this server does not implement the method", [])
         case _:
