@@ -7,6 +7,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import structlog
+
 from service.errors import CannotExplain, Overloaded
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from textmodel import ModelError, VersionFolder
@@ -15,6 +17,8 @@ from textmodel.version_folder import Fingerprint, fingerprint
 
 if TYPE_CHECKING:
     from textmodel.explanation import Explainer
+
+_log = structlog.get_logger()
 
 WAITING_REQUESTS = 64
 """Requests for explanations that one version takes at a time; more are turned away."""
@@ -78,4 +82,5 @@ class Explanations:
         finally:
             if fingerprint(self._folder) != self._files:
                 raise ChangedError("its files have changed since it was loaded")
+        _log.info("explainer loaded", model=self._name, version=self._version)
         return explainer
