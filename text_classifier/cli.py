@@ -93,7 +93,6 @@ def _parser() -> argparse.ArgumentParser:
         "--model-version", metavar="N", type=_integer(64), default=0, help="(default: the one in service)"
     )
     classify.add_argument("--top-k", metavar="N", type=_integer(32), default=0, help="print the N most probable labels")
-
     classify.add_argument(
         "--explain",
         action="store_true",
