@@ -56,7 +56,7 @@ class LabelledFile:
 
     def __init__(self, path: Path, text_column: str = "text", label_column: str = "label") -> None:
         self.path = path
-        self._text, self._label = text_column, label_column
+        self.text_column, self.label_column = text_column, label_column
         endings = [ending.lower() for ending in path.suffixes]
         self._gzip = endings[-1:] == [".gz"]
         self._format = "".join(endings[-2:-1] if self._gzip else endings[-1:])
@@ -68,6 +68,17 @@ class LabelledFile:
     def where(self, number: int) -> str:
         """Returns the file and the line or row of this number, as errors name it."""
         return f"{self.path}: {'row' if self._format == '.parquet' else 'line'} {number}"
+
+    def size(self) -> int:
+        """Returns how many bytes the file has.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            return self.path.stat().st_size
+        except OSError as error:
+            raise InputError(f"{self.path}: {error.strerror}") from error
 
     def rows(self, progress: Callable[[int], object] = lambda _: None) -> Iterator[Row]:
         """Reads the rows, in order.
@@ -128,7 +139,7 @@ class LabelledFile:
                     continue
                 if not columns:
                     columns = row
-                    text, label = (self._column(name, columns) for name in (self._text, self._label))
+                    text, label = (self._column(name, columns) for name in (self.text_column, self.label_column))
                 elif len(row) != len(columns):
                     raise InputError(f"{self.where(start)}: {len(row)} columns, but the first row names {len(columns)}")
                 else:
@@ -138,7 +149,7 @@ class LabelledFile:
 
     def _json_rows(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, str, Any]]:
         fields: list[tuple[str, Any]] = [("text", str), ("label", str | int | float | bool)]
-        row_type = msgspec.defstruct("Object", fields, rename={"text": self._text, "label": self._label})
+        row_type = msgspec.defstruct("Object", fields, rename={"text": self.text_column, "label": self.label_column})
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(row_type)
         for number, line in lines:
             if line.isspace():
@@ -159,17 +170,17 @@ class LabelledFile:
         # Buffered: a page at a time is in memory, not a whole row group.
         source = parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
         names = source.schema_arrow.names
-        columns = [names[self._column(name, names)] for name in (self._text, self._label)]
+        columns = [names[self._column(name, names)] for name in (self.text_column, self.label_column)]
         number = 0
         for batch in source.iter_batches(_ROWS, columns=columns):
-            for text, label in zip(batch[self._text], batch[self._label], strict=True):
+            for text, label in zip(batch[self.text_column], batch[self.label_column], strict=True):
                 number += 1
                 try:
                     pair = text.as_py(), label.as_py()
                 except UnicodeDecodeError as error:
                     raise self._not_utf8(number, error) from error
                 if not isinstance(pair[0], str):
-                    raise InputError(f"{self.where(number)}: {self._text!r} holds {_kind(pair[0])}, not a string")
+                    raise InputError(f"{self.where(number)}: {self.text_column!r} holds {_kind(pair[0])}, not a string")
                 yield number, *pair
 
     def _column(self, name: str, columns: list[str]) -> int:
@@ -182,7 +193,7 @@ class LabelledFile:
         if isinstance(label, bool):
             label = str(label).lower()
         if not isinstance(label, str | int | float) or _is_nan(label):
-            raise InputError(f"{self.where(number)}: {self._label!r} holds {_kind(label)}, not a label")
+            raise InputError(f"{self.where(number)}: {self.label_column!r} holds {_kind(label)}, not a label")
         text = str(label).strip()
         if not text or "\n" in text or "\r" in text:
             raise InputError(f"{self.where(number)}: the label is {'on several lines' if text else 'empty'}")
