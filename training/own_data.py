@@ -30,7 +30,7 @@ LONGEST_TEXT = 1 << 20
 
 # Worked on at a time.
 _BLOCK_INDICES = 1 << 22
-_BLOCK_TEXTS = 1 << 14
+_BLOCK_TEXTS = 1 << 11
 
 
 @dataclass(frozen=True)
