@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import Any, NoReturn, get_args
 
 from textmodel import ModelError
 from textmodel.version_folder import is_model_name
 from textmodel.vocabulary import FIRST_WORD
 from training.errors import InputError
+from training.labelled import LabelledFile, OwnFiles
 from training.settings import (
     EMBEDDING_ONLY,
     OWN_DATA,
@@ -26,9 +27,6 @@ from training.settings import (
     VectorizerName,
     shown,
 )
-
-if TYPE_CHECKING:
-    from training.own_data import OwnFiles
 
 _PROGRAM = "text-classifier-train"
 _MODELS = Path("models")
@@ -54,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(settings: Settings, options: dict[str, Any]) -> None:
+    source = _own_files(options) if settings.data_set == OWN_DATA else options["data_dir"]
     # Imported here: a wrong option need not wait for TensorFlow.
     with _quiet_tensorflow():
         from training.train import train  # noqa: PLC0415
@@ -61,7 +60,6 @@ def _train(settings: Settings, options: dict[str, Any]) -> None:
 
     from training import report  # noqa: PLC0415
 
-    source = _own_files(options) if settings.data_set == OWN_DATA else options["data_dir"]
     name = options.get("name", settings.data_set)
     console = Console()
     result = train(settings, name, source, options.get("models", _MODELS), console)
@@ -71,10 +69,7 @@ def _train(settings: Settings, options: dict[str, Any]) -> None:
     console.print(f"Wrote {result.folder.path}", soft_wrap=True)
 
 
-def _own_files(options: dict[str, Any]) -> "OwnFiles":
-    from training.labelled import LabelledFile  # noqa: PLC0415
-    from training.own_data import OwnFiles  # noqa: PLC0415
-
+def _own_files(options: dict[str, Any]) -> OwnFiles:
     columns = options["text_column"], options["label_column"]
     test_data = options["test_data"]
     test = options.get("test_split", _TEST_SPLIT) if test_data is None else LabelledFile(test_data, *columns)

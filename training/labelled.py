@@ -9,6 +9,7 @@ import gzip
 import math
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -201,6 +202,29 @@ class LabelledFile:
 
     def _not_utf8(self, number: int, error: UnicodeDecodeError) -> InputError:
         return InputError(f"{self.where(number)}: not UTF-8 ({error.reason} {error.object[error.start]:#04x})")
+
+
+@dataclass(frozen=True)
+class OwnFiles:
+    """The files that a model is trained and tested on.
+
+    Args:
+        data: texts to train on.
+        test: texts to be tested on, or the share of `data` that is drawn for the test.
+    """
+
+    data: LabelledFile
+    test: LabelledFile | float
+
+    def arguments(self) -> list[str]:
+        """Returns the command's arguments that give these files, without the folders that they are in."""
+        columns = ["--text-column", self.data.text_column, "--label-column", self.data.label_column]
+        test = (
+            ["--test-data", self.test.path.name]
+            if isinstance(self.test, LabelledFile)
+            else ["--test-split", str(self.test)]
+        )
+        return ["--data", self.data.path.name, *columns, *test]
 
 
 def _shown(names: object) -> str:

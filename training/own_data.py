@@ -19,7 +19,7 @@ from textmodel.tokenization import is_word, tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
 from training.datasets import DataSet, Examples
 from training.errors import InputError
-from training.labelled import LabelledFile, Row
+from training.labelled import LabelledFile, OwnFiles, Row
 from training.progress import bytes_shown
 from training.sequences import FlatSequences
 from training.settings import Settings
@@ -31,29 +31,6 @@ LONGEST_TEXT = 1 << 20
 # Worked on at a time.
 _BLOCK_INDICES = 1 << 22
 _BLOCK_TEXTS = 1 << 11
-
-
-@dataclass(frozen=True)
-class OwnFiles:
-    """The files of labelled texts.
-
-    Args:
-        data: texts to train on.
-        test: texts to be tested on, or the share of `data` that is drawn for the test.
-    """
-
-    data: LabelledFile
-    test: LabelledFile | float
-
-    def arguments(self) -> list[str]:
-        """Returns the command's arguments that give these files, without the folders that they are in."""
-        columns = ["--text-column", self.data.text_column, "--label-column", self.data.label_column]
-        test = (
-            ["--test-data", self.test.path.name]
-            if isinstance(self.test, LabelledFile)
-            else ["--test-split", str(self.test)]
-        )
-        return ["--data", self.data.path.name, *columns, *test]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from training.datasets import DataSet
 from training.errors import InputError
 from training.evaluation import Evaluation, evaluate
 from training.export import export
-from training.own_data import OwnDataSet, OwnFiles
+from training.labelled import OwnFiles
+from training.own_data import OwnDataSet
 from training.probing import make_probes
 from training.progress import epochs_shown
 from training.settings import Settings

@@ -15,8 +15,8 @@ from service.config import Config
 from textmodel.tokenization import tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
 from training.errors import InputError
-from training.labelled import LabelledFile
-from training.own_data import LONGEST_TEXT, OwnDataSet, OwnFiles, load
+from training.labelled import LabelledFile, OwnFiles
+from training.own_data import LONGEST_TEXT, OwnDataSet, load
 from training.settings import OWN_DATA, PRESETS
 
 Rows = list[tuple[str, str]]
