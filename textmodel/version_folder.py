@@ -18,6 +18,8 @@ from textmodel.vocabulary import Vocabulary, read_lines
 
 VOCABULARY_FILE = "vocabulary.txt"
 LABELS_FILE = "labels.txt"
+PIN_FILE = "pin"
+"""Beside the versions of a model: the number of the one that answers, in place of the highest."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -85,11 +87,35 @@ class VersionFolder:
         return tuple(labels)
 
 
+class NewVersion(VersionFolder):
+    """A version that is being written. Set `is_candidate` to keep it, but out of service."""
+
+    is_candidate = False
+
+
 def versions(model: Path) -> list[int]:
     """Returns the versions of a model's folder, rising. A folder that is not there has none."""
     if not model.is_dir():
         return []
     return sorted(int(entry.name) for entry in model.iterdir() if _VERSION.fullmatch(entry.name) and entry.is_dir())
+
+
+def served_version(model: Path) -> int | None:
+    """Returns the version of a model's folder that a server answers with: the pinned one, else the highest, None if
+    there is none.
+
+    Raises:
+        ModelError: the pin is no version number.
+        OSError: the folder cannot be read.
+    """
+    found = versions(model)
+    pin = model / PIN_FILE
+    if not found or not pin.exists():
+        return max(found, default=None)
+    content = pin.read_text("utf-8", "replace").strip()
+    if not _VERSION.fullmatch(content):
+        raise ModelError(f"{pin}: holds {content[:64]!r}: write a version number, or remove the file")
+    return int(content)
 
 
 def is_model_name(name: str) -> bool:
@@ -98,8 +124,9 @@ def is_model_name(name: str) -> bool:
 
 
 @contextmanager
-def new_version(models: Path, name: str) -> Iterator[VersionFolder]:
-    """Gives an empty folder to fill, which becomes the model's next version when the block ends without an error.
+def new_version(models: Path, name: str) -> Iterator[NewVersion]:
+    """Gives an empty folder to fill, which becomes the model's next version when the block ends without an error. A
+    candidate becomes `candidate-<version>` beside the versions, which no server loads.
 
     Until then it has a hidden name beside the versions; after an error it is gone. `path` of the given folder is the
     final one afterwards.
@@ -115,11 +142,11 @@ def new_version(models: Path, name: str) -> Iterator[VersionFolder]:
     model = models / name
     model.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=model))
-    folder = VersionFolder(temporary)
+    folder = NewVersion(temporary)
     try:
         yield folder
         temporary.chmod(0o755)
-        folder.path = _publish(temporary, model)
+        folder.path = _publish(temporary, model, "candidate-" if folder.is_candidate else "")
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         if not any(model.iterdir()):
@@ -127,14 +154,14 @@ def new_version(models: Path, name: str) -> Iterator[VersionFolder]:
         raise
 
 
-def _publish(temporary: Path, model: Path) -> Path:
+def _publish(temporary: Path, model: Path, prefix: str) -> Path:
     version = max(versions(model), default=0) + 1
     while True:
-        final = model / str(version)
+        final = model / f"{prefix}{version}"
         try:
             return temporary.rename(final)
         except OSError:
-            # Another run took this version in the meantime.
+            # Another run took this number.
             if not final.exists():
                 raise
             version += 1

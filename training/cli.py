@@ -14,6 +14,7 @@ from typing import Any, NoReturn, get_args
 from textmodel import ModelError
 from textmodel.version_folder import is_model_name
 from textmodel.vocabulary import FIRST_WORD
+from training import evaluation_commands
 from training.errors import InputError
 from training.labelled import LabelledFile, OwnFiles
 from training.settings import (
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = vars(_parser().parse_args(arguments))
     try:
-        _train(_settings(options), options)
+        options.get("run", _train)(options)
     except InputError as error:
         return _fail(2, f"error: {error}")
     except (OSError, ModelError) as error:
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _train(settings: Settings, options: dict[str, Any]) -> None:
+def _train(options: dict[str, Any]) -> None:
+    settings = _settings(options)
     source = _own_files(options) if settings.data_set == OWN_DATA else options["data_dir"]
     # Imported here: a wrong option need not wait for TensorFlow.
     with _quiet_tensorflow():
@@ -62,11 +64,14 @@ def _train(settings: Settings, options: dict[str, Any]) -> None:
 
     name = options.get("name", settings.data_set)
     console = Console()
-    result = train(settings, name, source, options.get("models", _MODELS), console)
+    models, promote = options.get("models", _MODELS), options.get("promote_if_better", False)
+    result = train(settings, name, source, models, console, promote_if_better=promote)
     if settings.data_set == OWN_DATA:
         console.print(report.per_class(result.classes, result.evaluation))
     console.print(report.summary(result.epochs, result.evaluation))
     console.print(f"Wrote {result.folder.path}", soft_wrap=True)
+    if result.decision:
+        console.print(result.decision.sentence(result.folder.path), soft_wrap=True, markup=False, highlight=False)
 
 
 def _own_files(options: dict[str, Any]) -> OwnFiles:
@@ -125,7 +130,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"share of each label's texts that is drawn for the test (default: {_TEST_SPLIT})",
     )
     _add_options(parser, PRESETS[OWN_DATA])
-    commands = parser.add_subparsers(title="data sets of Keras", dest="data_set", metavar="DATA_SET", prog=_PROGRAM)
+    commands = parser.add_subparsers(
+        title="data sets of Keras, and what is done without training", dest="data_set", metavar="COMMAND", prog=_PROGRAM
+    )
     parser.set_defaults(data_set=OWN_DATA)
     for data_set in data_sets:
         command = commands.add_parser(data_set, help=f"{_PROGRAM} {data_set} --help says more")
@@ -136,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
             help=f"folder with {data_set}.npz and {data_set}_word_index.json (default: Keras downloads them)",
         )
         _add_options(command, PRESETS[data_set])
+    evaluation_commands.add(commands)
     return parser
 
 
@@ -149,6 +157,15 @@ def _add_options(parser: argparse.ArgumentParser, preset: Settings) -> None:
         metavar="DIR",
         default=argparse.SUPPRESS,
         help=f"folder of the models (default: {_MODELS})",
+    )
+    parser.add_argument(
+        "--promote-if-better",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="compare the new version with the one in service on the test texts; unless it is better (95%%"
+        " confidence), write it as candidate-<version>, which is not served. The more often the test texts decide,"
+        " the less their accuracy says of new texts; and a version in service that has learned from some of them looks"
+        " better than it is",
     )
 
     def setting(flag: str, kind: Callable[[str], Any], text: str, choices: Sequence[str] | None = None) -> None:

@@ -6,9 +6,10 @@ of the training texts are ranked by frequency, as Keras ranks them, and the numb
 
 import hashlib
 import itertools
+import sys
 from array import array
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,8 @@ class OwnDataSet(DataSet):
 
     validation_texts: int
     quality: Quality
+    test_hashes: NDArray[np.uint64]
+    """(test texts,), what `test_rows` knows them by."""
 
 
 def load(files: OwnFiles, settings: Settings, console: Console) -> OwnDataSet:
@@ -120,7 +123,27 @@ def load(files: OwnFiles, settings: Settings, console: Console) -> OwnDataSet:
             *_copies_and_conflicts(hashes, classes),
             seen_in_training=int(np.isin(hashes[test], hashes[training]).sum()),
         ),
+        test_hashes=hashes[test],
     )
+
+
+def test_rows(files: OwnFiles, data: OwnDataSet) -> Iterator[Row]:
+    """Reads the test texts again, as text, so that versions with different vocabularies can be compared.
+
+    Args:
+        files: as they were loaded.
+        data: what was loaded from them.
+
+    Raises:
+        InputError: as `load` does.
+    """
+    known = frozenset(data.test_hashes.tolist())
+    file = files.test if isinstance(files.test, LabelledFile) else files.data
+    return (row for row in file.rows() if int.from_bytes(_hash(row.text.encode()), sys.byteorder) in known)
+
+
+def _hash(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=8).digest()
 
 
 class _Texts:
@@ -159,7 +182,7 @@ class _Texts:
                 self.indices.append(0)
                 self.indices.extend(map(number_of_word, words))
                 self.ends.append(len(self.indices))
-                self.hashes.frombytes(hashlib.blake2b(content, digest_size=8).digest())
+                self.hashes.frombytes(_hash(content))
                 self._classes.append(self.labels[label])
 
     def classes_by_label(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:

@@ -1,9 +1,8 @@
 """What a person reads of a run: training curves, confusion matrix, model card."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,8 +13,10 @@ from rich.text import Text
 
 from textmodel.metadata import Metadata, MultiHot
 from textmodel.version_folder import VersionFolder
+from training import markdown
 from training.classifier import History, best_epoch
 from training.evaluation import CALIBRATION_BINS, Evaluation
+from training.figures import confusion_matrix, png
 from training.own_data import Quality
 from training.settings import shown
 
@@ -74,8 +75,8 @@ def write(
         quality: what was found in the user's own files.
     """
     folder.report.mkdir()
-    _save(curves(history), folder.report / _CURVES_FILE)
-    _save(confusion_matrix(evaluation, classes.labels), folder.report / _CONFUSION_FILE)
+    (folder.report / _CURVES_FILE).write_bytes(png(curves(history)))
+    (folder.report / _CONFUSION_FILE).write_bytes(png(confusion_matrix(evaluation, classes.labels)))
     card = model_card(folder.metadata, classes, best_epoch(history), evaluation, command, quality=quality)
     (folder.report / _CARD_FILE).write_text(card, encoding="utf-8")
 
@@ -98,26 +99,6 @@ def curves(history: History) -> Figure:
     return figure
 
 
-def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
-    """Draws the confusion matrix: numbers of texts, coloured by their share of the true class."""
-    counts = evaluation.confusion
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    inches = 3.5 + 0.26 * len(labels)
-    figure = Figure(figsize=(inches + 1, inches), layout="constrained")
-    axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.argwhere(counts):
-        color = "white" if shares[row, column] > 0.5 else "black"
-        size = 8 if len(labels) > 10 else 11
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=size)
-    ticks = range(len(labels))
-    axes.set_xticks(ticks, labels, rotation=90, parse_math=False)
-    axes.set_yticks(ticks, labels, parse_math=False)
-    axes.set(xlabel="predicted", ylabel="true", title="Test texts by true and predicted label")
-    figure.colorbar(image, label="share of the true label", shrink=0.7, aspect=30, pad=0.01)
-    return figure
-
-
 def model_card(
     metadata: Metadata, classes: Classes, best: int, evaluation: Evaluation, command: str, *, quality: Quality | None
 ) -> str:
@@ -131,7 +112,8 @@ def model_card(
             " largest are kept"
         )
     layers = ", ".join(f"{layer.units} {layer.activation}" for layer in metadata.network)
-    head, *per_class = classes.table(evaluation)
+    head, *rows = classes.table(evaluation)
+    per_class = [(markdown.escaped(label), *values) for label, *values in rows]
     introduction = (
         f"Gives a text one of {len(classes.labels)} labels. Trained on the data set {data.name} on"
         f" {metadata.created_at:%Y-%m-%d} by"
@@ -156,25 +138,25 @@ def model_card(
 
 ## Test metrics
 
-{_table(("metric", "value"), test_metrics(evaluation))}
+{markdown.table(("metric", "value"), test_metrics(evaluation))}
 
 The calibration error has {CALIBRATION_BINS} bins of equal width, by winning probability.
 
-{_table(head, per_class)}
+{markdown.table(head, per_class)}
 
 ![Test texts by true and predicted label]({_CONFUSION_FILE})
 
 ## Data
 
-{_table(("", "number"), [*_sizes(metadata), *(quality.described() if quality else ())])}
+{markdown.table(("", "number"), [*_sizes(metadata), *(quality.described() if quality else ())])}
 
 ## Settings
 
-{_table(("option", "value"), [(f"`--{name}`", shown(value)) for name, value in metadata.training.items()])}
+{markdown.table(("option", "value"), [(f"`--{name}`", shown(value)) for name, value in metadata.training.items()])}
 
 ## Versions
 
-{_table(("package", "version"), metadata.packages.items())}
+{markdown.table(("package", "version"), metadata.packages.items())}
 """
 
 
@@ -222,12 +204,3 @@ def _sizes(metadata: Metadata) -> list[tuple[str, str]]:
         ("test texts", f"{metadata.data_set.test_texts:,}"),
         ("word indices, the reserved ones included", f"{metadata.vectorizer.num_words:,}"),
     ]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in (head, ["---"] * len(head), *rows))
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})

@@ -2,6 +2,7 @@
 
 import platform
 import shlex
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,10 +22,11 @@ from training.datasets import DataSet
 from training.errors import InputError
 from training.evaluation import Evaluation, evaluate
 from training.export import export
-from training.labelled import OwnFiles
+from training.labelled import OwnFiles, Row
 from training.own_data import OwnDataSet
 from training.probing import make_probes
 from training.progress import epochs_shown
+from training.promotion import Decision, decide, in_service
 from training.settings import Settings
 
 _PACKAGES = ("keras", "numpy", "scikit-learn", "tensorflow")
@@ -41,9 +43,19 @@ class Result:
     """On the test set."""
     classes: report.Classes
     """What each class had to learn from."""
+    decision: Decision | None
+    """Whether the version goes into service, where that was asked."""
 
 
-def train(settings: Settings, name: str, source: OwnFiles | Path | None, models: Path, console: Console) -> Result:
+def train(
+    settings: Settings,
+    name: str,
+    source: OwnFiles | Path | None,
+    models: Path,
+    console: Console,
+    *,
+    promote_if_better: bool = False,
+) -> Result:
     """Trains a model and writes it as the next version in `<models>/<name>/`.
 
     Args:
@@ -52,6 +64,8 @@ def train(settings: Settings, name: str, source: OwnFiles | Path | None, models:
         source: the user's own files, or the folder with Keras's files of the data set; None lets Keras download them.
         models: the folder of the models.
         console: where progress is shown.
+        promote_if_better: keep the version out of service unless it is better on the test texts than the one in
+            service.
 
     Raises:
         InputError: the data, the settings for them, or the models folder cannot be used.
@@ -59,6 +73,7 @@ def train(settings: Settings, name: str, source: OwnFiles | Path | None, models:
         OSError: the version cannot be written.
     """
     tf.config.experimental.enable_op_determinism()
+    incumbent = in_service(models / name) if promote_if_better else None
     command = _command(settings, name, source)
     if isinstance(source, OwnFiles):
         own = own_data.load(source, settings, console)
@@ -102,7 +117,18 @@ def train(settings: Settings, name: str, source: OwnFiles | Path | None, models:
         quality = data.quality if isinstance(data, OwnDataSet) else None
         report.write(folder, classes, history, evaluation, command, quality=quality)
         load_engine(folder.path, "tensorflow")  # what was exported has to answer as the network, or is not published
-    return Result(folder, epochs, evaluation, classes)
+        decision = None
+        if promote_if_better:
+            decision = decide(incumbent, folder, _test_rows(data, source))
+            folder.is_candidate = not decision.promoted
+    return Result(folder, epochs, evaluation, classes, decision)
+
+
+def _test_rows(data: DataSet, source: OwnFiles | Path | None) -> Iterator[Row]:
+    if isinstance(source, OwnFiles):
+        assert isinstance(data, OwnDataSet)
+        return own_data.test_rows(source, data)
+    return datasets.test_rows(data.name, source)
 
 
 def _command(settings: Settings, name: str, source: OwnFiles | Path | None) -> str:
@@ -127,6 +153,7 @@ def _describe(name: str, settings: Settings, data: DataSet, classifier: Classifi
             training_texts=len(data.training),
             validation_texts=settings.validation_samples,
             test_texts=len(data.test),
+            unknown_word_ratio=data.training.unknown_word_ratio,
         ),
         training=dict(settings.options()),
         test_metrics=metadata.TestMetrics(
