@@ -15,10 +15,24 @@ from typing import Any, NoReturn, get_args
 from textmodel import ModelError
 from textmodel.version_folder import is_model_name
 from textmodel.vocabulary import FIRST_WORD
+from training import evaluation_commands
 from training.errors import InputError
-from training.settings import EMBEDDING_ONLY, PRESETS, Loss, Optimizer, Settings, VectorizerName, shown
+from training.labelled import LabelledFile, OwnFiles
+from training.settings import (
+    EMBEDDING_ONLY,
+    OWN_DATA,
+    PRESETS,
+    ClassWeights,
+    Loss,
+    Optimizer,
+    Settings,
+    VectorizerName,
+    shown,
+)
 
 _PROGRAM = "text-classifier-train"
+_MODELS = Path("models")
+_TEST_SPLIT = 0.2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     try:
         with _sigterm_raised():
-            _train(_settings(options), options["name"], options["data_dir"], options["models"])
+            options.get("run", _train)(options)
     except InputError as error:
         return _fail(2, f"error: {error}")
     except (OSError, ModelError) as error:
@@ -61,18 +75,33 @@ def _sigterm_raised() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _train(settings: Settings, name: str | None, data_dir: Path | None, models: Path) -> None:
+def _train(options: dict[str, Any]) -> None:
+    settings = _settings(options)
+    source = _own_files(options) if settings.data_set == OWN_DATA else options["data_dir"]
     # Imported here: a wrong option need not wait for TensorFlow.
     with _quiet_tensorflow():
         from training.train import train  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from training.report import summary  # noqa: PLC0415
+    from training import report  # noqa: PLC0415
 
+    name = options.get("name", settings.data_set)
     console = Console()
-    result = train(settings, name or settings.data_set, data_dir, models, console)
-    console.print(summary(result.epochs, result.evaluation))
+    models, promote = options.get("models", _MODELS), options.get("promote_if_better", False)
+    result = train(settings, name, source, models, console, promote_if_better=promote)
+    if settings.data_set == OWN_DATA:
+        console.print(report.per_class(result.classes, result.evaluation))
+    console.print(report.summary(result.epochs, result.evaluation))
     console.print(f"Wrote {result.folder.path}", soft_wrap=True)
+    if result.decision:
+        console.print(result.decision.sentence(result.folder.path), soft_wrap=True, markup=False, highlight=False)
+
+
+def _own_files(options: dict[str, Any]) -> OwnFiles:
+    columns = options["text_column"], options["label_column"]
+    test_data = options["test_data"]
+    test = options.get("test_split", _TEST_SPLIT) if test_data is None else LabelledFile(test_data, *columns)
+    return OwnFiles(LabelledFile(options["data"], *columns), test)
 
 
 @contextmanager
@@ -101,25 +130,66 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(_PROGRAM, description="Train a text classifier and write it as a model's next version.")
-    data_sets = parser.add_subparsers(title="data sets", dest="data_set", required=True, metavar="DATA_SET")
-    for data_set, preset in PRESETS.items():
-        _add_options(data_sets.add_parser(data_set, help=f"the data set {data_set} of Keras"), preset)
+    data_sets = [name for name in PRESETS if name != OWN_DATA]
+    parser = _Parser(
+        _PROGRAM,
+        usage=f"{_PROGRAM} --name NAME --data FILE [options]\n       {_PROGRAM} {{{','.join(data_sets)}}} [options]",
+        description="Train a text classifier, on your own data or a data set of Keras, and write it as a model's next"
+        " version.",
+    )
+    own = parser.add_argument_group("your own data")
+    own.add_argument(
+        "--data", type=Path, metavar="FILE", help="labelled texts: .csv, .tsv, .jsonl, each also .gz, or .parquet"
+    )
+    own.add_argument("--text-column", default="text", metavar="NAME", help="column of the texts (default: text)")
+    own.add_argument("--label-column", default="label", metavar="NAME", help="column of the labels (default: label)")
+    test = own.add_mutually_exclusive_group()
+    test.add_argument("--test-data", type=Path, metavar="FILE", help="labelled texts to test on (default: drawn)")
+    test.add_argument(
+        "--test-split",
+        type=_share,
+        metavar="SHARE",
+        default=argparse.SUPPRESS,
+        help=f"share of each label's texts that is drawn for the test (default: {_TEST_SPLIT})",
+    )
+    _add_options(parser, PRESETS[OWN_DATA])
+    commands = parser.add_subparsers(
+        title="data sets of Keras, and what is done without training", dest="data_set", metavar="COMMAND", prog=_PROGRAM
+    )
+    parser.set_defaults(data_set=OWN_DATA)
+    for data_set in data_sets:
+        command = commands.add_parser(data_set, help=f"{_PROGRAM} {data_set} --help says more")
+        command.add_argument(
+            "--data-dir",
+            type=Path,
+            metavar="DIR",
+            help=f"folder with {data_set}.npz and {data_set}_word_index.json (default: Keras downloads them)",
+        )
+        _add_options(command, PRESETS[data_set])
+    evaluation_commands.add(commands)
     return parser
 
 
 def _add_options(parser: argparse.ArgumentParser, preset: Settings) -> None:
-    place = parser.add_argument_group("what is read and written")
-    place.add_argument(
-        "--data-dir",
+    # Without defaults: those of a data set would replace what stands before its name.
+    name = f"name of the model{'' if preset.data_set == OWN_DATA else f' (default: {preset.data_set})'}"
+    parser.add_argument("--name", type=_name, default=argparse.SUPPRESS, help=name)
+    parser.add_argument(
+        "--models",
         type=Path,
         metavar="DIR",
-        help=f"folder with {preset.data_set}.npz and {preset.data_set}_word_index.json (default: Keras downloads them)",
+        default=argparse.SUPPRESS,
+        help=f"folder of the models (default: {_MODELS})",
     )
-    place.add_argument(
-        "--models", type=Path, default=Path("models"), metavar="DIR", help="folder of the models (default: models)"
+    parser.add_argument(
+        "--promote-if-better",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="compare the new version with the one in service on the test texts; unless it is better (95%%"
+        " confidence), write it as candidate-<version>, which is not served. The more often the test texts decide,"
+        " the less their accuracy says of new texts; and a version in service that has learned from some of them looks"
+        " better than it is",
     )
-    place.add_argument("--name", type=_name, help=f"name of the model (default: {preset.data_set})")
 
     def setting(flag: str, kind: Callable[[str], Any], text: str, choices: Sequence[str] | None = None) -> None:
         default = getattr(preset, flag.removeprefix("--").replace("-", "_"))
@@ -142,11 +212,31 @@ def _add_options(parser: argparse.ArgumentParser, preset: Settings) -> None:
     setting("--learning-rate", _rate, "learning rate of the optimizer")
     setting("--epochs", _count, "epochs of the search for the best epoch")
     setting("--batch-size", _count, "texts in a mini-batch")
-    setting("--validation-samples", _count, "training texts, the first ones, that the search holds out")
+    if preset.data_set == OWN_DATA:
+        setting("--validation-split", _share, "share of each label's training texts that the search holds out")
+    else:
+        setting("--validation-samples", _count, "training texts, the first ones, that the search holds out")
+    setting(
+        "--class-weights",
+        str,
+        "balanced: all labels count the same, however many texts each has",
+        get_args(ClassWeights),
+    )
     setting("--seed", _seed, "seed of the initial weights and of the shuffling")
 
 
 def _settings(options: dict[str, Any]) -> Settings:
+    if options["data_set"] == OWN_DATA:
+        for name in ("data", "name"):
+            if options.get(name) is None:
+                data_sets = ", ".join(name for name in PRESETS if name != OWN_DATA)
+                raise InputError(
+                    f"--{name} is missing: your own data need --name and --data, or name one of {data_sets}"
+                )
+    else:
+        for name in ("data", "test_data", "test_split", "validation_split"):
+            if options.get(name) is not None:
+                raise InputError(f"--{name.replace('_', '-')} is for your own data, not for {options['data_set']}")
     preset = PRESETS[options["data_set"]]
     settings = replace(preset, **{field.name: options[field.name] for field in fields(preset) if field.name in options})
     for name in EMBEDDING_ONLY:
@@ -188,6 +278,16 @@ def _rate(text: str) -> float:
         value = math.nan
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
     return value
 
 

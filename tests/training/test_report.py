@@ -6,7 +6,8 @@ import pytest
 from matplotlib.image import imread
 
 from training.evaluation import evaluate
-from training.report import confusion_matrix, curves
+from training.figures import confusion_matrix
+from training.report import curves
 
 HISTORY = {
     "loss": [3.0, 2.0, 1.0],
