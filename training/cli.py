@@ -1,4 +1,4 @@
-"""The command `text-classifier-train`."""
+"""The command `text-classifier-train`: trains on the user's own data or, as `imdb` and `reuters`, on those of Keras."""
 
 import argparse
 import math
@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -18,6 +19,7 @@ from textmodel.vocabulary import FIRST_WORD
 from training import evaluation_commands
 from training.errors import InputError
 from training.labelled import LabelledFile, OwnFiles
+from training.options import add_labelled_file, add_models, labelled_file
 from training.settings import (
     EMBEDDING_ONLY,
     OWN_DATA,
@@ -31,8 +33,6 @@ from training.settings import (
 )
 
 _PROGRAM = "text-classifier-train"
-_MODELS = Path("models")
-_TEST_SPLIT = 0.2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 success, 1 failure, 2 input that cannot be used, 130 interrupted, 143 terminated.
     """
-    options = vars(_parser().parse_args(arguments))
+    options = _parsed(sys.argv[1:] if arguments is None else arguments)
     try:
         with _sigterm_raised():
-            options.get("run", _train)(options)
+            options["run"](options)
     except InputError as error:
         return _fail(2, f"error: {error}")
     except (OSError, ModelError) as error:
@@ -75,9 +75,18 @@ def _sigterm_raised() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _train(options: dict[str, Any]) -> None:
+def _train_on_own_data(options: dict[str, Any]) -> None:
+    file, test_data = labelled_file(options), options["test_data"]
+    test = options["test_split"] if test_data is None else LabelledFile(test_data, file.text_column, file.label_column)
+    _train(options, OwnFiles(file, test))
+
+
+def _train_on_data_set(options: dict[str, Any]) -> None:
+    _train(options, options["data_dir"])
+
+
+def _train(options: dict[str, Any], source: OwnFiles | Path | None) -> None:
     settings = _settings(options)
-    source = _own_files(options) if settings.data_set == OWN_DATA else options["data_dir"]
     # Imported here: a wrong option need not wait for TensorFlow.
     with _quiet_tensorflow():
         from training.train import train  # noqa: PLC0415
@@ -85,23 +94,15 @@ def _train(options: dict[str, Any]) -> None:
 
     from training import report  # noqa: PLC0415
 
-    name = options.get("name", settings.data_set)
     console = Console()
-    models, promote = options.get("models", _MODELS), options.get("promote_if_better", False)
-    result = train(settings, name, source, models, console, promote_if_better=promote)
+    promote = options["promote_if_better"]
+    result = train(settings, options["name"], source, options["models"], console, promote_if_better=promote)
     if settings.data_set == OWN_DATA:
         console.print(report.per_class(result.classes, result.evaluation))
     console.print(report.summary(result.epochs, result.evaluation))
     console.print(f"Wrote {result.folder.path}", soft_wrap=True)
     if result.decision:
         console.print(result.decision.sentence(result.folder.path), soft_wrap=True, markup=False, highlight=False)
-
-
-def _own_files(options: dict[str, Any]) -> OwnFiles:
-    columns = options["text_column"], options["label_column"]
-    test_data = options["test_data"]
-    test = options.get("test_split", _TEST_SPLIT) if test_data is None else LabelledFile(test_data, *columns)
-    return OwnFiles(LabelledFile(options["data"], *columns), test)
 
 
 @contextmanager
@@ -129,62 +130,69 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{_PROGRAM}: error: {message}: see {self.prog} --help\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    data_sets = [name for name in PRESETS if name != OWN_DATA]
-    parser = _Parser(
-        _PROGRAM,
-        usage=f"{_PROGRAM} --name NAME --data FILE [options]\n       {_PROGRAM} {{{','.join(data_sets)}}} [options]",
-        description="Train a text classifier, on your own data or a data set of Keras, and write it as a model's next"
-        " version.",
+def _parsed(words: Sequence[str]) -> dict[str, Any]:
+    """Parses a command's name and its options, or options alone, which are those for own data. `run` takes them."""
+    if words and words[0] in _COMMANDS:
+        name, *words = words
+        parser = _Parser(f"{_PROGRAM} {name}", allow_abbrev=False)  # else --data would be --data-dir
+        _COMMANDS[name](parser)
+    else:
+        parser = _Parser(
+            _PROGRAM,
+            usage=f"%(prog)s --name NAME --data FILE [options]\n       %(prog)s {{{','.join(_COMMANDS)}}} [options]",
+            epilog="Each command has its own options: %(prog)s imdb --help.",
+            allow_abbrev=False,
+        )
+        _add_own_data(parser)
+    return vars(parser.parse_args(words))
+
+
+def _add_own_data(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Train a text classifier on your own data, and write it as a model's next version. Or, with a command: train"
+        " on a data set of Keras; evaluate a version; compare two."
     )
-    own = parser.add_argument_group("your own data")
-    own.add_argument(
-        "--data", type=Path, metavar="FILE", help="labelled texts: .csv, .tsv, .jsonl, each also .gz, or .parquet"
-    )
-    own.add_argument("--text-column", default="text", metavar="NAME", help="column of the texts (default: text)")
-    own.add_argument("--label-column", default="label", metavar="NAME", help="column of the labels (default: label)")
-    test = own.add_mutually_exclusive_group()
+    add_labelled_file(parser)
+    test = parser.add_mutually_exclusive_group()
     test.add_argument("--test-data", type=Path, metavar="FILE", help="labelled texts to test on (default: drawn)")
     test.add_argument(
         "--test-split",
         type=_share,
         metavar="SHARE",
-        default=argparse.SUPPRESS,
-        help=f"share of each label's texts that is drawn for the test (default: {_TEST_SPLIT})",
+        default=0.2,
+        help="share of each label's texts that is drawn for the test (default: %(default)s)",
     )
-    _add_options(parser, PRESETS[OWN_DATA])
-    commands = parser.add_subparsers(
-        title="data sets of Keras, and what is done without training", dest="data_set", metavar="COMMAND", prog=_PROGRAM
-    )
-    parser.set_defaults(data_set=OWN_DATA)
-    for data_set in data_sets:
-        command = commands.add_parser(data_set, help=f"{_PROGRAM} {data_set} --help says more")
-        command.add_argument(
-            "--data-dir",
-            type=Path,
-            metavar="DIR",
-            help=f"folder with {data_set}.npz and {data_set}_word_index.json (default: Keras downloads them)",
-        )
-        _add_options(command, PRESETS[data_set])
-    evaluation_commands.add(commands)
-    return parser
+    parser.add_argument("--name", type=_name, required=True, help="name of the model")
+    _add_training(parser, PRESETS[OWN_DATA])
+    parser.set_defaults(run=_train_on_own_data)
 
 
-def _add_options(parser: argparse.ArgumentParser, preset: Settings) -> None:
-    # Without defaults: those of a data set would replace what stands before its name.
-    name = f"name of the model{'' if preset.data_set == OWN_DATA else f' (default: {preset.data_set})'}"
-    parser.add_argument("--name", type=_name, default=argparse.SUPPRESS, help=name)
+def _add_data_set(parser: argparse.ArgumentParser, data_set: str) -> None:
+    parser.description = f"Train a text classifier on the data set {data_set}, and write it as a model's next version."
     parser.add_argument(
-        "--models",
+        "--data-dir",
         type=Path,
         metavar="DIR",
-        default=argparse.SUPPRESS,
-        help=f"folder of the models (default: {_MODELS})",
+        help=f"folder with {data_set}.npz and {data_set}_word_index.json (default: Keras downloads them)",
     )
+    parser.add_argument("--name", type=_name, default=data_set, help="name of the model (default: %(default)s)")
+    _add_training(parser, PRESETS[data_set])
+    parser.set_defaults(run=_train_on_data_set)
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
+    **{name: partial(_add_data_set, data_set=name) for name in PRESETS if name != OWN_DATA},
+    "evaluate": evaluation_commands.add_evaluate,
+    "compare": evaluation_commands.add_compare,
+}
+
+
+def _add_training(parser: argparse.ArgumentParser, preset: Settings) -> None:
+    parser.set_defaults(data_set=preset.data_set)
+    add_models(parser)
     parser.add_argument(
         "--promote-if-better",
         action="store_true",
-        default=argparse.SUPPRESS,
         help="compare the new version with the one in service on the test texts; unless it is better (95%%"
         " confidence), write it as candidate-<version>, which is not served. The more often the test texts decide,"
         " the less their accuracy says of new texts; and a version in service that has learned from some of them looks"
@@ -226,17 +234,6 @@ def _add_options(parser: argparse.ArgumentParser, preset: Settings) -> None:
 
 
 def _settings(options: dict[str, Any]) -> Settings:
-    if options["data_set"] == OWN_DATA:
-        for name in ("data", "name"):
-            if options.get(name) is None:
-                data_sets = ", ".join(name for name in PRESETS if name != OWN_DATA)
-                raise InputError(
-                    f"--{name} is missing: your own data need --name and --data, or name one of {data_sets}"
-                )
-    else:
-        for name in ("data", "test_data", "test_split", "validation_split"):
-            if options.get(name) is not None:
-                raise InputError(f"--{name.replace('_', '-')} is for your own data, not for {options['data_set']}")
     preset = PRESETS[options["data_set"]]
     settings = replace(preset, **{field.name: options[field.name] for field in fields(preset) if field.name in options})
     for name in EMBEDDING_ONLY:

@@ -8,21 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from textmodel.version_folder import served_version, versions
 from training.errors import InputError
+from training.options import add_labelled_file, add_models, labelled_file
 
 if TYPE_CHECKING:
     from training.samples import Version
 
-_MODELS = Path("models")
-_FORMATS = "CSV, TSV or JSON Lines, each also .gz, or Parquet"
 
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Adds the two. Each sets `run`, which takes the parsed options."""
-    command = commands.add_parser(
-        "evaluate",
-        help="measure a version on labelled texts",
-        description="Measure a version on labelled texts: accuracy, calibration, each label, the most confident"
-        " mistakes, and the share of unknown words beside that of its training texts.",
+def add_evaluate(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `evaluate`. `run` takes them when they are parsed."""
+    command.description = (
+        "Measure a version on labelled texts: accuracy, calibration, each label, the most confident mistakes, and the"
+        " share of unknown words beside that of its training texts."
     )
     command.add_argument("--model", required=True, metavar="NAME", help="the model")
     command.add_argument(
@@ -31,30 +27,24 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     command.add_argument(
         "--report", type=_report, metavar="FILE", help="write a report: .html, or .md with its figures"
     )
-    _add_sources(command)
+    add_labelled_file(command)
+    add_models(command)
     command.set_defaults(run=_evaluate)
 
-    command = commands.add_parser(
-        "compare",
-        help="tell whether a version is better than another",
-        description="Tell whether version B is better than version A on the same labelled texts: the paired difference"
-        " of their accuracies with its 95% confidence interval (Bonett and Price), and McNemar's exact test. B is"
-        " better or worse where both leave out that there is no difference, else it is undecided. The exit status is 0"
-        " in each case. Take texts that neither version has learned from.",
+
+def add_compare(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `compare`. `run` takes them when they are parsed."""
+    command.description = (
+        "Tell whether version B is better than version A on the same labelled texts: the paired difference of their"
+        " accuracies with its 95% confidence interval (Bonett and Price), and McNemar's exact test. B is better or"
+        " worse where both leave out that there is no difference, else it is undecided. The exit status is 0 in each"
+        " case. Take texts that neither version has learned from."
     )
     for name in "ab":
         command.add_argument(name, metavar=name.upper(), help="NAME/VERSION, or a version's folder")
-    _add_sources(command)
+    add_labelled_file(command)
+    add_models(command)
     command.set_defaults(run=_compare)
-
-
-def _add_sources(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data", required=True, type=Path, metavar="FILE", help=f"labelled texts: {_FORMATS}")
-    command.add_argument("--text-column", default="text", metavar="NAME", help="column of the texts (default: text)")
-    command.add_argument("--label-column", default="label", metavar="NAME", help="that of the labels (default: label)")
-    command.add_argument(
-        "--models", type=Path, default=_MODELS, metavar="DIR", help=f"folder of the models (default: {_MODELS})"
-    )
 
 
 def _report(text: str) -> Path:
@@ -72,10 +62,9 @@ def _evaluate(options: dict[str, Any]) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     from training import evaluation_report  # noqa: PLC0415
-    from training.labelled import LabelledFile  # noqa: PLC0415
     from training.samples import Version, evaluate_file  # noqa: PLC0415
 
-    file = LabelledFile(options["data"], options["text_column"], options["label_column"])
+    file = labelled_file(options)
     path = _version_of(options["models"], options["model"], options["version"])
     result = evaluate_file(Version(path), file)
     table = Table("", "value")
@@ -90,10 +79,9 @@ def _evaluate(options: dict[str, Any]) -> None:
 
 
 def _compare(options: dict[str, Any]) -> None:
-    from training.labelled import LabelledFile  # noqa: PLC0415
     from training.samples import compare_on_file  # noqa: PLC0415
 
-    file = LabelledFile(options["data"], options["text_column"], options["label_column"])
+    file = labelled_file(options)
     a, b = (_version_at(options["models"], options[name]) for name in "ab")
     sentence = compare_on_file(a, b, file).sentence(options["a"], options["b"])
     print(f"{sentence[0].upper()}{sentence[1:]}.")

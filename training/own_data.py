@@ -44,11 +44,11 @@ class Quality:
     too_long: int
     """Longer than `LONGEST_TEXT`: left out."""
     copies: int
-    """Exactly the text of a row before. They stay, on one side of each split."""
+    """Their words are those of a row before, in the same order. They stay, on one side of each split."""
     conflicts: int
     """Their text comes with another label too. They stay."""
     seen_in_training: int
-    """Test texts that are training texts too, which only a file of test texts can have. They stay."""
+    """Test texts whose words are those of a training text, which only a file of test texts can have. They stay."""
 
     def described(self) -> list[tuple[str, str]]:
         """Returns the numbers with what they say, for people."""
@@ -139,11 +139,12 @@ def test_rows(files: OwnFiles, data: OwnDataSet) -> Iterator[Row]:
     """
     known = frozenset(data.test_hashes.tolist())
     file = files.test if isinstance(files.test, LabelledFile) else files.data
-    return (row for row in file.rows() if int.from_bytes(_hash(row.text.encode()), sys.byteorder) in known)
+    return (row for row in file.rows() if int.from_bytes(_hash(tokenize(row.text)), sys.byteorder) in known)
 
 
-def _hash(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=8).digest()
+def _hash(words: Iterable[str]) -> bytes:
+    """Returns 64 bits that are equal for texts that no model can tell apart."""
+    return hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest()
 
 
 class _Texts:
@@ -173,8 +174,7 @@ class _Texts:
             self.rows += 1
             if known_labels is not None and label not in known_labels:
                 raise InputError(f"{file.where(number)}: no text to train on has the label {label!r}")
-            content = text.encode()
-            if len(content) > LONGEST_TEXT:
+            if len(text.encode()) > LONGEST_TEXT:
                 self.too_long += 1
             elif not (words := tokenize(text)):
                 self.without_words += 1
@@ -182,7 +182,7 @@ class _Texts:
                 self.indices.append(0)
                 self.indices.extend(map(number_of_word, words))
                 self.ends.append(len(self.indices))
-                self.hashes.frombytes(_hash(content))
+                self.hashes.frombytes(_hash(words))
                 self._classes.append(self.labels[label])
 
     def classes_by_label(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:

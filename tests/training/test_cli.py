@@ -139,6 +139,28 @@ def test_own_test_data_are_what_the_model_is_tested_on(tmp_path: Path, capsys: p
     assert "test texts that are training texts too" in said
 
 
+def test_class_weights_are_reported_for_each_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tickets = _write_tickets(tmp_path / "tickets.csv", 80, ["rare", "usual", "usual", "usual"])
+    options = ["--epochs", "1", "--class-weights", "balanced", "--models", str(tmp_path)]
+    assert main(["--name", "support", "--data", str(tickets), *TICKETS, *options]) == 0
+    card = (tmp_path / "support" / "1" / "report" / "model_card.md").read_text()
+    said = capsys.readouterr().out
+    for label, training_texts, weight, test_texts in (("rare", 16, "2", 4), ("usual", 48, "0.667", 12)):
+        assert f"| {label} | {training_texts} | {weight} | {test_texts} | " in card
+        assert re.search(rf"│ {label} +│ {training_texts} +│ {weight} +│ {test_texts} +│", said)
+
+
+def test_own_data_are_promoted_on_their_test_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tickets = _write_tickets(tmp_path / "tickets.csv", 80, "ab")
+    command = ["--name", "support", "--data", str(tickets), *TICKETS, "--models", str(tmp_path), "--promote-if-better"]
+    for _ in range(2):
+        assert main([*command, "--epochs", "1"]) == 0
+    assert _names(tmp_path / "support") == ["1", "candidate-2"]
+    assert "undecided" in (said := capsys.readouterr().out)
+    assert said.endswith("name the folder by the next number.\n")
+    assert "on 16 texts. The new version is kept in" in said
+
+
 def test_a_bad_row_is_refused_in_one_line_and_leaves_no_trace(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,12 +170,6 @@ def test_a_bad_row_is_refused_in_one_line_and_leaves_no_trace(
     arguments = ["--name", "support", "--data", str(tickets), *TICKETS, "--models", str(tmp_path / "models")]
     assert "tickets.csv: line 42: 2 columns, but" in _refused(capsys, lambda: main(arguments))
     assert not (tmp_path / "models").exists()
-
-
-def test_options_before_the_name_of_a_data_set_count_too(files: Path, tmp_path: Path) -> None:
-    places = ["--name", "mine", "--models", str(tmp_path / "models")]
-    assert main([*places, *QUICK[:-4], "imdb", "--data-dir", str(files), *QUICK[-4:]]) == 0
-    assert VersionFolder(tmp_path / "models" / "mine" / "1").metadata.training["epochs"] == 3
 
 
 @pytest.mark.parametrize(("name", "accuracy"), [("imdb", 0.87), ("reuters", 0.77)])
@@ -205,20 +221,21 @@ def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "--data is missing: your own data need --name and --data, or name one of imdb, reuters"),
-        (["--data", "a.csv"], "--name is missing"),
-        (["--name", "mine"], "--data is missing"),
+        ([], "required: --data, --name: see text-classifier-train --help"),
+        (["--data", "a.csv"], "required: --name"),
+        (["--name", "mine"], "required: --data"),
         (["--name", "mine", "--data", "a.txt"], "a.txt: the ending of the name has to say the format"),
         (["--name", "mine", "--data", "a.csv"], "a.csv: No such file"),
         (["--name", "mine", "--data", "a.csv", "--label-column", "text"], "both the text and the label"),
-        (["--data", "a.csv", "imdb"], "--data is for your own data, not for imdb"),
-        (["--test-split", "0.3", "imdb"], "--test-split is for your own data"),
+        (["--name", "mine", "--data", "a.csv", "imdb"], "unrecognized arguments: imdb"),
+        (["imdb", "--data", "a.csv"], "unrecognized arguments: --data a.csv: see text-classifier-train imdb --help"),
+        (["imdb", "--test-split", "0.3"], "unrecognized arguments: --test-split"),
         (["--data", "a.csv", "--test-data", "a.csv", "--test-split", "0.3"], "not allowed with"),
         (["--test-split", "1"], "between 0 and 1"),
         (["--class-weights", "some"], "balanced"),
         (["imdb", "--validation-split", "0.3"], "--validation-split"),
-        (["--validation-samples", "3"], "--validation-samples"),
-        (["nonsense"], "nonsense"),
+        (["--name", "mine", "--data", "a.csv", "--validation-samples", "3"], "unrecognized arguments: --validation"),
+        (["nonsense"], "see text-classifier-train --help"),
         (["imdb", "--nonsense"], "--nonsense"),
         (["imdb", "--optimizer", "magic"], "rmsprop"),
         (["imdb", "--loss", "hinge"], "mse"),

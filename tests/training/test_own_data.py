@@ -1,6 +1,7 @@
 import json
 import random
-import tracemalloc
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from io import StringIO
@@ -14,6 +15,7 @@ from rich.console import Console
 from service.config import Config
 from textmodel.tokenization import tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
+from training import own_data
 from training.errors import InputError
 from training.labelled import LabelledFile, OwnFiles
 from training.own_data import LONGEST_TEXT, OwnDataSet, load
@@ -115,8 +117,9 @@ def test_what_is_odd_is_counted_and_texts_that_no_server_takes_are_left_out(tmp_
     assert (len(data.training), len(data.test)) == (35, 2)
 
 
-def test_copies_are_on_one_side_of_the_split(tmp_path: Path) -> None:
-    data = _load(tmp_path, [row for row in _rows(40) for _ in range(3)], num_words=1000)
+def test_texts_of_the_same_words_are_on_one_side_of_each_split(tmp_path: Path) -> None:
+    rows = [(copy, label) for text, label in _rows(40) for copy in (text, text, f" {text.upper()}!\n")]
+    data = _load(tmp_path, rows, num_words=1000)
     assert data.quality.copies == 80
     assert data.quality.seen_in_training == 0
     validation, others = data.training.split(data.validation_texts)
@@ -147,17 +150,53 @@ def test_data_that_cannot_be_split_are_an_error(rows: Rows, test_rows: Rows | No
         _load(tmp_path, rows, test_rows)
 
 
-def test_memory_holds_indices_and_not_the_texts(tmp_path: Path) -> None:
+_GROWTH = """
+import sys
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from training.labelled import LabelledFile, OwnFiles
+from training.own_data import load
+from training.settings import OWN_DATA, PRESETS
+
+
+def resident(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+before = resident("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+load(OwnFiles(LabelledFile(Path(sys.argv[1])), 0.2), PRESETS[OWN_DATA], Console(file=StringIO()))
+print(resident("VmHWM") - before)
+"""
+"""Prints how many bytes of memory a process needs more to load a file."""
+
+
+def test_memory_grows_by_the_indices_and_not_by_the_text(tmp_path: Path) -> None:
     chance = random.Random(0)
     long_words = [f"{'long' * 10}{number}" for number in range(500)]
+    lines = [" ".join(chance.choices(long_words, k=100)) for _ in range(500)]
     path = tmp_path / "large.csv"
     with path.open("w") as file:
         file.write("text,label\n")
-        file.writelines(f"{' '.join(chance.choices(long_words, k=100))},{number % 2}\n" for number in range(4000))
-    assert path.stat().st_size > 16_000_000
-    tracemalloc.start()
-    data = load(OwnFiles(LabelledFile(path), 0.2), SETTINGS, Console(file=StringIO()))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    vectorized = 4 * 101 * (len(data.training) + len(data.test))
-    assert peak < 3.5 * vectorized < path.stat().st_size / 2
+        file.writelines(f"{number} {lines[number % 500]},{number % 2}\n" for number in range(15_000))
+    assert path.stat().st_size > 65_000_000
+    run = subprocess.run([sys.executable, "-c", _GROWTH, path], capture_output=True, text=True, check=True)
+    growth = int(run.stdout)
+    indices = 4 * 102 * 15_000
+    assert indices < growth < path.stat().st_size / 2
+
+
+@pytest.mark.parametrize("test_rows", [None, [("Good film", "yes"), ("bad", "no"), ("", "no")]], ids=["drawn", "file"])
+def test_the_test_rows_are_the_test_texts_again(test_rows: Rows | None, tmp_path: Path) -> None:
+    rows = [*_rows(40), ("", "yes"), ("é" * LONGEST_TEXT, "no")]
+    data = _load(tmp_path, rows, test_rows, num_words=1000)
+    test = 0.2 if test_rows is None else LabelledFile(tmp_path / "test.jsonl")
+    again = list(own_data.test_rows(OwnFiles(LabelledFile(tmp_path / "data.jsonl"), test), data))
+    assert Counter(tuple(data.vocabulary.indices(row.text)) for row in again) == Counter(
+        tuple(sequence.tolist()) for sequence in data.test.sequences
+    )
+    assert Counter(row.label for row in again) == Counter(data.labels[label] for label in data.test.classes)
