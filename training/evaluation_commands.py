@@ -83,8 +83,7 @@ def _compare(options: dict[str, Any]) -> None:
 
     file = labelled_file(options)
     a, b = (_version_at(options["models"], options[name]) for name in "ab")
-    sentence = compare_on_file(a, b, file).sentence(options["a"], options["b"])
-    print(f"{sentence[0].upper()}{sentence[1:]}.")
+    print(f"{compare_on_file(a, b, file).sentence(options['a'], options['b'])}.")
 
 
 def _version_of(models: Path, name: str, number: int | None) -> Path:

@@ -181,7 +181,7 @@ def test_compare_says_which_version_is_better_and_ends_with_status_0(
     data = _write(tmp_path / "a.csv", _as(versions / "sentiment" / str(correct), _texts(600)))
     assert main(["compare", "sentiment/1", "sentiment/2", "--data", str(data), "--models", str(versions)]) == 0
     said = capsys.readouterr().out
-    assert said.lower().startswith(says)
+    assert said.startswith(says)
     assert "on 600 texts.\n" in said
 
 
