@@ -2,10 +2,10 @@
 
 import platform
 import shlex
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,8 +22,7 @@ from training.datasets import DataSet
 from training.errors import InputError
 from training.evaluation import Evaluation, evaluate
 from training.export import export
-from training.labelled import OwnFiles, Row
-from training.own_data import OwnDataSet
+from training.labelled import OwnFiles
 from training.probing import make_probes
 from training.progress import epochs_shown
 from training.promotion import Decision, decide, in_service
@@ -80,8 +79,11 @@ def train(
         settings = replace(settings, num_words=len(own.vocabulary), validation_samples=own.validation_texts)
         console.print(report.findings(own.quality))
         data: DataSet = own
+        quality: own_data.Quality | None = own.quality
+        test_rows = partial(own_data.test_rows, source, own)
     else:
-        data = datasets.load(settings.data_set, source, settings.num_words)
+        data, quality = datasets.load(settings.data_set, source, settings.num_words), None
+        test_rows = partial(datasets.test_rows, data.name, source)
     held_out, others = data.training.split(settings.validation_samples)
     if len(others) == 0:
         raise InputError(
@@ -114,21 +116,13 @@ def train(
             np.bincount(data.training.classes, minlength=len(data.labels)),
             classifier.class_weights(data.training.classes),
         )
-        quality = data.quality if isinstance(data, OwnDataSet) else None
         report.write(folder, classes, history, evaluation, command, quality=quality)
         load_engine(folder.path, "tensorflow")  # what was exported has to answer as the network, or is not published
         decision = None
         if promote_if_better:
-            decision = decide(incumbent, folder, _test_rows(data, source))
+            decision = decide(incumbent, folder, test_rows())
             folder.is_candidate = not decision.promoted
     return Result(folder, epochs, evaluation, classes, decision)
-
-
-def _test_rows(data: DataSet, source: OwnFiles | Path | None) -> Iterator[Row]:
-    if isinstance(source, OwnFiles):
-        assert isinstance(data, OwnDataSet)
-        return own_data.test_rows(source, data)
-    return datasets.test_rows(data.name, source)
 
 
 def _command(settings: Settings, name: str, source: OwnFiles | Path | None) -> str:
