@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textmodel import ModelError
-from textmodel.version_folder import is_model_name, versions
-
-PIN_FILE = "pin"
-"""Beside the version folders."""
+from textmodel.version_folder import is_model_name, pinned_version, versions
 
 
 @dataclass(frozen=True)
@@ -21,10 +18,10 @@ class OnDisk:
 
     versions: tuple[int, ...] = ()
     """Rising."""
-    pin: str | None = None
+    pin: int | None = None
     """What the file says, if there is one."""
     problem: str = ""
-    """Why the folder cannot be read."""
+    """Why the folder or its pin cannot be read."""
 
 
 def on_disk(folder: Path) -> dict[str, OnDisk]:
@@ -40,8 +37,9 @@ def on_disk(folder: Path) -> dict[str, OnDisk]:
 def _model_on_disk(model: Path) -> OnDisk:
     try:
         numbers = tuple(versions(model))
-        pin = model / PIN_FILE
-        return OnDisk(numbers, pin.read_text("utf-8", "replace").strip() if numbers and pin.exists() else None)
+        return OnDisk(numbers, pinned_version(model) if numbers else None)
+    except ModelError as error:
+        return OnDisk(problem=str(error))
     except OSError as error:
         return OnDisk(problem=f"{model}: {error.strerror}")
 
@@ -64,22 +62,14 @@ class VersionPolicy:
         A pinned version comes first although it may not be there: no other may then take its place.
 
         Raises:
-            ModelError: the folder cannot be read, or its pin is no version.
+            ModelError: the folder or its pin cannot be read.
         """
         if found.problem:
             raise ModelError(found.problem)
         newest_first = list(reversed(found.versions))
         if not newest_first:
             return [], None
-        if found.pin is not None:
-            try:
-                pin = int(found.pin)
-            except ValueError:
-                raise ModelError(
-                    f"{name}/{PIN_FILE} holds {found.pin[:64]!r}: write a version number, or remove the file"
-                ) from None
-        elif name in self.pins:
-            pin = self.pins[name]
-        else:
+        pin = self.pins.get(name) if found.pin is None else found.pin
+        if pin is None:
             return newest_first, None
         return [pin, *(number for number in newest_first if number != pin)], pin

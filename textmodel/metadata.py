@@ -65,12 +65,17 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The data that a model was trained and tested on."""
+    """The data that a model was trained and tested on.
+
+    `unknown_word_ratio` is the share of the words of the training texts that the vocabulary does not hold. Versions of
+    older trainings do not say.
+    """
 
     name: str
     training_texts: Count
     validation_texts: Count
     test_texts: Count
+    unknown_word_ratio: Share | None = None
 
 
 class TestMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,6 +20,8 @@ from textmodel.vocabulary import Vocabulary, read_lines
 
 VOCABULARY_FILE = "vocabulary.txt"
 LABELS_FILE = "labels.txt"
+PIN_FILE = "pin"
+"""Beside the versions of a model: the number of the one that answers, in place of the highest."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -92,6 +94,12 @@ class VersionFolder:
         return tuple(labels)
 
 
+class NewVersion(VersionFolder):
+    """A version that is being written. Set `is_candidate` to keep it, but out of service."""
+
+    is_candidate = False
+
+
 def versions(model: Path) -> list[int]:
     """Returns the versions of a model's folder, rising. A folder that is not there has none."""
     if not model.is_dir():
@@ -114,14 +122,46 @@ def fingerprint(path: Path) -> Fingerprint:
     return tuple(sorted(files))
 
 
+def pinned_version(model: Path) -> int | None:
+    """Returns the version that the pin in a model's folder names, None if there is no pin.
+
+    Raises:
+        ModelError: the pin is no version number.
+        OSError: it cannot be read.
+    """
+    pin = model / PIN_FILE
+    if not pin.exists():
+        return None
+    content = pin.read_text("utf-8", "replace").strip()
+    if not _VERSION.fullmatch(content):
+        raise ModelError(f"{pin}: holds {content[:64]!r}: write a version number, or remove the file")
+    return int(content)
+
+
+def served_version(model: Path) -> int | None:
+    """Returns the version of a model's folder that a server answers with: the pinned one, else the highest, None if
+    there is none.
+
+    Raises:
+        ModelError: the pin is no version number.
+        OSError: the folder cannot be read.
+    """
+    found = versions(model)
+    if not found:
+        return None
+    pinned = pinned_version(model)
+    return found[-1] if pinned is None else pinned
+
+
 def is_model_name(name: str) -> bool:
     """Tells whether this can name a model: letters, digits, dot, dash and underscore, the first a letter or digit."""
     return _NAME.fullmatch(name) is not None
 
 
 @contextmanager
-def new_version(models: Path, name: str) -> Iterator[VersionFolder]:
-    """Gives an empty folder to fill, which becomes the model's next version when the block ends without an error.
+def new_version(models: Path, name: str) -> Iterator[NewVersion]:
+    """Gives an empty folder to fill, which becomes the model's next version when the block ends without an error. A
+    candidate becomes `candidate-<version>` beside the versions, which no server loads.
 
     Until then it has a hidden name beside the versions; after an error it is gone, and what a killed process left goes
     when the next one begins. All of it is on the disk before it becomes a version: a power loss leaves no half version.
@@ -140,13 +180,13 @@ def new_version(models: Path, name: str) -> Iterator[VersionFolder]:
     with ExitStack() as locks:
         with _locked(model):  # nobody clears the new folder before it is locked
             _clear_abandoned(model)
-            folder = VersionFolder(Path(tempfile.mkdtemp(prefix=_HIDDEN, dir=model)))
+            folder = NewVersion(Path(tempfile.mkdtemp(prefix=_HIDDEN, dir=model)))
             locks.enter_context(_locked(folder.path))
         try:
             yield folder
             folder.path.chmod(0o755)
             _sync(folder.path)
-            folder.path = _publish(folder.path, model)
+            folder.path = _publish(folder.path, model, "candidate-" if folder.is_candidate else "")
             _fsync(model)
             _fsync(models)
         except BaseException:
@@ -196,14 +236,14 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _publish(temporary: Path, model: Path) -> Path:
+def _publish(temporary: Path, model: Path, prefix: str) -> Path:
     version = max(versions(model), default=0) + 1
     while True:
-        final = model / str(version)
+        final = model / f"{prefix}{version}"
         try:
             return temporary.rename(final)
         except OSError:
-            # Another run took this version in the meantime.
+            # Another run took this number.
             if not final.exists():
                 raise
             version += 1

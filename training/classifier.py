@@ -31,6 +31,7 @@ class Classifier:
 
     def __init__(self, settings: Settings, classes: int) -> None:
         self._settings = settings
+        self._classes = classes
         self._binary = classes == 2
         output = Layer(1, "sigmoid") if self._binary else Layer(classes, "softmax")
         self.layers = (*(Layer(units, "relu") for units in settings.layers), output)
@@ -64,11 +65,20 @@ class Classifier:
             self._batches(examples, shuffle_seed=self._settings.seed),
             epochs=epochs,
             validation_data=self._batches(validation) if validation else None,
+            class_weight=dict(enumerate(self.class_weights(examples.classes).tolist())),
             callbacks=[progress],
             shuffle=False,  # the batches are shuffled already
             verbose=0,
         ).history
         return history
+
+    def class_weights(self, classes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Returns how much a text of each class counts in the loss of a fit on texts of these classes: 1, or, balanced,
+        the less the more texts the class has, so that all classes count the same together.
+        """
+        if self._settings.class_weights == "none":
+            return np.ones(self._classes)
+        return len(classes) / (self._classes * np.maximum(np.bincount(classes, minlength=self._classes), 1))
 
     def probabilities(self, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         """Returns the probabilities, (texts, classes), of sequences of word indices."""

@@ -1,4 +1,4 @@
-"""The command `text-classifier-train`."""
+"""The command `text-classifier-train`: trains on the user's own data or, as `imdb` and `reuters`, on those of Keras."""
 
 import argparse
 import math
@@ -6,17 +6,31 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from textmodel import ModelError
 from textmodel.version_folder import is_model_name
 from textmodel.vocabulary import FIRST_WORD
+from training import evaluation_commands
 from training.errors import InputError
-from training.settings import EMBEDDING_ONLY, PRESETS, Loss, Optimizer, Settings, VectorizerName, shown
+from training.labelled import LabelledFile, OwnFiles
+from training.options import add_labelled_file, add_models, labelled_file
+from training.settings import (
+    EMBEDDING_ONLY,
+    OWN_DATA,
+    PRESETS,
+    ClassWeights,
+    Loss,
+    Optimizer,
+    Settings,
+    VectorizerName,
+    shown,
+)
 
 _PROGRAM = "text-classifier-train"
 
@@ -27,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 success, 1 failure, 2 input that cannot be used, 130 interrupted, 143 terminated.
     """
-    options = vars(_parser().parse_args(arguments))
+    options = _parsed(sys.argv[1:] if arguments is None else arguments)
     try:
         with _sigterm_raised():
-            _train(_settings(options), options["name"], options["data_dir"], options["models"])
+            options["run"](options)
     except InputError as error:
         return _fail(2, f"error: {error}")
     except (OSError, ModelError) as error:
@@ -61,18 +75,34 @@ def _sigterm_raised() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _train(settings: Settings, name: str | None, data_dir: Path | None, models: Path) -> None:
+def _train_on_own_data(options: dict[str, Any]) -> None:
+    file, test_data = labelled_file(options), options["test_data"]
+    test = options["test_split"] if test_data is None else LabelledFile(test_data, file.text_column, file.label_column)
+    _train(options, OwnFiles(file, test))
+
+
+def _train_on_data_set(options: dict[str, Any]) -> None:
+    _train(options, options["data_dir"])
+
+
+def _train(options: dict[str, Any], source: OwnFiles | Path | None) -> None:
+    settings = _settings(options)
     # Imported here: a wrong option need not wait for TensorFlow.
     with _quiet_tensorflow():
         from training.train import train  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from training.report import summary  # noqa: PLC0415
+    from training import report  # noqa: PLC0415
 
     console = Console()
-    result = train(settings, name or settings.data_set, data_dir, models, console)
-    console.print(summary(result.epochs, result.evaluation))
+    promote = options["promote_if_better"]
+    result = train(settings, options["name"], source, options["models"], console, promote_if_better=promote)
+    if settings.data_set == OWN_DATA:
+        console.print(report.per_class(result.classes, result.evaluation))
+    console.print(report.summary(result.epochs, result.evaluation))
     console.print(f"Wrote {result.folder.path}", soft_wrap=True)
+    if result.decision:
+        console.print(result.decision.sentence(result.folder.path), soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager
@@ -100,26 +130,74 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{_PROGRAM}: error: {message}: see {self.prog} --help\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(_PROGRAM, description="Train a text classifier and write it as a model's next version.")
-    data_sets = parser.add_subparsers(title="data sets", dest="data_set", required=True, metavar="DATA_SET")
-    for data_set, preset in PRESETS.items():
-        _add_options(data_sets.add_parser(data_set, help=f"the data set {data_set} of Keras"), preset)
-    return parser
+def _parsed(words: Sequence[str]) -> dict[str, Any]:
+    """Parses a command's name and its options, or options alone, which are those for own data. `run` takes them."""
+    if words and words[0] in _COMMANDS:
+        name, *words = words
+        parser = _Parser(f"{_PROGRAM} {name}", allow_abbrev=False)  # else --data would be --data-dir
+        _COMMANDS[name](parser)
+    else:
+        parser = _Parser(
+            _PROGRAM,
+            usage=f"%(prog)s --name NAME --data FILE [options]\n       %(prog)s {{{','.join(_COMMANDS)}}} [options]",
+            epilog="Each command has its own options: %(prog)s imdb --help.",
+            allow_abbrev=False,
+        )
+        _add_own_data(parser)
+    return vars(parser.parse_args(words))
 
 
-def _add_options(parser: argparse.ArgumentParser, preset: Settings) -> None:
-    place = parser.add_argument_group("what is read and written")
-    place.add_argument(
+def _add_own_data(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Train a text classifier on your own data, and write it as a model's next version. Or, with a command: train"
+        " on a data set of Keras; evaluate a version; compare two."
+    )
+    add_labelled_file(parser)
+    test = parser.add_mutually_exclusive_group()
+    test.add_argument("--test-data", type=Path, metavar="FILE", help="labelled texts to test on (default: drawn)")
+    test.add_argument(
+        "--test-split",
+        type=_share,
+        metavar="SHARE",
+        default=0.2,
+        help="share of each label's texts that is drawn for the test (default: %(default)s)",
+    )
+    parser.add_argument("--name", type=_name, required=True, help="name of the model")
+    _add_training(parser, PRESETS[OWN_DATA])
+    parser.set_defaults(run=_train_on_own_data)
+
+
+def _add_data_set(parser: argparse.ArgumentParser, data_set: str) -> None:
+    parser.description = f"Train a text classifier on the data set {data_set}, and write it as a model's next version."
+    parser.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help=f"folder with {preset.data_set}.npz and {preset.data_set}_word_index.json (default: Keras downloads them)",
+        help=f"folder with {data_set}.npz and {data_set}_word_index.json (default: Keras downloads them)",
     )
-    place.add_argument(
-        "--models", type=Path, default=Path("models"), metavar="DIR", help="folder of the models (default: models)"
+    parser.add_argument("--name", type=_name, default=data_set, help="name of the model (default: %(default)s)")
+    _add_training(parser, PRESETS[data_set])
+    parser.set_defaults(run=_train_on_data_set)
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
+    **{name: partial(_add_data_set, data_set=name) for name in PRESETS if name != OWN_DATA},
+    "evaluate": evaluation_commands.add_evaluate,
+    "compare": evaluation_commands.add_compare,
+}
+
+
+def _add_training(parser: argparse.ArgumentParser, preset: Settings) -> None:
+    parser.set_defaults(data_set=preset.data_set)
+    add_models(parser)
+    parser.add_argument(
+        "--promote-if-better",
+        action="store_true",
+        help="compare the new version with the one in service on the test texts; unless it is better (95%%"
+        " confidence), write it as candidate-<version>, which is not served. The more often the test texts decide,"
+        " the less their accuracy says of new texts; and a version in service that has learned from some of them looks"
+        " better than it is",
     )
-    place.add_argument("--name", type=_name, help=f"name of the model (default: {preset.data_set})")
 
     def setting(flag: str, kind: Callable[[str], Any], text: str, choices: Sequence[str] | None = None) -> None:
         default = getattr(preset, flag.removeprefix("--").replace("-", "_"))
@@ -142,7 +220,16 @@ def _add_options(parser: argparse.ArgumentParser, preset: Settings) -> None:
     setting("--learning-rate", _rate, "learning rate of the optimizer")
     setting("--epochs", _count, "epochs of the search for the best epoch")
     setting("--batch-size", _count, "texts in a mini-batch")
-    setting("--validation-samples", _count, "training texts, the first ones, that the search holds out")
+    if preset.data_set == OWN_DATA:
+        setting("--validation-split", _share, "share of each label's training texts that the search holds out")
+    else:
+        setting("--validation-samples", _count, "training texts, the first ones, that the search holds out")
+    setting(
+        "--class-weights",
+        str,
+        "balanced: all labels count the same, however many texts each has",
+        get_args(ClassWeights),
+    )
     setting("--seed", _seed, "seed of the initial weights and of the shuffling")
 
 
@@ -188,6 +275,16 @@ def _rate(text: str) -> float:
         value = math.nan
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
     return value
 
 

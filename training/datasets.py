@@ -5,8 +5,9 @@ They are read from a folder with Keras's own files, or downloaded by Keras to it
 
 import io
 import pickle  # nosec B403
+import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
 from training.errors import InputError
+from training.labelled import Row
 
 _REUTERS_TOPICS = (
     "cocoa grain veg-oil earn acq wheat copper housing money-supply coffee sugar trade reserves ship cotton carcass"
@@ -48,6 +50,13 @@ class Examples:
     def __len__(self) -> int:
         return len(self.sequences)
 
+    @property
+    def unknown_word_ratio(self) -> float:
+        """Share of the words that are `UNKNOWN`; 0 without words."""
+        words = sum(len(sequence) - 1 for sequence in self.sequences)
+        unknown = sum(int(np.count_nonzero(sequence == UNKNOWN)) for sequence in self.sequences)
+        return unknown / words if words else 0.0
+
     def split(self, count: int) -> tuple["Examples", "Examples"]:
         """Returns the first `count` texts, and the others."""
         return (
@@ -67,13 +76,14 @@ class DataSet:
     test: Examples
 
 
-def load(name: str, data_dir: Path | None, num_words: int) -> DataSet:
+def load(name: str, data_dir: Path | None, num_words: int | None) -> DataSet:
     """Loads a data set.
 
     Args:
         name: a key of `LABELS`.
         data_dir: the folder with `<name>.npz` and `<name>_word_index.json`; None lets Keras download them.
-        num_words: number of word indices; a word with this index or a higher one becomes `UNKNOWN`.
+        num_words: number of word indices; a word with this index or a higher one becomes `UNKNOWN`. None: as many as
+            there are words.
 
     Raises:
         InputError: a file is missing or malformed, there are fewer words than `num_words`, or the download failed.
@@ -84,15 +94,32 @@ def load(name: str, data_dir: Path | None, num_words: int) -> DataSet:
         ranks = _read_word_index(data_dir / f"{name}_word_index.json")
         training, test = _read_examples(name, data_dir / f"{name}.npz", num_words)
     largest = max(ranks.values(), default=0) + FIRST_WORD
-    if num_words > largest:
+    if num_words is not None and num_words > largest:
         raise InputError(f"--num-words {num_words} is more than the {largest} indices that {name} has: ask for fewer")
-    return DataSet(name, LABELS[name], Vocabulary.from_ranks(ranks, num_words), training, test)
+    return DataSet(name, LABELS[name], Vocabulary.from_ranks(ranks, num_words or largest), training, test)
 
 
-def _download(name: str, num_words: int) -> tuple[Mapping[str, int], Examples, Examples]:
+def test_rows(name: str, data_dir: Path | None) -> Iterator[Row]:
+    """Returns the test texts of a data set as text, so that versions with different vocabularies can be compared: the
+    words, separated by spaces.
+
+    Args:
+        name: a key of `LABELS`.
+        data_dir: as for `load`.
+
+    Raises:
+        InputError: as `load` does.
+    """
+    data = load(name, data_dir, None)
+    for number, (sequence, label) in enumerate(zip(data.test.sequences, data.test.classes, strict=True), 1):
+        words = (data.vocabulary.entries[index] for index in sequence if index >= FIRST_WORD)
+        yield Row(" ".join(words), data.labels[label], number)
+
+
+def _download(name: str, num_words: int | None) -> tuple[Mapping[str, int], Examples, Examples]:
     source = getattr(keras.datasets, name)
     try:
-        parts = source.load_data(num_words=num_words)
+        parts = source.load_data(num_words=num_words or sys.maxsize)  # by default it leaves out the last word
         ranks = source.get_word_index()
     except Exception as error:  # what Keras raises when a download fails
         raise InputError(
@@ -104,7 +131,7 @@ def _download(name: str, num_words: int) -> tuple[Mapping[str, int], Examples, E
     return ranks, training, test
 
 
-def _read_examples(name: str, path: Path, num_words: int) -> tuple[Examples, Examples]:
+def _read_examples(name: str, path: Path, num_words: int | None) -> tuple[Examples, Examples]:
     """Returns the training and the test texts, shuffled and split as load_data does."""
     arrays = _read_npz(path)
     random = np.random.RandomState(_SEED)
@@ -122,9 +149,9 @@ def _read_examples(name: str, path: Path, num_words: int) -> tuple[Examples, Exa
     return shuffled("x_train", "y_train"), shuffled("x_test", "y_test")
 
 
-def _indices(ranks: NDArray[np.int64], num_words: int) -> NDArray[np.int32]:
+def _indices(ranks: NDArray[np.int64], num_words: int | None) -> NDArray[np.int32]:
     indices = np.concatenate(([START], ranks + _INDEX_FROM))
-    return np.where(indices < num_words, indices, UNKNOWN).astype(np.int32)
+    return np.where(indices < (num_words or np.inf), indices, UNKNOWN).astype(np.int32)
 
 
 def _texts(arrays: Mapping[str, NDArray[Any]], key: str, path: Path) -> list[NDArray[np.int64]]:

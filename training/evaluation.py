@@ -1,13 +1,57 @@
 """How good the probabilities are, on texts with known classes."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
+from scipy.stats import binomtest
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 CALIBRATION_BINS = 15
 """Number of bins in Guo et al., "On Calibration of Modern Neural Networks", ICML 2017."""
+
+_LEAST = float(np.finfo(np.float64).eps)
+"""What a probability of zero counts as in the log loss, as in scikit-learn."""
+
+
+class Answers(NamedTuple):
+    """What the metrics need of the probabilities of n texts: small, whatever the number of classes."""
+
+    classes: NDArray[np.int32]
+    """(n,), the true class."""
+    predicted: NDArray[np.int32]
+    """(n,), the class of the highest probability, the first of equals."""
+    confidence: NDArray[np.float64]
+    """(n,), its probability."""
+    true_probability: NDArray[np.float64]
+    """(n,), the probability of the true class."""
+
+    @classmethod
+    def of(cls, probabilities: NDArray[np.float32], classes: NDArray[np.int64]) -> "Answers":
+        """Takes them from probabilities, (n, k)."""
+        exact = probabilities.astype(np.float64)
+        exact /= exact.sum(axis=1, keepdims=True)  # to 1 in float64 too
+        rows, predicted = np.arange(len(classes)), exact.argmax(axis=1)
+        return cls(classes.astype(np.int32), predicted.astype(np.int32), exact[rows, predicted], exact[rows, classes])
+
+
+class Calibration(NamedTuple):
+    """Confidence and accuracy in the bins of equal width, ((m - 1) / bins, m / bins], that hold a text."""
+
+    texts: NDArray[np.int64]
+    """(bins,)"""
+    confidence: NDArray[np.float64]
+    """(bins,), mean winning probability."""
+    accuracy: NDArray[np.float64]
+    """(bins,)"""
+
+    @property
+    def expected_error(self) -> float:
+        """How far confidence is from accuracy: the mean over the bins, each weighted by its texts, of the difference
+        between mean confidence and accuracy (Guo et al., ICML 2017, equation 3).
+        """
+        return float(np.average(np.abs(self.confidence - self.accuracy), weights=self.texts))
 
 
 @dataclass(frozen=True)
@@ -15,9 +59,12 @@ class Evaluation:
     """Metrics on n texts of k classes."""
 
     accuracy: float
+    accuracy_interval: tuple[float, float]
+    """At 95% confidence: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of
+    the American Statistical Association 22, 1927."""
     log_loss: float
     """Mean negative logarithm (natural) of the true class's probability."""
-    expected_calibration_error: float
+    calibration: Calibration
     precision: NDArray[np.float64]
     """(k,), 0 for a class that was never predicted."""
     recall: NDArray[np.float64]
@@ -29,34 +76,46 @@ class Evaluation:
     confusion: NDArray[np.int64]
     """(k, k), texts of the row's class that were predicted as the column's."""
 
+    @property
+    def expected_calibration_error(self) -> float:
+        """The error of `calibration`."""
+        return self.calibration.expected_error
+
 
 def evaluate(probabilities: NDArray[np.float32], classes: NDArray[np.int64]) -> Evaluation:
     """Compares probabilities, (n, k), with the true classes, (n,)."""
-    every = np.arange(probabilities.shape[1])
-    exact = probabilities.astype(np.float64)
-    exact /= exact.sum(axis=1, keepdims=True)  # to 1 in float64 too
-    predicted = exact.argmax(axis=1)
-    precision, recall, f1, support = precision_recall_fscore_support(classes, predicted, labels=every, zero_division=0)
+    return evaluate_answers(Answers.of(probabilities, classes), probabilities.shape[1])
+
+
+def evaluate_answers(answers: Answers, class_count: int) -> Evaluation:
+    """Evaluates answers of a model of so many classes; at least one."""
+    every = np.arange(class_count)
+    truth = answers.classes, answers.predicted
+    right = answers.predicted == answers.classes
+    precision, recall, f1, support = precision_recall_fscore_support(*truth, labels=every, zero_division=0)
+    low, high = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
     return Evaluation(
-        accuracy=float(accuracy_score(classes, predicted)),
-        log_loss=float(log_loss(classes, exact, labels=every)),
-        expected_calibration_error=expected_calibration_error(exact.max(axis=1), predicted == classes),
+        accuracy=float(accuracy_score(*truth)),
+        accuracy_interval=(float(low), float(high)),
+        log_loss=float(-np.log(np.maximum(answers.true_probability, _LEAST)).mean()),
+        calibration=calibrate(answers.confidence, right),
         precision=precision,
         recall=recall,
         f1=f1,
         support=support,
-        confusion=confusion_matrix(classes, predicted, labels=every),
+        confusion=confusion_matrix(*truth, labels=every),
     )
 
 
-def expected_calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
-    """Returns how far confidence is from accuracy: the mean over `CALIBRATION_BINS` bins of equal width, each weighted
-    by its texts, of the difference between mean confidence and accuracy (Guo et al., ICML 2017, equation 3).
+def calibrate(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> Calibration:
+    """Compares confidence with accuracy in `CALIBRATION_BINS` bins.
 
     Args:
         confidence: (n,), the winning probability of each text.
         correct: (n,), whether the winner is the true class.
     """
-    bins = np.ceil(confidence * CALIBRATION_BINS).astype(np.int64)  # bin m is ((m - 1) / 15, m / 15]
-    gaps = np.bincount(bins, weights=confidence - correct)
-    return float(np.abs(gaps).sum() / len(confidence))
+    bins = np.ceil(confidence * CALIBRATION_BINS).astype(np.int64)
+    texts = np.bincount(bins)
+    held = texts > 0
+    sums = (np.bincount(bins, weights=weights)[held] for weights in (confidence, correct))
+    return Calibration(texts[held], *(total / texts[held] for total in sums))

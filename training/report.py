@@ -1,18 +1,23 @@
 """What a person reads of a run: training curves, confusion matrix, model card."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from rich.table import Table
+from rich.text import Text
 
 from textmodel.metadata import Metadata, MultiHot, NGrams, PaddedSequence
 from textmodel.version_folder import VersionFolder
+from training import markdown
 from training.classifier import History, best_epoch
 from training.evaluation import CALIBRATION_BINS, Evaluation
+from training.figures import confusion_matrix, png
+from training.own_data import Quality
 from training.settings import shown
 
 _CURVES_FILE = "curves.png"
@@ -20,18 +25,59 @@ _CONFUSION_FILE = "confusion.png"
 _CARD_FILE = "model_card.md"
 
 
-def write(folder: VersionFolder, labels: Sequence[str], history: History, evaluation: Evaluation, command: str) -> None:
+@dataclass(frozen=True)
+class Classes:
+    """What the classes had to learn from."""
+
+    labels: Sequence[str]
+    training_texts: NDArray[np.int64]
+    """(classes,)"""
+    weights: NDArray[np.float64]
+    """(classes,), how much one of the texts counted in the loss."""
+
+    def table(self, evaluation: Evaluation) -> list[list[str]]:
+        """Returns what a person reads of each class, the names of the columns first."""
+        columns = zip(
+            self.labels,
+            self.training_texts,
+            self.weights,
+            evaluation.support,
+            evaluation.precision,
+            evaluation.recall,
+            evaluation.f1,
+            strict=True,
+        )
+        head = ["label", "training texts", "weight", "test texts", "precision", "recall", "F1"]
+        return [
+            head,
+            *(
+                [label, f"{texts:,}", f"{weight:.3g}", f"{support:,}", *(f"{share:.3f}" for share in shares)]
+                for label, texts, weight, support, *shares in columns
+            ),
+        ]
+
+
+def write(
+    folder: VersionFolder,
+    classes: Classes,
+    history: History,
+    evaluation: Evaluation,
+    command: str,
+    *,
+    quality: Quality | None,
+) -> None:
     """Writes the report of a run into the version folder.
 
     Args:
         history: of the fit with validation.
         evaluation: on the test set.
         command: the command line that makes such a model.
+        quality: what was found in the user's own files.
     """
     folder.report.mkdir()
-    _save(curves(history), folder.report / _CURVES_FILE)
-    _save(confusion_matrix(evaluation, labels), folder.report / _CONFUSION_FILE)
-    card = model_card(folder.metadata, labels, best_epoch(history), evaluation, command)
+    (folder.report / _CURVES_FILE).write_bytes(png(curves(history)))
+    (folder.report / _CONFUSION_FILE).write_bytes(png(confusion_matrix(evaluation, classes.labels)))
+    card = model_card(folder.metadata, classes, best_epoch(history), evaluation, command, quality=quality)
     (folder.report / _CARD_FILE).write_text(card, encoding="utf-8")
 
 
@@ -50,26 +96,6 @@ def curves(history: History) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-    return figure
-
-
-def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
-    """Draws the confusion matrix: numbers of texts, coloured by their share of the true class."""
-    counts = evaluation.confusion
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    inches = 3.5 + 0.26 * len(labels)
-    figure = Figure(figsize=(inches + 1, inches), layout="constrained")
-    axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.argwhere(counts):
-        color = "white" if shares[row, column] > 0.5 else "black"
-        size = 8 if len(labels) > 10 else 11
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=size)
-    ticks = range(len(labels))
-    axes.set_xticks(ticks, labels, rotation=90)
-    axes.set_yticks(ticks, labels)
-    axes.set(xlabel="predicted", ylabel="true", title="Test texts by true and predicted label")
-    figure.colorbar(image, label="share of the true label", shrink=0.7, aspect=30, pad=0.01)
     return figure
 
 
@@ -92,16 +118,18 @@ def _vector(vectorizer: MultiHot | PaddedSequence | NGrams) -> str:
             )
 
 
-def model_card(metadata: Metadata, labels: Sequence[str], best: int, evaluation: Evaluation, command: str) -> str:
+def model_card(
+    metadata: Metadata, classes: Classes, best: int, evaluation: Evaluation, command: str, *, quality: Quality | None
+) -> str:
     """Returns the model card, Markdown with relative links to the images."""
     data = metadata.data_set
     layers = ", ".join(f"{layer.units} {layer.activation}" for layer in metadata.network)
-    per_class = [
-        (label, f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", f"{support:,}")
-        for label, precision, recall, f1, support in zip(
-            labels, evaluation.precision, evaluation.recall, evaluation.f1, evaluation.support, strict=True
-        )
-    ]
+    head, *rows = classes.table(evaluation)
+    per_class = [(markdown.escaped(label), *values) for label, *values in rows]
+    introduction = (
+        f"Gives a text one of {len(classes.labels)} labels. Trained on the data set {data.name} on"
+        f" {metadata.created_at:%Y-%m-%d} by"
+    )
     method = (
         f"A text is {_vector(metadata.vectorizer)}; the dense layers are {layers}. A first network was fitted for"
         f" {metadata.training['epochs']} epochs without the {data.validation_texts:,} validation texts, whose loss was"
@@ -110,7 +138,7 @@ def model_card(metadata: Metadata, labels: Sequence[str], best: int, evaluation:
     )
     return f"""# {metadata.name}
 
-Gives a text one of {len(labels)} labels. Trained on the data set {data.name} on {metadata.created_at:%Y-%m-%d} by
+{textwrap.fill(introduction, 120)}
 
 ```
 {command}
@@ -122,26 +150,43 @@ Gives a text one of {len(labels)} labels. Trained on the data set {data.name} on
 
 ## Test metrics
 
-{_table(("metric", "value"), test_metrics(evaluation))}
+{markdown.table(("metric", "value"), test_metrics(evaluation))}
 
 The calibration error has {CALIBRATION_BINS} bins of equal width, by winning probability.
 
-{_table(("label", "precision", "recall", "F1", "texts"), per_class)}
+{markdown.table(head, per_class)}
 
 ![Test texts by true and predicted label]({_CONFUSION_FILE})
 
 ## Data
 
-{_table(("", "number"), _sizes(metadata))}
+{markdown.table(("", "number"), [*_sizes(metadata), *(quality.described() if quality else ())])}
 
 ## Settings
 
-{_table(("option", "value"), [(f"`--{name}`", shown(value)) for name, value in metadata.training.items()])}
+{markdown.table(("option", "value"), [(f"`--{name}`", shown(value)) for name, value in metadata.training.items()])}
 
 ## Versions
 
-{_table(("package", "version"), metadata.packages.items())}
+{markdown.table(("package", "version"), metadata.packages.items())}
 """
+
+
+def findings(quality: Quality) -> Table:
+    """Returns what was found in the user's own files, for a terminal."""
+    table = Table("", "number")
+    for row in quality.described():
+        table.add_row(*row)
+    return table
+
+
+def per_class(classes: Classes, evaluation: Evaluation) -> Table:
+    """Returns what a run came to for each class, for a terminal."""
+    head, *rows = classes.table(evaluation)
+    table = Table(*head)
+    for row in rows:
+        table.add_row(*map(Text, row))  # as it is: a label may look like markup
+    return table
 
 
 def summary(epochs: int, evaluation: Evaluation) -> Table:
@@ -171,11 +216,3 @@ def _sizes(metadata: Metadata) -> list[tuple[str, str]]:
         ("test texts", f"{metadata.data_set.test_texts:,}"),
         ("word indices, the reserved ones included", f"{metadata.vectorizer.num_words:,}"),
     ]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})

@@ -6,7 +6,11 @@ from typing import Literal
 Optimizer = Literal["adagrad", "adam", "adamw", "nadam", "rmsprop", "sgd"]
 Loss = Literal["crossentropy", "mse"]
 VectorizerName = Literal["multi-hot", "embedding"]
+ClassWeights = Literal["none", "balanced"]
 Value = str | int | float | list[int]
+
+OWN_DATA = "own data"
+"""The user's own files, in place of the name of a data set. They are split by `validation_split`."""
 
 EMBEDDING_ONLY = ("sequence_length", "dimensions")
 """The settings that have no effect without `--vectorizer embedding`."""
@@ -28,26 +32,33 @@ class Settings:
     vectorizer: VectorizerName = "multi-hot"
     sequence_length: int = 256
     dimensions: int = 64
+    class_weights: ClassWeights = "none"
+    validation_split: float = 0.2
     seed: int = 0
 
     def options(self) -> dict[str, Value]:
         """Returns the settings that have an effect, named and typed as the command's options."""
-        names = [field.name for field in fields(self) if field.name != "data_set"]
+        without_effect = {"data_set", "validation_samples" if self.data_set == OWN_DATA else "validation_split"}
         if self.vectorizer != "embedding":
-            names = [name for name in names if name not in EMBEDDING_ONLY]
+            without_effect.update(EMBEDDING_ONLY)
+        names = [field.name for field in fields(self) if field.name not in without_effect]
         values = {name.replace("_", "-"): getattr(self, name) for name in names}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def command(self) -> list[str]:
-        """Returns the arguments that give these settings, those that are defaults left out."""
+        """Returns the arguments that give these settings, those that are defaults left out: options, behind the name of
+        the data set if it has one.
+        """
         defaults = PRESETS[self.data_set].options()
         changed = {name: value for name, value in self.options().items() if value != defaults.get(name)}
-        return [self.data_set, *(word for name, value in changed.items() for word in (f"--{name}", shown(value)))]
+        words = [word for name, value in changed.items() for word in (f"--{name}", shown(value))]
+        return words if self.data_set == OWN_DATA else [self.data_set, *words]
 
 
 PRESETS = {
     "imdb": Settings("imdb", layers=(16, 16), validation_samples=10_000),
     "reuters": Settings("reuters", layers=(64, 64), validation_samples=1_000),
+    OWN_DATA: Settings(OWN_DATA, layers=(64, 64), validation_samples=0),
 }
 """The defaults for each data set."""
 

@@ -1,26 +1,31 @@
 """The method, from a data set to a version folder."""
 
 import platform
+import shlex
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
 from textmodel import load_engine, metadata, probes
 from textmodel.metadata import Metadata
 from textmodel.version_folder import VersionFolder, new_version
-from training import datasets, report
+from training import datasets, own_data, report
 from training.classifier import Classifier, best_epoch
 from training.datasets import DataSet
 from training.errors import InputError
 from training.evaluation import Evaluation, evaluate
 from training.export import export
+from training.labelled import OwnFiles
 from training.probing import make_probes
 from training.progress import epochs_shown
+from training.promotion import Decision, decide, in_service
 from training.settings import Settings
 
 _PACKAGES = ("keras", "numpy", "scikit-learn", "tensorflow")
@@ -35,17 +40,31 @@ class Result:
     """How many epochs the network was fitted for."""
     evaluation: Evaluation
     """On the test set."""
+    classes: report.Classes
+    """What each class had to learn from."""
+    decision: Decision | None
+    """Whether the version goes into service, where that was asked."""
 
 
-def train(settings: Settings, name: str, data_dir: Path | None, models: Path, console: Console) -> Result:
+def train(
+    settings: Settings,
+    name: str,
+    source: OwnFiles | Path | None,
+    models: Path,
+    console: Console,
+    *,
+    promote_if_better: bool = False,
+) -> Result:
     """Trains a model and writes it as the next version in `<models>/<name>/`.
 
     Args:
         settings: how it is trained.
         name: the model's name.
-        data_dir: the folder with Keras's files of the data set; None lets Keras download them.
+        source: the user's own files, or the folder with Keras's files of the data set; None lets Keras download them.
         models: the folder of the models.
         console: where progress is shown.
+        promote_if_better: keep the version out of service unless it is better on the test texts than the one in
+            service.
 
     Raises:
         InputError: the data, the settings for them, or the models folder cannot be used.
@@ -53,7 +72,18 @@ def train(settings: Settings, name: str, data_dir: Path | None, models: Path, co
         OSError: the version cannot be written.
     """
     tf.config.experimental.enable_op_determinism()
-    data = datasets.load(settings.data_set, data_dir, settings.num_words)
+    incumbent = in_service(models / name) if promote_if_better else None
+    command = _command(settings, name, source)
+    if isinstance(source, OwnFiles):
+        own = own_data.load(source, settings, console)
+        settings = replace(settings, num_words=len(own.vocabulary), validation_samples=own.validation_texts)
+        console.print(report.findings(own.quality))
+        data: DataSet = own
+        quality: own_data.Quality | None = own.quality
+        test_rows = partial(own_data.test_rows, source, own)
+    else:
+        data, quality = datasets.load(settings.data_set, source, settings.num_words), None
+        test_rows = partial(datasets.test_rows, data.name, source)
     held_out, others = data.training.split(settings.validation_samples)
     if len(others) == 0:
         raise InputError(
@@ -81,19 +111,30 @@ def train(settings: Settings, name: str, data_dir: Path | None, models: Path, co
         folder.assets_extra.mkdir()
         _describe(name, settings, data, classifier, evaluation).write(folder.metadata_file)
         probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
-        report.write(folder, data.labels, history, evaluation, _command(settings, name, data_dir))
+        classes = report.Classes(
+            data.labels,
+            np.bincount(data.training.classes, minlength=len(data.labels)),
+            classifier.class_weights(data.training.classes),
+        )
+        report.write(folder, classes, history, evaluation, command, quality=quality)
         load_engine(folder.path, "tensorflow")  # what was exported has to answer as the network, or is not published
-    return Result(folder, epochs, evaluation)
+        decision = None
+        if promote_if_better:
+            decision = decide(incumbent, folder, test_rows())
+            folder.is_candidate = not decision.promoted
+    return Result(folder, epochs, evaluation, classes, decision)
 
 
-def _command(settings: Settings, name: str, data_dir: Path | None) -> str:
+def _command(settings: Settings, name: str, source: OwnFiles | Path | None) -> str:
     """Returns a command that makes the same model on any machine: where the data are is left to its user."""
     words = ["text-classifier-train", *settings.command()]
     if name != settings.data_set:
         words += ["--name", name]
-    if data_dir is not None:
+    if isinstance(source, OwnFiles):
+        words += source.arguments()
+    elif source is not None:
         words += ["--data-dir", "DIR"]
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def _describe(name: str, settings: Settings, data: DataSet, classifier: Classifier, evaluation: Evaluation) -> Metadata:
@@ -106,6 +147,7 @@ def _describe(name: str, settings: Settings, data: DataSet, classifier: Classifi
             training_texts=len(data.training),
             validation_texts=settings.validation_samples,
             test_texts=len(data.test),
+            unknown_word_ratio=data.training.unknown_word_ratio,
         ),
         training=dict(settings.options()),
         test_metrics=metadata.TestMetrics(

@@ -1,5 +1,7 @@
 """Retraining and serving meet: the training command writes into the folder that a server under load follows."""
 
+import gzip
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,3 +31,29 @@ def test_a_model_is_retrained_into_the_watched_folder_and_takes_over_without_a_f
         load.go_on()
         assert client.model("topic").version == 2
         assert client.classify(["oil"], model="topic")[0].version == 2
+
+
+def test_own_data_become_a_model_that_a_running_server_serves_by_its_name_and_labels(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(tiny_models, models)
+    tickets = tmp_path / "tickets.csv.gz"
+    rows = [
+        f'{number},"Ticket {number},\nthe {word} again",{queue}'
+        for number in range(100)
+        for word, queue in (("invoice", "Abrechnung & Zahlung"), ("printer", "it"), ("door", "facility"))
+    ]
+    tickets.write_bytes(gzip.compress("\n".join(["id,body,queue", *rows]).encode()))
+    with serving(models) as server, Client(server.address) as client:
+        command = [sys.executable, "-m", "training", "--name", "support", "--data", str(tickets)]
+        columns = ["--text-column", "body", "--label-column", "queue"]
+        subprocess.run(
+            [*command, *columns, "--models", str(models), "--batch-size", "16"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
+        server.event("model in service", model="support", version=1)
+        answers = client.classify(["No INVOICE yet", "printer on fire", "the door is locked"], model="support")
+        assert [answer.label for answer in answers] == ["Abrechnung & Zahlung", "it", "facility"]

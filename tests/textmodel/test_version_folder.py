@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from textmodel import ModelError
-from textmodel.version_folder import VersionFolder, fingerprint, is_model_name, new_version, versions
+from textmodel.version_folder import (
+    VersionFolder,
+    fingerprint,
+    is_model_name,
+    new_version,
+    served_version,
+    versions,
+)
 
 
 def _names(folder: Path) -> list[str]:
@@ -151,3 +158,33 @@ def test_labels_that_are_not_two_or_more_different_lines_are_refused(content: st
 def test_missing_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"labels.txt: No such file"):
         _ = VersionFolder(tmp_path).labels
+
+
+def test_a_candidate_is_kept_but_is_no_version(tmp_path: Path) -> None:
+    for _ in range(2):
+        with new_version(tmp_path, "mine"):
+            pass
+    for _ in range(2):
+        with new_version(tmp_path, "mine") as folder:
+            (folder.path / "file").touch()
+            folder.is_candidate = True
+    assert folder.path == tmp_path / "mine" / "candidate-4"
+    assert sorted(entry.name for entry in (tmp_path / "mine").iterdir()) == ["1", "2", "candidate-3", "candidate-4"]
+    assert versions(tmp_path / "mine") == [1, 2]
+
+
+def test_the_pinned_version_is_served_else_the_highest(tmp_path: Path) -> None:
+    assert served_version(tmp_path / "mine") is None
+    for number in ("2", "10", "candidate-11"):
+        (tmp_path / "mine" / number).mkdir(parents=True)
+    assert served_version(tmp_path / "mine") == 10
+    (tmp_path / "mine" / "pin").write_text(" 2\n")
+    assert served_version(tmp_path / "mine") == 2
+
+
+@pytest.mark.parametrize("content", ["", "two", "0", "-1", "1.0"])
+def test_a_pin_that_is_no_version_number_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "pin").write_text(content)
+    with pytest.raises(ModelError, match="write a version number"):
+        served_version(tmp_path)

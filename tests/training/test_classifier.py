@@ -39,6 +39,29 @@ def test_each_choice_changes_what_is_learned(change: dict[str, object], examples
     assert _weights(replace(SMALL, **change), examples, 1) != _weights(SMALL, examples, 1)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+def test_balanced_class_weights_let_rare_classes_be_found(classes: int) -> None:
+    # Every text is the same: what is learned is how much each class weighs.
+    rows = np.concatenate([np.zeros(900, np.int64), np.arange(100) % (classes - 1) + 1])
+    examples = Examples([np.array([1, 4], np.int32)] * 1000, rows)
+    settings = replace(SMALL, optimizer="adam", learning_rate=0.05, batch_size=250)
+    found = []
+    for weights in ("none", "balanced"):
+        classifier = Classifier(replace(settings, class_weights=weights), classes)
+        classifier.fit(examples, 30, keras.callbacks.Callback())
+        found.append(classifier.probabilities(examples.sequences[:1])[0])
+    assert found[0][0] == pytest.approx(0.9, abs=0.05)
+    np.testing.assert_allclose(found[1], np.full(classes, 1 / classes), atol=0.1)
+
+
+def test_balanced_class_weights_give_each_class_the_same_sum() -> None:
+    classes = np.array([0, 0, 0, 2])
+    assert Classifier(SMALL, 3).class_weights(classes).tolist() == [1, 1, 1]
+    weights = Classifier(replace(SMALL, class_weights="balanced"), 3).class_weights(classes)
+    np.testing.assert_allclose(weights[[0, 2]], [4 / 9, 4 / 3])
+    assert np.isfinite(weights).all()
+
+
 def test_two_classes_are_one_sigmoid_unit_and_more_a_softmax() -> None:
     assert [(layer.units, layer.activation) for layer in Classifier(SMALL, 2).layers] == [
         (6, "relu"),

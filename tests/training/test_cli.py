@@ -1,9 +1,10 @@
+import csv
 import re
 import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,111 @@ def test_the_model_card_names_the_command_without_a_path_of_the_machine(files: P
         assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()
 
 
+TICKETS = ["--text-column", "body", "--label-column", "queue"]
+
+
+def _write_tickets(path: Path, count: int, queues: Sequence[str]) -> Path:
+    """Writes a CSV file of tickets, sorted by queue, each with words of its queue."""
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "queue", "body"])
+        for number in range(count):
+            queue = queues[number * len(queues) // count]
+            rows.writerow([number, queue, f"Ticket {number},\nabout {queue}: the {queue} does not work"])
+    return path
+
+
+@pytest.mark.parametrize("queues", [("billing", "US$ | [red]refund$"), ("a", "b", "ć d", "e")])
+def test_own_data_become_a_version_that_serves_their_labels(
+    queues: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    tickets = _write_tickets(tmp_path / "tick ets.csv", 200, queues)
+    options = ["--epochs", "8", "--batch-size", "8", "--class-weights", "balanced"]
+    assert main(["--name", "support", "--data", str(tickets), *TICKETS, "--models", str(tmp_path), *options]) == 0
+    folder = VersionFolder(tmp_path / "support" / "1")
+    assert folder.labels == tuple(sorted(queues))
+    texts = [f"The {queue} is broken" for queue in folder.labels]
+    for engine in ("compiled", "tensorflow"):
+        winners = load_engine(folder.path, engine).classify(texts).probabilities.argmax(axis=1)
+        assert winners.tolist() == list(range(len(queues)))
+    data = folder.metadata.data_set
+    assert (data.name, data.training_texts, data.validation_texts, data.test_texts) == ("tick ets.csv", 160, 32, 40)
+    assert folder.metadata.vectorizer.num_words == len(folder.vocabulary) < 300
+    assert len(folder.probes) >= 20
+    assert _names(folder.report) == ["confusion.png", "curves.png", "model_card.md"]
+    card = (folder.report / "model_card.md").read_text()
+    assert (
+        "text-classifier-train --epochs 8 --batch-size 8 --class-weights balanced --name support"
+        " --data 'tick ets.csv' --text-column body --label-column queue --test-split 0.2\n"
+    ) in card
+    assert "| rows read | 200 |" in card
+    said = capsys.readouterr().out
+    for label in queues:
+        escaped = re.sub(r"([][|$])", r"\\\1", label)
+        assert f"| {escaped} | {160 // len(queues)} | 1 | {40 // len(queues)} | 1.000 | 1.000 | 1.000 |" in card
+        assert f"│ {label} " in said
+    for path in folder.path.rglob("*"):
+        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_own_test_data_are_what_the_model_is_tested_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tickets, test = _write_tickets(tmp_path / "a.csv", 60, "ab"), _write_tickets(tmp_path / "b.csv", 30, "ba")
+    places = ["--data", str(tickets), "--test-data", str(test), "--models", str(tmp_path)]
+    assert main(["--name", "support", *places, *TICKETS, "--epochs", "1", "--validation-split", "0.5"]) == 0
+    data = VersionFolder(tmp_path / "support" / "1").metadata.data_set
+    assert (data.training_texts, data.validation_texts, data.test_texts) == (60, 30, 30)
+    card = (tmp_path / "support" / "1" / "report" / "model_card.md").read_text()
+    assert "--data a.csv --text-column body --label-column queue --test-data b.csv\n" in card
+    said = capsys.readouterr().out
+    assert f"Reading {tickets}" in said
+    assert "test texts that are training texts too" in said
+
+
+def test_class_weights_are_reported_for_each_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tickets = _write_tickets(tmp_path / "tickets.csv", 80, ["rare", "usual", "usual", "usual"])
+    options = ["--epochs", "1", "--class-weights", "balanced", "--models", str(tmp_path)]
+    assert main(["--name", "support", "--data", str(tickets), *TICKETS, *options]) == 0
+    card = (tmp_path / "support" / "1" / "report" / "model_card.md").read_text()
+    said = capsys.readouterr().out
+    for label, training_texts, weight, test_texts in (("rare", 16, "2", 4), ("usual", 48, "0.667", 12)):
+        assert f"| {label} | {training_texts} | {weight} | {test_texts} | " in card
+        assert re.search(rf"│ {label} +│ {training_texts} +│ {weight} +│ {test_texts} +│", said)
+
+
+def test_own_data_are_promoted_on_their_test_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tickets = _write_tickets(tmp_path / "tickets.csv", 80, "ab")
+    command = ["--name", "support", "--data", str(tickets), *TICKETS, "--models", str(tmp_path), "--promote-if-better"]
+    for _ in range(2):
+        assert main([*command, "--epochs", "1"]) == 0
+    assert _names(tmp_path / "support") == ["1", "candidate-2"]
+    assert "undecided" in (said := capsys.readouterr().out)
+    assert said.endswith("name the folder by the next number.\n")
+    assert "on 16 texts. The new version is kept in" in said
+
+
+def test_a_bad_row_is_refused_in_one_line_and_leaves_no_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tickets = _write_tickets(tmp_path / "tickets.csv", 20, "ab")
+    with tickets.open("a") as file:
+        file.write("one,two\n")
+    arguments = ["--name", "support", "--data", str(tickets), *TICKETS, "--models", str(tmp_path / "models")]
+    assert "tickets.csv: line 42: 2 columns, but" in _refused(capsys, lambda: main(arguments))
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(("name", "accuracy"), [("imdb", 0.87), ("reuters", 0.77)])
+def test_the_real_texts_as_own_data_give_the_accuracy_of_the_data_set(
+    name: str, accuracy: float, data_dir: Path, tmp_path: Path
+) -> None:
+    file = {"imdb": "imdb-train.jsonl.gz", "reuters": "reuters.jsonl.gz"}[name]
+    test = ["--test-data", str(data_dir / "imdb-test.jsonl.gz")] if name == "imdb" else []
+    arguments = ["--name", name, "--data", str(data_dir / file), *test, "--models", str(tmp_path)]
+    assert main([*arguments, "--epochs", {"imdb": "4", "reuters": "12"}[name]]) == 0
+    assert VersionFolder(tmp_path / name / "1").metadata.test_metrics.accuracy > accuracy
+
+
 def test_the_same_seed_gives_the_same_variables_in_another_process(files: Path, tmp_path: Path) -> None:
     assert _train(files, tmp_path, "imdb") == 0
     command = [sys.executable, "-m", "training", "imdb", "--data-dir", str(files), "--models", str(tmp_path), *QUICK]
@@ -91,12 +197,16 @@ def test_the_same_seed_gives_the_same_variables_in_another_process(files: Path, 
     ).read_bytes()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["imdb", "--help"], ["imdb", "--epochs", "0"], ["--nonsense"], []])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["imdb", "--help"], ["imdb", "--epochs", "0"], ["--nonsense"], [], ["--name", "a", "--data", "a"]],
+)
 def test_help_and_wrong_options_do_not_wait_for_tensorflow(arguments: list[str]) -> None:
     script = (
         "import sys; from training.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit as exit: print(exit.code, sorted({'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)))"
+        "try: status = main(sys.argv[1:])\n"
+        "except SystemExit as exit: status = exit.code\n"
+        "print(status, sorted({'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == f"{0 if '--help' in arguments else 2} []"
@@ -114,8 +224,21 @@ def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "DATA_SET"),
-        (["nonsense"], "nonsense"),
+        ([], "required: --data, --name: see text-classifier-train --help"),
+        (["--data", "a.csv"], "required: --name"),
+        (["--name", "mine"], "required: --data"),
+        (["--name", "mine", "--data", "a.txt"], "a.txt: the ending of the name has to say the format"),
+        (["--name", "mine", "--data", "a.csv"], "a.csv: No such file"),
+        (["--name", "mine", "--data", "a.csv", "--label-column", "text"], "both the text and the label"),
+        (["--name", "mine", "--data", "a.csv", "imdb"], "unrecognized arguments: imdb"),
+        (["imdb", "--data", "a.csv"], "unrecognized arguments: --data a.csv: see text-classifier-train imdb --help"),
+        (["imdb", "--test-split", "0.3"], "unrecognized arguments: --test-split"),
+        (["--data", "a.csv", "--test-data", "a.csv", "--test-split", "0.3"], "not allowed with"),
+        (["--test-split", "1"], "between 0 and 1"),
+        (["--class-weights", "some"], "balanced"),
+        (["imdb", "--validation-split", "0.3"], "--validation-split"),
+        (["--name", "mine", "--data", "a.csv", "--validation-samples", "3"], "unrecognized arguments: --validation"),
+        (["nonsense"], "see text-classifier-train --help"),
         (["imdb", "--nonsense"], "--nonsense"),
         (["imdb", "--optimizer", "magic"], "rmsprop"),
         (["imdb", "--loss", "hinge"], "mse"),

@@ -1,3 +1,4 @@
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -6,7 +7,8 @@ import pytest
 from matplotlib.image import imread
 
 from training.evaluation import evaluate
-from training.report import confusion_matrix, curves
+from training.figures import confusion_matrix, png
+from training.report import curves
 
 HISTORY = {
     "loss": [3.0, 2.0, 1.0],
@@ -45,3 +47,11 @@ def test_the_labels_of_the_confusion_matrix_do_not_overlap(count: int, tmp_path:
     assert imread(tmp_path / "figure.png").ndim == 3
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
+
+
+def test_the_confusion_matrix_of_very_many_labels_stays_an_image_of_a_usual_size() -> None:
+    evaluation = evaluate(np.eye(500, dtype=np.float32), np.arange(500))
+    figure = confusion_matrix(evaluation, ["x"] * 500)
+    assert max(figure.get_size_inches()) < 25
+    assert not figure.axes[0].texts
+    assert imread(BytesIO(png(figure))).shape[0] < 3000

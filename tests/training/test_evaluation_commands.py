@@ -1,0 +1,256 @@
+import csv
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from tests.tiny_model import WORDS, write_model
+from textmodel import VersionFolder, load_engine
+from training.cli import main
+from training.evaluation import evaluate
+from training.labelled import LabelledFile
+from training.samples import EXCERPT, MISTAKES, Version, evaluate_file
+
+LABELS = ("negative", "positive")
+
+
+def _texts(count: int) -> list[str]:
+    random = np.random.default_rng(3)
+    vocabulary = [*WORDS, "unheard"]
+    return [" ".join(random.choice(vocabulary, random.integers(1, 9))) for _ in range(count)]
+
+
+def _write(path: Path, rows: Iterable[tuple[str, str]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    return path
+
+
+def _as(version: Path, texts: list[str]) -> list[tuple[str, str]]:
+    """Returns the texts with the labels that the version gives them."""
+    winners = load_engine(version).classify(texts).probabilities.argmax(axis=1)
+    return [(text, VersionFolder(version).labels[winner]) for text, winner in zip(texts, winners, strict=True)]
+
+
+@pytest.fixture
+def half_right(tmp_path: Path) -> Path:
+    """A file of 600 texts, more than are classified at a time, with labels by turns."""
+    return _write(tmp_path / "half.csv", zip(_texts(600), LABELS * 300, strict=True))
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with two versions of `sentiment` that often disagree. Not to be changed."""
+    models = tmp_path_factory.mktemp("versions")
+    for seed in (0, 5):
+        write_model(models, "sentiment", seed=seed)
+    return models
+
+
+def _value(said: str, name: str) -> str:
+    (value,) = re.findall(rf"│ {name} +│ (.+?) +│", said)
+    return str(value)
+
+
+def test_evaluate_says_what_the_engine_s_own_probabilities_come_to(
+    half_right: Path, tiny_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--model", "sentiment", "--data", str(half_right), "--models", str(tiny_models)]) == 0
+    prediction = load_engine(tiny_models / "sentiment" / "1").classify(_texts(600))
+    expected = evaluate(prediction.probabilities, np.arange(600) % 2)
+    low, high = expected.accuracy_interval
+    said = capsys.readouterr().out
+    assert _value(said, "texts") == "600"
+    assert _value(said, "accuracy") == f"{expected.accuracy:.4f} (95% interval {low:.4f} to {high:.4f})"
+    assert _value(said, "log loss") == f"{expected.log_loss:.4f}"
+    assert _value(said, "expected calibration error") == f"{expected.expected_calibration_error:.4f}"
+
+
+def test_evaluate_says_the_share_of_unknown_words_beside_that_of_the_training_texts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_model(tmp_path, "mine")
+    data = _write(tmp_path / "a.csv", [("the film was good", "negative"), ("dull unheard of ones", "positive")])
+    command = ["evaluate", "--model", "mine", "--data", str(data), "--models", str(tmp_path)]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert _value(said, "unknown words") == "62.50%"
+    assert _value(said, "unknown words in training") == "not recorded"
+    before = folder.metadata
+    data_set = msgspec.structs.replace(before.data_set, unknown_word_ratio=0.0271)
+    msgspec.structs.replace(before, data_set=data_set).write(folder.metadata_file)
+    assert main(command) == 0
+    assert _value(capsys.readouterr().out, "unknown words in training") == "2.71%"
+
+
+def test_only_the_most_confident_mistakes_are_kept_with_the_first_characters_of_their_texts(
+    tmp_path: Path, tiny_models: Path
+) -> None:
+    texts = [f"{text} {'x' * EXCERPT}" for text in _texts(600)]
+    wrong = [(text, LABELS[label == LABELS[0]]) for text, label in _as(tiny_models / "sentiment" / "1", texts)]
+    version = Version(tiny_models / "sentiment" / "1")
+    result = evaluate_file(version, LabelledFile(_write(tmp_path / "wrong.csv", wrong)))
+    assert result.evaluation.accuracy == 0
+    assert len(result.mistakes) == MISTAKES
+    confidence = version.engine.classify(texts).probabilities.max(axis=1)
+    assert [mistake.confidence for mistake in result.mistakes] == pytest.approx(
+        sorted(confidence)[: -MISTAKES - 1 : -1]
+    )
+    assert all(one.confidence >= other.confidence for one, other in pairwise(result.mistakes))
+    for mistake in result.mistakes:
+        text, label = wrong[mistake.line - 2]
+        assert (mistake.excerpt, mistake.label) == (text[:EXCERPT], label)
+        assert {mistake.predicted, label} == set(LABELS)
+
+
+HOSTILE = (
+    "<script>alert(1)</script> ![pixel](https://example.com/a.png) | [link](https://example.com) `code` *bold*\nline"
+)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> tuple[Path, Path]:
+    """A models folder and a file whose one text and its label are full of markup."""
+    write_model(tmp_path / "models", "mine", labels=("<b>|x", "$y_z$", "plain"))
+    version = tmp_path / "models" / "mine" / "1"
+    ((_, right),) = _as(version, [HOSTILE])
+    (wrong, *_) = (label for label in VersionFolder(version).labels if label != right)
+    return tmp_path / "models", _write(tmp_path / "<i>.csv", [(HOSTILE, wrong)])
+
+
+def _report(models: Path, data: Path, report: Path) -> str:
+    command = ["evaluate", "--model", "mine", "--data", str(data), "--models", str(models), "--report", str(report)]
+    assert main(command) == 0
+    return report.read_text()
+
+
+def test_the_html_report_holds_its_figures_and_shows_markup_as_text(hostile: tuple[Path, Path], tmp_path: Path) -> None:
+    page = _report(*hostile, tmp_path / "report.html")
+    assert len(re.findall(r'<img src="data:image/png;base64,iVBOR[^"]+"', page)) == 2
+    assert set(re.findall(r'(?:src|href)="(?!data:)([^"]*)', page)) == set()
+    assert not re.search(r"<(script|b|i|em|strong|code|a)[ >]", page.split("<body>")[1])
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; ![pixel](https://example.com/a.png) | [link]" in page
+    assert "<td>&lt;b&gt;|x</td>" in page
+    assert "<td>$y_z$</td>" in page
+    assert "<title>mine, version 1, on &lt;i&gt;.csv</title>" in page
+
+
+def test_the_markdown_report_has_its_figures_beside_it(hostile: tuple[Path, Path], tmp_path: Path) -> None:
+    page = _report(*hostile, tmp_path / "my report.md")
+    for name in ("confusion", "calibration"):
+        assert f"(my%20report_{name}.png)" in page
+        assert (tmp_path / f"my report_{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert r"\<script\>alert(1)" in page
+    assert len(page.split(r"\<script\>")[1].split("\n")[0]) > 90  # on one line to its end
+
+
+def test_the_pinned_version_is_evaluated_unless_another_is_named(
+    half_right: Path, versions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(versions, models)
+    command = ["evaluate", "--model", "sentiment", "--data", str(half_right), "--models", str(models)]
+
+    def evaluated(*options: str) -> str:
+        assert main([*command, *options]) == 0
+        return capsys.readouterr().out
+
+    assert "sentiment/2" in evaluated()
+    (models / "sentiment" / "pin").write_text("1\n")
+    assert "sentiment/1" in evaluated()
+    assert "sentiment/2" in evaluated("--version", "2")
+
+
+@pytest.mark.parametrize(
+    ("correct", "says"),
+    [
+        (2, "sentiment/2 is better than sentiment/1: accuracy 1.0000 instead of "),
+        (1, "sentiment/2 is worse than sentiment/1: accuracy "),
+    ],
+)
+def test_compare_says_which_version_is_better_and_ends_with_status_0(
+    correct: int, says: str, versions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = _write(tmp_path / "a.csv", _as(versions / "sentiment" / str(correct), _texts(600)))
+    assert main(["compare", "sentiment/1", "sentiment/2", "--data", str(data), "--models", str(versions)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(says)
+    assert "on 600 texts.\n" in said
+
+
+def test_compare_of_a_folder_with_itself_is_undecided(
+    half_right: Path, versions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(versions / "sentiment" / "1")
+    assert main(["compare", folder, "sentiment/1", "--data", str(half_right), "--models", str(versions)]) == 0
+    assert "undecided whether sentiment/1 is better or worse" in capsys.readouterr().out
+
+
+def test_compare_goes_by_the_names_of_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model(tmp_path, "mine")
+    data = _write(tmp_path / "a.csv", _as(tmp_path / "mine" / "1", _texts(50)))
+    write_model(tmp_path, "mine", labels=("positive", "new"))  # the same weights: the classes say something else now
+    assert main(["compare", "mine/1", "mine/2", "--data", str(data), "--models", str(tmp_path)]) == 0
+    assert "accuracy 0.0000 instead of 1.0000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["evaluate", "--model", "sentiment"],
+            "line 3: the label 'neutral' is none of the model's: negative, positive",
+        ),
+        (["compare", "sentiment/1", "topic/1"], "'neutral' is none of the model's: negative, positive, grain, crude"),
+        (["evaluate", "--model", "sentiments"], "has no model 'sentiments': its models are sentiment, topic"),
+        (["evaluate", "--model", "topic", "--version", "7"], "has no version 7: its versions are 1"),
+        (["evaluate", "--model", "topic", "--report", "a.pdf"], "'a.pdf' ends neither in .html nor in .md"),
+        (["evaluate", "--model", "topic", "--report", "nowhere/a.md"], "there is no folder nowhere"),
+        (["evaluate", "--model", "topic", "--label-column", "queue"], "no column 'queue'"),
+        (["compare", "sentiment/1", "sentiment/9"], "sentiment/9 is no version"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_in_one_line(
+    arguments: list[str], says: str, tiny_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = _write(tmp_path / "a.csv", [("the film", "positive"), ("a film", "neutral")])
+    try:
+        status = main([*arguments, "--data", str(data), "--models", str(tiny_models)])
+    except SystemExit as exit_:
+        status = int(exit_.code or 0)
+    said = capsys.readouterr().err
+    assert status == 2
+    assert re.fullmatch(r"text-classifier-train: error: [^\n]+\n", said)
+    assert says in said
+
+
+@pytest.mark.parametrize("arguments", [["evaluate", "--model", "sentiment"], ["compare", "sentiment/1", "sentiment/1"]])
+def test_a_file_without_texts_is_refused(
+    arguments: list[str], tiny_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = _write(tmp_path / "a.csv", [])
+    assert main([*arguments, "--data", str(data), "--models", str(tiny_models)]) == 2
+    assert "a.csv: holds no text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["evaluate", "--model", "sentiment", "--report", "report.html"], ["compare", "sentiment/1", "sentiment/1"]],
+    ids=["evaluate", "compare"],
+)
+def test_no_tensorflow_is_needed(arguments: list[str], tiny_models: Path, half_right: Path) -> None:
+    script = (
+        "import sys; from training.cli import main\n"
+        "print(main(sys.argv[1:]), sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    arguments = [word.replace("report.html", str(half_right.with_name("report.html"))) for word in arguments]
+    command = [sys.executable, "-c", script, *arguments, "--data", str(half_right), "--models", str(tiny_models)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "0 []"

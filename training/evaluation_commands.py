@@ -1,0 +1,109 @@
+"""The commands `evaluate` and `compare` of `text-classifier-train`. They train nothing, and need no TensorFlow where
+the compiled engine serves.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textmodel.version_folder import served_version, versions
+from training.errors import InputError
+from training.options import add_labelled_file, add_models, labelled_file
+
+if TYPE_CHECKING:
+    from training.samples import Version
+
+
+def add_evaluate(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `evaluate`. `run` takes them when they are parsed."""
+    command.description = (
+        "Measure a version on labelled texts: accuracy, calibration, each label, the most confident mistakes, and the"
+        " share of unknown words beside that of its training texts."
+    )
+    command.add_argument("--model", required=True, metavar="NAME", help="the model")
+    command.add_argument(
+        "--version", type=int, metavar="N", help="its version (default: the one in service: pinned, or the highest)"
+    )
+    command.add_argument(
+        "--report", type=_report, metavar="FILE", help="write a report: .html, or .md with its figures"
+    )
+    add_labelled_file(command)
+    add_models(command)
+    command.set_defaults(run=_evaluate)
+
+
+def add_compare(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `compare`. `run` takes them when they are parsed."""
+    command.description = (
+        "Tell whether version B is better than version A on the same labelled texts: the paired difference of their"
+        " accuracies with its 95% confidence interval (Bonett and Price), and McNemar's exact test. B is better or"
+        " worse where both leave out that there is no difference, else it is undecided. The exit status is 0 in each"
+        " case. Take texts that neither version has learned from."
+    )
+    for name in "ab":
+        command.add_argument(name, metavar=name.upper(), help="NAME/VERSION, or a version's folder")
+    add_labelled_file(command)
+    add_models(command)
+    command.set_defaults(run=_compare)
+
+
+def _report(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in (".html", ".md"):
+        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .html nor in .md")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: there is no folder {path.parent}")
+    return path
+
+
+def _evaluate(options: dict[str, Any]) -> None:
+    # Imported here, as below: help and a wrong option need not wait for them.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from training import evaluation_report  # noqa: PLC0415
+    from training.samples import Version, evaluate_file  # noqa: PLC0415
+
+    file = labelled_file(options)
+    path = _version_of(options["models"], options["model"], options["version"])
+    result = evaluate_file(Version(path), file)
+    table = Table("", "value")
+    for row in evaluation_report.summary(result):
+        table.add_row(*row)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    console.print(f"{path} on {file.path}")
+    console.print(table)
+    if options["report"]:
+        evaluation_report.write(options["report"], result)
+        console.print(f"Wrote {options['report']}")
+
+
+def _compare(options: dict[str, Any]) -> None:
+    from training.samples import compare_on_file  # noqa: PLC0415
+
+    file = labelled_file(options)
+    a, b = (_version_at(options["models"], options[name]) for name in "ab")
+    print(f"{compare_on_file(a, b, file).sentence(options['a'], options['b'])}.")
+
+
+def _version_of(models: Path, name: str, number: int | None) -> Path:
+    """Returns the folder of a model's version, the one in service if no number is given."""
+    model = models / name
+    found = versions(model)
+    if not found:
+        names = sorted(entry.name for entry in models.glob("*") if versions(entry))
+        raise InputError(f"{models} has no model {name!r}: its models are {', '.join(names) or 'none'}")
+    if number is None:
+        number = served_version(model)
+    if number not in found:
+        raise InputError(f"{model} has no version {number}: its versions are {', '.join(map(str, found))}")
+    return model / str(number)
+
+
+def _version_at(models: Path, name: str) -> "Version":
+    from training.samples import Version  # noqa: PLC0415
+
+    folders = [folder for folder in (Path(name), models / name) if (folder / "assets.extra").is_dir()]
+    if not folders:
+        raise InputError(f"{name} is no version: neither a version's folder nor NAME/VERSION in {models}")
+    return Version(folders[0])

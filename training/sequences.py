@@ -1,0 +1,35 @@
+"""Many sequences of word indices in little more memory than the indices themselves take."""
+
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class FlatSequences(Sequence[NDArray[np.int32]]):
+    """Sequences that lie one behind the other in one array. A slice, as a sequence, is a view.
+
+    Args:
+        flat: int32 (indices,), all sequences.
+        ends: int64 (sequences,), where each ends; each begins where the one before it ends.
+        rows: int64 (n,), which of them these are, in this order. All when left out.
+    """
+
+    def __init__(self, flat: NDArray[np.int32], ends: NDArray[np.int64], rows: NDArray[np.int64] | None = None) -> None:
+        self._flat = flat
+        self._ends = ends
+        self._rows = np.arange(len(ends)) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, at: int) -> NDArray[np.int32]: ...
+    @overload
+    def __getitem__(self, at: slice) -> "FlatSequences": ...
+    def __getitem__(self, at: int | slice) -> "NDArray[np.int32] | FlatSequences":
+        if isinstance(at, slice):
+            return FlatSequences(self._flat, self._ends, self._rows[at])
+        row = self._rows[at]
+        return self._flat[self._ends[row - 1] if row else 0 : self._ends[row]]
