@@ -1,15 +1,23 @@
 """The settings that shape a model, declared once: the command's options, their defaults, and what the report says."""
 
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
+Preset = Literal["dense", "ngram"]
 Optimizer = Literal["adagrad", "adam", "adamw", "nadam", "rmsprop", "sgd"]
 Loss = Literal["crossentropy", "mse"]
 VectorizerName = Literal["multi-hot", "embedding"]
+Counts = Literal["binary", "log"]
 Value = str | int | float | list[int]
 
 EMBEDDING_ONLY = ("sequence_length", "dimensions")
 """The settings that have no effect without `--vectorizer embedding`."""
+
+DENSE_ONLY = ("layers", "optimizer", "loss", "vectorizer", *EMBEDDING_ONLY)
+"""The settings that have no effect without `--preset dense`."""
+
+NGRAM_ONLY = ("orders", "buckets", "counts", "min_count", "idf_power", "divergence_power")
+"""The settings that have no effect without `--preset ngram`."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +27,7 @@ class Settings:
     data_set: str
     layers: tuple[int, ...]
     validation_samples: int
+    preset: Preset = "dense"
     epochs: int = 20
     batch_size: int = 512
     optimizer: Optimizer = "rmsprop"
@@ -28,28 +37,49 @@ class Settings:
     vectorizer: VectorizerName = "multi-hot"
     sequence_length: int = 256
     dimensions: int = 64
+    orders: int = 3
+    buckets: int = 2**22
+    counts: Counts = "binary"
+    min_count: int = 3
+    idf_power: float = 1.0
+    divergence_power: float = 0.35
     seed: int = 0
 
     def options(self) -> dict[str, Value]:
         """Returns the settings that have an effect, named and typed as the command's options."""
-        names = [field.name for field in fields(self) if field.name != "data_set"]
+        without_effect = {"data_set", *(NGRAM_ONLY if self.preset == "dense" else DENSE_ONLY)}
         if self.vectorizer != "embedding":
-            names = [name for name in names if name not in EMBEDDING_ONLY]
+            without_effect.update(EMBEDDING_ONLY)
+        names = [field.name for field in fields(self) if field.name not in without_effect]
         values = {name.replace("_", "-"): getattr(self, name) for name in names}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def command(self) -> list[str]:
         """Returns the arguments that give these settings, those that are defaults left out."""
-        defaults = PRESETS[self.data_set].options()
+        defaults = PRESETS[self.data_set][self.preset].options() | {"preset": "dense"}
         changed = {name: value for name, value in self.options().items() if value != defaults.get(name)}
         return [self.data_set, *(word for name, value in changed.items() for word in (f"--{name}", shown(value)))]
 
 
+def _presets(dense: Settings, **ngram: Any) -> dict[Preset, Settings]:
+    """Returns the settings of each preset: `ngram` fits a hinge loss, by steps that suit vectors of length 1."""
+    fit = {"preset": "ngram", "epochs": 40, "batch_size": 128, "learning_rate": 0.3}
+    return {"dense": dense, "ngram": replace(dense, **fit, **ngram)}
+
+
 PRESETS = {
-    "imdb": Settings("imdb", layers=(16, 16), validation_samples=10_000),
-    "reuters": Settings("reuters", layers=(64, 64), validation_samples=1_000),
+    "imdb": _presets(Settings("imdb", layers=(16, 16), validation_samples=10_000), num_words=50_000),
+    "reuters": _presets(
+        Settings("reuters", layers=(64, 64), validation_samples=1_000),
+        num_words=20_000,
+        orders=1,
+        counts="log",
+        min_count=2,
+        idf_power=0.0,
+        divergence_power=0.75,
+    ),
 }
-"""The defaults for each data set."""
+"""The defaults for each data set and preset."""
 
 
 def shown(value: object) -> str:
