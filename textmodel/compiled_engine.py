@@ -34,8 +34,8 @@ class CompiledEngine:
         if isinstance(vectorizer, PaddedSequence):
             raise ModelError(f"{folder.path}: not a bag-of-words model, which this engine is for")
         end = network[-1]
-        if end.activation != ("sigmoid" if end.units == 1 else "softmax"):
-            raise ModelError(f"{folder.path}: the network ends neither in softmax nor in one sigmoid unit")
+        if end.activation not in (("sigmoid",) if end.units == 1 else ("softmax", "one-vs-rest")):
+            raise ModelError(f"{folder.path}: the network ends neither in softmax, one-vs-rest nor one sigmoid unit")
         checkpoint = Checkpoint(folder.path / "variables" / "variables")
         if isinstance(vectorizer, NGrams):
             self.inline_bytes = 1 << 16

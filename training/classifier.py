@@ -23,7 +23,7 @@ class Classifier(ABC):
 
     Args:
         settings: how it is built and trained.
-        classes: number of classes. Two are one sigmoid unit, more a softmax.
+        classes: number of classes. Two are one unit, more a unit for each.
     """
 
     vectorizer: Vectorizer
@@ -33,8 +33,8 @@ class Classifier(ABC):
 
     def __init__(self, settings: Settings, classes: int) -> None:
         self._settings = settings
+        self._classes = classes
         self._binary = classes == 2
-        self._output = Layer(1, "sigmoid") if self._binary else Layer(classes, "softmax")
 
     @abstractmethod
     def fit(
@@ -52,38 +52,26 @@ class Classifier(ABC):
 
     def _fit_network(
         self,
-        examples: Examples,
+        batches: tf.data.Dataset,
         epochs: int,
         callbacks: Sequence[keras.callbacks.Callback],
-        validation: Examples | None,
+        validation: tf.data.Dataset | None,
     ) -> History:
-        def of(some: Examples, shuffle_seed: int | None = None) -> tf.data.Dataset:
-            return self._batches(some.sequences, self._targets(some.classes), shuffle_seed)
-
         history: History = self.network.fit(
-            of(examples, self._settings.seed),
+            batches,
             epochs=epochs,
-            validation_data=of(validation) if validation else None,
+            validation_data=validation,
             callbacks=list(callbacks),
             shuffle=False,  # the batches are shuffled already
             verbose=0,
         ).history
         return history
 
-    @abstractmethod
-    def _batches(
-        self,
-        sequences: Sequence[NDArray[np.int32]],
-        targets: NDArray[np.float32] | None = None,
-        shuffle_seed: int | None = None,
-    ) -> tf.data.Dataset:
-        """Returns the mini-batches of an epoch."""
-
     def _targets(self, classes: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns what the network should say, (texts, units): the class itself for one unit, else one-hot."""
         if self._binary:
             return classes[:, np.newaxis].astype(np.float32)
-        return np.eye(self._output.units, dtype=np.float32)[classes]
+        return np.eye(self._classes, dtype=np.float32)[classes]
 
     def _accuracy(self, threshold: float) -> keras.metrics.Metric:
         if self._binary:
@@ -96,7 +84,8 @@ class DenseClassifier(Classifier):
 
     def __init__(self, settings: Settings, classes: int) -> None:
         super().__init__(settings, classes)
-        self.layers = (*(Layer(units, "relu") for units in settings.layers), self._output)
+        output = Layer(1, "sigmoid") if self._binary else Layer(classes, "softmax")
+        self.layers = (*(Layer(units, "relu") for units in settings.layers), output)
         keras.utils.set_random_seed(settings.seed)
         self.network = keras.Sequential()
         if settings.vectorizer == "multi-hot":
@@ -119,7 +108,12 @@ class DenseClassifier(Classifier):
         self, examples: Examples, epochs: int, progress: keras.callbacks.Callback, validation: Examples | None = None
     ) -> History:
         """Fits the network from its initial weights, once."""
-        return self._fit_network(examples, epochs, [progress], validation)
+
+        def of(some: Examples, shuffle_seed: int | None = None) -> tf.data.Dataset:
+            return self._batches(some.sequences, self._targets(some.classes), shuffle_seed)
+
+        seed = self._settings.seed
+        return self._fit_network(of(examples, seed), epochs, [progress], of(validation) if validation else None)
 
     def probabilities(self, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         """Returns the probabilities, (texts, classes), of sequences of word indices."""

@@ -14,11 +14,13 @@ from textmodel import load_engine, metadata, probes
 from textmodel.metadata import Metadata
 from textmodel.version_folder import VersionFolder, new_version
 from training import datasets, report
-from training.classifier import Classifier, best_epoch
+from training.classifier import Classifier, DenseClassifier, best_epoch
+from training.costs import Cost, Costs
 from training.datasets import DataSet
 from training.errors import InputError
 from training.evaluation import Evaluation, evaluate
 from training.export import export
+from training.ngram_classifier import NGramClassifier
 from training.probing import make_probes
 from training.progress import epochs_shown
 from training.settings import Settings
@@ -35,6 +37,10 @@ class Result:
     """How many epochs the network was fitted for."""
     evaluation: Evaluation
     """On the test set."""
+    uncalibrated: Evaluation | None
+    """The same before calibration, for a preset that is calibrated."""
+    costs: tuple[Cost, ...]
+    """What the parts of the run cost, in order."""
 
 
 def train(settings: Settings, name: str, data_dir: Path | None, models: Path, console: Console) -> Result:
@@ -53,7 +59,9 @@ def train(settings: Settings, name: str, data_dir: Path | None, models: Path, co
         OSError: the version cannot be written.
     """
     tf.config.experimental.enable_op_determinism()
-    data = datasets.load(settings.data_set, data_dir, settings.num_words)
+    costs = Costs()
+    with costs.of("reading the data"):
+        data = datasets.load(settings.data_set, data_dir, settings.num_words)
     held_out, others = data.training.split(settings.validation_samples)
     if len(others) == 0:
         raise InputError(
@@ -67,23 +75,38 @@ def train(settings: Settings, name: str, data_dir: Path | None, models: Path, co
         except OSError as error:
             raise InputError(f"--models {models}: cannot write there: {error.strerror}: name another folder") from error
 
-        classifier = Classifier(settings, len(data.labels))
-        with epochs_shown(console, "Searching the best epoch", settings.epochs) as progress:
+        classifier = _classifier(settings, len(data.labels))
+        searching = epochs_shown(console, "Searching the best epoch", settings.epochs)
+        with costs.of("searching the best epoch"), searching as progress:
             history = classifier.fit(others, settings.epochs, progress, held_out)
         epochs = best_epoch(history)
+        calibration = classifier.calibration(held_out) if isinstance(classifier, NGramClassifier) else None
 
-        classifier = Classifier(settings, len(data.labels))
-        with epochs_shown(console, "Fitting a new network on all training texts", epochs) as progress:
+        classifier = _classifier(settings, len(data.labels))
+        fitting = epochs_shown(console, "Fitting a new network on all training texts", epochs)
+        with costs.of("fitting on all training texts"), fitting as progress:
             classifier.fit(data.training, epochs, progress)
-        evaluation = evaluate(classifier.probabilities(data.test.sequences), data.test.classes)
+        uncalibrated = None
+        with costs.of("evaluating on the test texts"):
+            evaluation = evaluate(classifier.probabilities(data.test.sequences), data.test.classes)
+            if calibration and isinstance(classifier, NGramClassifier):
+                uncalibrated = evaluation
+                classifier.calibrate(calibration)
+                evaluation = evaluate(classifier.probabilities(data.test.sequences), data.test.classes)
 
-        export(classifier, data.vocabulary, data.labels, folder.path)
-        folder.assets_extra.mkdir()
-        _describe(name, settings, data, classifier, evaluation).write(folder.metadata_file)
-        probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
-        report.write(folder, data.labels, history, evaluation, _command(settings, name, data_dir))
-        load_engine(folder.path, "tensorflow")  # what was exported has to answer as the network, or is not published
-    return Result(folder, epochs, evaluation)
+        with costs.of("exporting and probing"):
+            export(classifier, data.vocabulary, data.labels, folder.path)
+            folder.assets_extra.mkdir()
+            _describe(name, settings, data, classifier, evaluation).write(folder.metadata_file)
+            probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
+            load_engine(folder.path, "tensorflow")  # what was exported has to answer as the network, or is not published
+        result = Result(folder, epochs, evaluation, uncalibrated, tuple(costs.parts))
+        report.write(data.labels, history, result, _command(settings, name, data_dir))
+    return result
+
+
+def _classifier(settings: Settings, classes: int) -> Classifier:
+    return (NGramClassifier if settings.preset == "ngram" else DenseClassifier)(settings, classes)
 
 
 def _command(settings: Settings, name: str, data_dir: Path | None) -> str:

@@ -67,6 +67,7 @@ static const char *const ACTIVATIONS[] = {
     [RELU] = "relu",
     [SIGMOID] = "sigmoid",
     [SOFTMAX] = "softmax",
+    [ONE_VS_REST] = "one-vs-rest",
 };
 
 /* `scale` is that of a scaled layer, (inputs,), or NULL. */
