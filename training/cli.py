@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,7 +15,20 @@ from textmodel import ModelError
 from textmodel.version_folder import is_model_name
 from textmodel.vocabulary import FIRST_WORD
 from training.errors import InputError
-from training.settings import EMBEDDING_ONLY, PRESETS, Loss, Optimizer, Settings, VectorizerName, shown
+from training.settings import (
+    DEFAULT_PRESET,
+    DENSE_ONLY,
+    EMBEDDING_ONLY,
+    NGRAM_ONLY,
+    PRESETS,
+    Counts,
+    Loss,
+    Optimizer,
+    Preset,
+    Settings,
+    VectorizerName,
+    shown,
+)
 
 _PROGRAM = "text-classifier-train"
 
@@ -48,7 +61,7 @@ def _train(settings: Settings, name: str | None, data_dir: Path | None, models: 
 
     console = Console()
     result = train(settings, name or settings.data_set, data_dir, models, console)
-    console.print(summary(result.epochs, result.evaluation))
+    console.print(summary(result.epochs, result.evaluation, result.uncalibrated, result.costs))
     console.print(f"Wrote {result.folder.path}", soft_wrap=True)
 
 
@@ -80,35 +93,48 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(_PROGRAM, description="Train a text classifier and write it as a model's next version.")
     data_sets = parser.add_subparsers(title="data sets", dest="data_set", required=True, metavar="DATA_SET")
-    for data_set, preset in PRESETS.items():
-        _add_options(data_sets.add_parser(data_set, help=f"the data set {data_set} of Keras"), preset)
+    for data_set, presets in PRESETS.items():
+        _add_options(data_sets.add_parser(data_set, help=f"the data set {data_set} of Keras"), data_set, presets)
     return parser
 
 
-def _add_options(parser: argparse.ArgumentParser, preset: Settings) -> None:
+def _add_options(parser: argparse.ArgumentParser, data_set: str, presets: Mapping[Preset, Settings]) -> None:
     place = parser.add_argument_group("what is read and written")
     place.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help=f"folder with {preset.data_set}.npz and {preset.data_set}_word_index.json (default: Keras downloads them)",
+        help=f"folder with {data_set}.npz and {data_set}_word_index.json (default: Keras downloads them)",
     )
     place.add_argument(
         "--models", type=Path, default=Path("models"), metavar="DIR", help="folder of the models (default: models)"
     )
-    place.add_argument("--name", type=_name, help=f"name of the model (default: {preset.data_set})")
+    place.add_argument("--name", type=_name, help=f"name of the model (default: {data_set})")
 
     def setting(flag: str, kind: Callable[[str], Any], text: str, choices: Sequence[str] | None = None) -> None:
-        default = getattr(preset, flag.removeprefix("--").replace("-", "_"))
+        name = flag.removeprefix("--").replace("-", "_")
+        defaults = {preset: shown(getattr(settings, name)) for preset, settings in presets.items()}
+        if name in NGRAM_ONLY:
+            text, default = f"ngram: {text}", defaults["ngram"]
+        elif name in DENSE_ONLY or len(set(defaults.values())) == 1:
+            default = defaults[DEFAULT_PRESET]
+        else:
+            default = ", ".join(f"{value} for {preset}" for preset, value in defaults.items())
         parser.add_argument(
             flag,
             type=kind,
             choices=choices,
             metavar=None if choices else kind.__name__.strip("_").upper(),
             default=argparse.SUPPRESS,
-            help=f"{text} (default: {shown(default)})",
+            help=f"{text} (default: {default})",
         )
 
+    parser.add_argument(
+        "--preset",
+        choices=get_args(Preset),
+        default=DEFAULT_PRESET,
+        help=f"dense: hidden layers; ngram: one layer on words and n-grams (default: {DEFAULT_PRESET})",
+    )
     setting("--vectorizer", str, "what a text becomes", get_args(VectorizerName))
     setting("--num-words", _words, "number of word indices, the reserved 0 to 3 included")
     setting("--sequence-length", _count, "embedding: how many words of a text count, its start mark included")
@@ -120,15 +146,26 @@ def _add_options(parser: argparse.ArgumentParser, preset: Settings) -> None:
     setting("--epochs", _count, "epochs of the search for the best epoch")
     setting("--batch-size", _count, "texts in a mini-batch")
     setting("--validation-samples", _count, "training texts, the first ones, that the search holds out")
+    setting("--orders", _orders, "longest n-gram, from 1: words alone")
+    setting("--buckets", _buckets, "what n-grams of two words and more are hashed to: a power of two")
+    setting("--counts", str, "whether how often a text has a feature counts", get_args(Counts))
+    setting("--min-count", _count, "training texts that a feature needs")
+    setting("--idf-power", _power, "what a feature's inverse document frequency is raised to")
+    setting("--divergence-power", _power, "what a feature's divergence of classes is raised to")
     setting("--seed", _seed, "seed of the initial weights and of the shuffling")
 
 
 def _settings(options: dict[str, Any]) -> Settings:
-    preset = PRESETS[options["data_set"]]
+    preset = PRESETS[options["data_set"]][options["preset"]]
     settings = replace(preset, **{field.name: options[field.name] for field in fields(preset) if field.name in options})
-    for name in EMBEDDING_ONLY:
-        if name in options and settings.vectorizer != "embedding":
-            raise InputError(f"--{name.replace('_', '-')} needs --vectorizer embedding")
+    for names, choice, made in (
+        (NGRAM_ONLY, "--preset ngram", settings.preset == "ngram"),
+        (DENSE_ONLY, "--preset dense", settings.preset == "dense"),
+        (EMBEDDING_ONLY, "--vectorizer embedding", settings.vectorizer == "embedding"),
+    ):
+        for name in names:
+            if name in options and not made:
+                raise InputError(f"--{name.replace('_', '-')} needs {choice}")
     return settings
 
 
@@ -149,6 +186,14 @@ _count = _number(1, 2**31 - 1)
 _words = _number(FIRST_WORD + 1, 2**31 - 1)
 _seed = _number(0, 2**32 - 1)
 """Keras's range."""
+_orders = _number(1, 3)
+
+
+def _buckets(text: str) -> int:
+    value = _number(1, 2**30)(text)
+    if value.bit_count() != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a power of two")
+    return value
 
 
 def _layers(text: str) -> tuple[int, ...]:
@@ -165,6 +210,16 @@ def _rate(text: str) -> float:
         value = math.nan
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def _power(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
     return value
 
 

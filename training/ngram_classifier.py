@@ -28,8 +28,8 @@ _TEXTS_AT_ONCE = 2048
 class NGramClassifier(Classifier):
     """Features with a scale that the training texts give, in vectors of length 1, and one dense layer behind them.
 
-    The network has inputs only for features with a scale: a few hundred thousand of millions. Its kernel is kept to what
-    float16 can hold, as it is exported.
+    The network has inputs only for features with a scale: a few hundred thousand of millions. Its kernel is rounded to
+    float16, in which it is exported.
     """
 
     vectorizer: NGrams
@@ -78,7 +78,7 @@ class NGramClassifier(Classifier):
 
     def probabilities(self, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         """Returns the probabilities, (texts, classes), of sequences of word indices."""
-        return calibration.probabilities(self._logits(sequences)).astype(np.float32)
+        return calibration.probabilities(self._logits(sequences))
 
     def calibration(self, examples: Examples) -> Calibration:
         """Returns the calibration that suits these texts, which the network was not fitted on."""
@@ -100,10 +100,7 @@ class NGramClassifier(Classifier):
     def _logits(self, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         parts = [sequences[first : first + _TEXTS_AT_ONCE] for first in range(0, len(sequences), _TEXTS_AT_ONCE)]
         return np.concatenate(
-            [
-                self.network.predict(self._batches(ngrams.features(self.vectorizer, part)), verbose=0)
-                for part in parts
-            ]
+            [self.network.predict(self._batches(ngrams.features(self.vectorizer, part)), verbose=0) for part in parts]
         )
 
     def _batches(

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
-from textmodel.metadata import Metadata, MultiHot
+from textmodel.metadata import Metadata, MultiHot, NGrams, PaddedSequence
 from textmodel.version_folder import VersionFolder
 from training.classifier import History, best_epoch
+from training.costs import Cost
 from training.evaluation import CALIBRATION_BINS, Evaluation
 from training.settings import shown
 
@@ -20,18 +21,31 @@ _CONFUSION_FILE = "confusion.png"
 _CARD_FILE = "model_card.md"
 
 
-def write(folder: VersionFolder, labels: Sequence[str], history: History, evaluation: Evaluation, command: str) -> None:
+def write(
+    folder: VersionFolder,
+    labels: Sequence[str],
+    history: History,
+    evaluation: Evaluation,
+    command: str,
+    *,
+    uncalibrated: Evaluation | None,
+    costs: Sequence[Cost],
+) -> None:
     """Writes the report of a run into the version folder.
 
     Args:
         history: of the fit with validation.
         evaluation: on the test set.
         command: the command line that makes such a model.
+        uncalibrated: the evaluation before calibration, for a preset that is calibrated.
+        costs: of the parts of the run.
     """
     folder.report.mkdir()
     _save(curves(history), folder.report / _CURVES_FILE)
     _save(confusion_matrix(evaluation, labels), folder.report / _CONFUSION_FILE)
-    card = model_card(folder.metadata, labels, best_epoch(history), evaluation, command)
+    card = model_card(
+        folder.metadata, labels, best_epoch(history), evaluation, command, uncalibrated=uncalibrated, costs=costs
+    )
     (folder.report / _CARD_FILE).write_text(card, encoding="utf-8")
 
 
@@ -73,16 +87,18 @@ def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     return figure
 
 
-def model_card(metadata: Metadata, labels: Sequence[str], best: int, evaluation: Evaluation, command: str) -> str:
+def model_card(
+    metadata: Metadata,
+    labels: Sequence[str],
+    best: int,
+    evaluation: Evaluation,
+    command: str,
+    *,
+    uncalibrated: Evaluation | None,
+    costs: Sequence[Cost],
+) -> str:
     """Returns the model card, Markdown with relative links to the images."""
-    data, vectorizer = metadata.data_set, metadata.vectorizer
-    if isinstance(vectorizer, MultiHot):
-        vector = f"a multi-hot vector over {vectorizer.num_words:,} word indices"
-    else:
-        vector = (
-            f"its first {vectorizer.length:,} words, each a vector of {vectorizer.dimensions} components, of which the"
-            " largest are kept"
-        )
+    data = metadata.data_set
     layers = ", ".join(f"{layer.units} {layer.activation}" for layer in metadata.network)
     per_class = [
         (label, f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", f"{support:,}")
@@ -91,11 +107,16 @@ def model_card(metadata: Metadata, labels: Sequence[str], best: int, evaluation:
         )
     ]
     method = (
-        f"A text is {vector}; the dense layers are {layers}. A first network was fitted for"
+        f"A text is {_vector(metadata.vectorizer)}; the dense layers are {layers}. A first network was fitted for"
         f" {metadata.training['epochs']} epochs without the {data.validation_texts:,} validation texts, whose loss was"
         f" lowest after epoch {best}. A new network was then fitted from its initial weights on all training texts for"
         " as many epochs, and measured once on the test texts."
     )
+    if uncalibrated:
+        method += (
+            " The temperature and the shift that make the first network's probabilities of the validation texts the"
+            " likeliest are part of the new network's weights."
+        )
     return f"""# {metadata.name}
 
 Gives a text one of {len(labels)} labels. Trained on the data set {data.name} on {metadata.created_at:%Y-%m-%d} by
@@ -110,7 +131,7 @@ Gives a text one of {len(labels)} labels. Trained on the data set {data.name} on
 
 ## Test metrics
 
-{_table(("metric", "value"), test_metrics(evaluation))}
+{_table(("metric", "value"), test_metrics(evaluation, uncalibrated))}
 
 The calibration error has {CALIBRATION_BINS} bins of equal width, by winning probability.
 
@@ -126,30 +147,60 @@ The calibration error has {CALIBRATION_BINS} bins of equal width, by winning pro
 
 {_table(("option", "value"), [(f"`--{name}`", shown(value)) for name, value in metadata.training.items()])}
 
+## Costs
+
+{_table(("part", "seconds", "peak memory so far, MB"), map(_cost, costs))}
+
 ## Versions
 
 {_table(("package", "version"), metadata.packages.items())}
 """
 
 
-def summary(epochs: int, evaluation: Evaluation) -> Table:
+def summary(epochs: int, evaluation: Evaluation, uncalibrated: Evaluation | None, costs: Sequence[Cost]) -> Table:
     """Returns what a run came to, for a terminal."""
     table = Table("", "value")
     for name, value in [
         ("best epoch", str(epochs)),
-        *(("test " + name, value) for name, value in test_metrics(evaluation)),
+        *(("test " + name, value) for name, value in test_metrics(evaluation, uncalibrated)),
+        *((part, f"{seconds} s, {memory} MB") for part, seconds, memory in map(_cost, costs)),
     ]:
         table.add_row(name, value)
     return table
 
 
-def test_metrics(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Returns names and values of what the test set says of the whole model."""
-    return [
-        ("accuracy", f"{evaluation.accuracy:.4f}"),
-        ("log loss", f"{evaluation.log_loss:.4f}"),
-        ("expected calibration error", f"{evaluation.expected_calibration_error:.4f}"),
-    ]
+def test_metrics(evaluation: Evaluation, uncalibrated: Evaluation | None) -> list[tuple[str, str]]:
+    """Returns names and values of what the test set says of the whole model, and said before calibration."""
+    metrics = [("accuracy", f"{evaluation.accuracy:.4f}")]
+    for kind, some in (("", evaluation), (" before calibration", uncalibrated)):
+        if some:
+            metrics += [
+                (f"log loss{kind}", f"{some.log_loss:.4f}"),
+                (f"expected calibration error{kind}", f"{some.expected_calibration_error:.4f}"),
+            ]
+    return metrics
+
+
+def _cost(cost: Cost) -> tuple[str, str, str]:
+    return cost.part, f"{cost.seconds:.1f}", f"{cost.peak_memory / 1e6:,.0f}"
+
+
+def _vector(vectorizer: MultiHot | PaddedSequence | NGrams) -> str:
+    match vectorizer:
+        case MultiHot():
+            return f"a multi-hot vector over {vectorizer.num_words:,} word indices"
+        case PaddedSequence():
+            return (
+                f"its first {vectorizer.length:,} words, each a vector of {vectorizer.dimensions} components, of which"
+                " the largest are kept"
+            )
+        case NGrams(orders=1):
+            return f"a sparse vector of length 1 over {vectorizer.num_words:,} word indices, each weighted"
+        case NGrams():
+            return (
+                f"a sparse vector of length 1 over {vectorizer.num_words:,} word indices and the windows of up to"
+                f" {vectorizer.orders} words, hashed to {vectorizer.buckets:,} buckets, each weighted"
+            )
 
 
 def _sizes(metadata: Metadata) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 Preset = Literal["dense", "ngram"]
+DEFAULT_PRESET: Preset = "dense"
 Optimizer = Literal["adagrad", "adam", "adamw", "nadam", "rmsprop", "sgd"]
 Loss = Literal["crossentropy", "mse"]
 VectorizerName = Literal["multi-hot", "embedding"]
@@ -27,7 +28,7 @@ class Settings:
     data_set: str
     layers: tuple[int, ...]
     validation_samples: int
-    preset: Preset = "dense"
+    preset: Preset = DEFAULT_PRESET
     epochs: int = 20
     batch_size: int = 512
     optimizer: Optimizer = "rmsprop"
@@ -56,15 +57,15 @@ class Settings:
 
     def command(self) -> list[str]:
         """Returns the arguments that give these settings, those that are defaults left out."""
-        defaults = PRESETS[self.data_set][self.preset].options() | {"preset": "dense"}
+        defaults = PRESETS[self.data_set][self.preset].options() | {"preset": DEFAULT_PRESET}
         changed = {name: value for name, value in self.options().items() if value != defaults.get(name)}
         return [self.data_set, *(word for name, value in changed.items() for word in (f"--{name}", shown(value)))]
 
 
 def _presets(dense: Settings, **ngram: Any) -> dict[Preset, Settings]:
     """Returns the settings of each preset: `ngram` fits a hinge loss, by steps that suit vectors of length 1."""
-    fit = {"preset": "ngram", "epochs": 40, "batch_size": 128, "learning_rate": 0.3}
-    return {"dense": dense, "ngram": replace(dense, **fit, **ngram)}
+    fitted = replace(dense, preset="ngram", epochs=40, batch_size=128, learning_rate=0.3)
+    return {"dense": dense, "ngram": replace(fitted, **ngram)}
 
 
 PRESETS = {

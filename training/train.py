@@ -1,6 +1,7 @@
 """The method, from a data set to a version folder."""
 
 import platform
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,7 +40,7 @@ class Result:
     """On the test set."""
     uncalibrated: Evaluation | None
     """The same before calibration, for a preset that is calibrated."""
-    costs: tuple[Cost, ...]
+    costs: Sequence[Cost]
     """What the parts of the run cost, in order."""
 
 
@@ -99,10 +100,11 @@ def train(settings: Settings, name: str, data_dir: Path | None, models: Path, co
             folder.assets_extra.mkdir()
             _describe(name, settings, data, classifier, evaluation).write(folder.metadata_file)
             probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
-            load_engine(folder.path, "tensorflow")  # what was exported has to answer as the network, or is not published
-        result = Result(folder, epochs, evaluation, uncalibrated, tuple(costs.parts))
-        report.write(data.labels, history, result, _command(settings, name, data_dir))
-    return result
+            # What was exported has to answer as the network, or it is not published.
+            load_engine(folder.path, "tensorflow")
+        command = _command(settings, name, data_dir)
+        report.write(folder, data.labels, history, evaluation, command, uncalibrated=uncalibrated, costs=costs.parts)
+    return Result(folder, epochs, evaluation, uncalibrated, costs.parts)
 
 
 def _classifier(settings: Settings, classes: int) -> Classifier:

@@ -53,7 +53,7 @@ def sparse_batches(
     targets: NDArray[np.float32] | None = None,
     shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
-    """Returns the mini-batches of an epoch, as `batches` does, of vectors, float32 (texts, features), that stay sparse."""
+    """Returns the mini-batches of an epoch, as `batches` does, of sparse vectors, float32 (texts, features)."""
     columns = tf.RaggedTensor.from_row_splits(vectors.indices.astype(np.int64), vectors.indptr)
     values = columns.with_values(vectors.data)
 

@@ -190,7 +190,7 @@ def test_layers_compute_what_numpy_computes(activation: str, units: int) -> None
 
 
 def test_one_against_the_rest_sums_to_one_where_every_sigmoid_vanishes() -> None:
-    layers = ((np.zeros((3, 4), np.float32), np.float32([-300, -301, -300, -400]), "one-vs-rest"),)
+    layers = ((np.zeros((3, 4), np.float32), np.array([-300, -301, -300, -400], np.float32), "one-vs-rest"),)
     actual = np.empty((1, 4), np.float32)
     network = Network(characters(), ("start", "unknown", "a"), layers, 0, 1)
     network.classify(("a",), actual, np.empty(1, np.int32), np.empty(1, np.int32))

@@ -12,12 +12,12 @@ from tests.training import made_up
 from textmodel.engine import Engine
 from textmodel.tensorflow_engine import TensorFlowEngine
 from textmodel.vocabulary import Vocabulary
-from training.classifier import Classifier
+from training.classifier import DenseClassifier
 from training.datasets import load
 from training.export import export
 from training.settings import PRESETS
 
-Exported = tuple[Classifier, Vocabulary, Engine, Path]
+Exported = tuple[DenseClassifier, Vocabulary, Engine, Path]
 
 
 @pytest.fixture(scope="module", params=[("imdb", "multi-hot"), ("reuters", "embedding"), ("reuters", "multi-hot")])
@@ -27,7 +27,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("export")
     data = load(data_set, made_up.write_files(folder / "data"), 30)
     change = {"vectorizer": vectorizer, "num_words": 30, "sequence_length": 6, "dimensions": 4, "learning_rate": 0.05}
-    classifier = Classifier(replace(PRESETS[data_set], **change), len(data.labels))
+    classifier = DenseClassifier(replace(PRESETS[data_set]["dense"], **change), len(data.labels))
     classifier.fit(data.training, 3, keras.callbacks.Callback())
     export(classifier, data.vocabulary, data.labels, folder / "model")
     return classifier, data.vocabulary, TensorFlowEngine(folder / "model"), folder / "model"

@@ -8,14 +8,16 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from training.classifier import Classifier, best_epoch
+from training.classifier import DenseClassifier, best_epoch
 from training.datasets import load
 from training.evaluation import evaluate
 from training.settings import PRESETS
 from training.train import train
 
 # Learns so fast that it overfits: the best epoch is neither the first nor the last.
-SETTINGS = replace(PRESETS["imdb"], num_words=30, validation_samples=20, batch_size=8, epochs=12, learning_rate=0.02)
+SETTINGS = replace(
+    PRESETS["imdb"]["dense"], num_words=30, validation_samples=20, batch_size=8, epochs=12, learning_rate=0.02
+)
 
 
 def test_the_model_is_a_new_network_fitted_on_all_training_texts_for_the_best_number_of_epochs(
@@ -25,10 +27,10 @@ def test_the_model_is_a_new_network_fitted_on_all_training_texts_for_the_best_nu
 
     data = load("imdb", files, 30)
     held_out, others = data.training.split(20)
-    history = Classifier(SETTINGS, 2).fit(others, 12, keras.callbacks.Callback(), held_out)
+    history = DenseClassifier(SETTINGS, 2).fit(others, 12, keras.callbacks.Callback(), held_out)
     assert result.epochs == best_epoch(history)
     assert 1 < result.epochs < 12
-    expected = Classifier(SETTINGS, 2)
+    expected = DenseClassifier(SETTINGS, 2)
     expected.fit(data.training, result.epochs, keras.callbacks.Callback())
     reader = tf.train.load_checkpoint(str(result.folder.path / "variables" / "variables"))
     kernel = reader.get_tensor("dense/0/kernel/.ATTRIBUTES/VARIABLE_VALUE")

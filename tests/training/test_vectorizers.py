@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from textmodel.metadata import MultiHot, PaddedSequence
-from training.vectorizers import Vectorizer, batches, vectorize
+from training.vectorizers import batches, vectorize
 
 SEQUENCES = [np.array(sequence, np.int32) for sequence in ([1], [1, 4, 2, 4], [1, 5, 5, 5, 3])]
 
@@ -21,7 +21,7 @@ def test_sequences_are_padded_and_cut_at_their_end() -> None:
 
 
 @pytest.mark.parametrize("vectorizer", [MultiHot(50), PaddedSequence(50, 3, 1)])
-def test_vectors_are_made_a_batch_at_a_time(vectorizer: Vectorizer) -> None:
+def test_vectors_are_made_a_batch_at_a_time(vectorizer: MultiHot | PaddedSequence) -> None:
     sequences = [np.array([1, index], np.int32) for index in range(4, 14)]
     targets = np.arange(10, dtype=np.float32)[:, np.newaxis]
     found = [(vectors.numpy(), target.numpy()) for vectors, target in batches(vectorizer, sequences, 4, targets)]
