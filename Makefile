@@ -2,9 +2,10 @@
 
 PYTHON ?= python3
 DATA_DIR ?=
+MINUTES ?= 10
 PROTO := text_classifier/v1/text_classifier.proto
 
-.PHONY: help serve train test bench lint proto constraints clean
+.PHONY: help serve train test audit bench soak lint proto constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,11 +32,19 @@ test: .venv/.dev ## Run all tests; those on the real data need DATA_DIR
 bench: .venv/.dev ## Measure everything into benchmarks/results/; needs DATA_DIR and h2load (Debian: nghttp2-client)
 	.venv/bin/python -m benchmarks --data-dir=$(DATA_DIR)
 
+soak: .venv/.dev ## Run the server for MINUTES while clients come and go: memory and open files have to stay flat
+	.venv/bin/python -m benchmarks.soak --minutes=$(MINUTES)
+
 lint: .venv/.dev ## Check style, types and the contract
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/bandit --quiet --recursive --configfile pyproject.toml service text_classifier textmodel training
 	.venv/bin/buf lint
+
+audit: .venv/.dev ## Look the pinned packages up in the database of known vulnerabilities; needs the network
+	.venv/bin/pip install --quiet pip-audit
+	.venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 proto: .venv/.dev ## Generate the stubs from the contract
 	.venv/bin/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)

@@ -7,7 +7,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import engines, peers, scaling, service, texts
+from benchmarks import engines, overload, peers, scaling, service, texts
 from benchmarks.server import empty_handler, serving
 from textmodel import VersionFolder, load_engine
 
@@ -37,6 +37,11 @@ def main() -> int:
     parser.add_argument(
         "--mlserver-python", type=Path, help="interpreter that has MLServer and TensorFlow, to measure it"
     )
+    parser.add_argument(
+        "--only",
+        choices=("engines", "service", "peers", "scaling", "overload"),
+        help="run one part anew, keep the others",
+    )
     options = parser.parse_args()
     missing = [name for name in texts.FILES.values() if not (options.data_dir / name).exists()]
     if shutil.which("h2load") is None:
@@ -44,13 +49,18 @@ def main() -> int:
     if missing:
         parser.error(f"--data-dir: {options.data_dir} lacks {', '.join(missing)}")
     RESULTS.mkdir(exist_ok=True)
-    results = {
-        "machine": _machine(),
-        "engines": _engines(options.models, options.data_dir),
-        "service": _service(options.models, options.data_dir),
-        "peers": _peers(options.models, options.data_dir, options.mlserver_python),
-        "scaling": _scaling(options.models, options.data_dir),
+    parts: dict[str, Callable[[], Any]] = {
+        "machine": _machine,
+        "engines": lambda: _engines(options.models, options.data_dir),
+        "service": lambda: _service(options.models, options.data_dir),
+        "peers": lambda: _peers(options.models, options.data_dir, options.mlserver_python),
+        "scaling": lambda: _scaling(options.models, options.data_dir),
+        "overload": lambda: _overload(options.models, options.data_dir),
     }
+    if options.only:
+        results = json.loads((RESULTS / "latest.json").read_text()) | {options.only: parts[options.only]()}
+    else:
+        results = {name: run() for name, run in parts.items()}
     (RESULTS / "latest.json").write_text(json.dumps(results, indent=2) + "\n")
     (RESULTS / "latest.md").write_text(_markdown(results))
     print(f"Wrote {RESULTS / 'latest.json'} and latest.md")
@@ -136,6 +146,12 @@ def _scaling(models: Path, data_dir: Path) -> dict[str, Any]:
     return {name: dict(curves) for name, curves in results.items()}
 
 
+def _overload(models: Path, data_dir: Path) -> dict[str, list[dict[str, Any]]]:
+    results = overload.measure(models, texts.read(data_dir, "imdb", TEXTS))
+    overload.plot(results, RESULTS / "overload.png")
+    return {name: [point._asdict() for point in points] for name, points in results.items()}
+
+
 def _row(server: str, workers: int, figures: service.Figures) -> dict[str, Any]:
     print(
         f"{server:15}  {workers} workers  {figures.case:24}  {figures.in_flight:2} in flight"
@@ -170,7 +186,8 @@ def _markdown(results: dict[str, Any]) -> str:
             _table(("model", "engine", "texts a call", "us a text", "us CPU a text"), engine_rows),
             _table(SERVICE_COLUMNS, service_rows),
             _table(SERVICE_COLUMNS, peer_rows),
-            _table(("workers", "start to SERVING, s", "memory, MiB", "memory after load, MiB"), starts) + "\n",
+            _table(("workers", "start to SERVING, s", "memory, MiB", "memory after load, MiB"), starts),
+            _table(OVERLOAD_COLUMNS, _overload_rows(results["overload"])) + "\n",
         ]
     )
 
@@ -179,6 +196,25 @@ SERVICE_COLUMNS = (
     *("server", "workers", "case", "in flight", "requests/s", "texts/s", "p50 ms", "p99 ms"),
     *("server us CPU a text", "load us CPU a text"),
 )
+
+
+OVERLOAD_COLUMNS = (
+    *("case, one worker on one CPU", "load", "offered/s", "answered/s", "of the peak"),
+    *("p50 ms", "p99 ms", "turned away", "late"),
+)
+
+
+def _overload_rows(results: dict[str, list[dict[str, Any]]]) -> list[Sequence[object]]:
+    return [
+        (
+            *(name, point["factor"], f"{point['offered']:,.0f}", f"{point['answered']:,.0f}"),
+            f"{point['answered'] / max(each['answered'] for each in points):.0%}",
+            *(f"{point[percentile]:.1f}" for percentile in ("p50_ms", "p99_ms")),
+            *(f"{point[share]:.0%}" for share in ("turned_away", "late")),
+        )
+        for name, points in results.items()
+        for point in points
+    ]
 
 
 def _service_rows(rows: Sequence[dict[str, Any]]) -> list[Sequence[object]]:

@@ -9,7 +9,8 @@ import resource
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -73,12 +74,8 @@ def run(
         for number, body in enumerate(bodies):
             data, log = Path(folder, f"{number}.body"), Path(folder, f"{number}.log")
             data.write_bytes(body)
-            command = ["h2load", "-n", str(each), "-c", str(connections), "-m", str(streams), "-d", str(data)]
-            command += ["-W", "20", "-w", "20", "--log-file", str(log)]
-            command += [part for header in _HEADERS for part in ("-H", header)]
-            processes.append(
-                subprocess.Popen([*command, f"http://{address}/{method}"], stdout=subprocess.PIPE, text=True)
-            )
+            options = ["-n", str(each), "-c", str(connections), "-m", str(streams), "--log-file", str(log)]
+            processes.append(_start(address, method, data, options))
         outputs = [process.communicate()[0] for process in processes]
         seconds = perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -92,3 +89,56 @@ def run(
             latencies += [int(line.split("\t")[2]) / 1000 for line in lines]
     cpu = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
     return Load(each * len(bodies), seconds, cpu, tuple(sorted(latencies)))
+
+
+@dataclass
+class Offered:
+    """How much was sent at a fixed rate: known after the end."""
+
+    requests_per_second: float = 0.0
+
+
+@contextmanager
+def offering(
+    address: str,
+    method: str,
+    bodies: Sequence[bytes],
+    *,
+    rate: float,
+    seconds: int,
+    connections: int,
+    timeout_seconds: int,
+) -> Iterator[Offered]:
+    """Sends requests at a fixed rate around the block, whatever becomes of them.
+
+    Args:
+        address: host:port.
+        method: its full name, `package.Service/Method`.
+        bodies: framed request bodies, an h2load process for each.
+        rate: requests a second in all.
+        seconds: how long; the block should take less.
+        connections: of each process; each has as many requests in flight as the server lets it.
+        timeout_seconds: the deadline of each request, which the server hears of.
+    """
+    offered = Offered()
+    each = rate / len(bodies) / connections
+    with tempfile.TemporaryDirectory() as folder:
+        processes = []
+        for number, body in enumerate(bodies):
+            data = Path(folder, f"{number}.body")
+            data.write_bytes(body)
+            options = ["-D", str(seconds), "--rps", str(each), "-c", str(connections), "-m", "1000"]
+            processes.append(_start(address, method, data, [*options, "-H", f"grpc-timeout: {timeout_seconds}S"]))
+        yield offered
+        for output in [process.communicate()[0] for process in processes]:
+            started = re.search(r"(\d+) started", output)
+            if not started:
+                raise RuntimeError(f"h2load: it did not run: {output}")
+            offered.requests_per_second += int(started[1]) / seconds
+
+
+def _start(address: str, method: str, data: Path, options: Sequence[str]) -> subprocess.Popen[str]:
+    """Starts an h2load that sends one body. Its windows are wide: 1 MiB for a stream and for a connection."""
+    headers = [part for header in _HEADERS for part in ("-H", header)]
+    command = ["h2load", *options, "-W", "20", "-w", "20", "-d", str(data), *headers, f"http://{address}/{method}"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -46,8 +46,20 @@ class Server:
 
     def memory_mib(self) -> float:
         """Memory that they use, in MiB: what several share is counted once (proportional set size)."""
+        return self._proportional_mib("Pss")
+
+    def own_memory_mib(self) -> float:
+        """The same without mapped files, whose share changes with the other programs that map the same libraries."""
+        return self._proportional_mib("Pss_Anon|Pss_Shmem")
+
+    def _proportional_mib(self, fields: str) -> float:
         texts = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.processes())
-        return sum(int(kib) for text in texts for kib in re.findall(r"^Pss:\s+(\d+)", text, re.MULTILINE)) / 1024
+        kibs = (re.findall(rf"^(?:{fields}):\s+(\d+)", text, re.MULTILINE) for text in texts)
+        return sum(int(kib) for found in kibs for kib in found) / 1024
+
+    def open_files(self) -> int:
+        """How many file descriptors they have open, sockets among them."""
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.processes())
 
     def answered(self, method: str) -> int:
         """How many calls of the method it has answered OK, by its own metrics."""

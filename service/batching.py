@@ -1,15 +1,17 @@
 """Adaptive batching: a lone request goes to the engine at once; while the engine is busy, requests gather and then go
-together. There is no timer, so an idle server never waits. The queue is bounded, by texts and by bytes.
+together. There is no timer, so an idle server never waits. The queue is bounded, by texts and by bytes, and what nobody
+waits for any more is dropped before it costs the engine's time.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 
-from service.errors import Overloaded
+from service.errors import DeadlineExceeded, Overloaded
 from service.metrics import ModelMetrics
 from textmodel import Engine, Prediction
 
@@ -28,6 +30,7 @@ class _Waiting:
     texts: Sequence[str]
     size: int
     since: float
+    deadline: float
     answer: asyncio.Future[Prediction]
 
 
@@ -56,23 +59,29 @@ class Batcher:
         self._seconds_per_text = 0.0
         self._work: asyncio.Task[None] | None = None
 
-    def classify(self, texts: Sequence[str], size: int) -> asyncio.Future[Prediction]:
-        """Queues texts and returns their prediction's future.
+    def classify(self, texts: Sequence[str], size: int, deadline: float = math.inf) -> asyncio.Future[Prediction]:
+        """Queues texts and returns their prediction's future. Who needs it no more cancels it.
 
         Args:
             texts: at least one.
             size: their bytes.
+            deadline: when the answer is of no use any more, in seconds of `perf_counter`.
 
         Raises:
+            DeadlineExceeded: it has passed. The future raises it if it passes before the engine's turn.
             Overloaded: the queue has no room for them.
         """
+        if deadline <= perf_counter():
+            self._metrics.dropped("deadline")
+            raise DeadlineExceeded
         if size <= self._engine.inline_bytes:
             return self._classify_inline(texts)
         limits = self._limits
         full = self._texts + len(texts) > limits.queue_texts or self._bytes + size > limits.queue_bytes
         if full and self._queue:  # what is too large for an empty queue would never be answered
+            self._metrics.dropped("overload")
             raise Overloaded(self._name, max(0.01, self._texts * self._seconds_per_text))
-        waiting = _Waiting(texts, size, perf_counter(), self._loop.create_future())
+        waiting = _Waiting(texts, size, perf_counter(), deadline, self._loop.create_future())
         self._queue.append(waiting)
         self._texts += len(texts)
         self._bytes += size
@@ -103,10 +112,20 @@ class Batcher:
             waiting = self._queue.popleft()
             self._texts -= len(waiting.texts)
             self._bytes -= waiting.size
-            if not waiting.answer.cancelled():  # its client has gone
+            if not self._drop(waiting):
                 batch.append(waiting)
                 taken += len(waiting.texts)
         return batch
+
+    def _drop(self, waiting: _Waiting) -> bool:
+        """Drops a request that nobody waits for any more. Tells whether it is one."""
+        late, gone = waiting.deadline <= perf_counter(), waiting.answer.cancelled()
+        if not (late or gone):
+            return False
+        if not gone:
+            waiting.answer.set_exception(DeadlineExceeded())
+        self._metrics.dropped("deadline" if late else "cancelled")  # gRPC cancels when a deadline has passed, too
+        return True
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         texts = [text for waiting in batch for text in waiting.texts]

@@ -4,14 +4,17 @@ import os
 import sys
 
 # Read when the libraries are imported, so set before. NumPy's BLAS has nothing to do here: its threads would only be in
-# the way of forking. TensorFlow's start-up notices are for its developers.
+# the way of forking. TensorFlow's start-up notices are for its developers. gRPC's notices quote bytes as clients send
+# them, line breaks too.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import structlog
 
 from service import config, logs
 from service.errors import StartError
+from service.exposure import exposures
 from service.supervisor import Supervisor
 
 
@@ -19,6 +22,8 @@ def main() -> int:
     """Runs the server until it is told to stop. Returns the exit status: 0, or 1 when it could not start."""
     settings = config.parse(sys.argv[1:], os.environ)
     logs.configure(settings.log_format, settings.log_level)
+    for reason in exposures(settings):
+        structlog.get_logger().warning("exposed", reason=reason)
     try:
         return Supervisor(settings).run()
     except StartError as error:

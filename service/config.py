@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from textmodel.loading import EngineKind
+from textmodel.version_folder import is_model_name
 
 _MIB = 1024 * 1024
 _MODELS = Path("models")
@@ -43,11 +44,23 @@ def _one_of(*choices: str) -> _Kind:
     return _Kind("|".join(choices), f"one of {', '.join(choices)}", parse)
 
 
+def _pins(text: str) -> tuple[tuple[str, int], ...]:
+    pairs = [pair.partition("=") for pair in text.split(",") if pair]
+    pins = {name.strip(): int(version) for name, _, version in pairs}
+    if not all(is_model_name(name) and version > 0 for name, version in pins.items()) or len(pins) < len(pairs):
+        raise ValueError
+    return tuple(pins.items())
+
+
 _HOST = _Kind("HOST", "a host", str)
 _FOLDER = _Kind("DIR", "a folder", Path)
+_FILE = _Kind("FILE", "a file", Path)
 _PORT = _number("PORT", int, 0, 65535, "a port, 0 to 65535")
+_FIXED_PORT = _number("PORT", int, 1, 65535, "a port, 1 to 65535")
 _COUNT = _number("N", int, 1, math.inf, "a whole number from 1 up")
 _COUNT_OR_ZERO = _number("N", int, 0, math.inf, "a whole number, 0 or more")
+_PINS = _Kind("NAME=VERSION,...", "names and versions, as imdb=1,reuters=2", _pins)
+_AGE = _number("SECONDS", float, 1, 2**31 // 1000, "a number of seconds, 1 to 2147483")
 _SECONDS = _number("SECONDS", float, 0, math.inf, "a number of seconds, 0 or more")
 
 
@@ -63,12 +76,28 @@ class Config:
     """
 
     models: Path = _option(_MODELS, _FOLDER, "folder of the models, NAME/VERSION/ in it")
-    host: str = _option("127.0.0.1", _HOST, "address to listen on, for gRPC and for metrics")
+    host: str = _option("127.0.0.1", _HOST, "address to listen on for gRPC")
     port: int = _option(50051, _PORT, "gRPC port; 0: any free one")
+    metrics_host: str = _option("127.0.0.1", _HOST, "address to listen on for /metrics")
     metrics_port: int = _option(8000, _PORT, "HTTP port of /metrics; 0: any free one")
+    health_port: int | None = _option(None, _FIXED_PORT, "unencrypted gRPC port for the health service alone")
+    tls_cert: Path | None = _option(None, _FILE, "encrypt, with this PEM certificate and its chain")
+    tls_key: Path | None = _option(None, _FILE, "PEM private key of the certificate")
+    tls_client_ca: Path | None = _option(
+        None, _FILE, "mutual TLS: PEM authorities that clients' certificates come from"
+    )
+    tokens: Path | None = _option(None, _FILE, "bearer tokens, one a line: all calls but health need one")
+    reflection: str = _option("on", _one_of("on", "off"), "whether the server describes its contract to any caller")
     workers: int = _option(0, _COUNT_OR_ZERO, "processes that share the gRPC port; 0: one for each CPU")
     engine: EngineKind = _option(
         "auto", _one_of(*get_args(EngineKind)), "auto: compiled for bag-of-words models, TensorFlow for others"
+    )
+    watch_interval: float = _option(
+        1.0, _SECONDS, "how often the models folder is looked at; 0: only when SIGHUP comes"
+    )
+    keep_versions: int = _option(1, _COUNT, "how many versions of a model are loaded, the newest ones")
+    pin: tuple[tuple[str, int], ...] = _option(
+        (), _PINS, "versions that answer instead of the newest; the file NAME/pin in models wins"
     )
     max_texts: int = _option(1024, _COUNT, "most texts in one request")
     max_text_bytes: int = _option(_MIB, _COUNT, "most bytes of UTF-8 in one text")
@@ -76,6 +105,14 @@ class Config:
     max_batch_texts: int = _option(256, _COUNT, "most texts that TensorFlow gets in one call")
     max_queue_texts: int = _option(8192, _COUNT, "most texts that wait for one model; more are turned away")
     max_queue_bytes: int = _option(64 * _MIB, _COUNT, "most bytes of text that wait for one model")
+    max_pending_calls: int = _option(
+        250,
+        _COUNT,
+        "calls of one method that wait for a worker to begin; from here to twice as many, ever more are cancelled",
+    )
+    max_connection_age: float = _option(
+        1800.0, _AGE, "after so long a client is asked to connect anew; its calls in flight go on"
+    )
     grace_period: float = _option(
         10.0, _SECONDS, "how long requests in flight may take to finish when the server stops"
     )
@@ -94,7 +131,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
         parser.add_argument(
             flag(option.name),
             metavar=option.metadata["kind"].metavar,
-            help=f"{option.metadata['description']} (default: {option.default})",
+            help=f"{option.metadata['description']} (default: {shown(option.default)})",
         )
     flags = vars(parser.parse_args(arguments))
     values = {}
@@ -108,6 +145,11 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
             except ValueError:
                 parser.error(f"{source}: {text!r} is not {option.metadata['kind'].expected}")
     return Config(**values)
+
+
+def shown(default: object) -> str:
+    """Returns a default as a person reads it."""
+    return "none" if default in (None, ()) else str(default)
 
 
 def flag(name: str) -> str:

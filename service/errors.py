@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 
@@ -44,11 +44,25 @@ class NotFound(RequestError):
         self.description = description
 
 
+class Unauthenticated(RequestError):
+    """The call came without a token that the server knows."""
+
+    def __init__(self) -> None:
+        super().__init__("send a bearer token that the server knows, in the metadata: 'authorization: Bearer TOKEN'")
+
+
 class NotReady(RequestError):
     """The models are being loaded."""
 
     def __init__(self) -> None:
         super().__init__("the models are being loaded; the health service tells when they serve")
+
+
+class DeadlineExceeded(RequestError):
+    """The client's deadline passed before the request's turn came."""
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed while the request waited")
 
 
 class Overloaded(RequestError):
@@ -64,7 +78,7 @@ class Overloaded(RequestError):
         self.retry_seconds = retry_seconds
 
 
-def to_status(error: Exception) -> status_pb2.Status:
+def to_status(error: Exception) -> status_pb2.Status:  # noqa: PLR0911, one for each case
     """Maps an error to the status that the client sees. What is not foreseen here is internal."""
     match error:
         case InvalidArgument():
@@ -76,13 +90,19 @@ def to_status(error: Exception) -> status_pb2.Status:
                 resource_type="text_classifier.v1.Model", resource_name=error.resource, description=error.description
             )
             return _status(grpc.StatusCode.NOT_FOUND, str(error), [info])
+        case Unauthenticated():
+            return _status(grpc.StatusCode.UNAUTHENTICATED, str(error), [])
         case NotReady():
             return _status(grpc.StatusCode.UNAVAILABLE, str(error), [])
+        case DeadlineExceeded():
+            return _status(grpc.StatusCode.DEADLINE_EXCEEDED, str(error), [])
         case Overloaded():
             delay = Duration()
             delay.FromMilliseconds(round(error.retry_seconds * 1000))
             retry = error_details_pb2.RetryInfo(retry_delay=delay)
             return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), [retry])
+        case DecodeError():
+            return _status(grpc.StatusCode.INVALID_ARGUMENT, "the request's bytes are not the method's message", [])
         case NotImplementedError():  # a method of a standard service that its library leaves out
             return _status(grpc.StatusCode.UNIMPLEMENTED, "this server does not implement the method", [])
         case _:

@@ -1,11 +1,12 @@
-"""What happens around every RPC of every service: it is counted and timed, and its errors become statuses.
+"""What happens around every RPC of every service: it is counted and timed, needs a token where tokens are used, and
+its errors become statuses.
 
 Handlers are wrapped once, when they are registered: an interceptor would be looked up anew in every call.
 """
 
 import inspect
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from service.authentication import Tokens
 from service.errors import to_status
 from service.metrics import Method, MethodMetrics
 from service.series import Page
@@ -34,11 +36,17 @@ class InstrumentedServer:
     Args:
         server: where the wrapped handlers go.
         page: where their metrics go.
+        tokens: those that calls need, if they do.
+        open_services: the services that need none even so.
     """
 
-    def __init__(self, server: grpc.aio.Server, page: Page) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, page: Page, tokens: Tokens | None = None, open_services: Collection[str] = ()
+    ) -> None:
         self._server = server
         self._page = page
+        self._tokens = tokens
+        self._open_services = open_services
 
     def register(self, add_to_server: Callable[..., None], servicer: object) -> None:
         """Registers a servicer with the `add_..._to_server` that was generated for it."""
@@ -53,16 +61,31 @@ class InstrumentedServer:
         for name, handler in handlers.items():
             kind = next(kind for kind in _TYPES if getattr(handler, kind))
             metrics = MethodMetrics(self._page, Method(_TYPES[kind], service, name))
-            wrapped[name] = handler._replace(**{kind: _wrap(getattr(handler, kind), metrics)})
+            tokens = None if service in self._open_services else self._tokens
+            changes: dict[str, Any] = {}
+            decode = _as_it_is
+            if not handler.request_streaming:
+                # gRPC would decode it before the RPC, where an error is neither counted nor told as the others are.
+                changes["request_deserializer"], decode = None, handler.request_deserializer
+            changes[kind] = _wrap(getattr(handler, kind), metrics, tokens, decode)
+            wrapped[name] = handler._replace(**changes)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
         self._server.add_registered_method_handlers(service, wrapped)
 
 
-def _wrap(behaviour: Any, metrics: MethodMetrics) -> Callable[[Any, Any], Any]:
+def _as_it_is(requests: Any) -> Any:
+    return requests
+
+
+def _wrap(
+    behaviour: Any, metrics: MethodMetrics, tokens: Tokens | None, decode: Callable[[Any], Any]
+) -> Callable[[Any, Any], Any]:
     async def respond(request: Any, context: Any) -> Any:
         rpc = _Rpc(metrics, context)
         try:
-            response = await behaviour(request, context)
+            if tokens:
+                tokens.check_call(context)
+            response = await behaviour(decode(request), context)
         except BaseException as error:
             await rpc.failed(error)
             raise
@@ -72,7 +95,9 @@ def _wrap(behaviour: Any, metrics: MethodMetrics) -> Callable[[Any, Any], Any]:
     async def respond_with_stream(request: Any, context: Any) -> AsyncIterator[Any]:
         rpc = _Rpc(metrics, context)
         try:
-            async for response in behaviour(request, context):
+            if tokens:
+                tokens.check_call(context)
+            async for response in behaviour(decode(request), context):
                 yield response
         except BaseException as error:
             await rpc.failed(error)

@@ -1,7 +1,7 @@
 """What the server counts and times. Label values come from loaded models and registered methods only."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Literal, NamedTuple, get_args
 
 import grpc
 
@@ -20,10 +20,25 @@ HANDLING = Family("histogram", "grpc_server_handling_seconds", "Time from start 
 
 _MODEL = ("model", "version")
 INFO = Family("gauge", "text_classifier_model_info", "1 for each model version that is loaded.", (*_MODEL, "engine"))
+IN_SERVICE = Family(
+    "gauge", "text_classifier_model_in_service", "1 for the version that answers when none is named.", _MODEL
+)
+REFUSED = Family(
+    "gauge",
+    "text_classifier_model_refused",
+    "1 for each model version whose files are refused as they are; the log has the reason's details.",
+    (*_MODEL, "reason"),
+)
 TEXTS = Family("counter", "text_classifier_texts_total", "Texts classified, by winning label.", (*_MODEL, "label"))
 INFERENCE = Family("histogram", "text_classifier_inference_seconds", "Time of one engine call.", _MODEL, _SECONDS)
 QUEUE = Family("histogram", "text_classifier_queue_seconds", "Time a request waits for its engine.", _MODEL, _SECONDS)
 BATCH = Family("histogram", "text_classifier_batch_texts", "Texts in one engine call.", _MODEL, _POWERS)
+DROPPED = Family(
+    "counter",
+    "text_classifier_dropped_requests_total",
+    "Requests dropped before inference: deadline passed, cancelled by the client, or overload (the queue was full).",
+    (*_MODEL, "reason"),
+)
 UNKNOWN = Family(
     "histogram",
     "text_classifier_unknown_word_ratio",
@@ -37,7 +52,26 @@ PROBABILITY = Family(
 
 RESTARTS = Family("counter", "text_classifier_process_restarts_total", "Times that a process died and was restarted.")
 
-FAMILIES = (STARTED, HANDLED, HANDLING, INFO, TEXTS, INFERENCE, QUEUE, BATCH, UNKNOWN, PROBABILITY, RESTARTS)
+FAMILIES = (
+    STARTED,
+    HANDLED,
+    HANDLING,
+    INFO,
+    IN_SERVICE,
+    REFUSED,
+    TEXTS,
+    INFERENCE,
+    QUEUE,
+    BATCH,
+    DROPPED,
+    UNKNOWN,
+    PROBABILITY,
+    RESTARTS,
+)
+
+
+Reason = Literal["deadline", "cancelled", "overload"]
+"""Why a request was dropped."""
 
 
 class Method(NamedTuple):
@@ -73,6 +107,34 @@ class MethodMetrics:
         self._seconds.observe(seconds)
 
 
+class VersionStates:
+    """Where the model versions stand."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    def in_service(self, name: str, version: int | None) -> None:
+        """This version answers from now on, or none does."""
+        self._page.retire(lambda series: series.family == IN_SERVICE.name and series.labels[0] == name)
+        if version:
+            Gauge(self._page, IN_SERVICE, (name, str(version))).set(1)
+
+    def refused(self, name: str, version: int, reason: str) -> None:
+        """The version's files are refused, for a reason of one word."""
+        self.accepted(name, version)
+        Gauge(self._page, REFUSED, (name, str(version), reason)).set(1)
+
+    def accepted(self, name: str, version: int) -> None:
+        """The version's files are no longer refused."""
+        self._page.retire(lambda series: series.family == REFUSED.name and series.labels[:2] == (name, str(version)))
+
+    def keep(self, versions: Collection[tuple[str, int]]) -> None:
+        """Ends the series of all versions but these."""
+        kept = {(name, str(version)) for name, version in versions}
+        of_versions = {family.name for family in FAMILIES if family.labels[:2] == _MODEL}
+        self._page.retire(lambda series: series.family in of_versions and series.labels[:2] not in kept)
+
+
 class ModelMetrics:
     """The metrics of one model version."""
 
@@ -83,6 +145,7 @@ class ModelMetrics:
         self._inference = Histogram(page, INFERENCE, model)
         self._queue = Histogram(page, QUEUE, model)
         self._batch = Histogram(page, BATCH, model)
+        self._dropped = {reason: Counter(page, DROPPED, (*model, reason)) for reason in get_args(Reason)}
         self._unknown = Histogram(page, UNKNOWN, model)
         self._probability = Histogram(page, PROBABILITY, model)
         self._info.set(1)
@@ -90,6 +153,10 @@ class ModelMetrics:
     def queued(self, seconds: float) -> None:
         """A request has waited for the engine."""
         self._queue.observe(seconds)
+
+    def dropped(self, reason: Reason) -> None:
+        """A request has been dropped before the engine had it."""
+        self._dropped[reason].add()
 
     def inferred(self, texts: int, seconds: float) -> None:
         """The engine has answered one call."""

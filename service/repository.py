@@ -1,22 +1,33 @@
-"""The repository: the only owner of models. It knows which versions exist, loads, verifies and publishes them."""
+"""The repository: the only owner of models. It knows which versions exist, loads, verifies, publishes and retires them.
+
+It looks at the folder of the models from time to time. A new version is loaded and verified beside the requests, takes
+over when it is ready, and the one before retires when it has answered what it had. What serves stays in service until
+something better is ready: a version that is refused, a folder that cannot be read or is suddenly empty, and a pin to a
+version that is not there change nothing.
+"""
 
 import asyncio
 import enum
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 
 from service.batching import Batcher
 from service.errors import InvalidArgument, NotFound, NotReady, RequestError
-from service.metrics import ModelMetrics
+from service.metrics import ModelMetrics, VersionStates
+from service.version_policy import OnDisk, VersionPolicy, on_disk
 from textmodel import Engine, ModelError, VersionFolder, load_engine
+from textmodel.errors import ChangedError
 from textmodel.loading import EngineKind
 from textmodel.metadata import Metadata
-from textmodel.version_folder import is_model_name, versions
+from textmodel.version_folder import Fingerprint, fingerprint
 
 _log = structlog.get_logger()
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -47,9 +58,11 @@ class Version:
 
     name: str
     version: int
-    state: State
+    state: State = State.LOADING
     reason: str = ""
     servable: Servable | None = None
+    files: Fingerprint | None = None
+    """The files that were loaded or refused last."""
 
 
 @dataclass
@@ -64,61 +77,201 @@ class ModelRepository:
     Args:
         folder: `<name>/<version>/` in it.
         engine: which engine to load.
+        policy: which versions to load.
         publish: makes the servable of a verified engine.
+        states: where the metrics of versions go.
     """
 
     def __init__(
-        self, folder: Path, engine: EngineKind, publish: Callable[[VersionFolder, str, int, Engine], Servable]
+        self,
+        folder: Path,
+        engine: EngineKind,
+        policy: VersionPolicy,
+        publish: Callable[[VersionFolder, str, int, Engine], Servable],
+        states: VersionStates,
     ) -> None:
         self._folder = folder
         self._engine = engine
+        self._policy = policy
         self._publish = publish
+        self._states = states
         self._models: dict[str, _Model] = {}
         self._loaded = False
+        self._refresh = asyncio.Event()
+        self._complaints: dict[str, str] = {}
+        # Not asyncio's own threads: the process's end does not wait for a load.
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="models")
 
     async def load(self) -> None:
-        """Loads the highest version of each model; when it is refused, the one below, and so on.
+        """Loads the models for the first time.
 
         Raises:
             ModelError: no model can be served.
         """
-        for name in self._names():
-            model = self._models[name] = _Model()
-            for number in reversed(versions(self._folder / name)):
-                await self._load(model, Version(name, number, State.LOADING))
-                if model.in_service:
-                    break
+        await self._look()
         self._loaded = True
+        self._end_other_series()
+        for name in self._policy.pins.keys() - self._models.keys():
+            _log.error("pinned model is not there", model=name)
         if not any(model.in_service for model in self._models.values()):
             raise ModelError(
                 f"{self._folder}: no model to serve; train one with text-classifier-train, or name the folder of the"
                 " models with --models"
             )
 
-    def _names(self) -> list[str]:
-        if not self._folder.is_dir():
-            return []
-        return sorted(entry.name for entry in self._folder.iterdir() if is_model_name(entry.name) and versions(entry))
+    async def watch(self, interval: float) -> None:
+        """Follows the folder for ever: looks every so many seconds, with 0 only when it is told to by `refresh`."""
+        while True:
+            try:
+                async with asyncio.timeout(interval or None):
+                    await self._refresh.wait()
+            except TimeoutError:
+                pass
+            else:
+                self._refresh.clear()
+                self._forgive()
+            try:
+                await self._look()
+            except Exception:  # the next look may do better, and what serves goes on
+                _log.exception("looking at the models failed")
 
-    async def _load(self, model: _Model, version: Version) -> None:
-        model.versions[version.version] = version
-        folder = VersionFolder(self._folder / version.name / str(version.version))
-        log = _log.bind(model=version.name, version=version.version)
+    def refresh(self) -> None:
+        """Has the folder looked at now, and refused versions tried again although their files have not changed."""
+        self._refresh.set()
+
+    def _forgive(self) -> None:
+        for version in self.list():
+            if version.reason:
+                version.files = None
+
+    async def _look(self) -> None:
         try:
-            engine = await asyncio.to_thread(
-                load_engine,
-                folder.path,
-                self._engine,
-                lambda reason: log.warning("compiled engine refused", reason=str(reason)),
-            )
-            version.servable = self._publish(folder, version.name, version.version, engine)
-        except ModelError as error:
-            version.state, version.reason = State.FAILED, str(error)
-            log.error("model refused", reason=version.reason)
+            found = await self._beside(on_disk, self._folder)
+        except OSError as error:
+            self._complain("", "cannot read the folder of the models", folder=str(self._folder), reason=error.strerror)
             return
-        version.state = State.AVAILABLE
-        model.in_service = version.servable
-        log.info("model loaded", engine=engine.name, classes=len(version.servable.labels))
+        if not found and self._models:
+            # More likely a volume that has gone than a wish to have no model at all.
+            self._complain("", "the folder of the models is empty", folder=str(self._folder))
+            return
+        self._complaints.pop("", None)
+        for name in sorted(found.keys() | self._models.keys()):
+            await self._update(name, found.get(name, OnDisk()))
+
+    def _complain(self, subject: str, event: str, **details: object) -> None:
+        """Logs an error, once until it changes."""
+        if self._complaints.get(subject) != f"{event}{details}":
+            self._complaints[subject] = f"{event}{details}"
+            _log.error(event, **details)
+
+    async def _update(self, name: str, found: OnDisk) -> None:
+        """Brings one model to what is on the disk."""
+        try:
+            wanted, pinned = self._policy.order(name, found)
+        except ModelError as error:
+            self._complain(name, "cannot choose a version", model=name, reason=str(error))
+            return
+        self._complaints.pop(name, None)
+        model = self._models.setdefault(name, _Model())
+        considered: set[int] = set()
+        available = 0
+        for number in wanted:
+            considered.add(number)
+            version = await self._bring(model, name, number)
+            if version.servable:
+                available += 1
+                if available == 1:
+                    self._put_in_service(model, version.servable, pinned=pinned is not None)
+            if available == self._policy.keep or (pinned is not None and not available):
+                break
+        for version in list(model.versions.values()):
+            # While no wanted version can serve, those that do stay.
+            if version.version not in considered and (available or not found.versions or not version.servable):
+                await self._retire(model, version)
+        if not model.versions:
+            del self._models[name]
+
+    async def _bring(self, model: _Model, name: str, number: int) -> Version:
+        """Loads a version unless these very files have been loaded or refused already."""
+        folder = VersionFolder(self._folder / name / str(number))
+        version = model.versions.setdefault(number, Version(name, number))
+        files = await self._beside(fingerprint, folder.path)
+        if version.files == files:
+            return version
+        version.files = files
+        if version.state is State.FAILED:
+            version.state = State.LOADING
+        log = _log.bind(model=name, version=number)
+        try:
+            engine = await self._beside(self._load, folder, files, log)
+            servable = self._publish(folder, name, number, engine)
+        except ModelError as error:
+            # Clients see the reason: it names files as the version folder has them, not where that is.
+            reason = str(error).replace(f"{folder.path}/", "").replace(str(folder.path), "the version folder")
+            self._refuse(version, reason, error.kind, log)
+            return version
+        except Exception:  # whatever is wrong with one version, the others go on
+            log.exception("loading failed")
+            self._refuse(version, "internal error; the server's log has the cause", "internal", log)
+            return version
+        replaced, version.servable = version.servable, servable
+        version.state, version.reason = State.AVAILABLE, ""
+        self._states.accepted(name, number)
+        log.info("model loaded", engine=engine.name, classes=len(servable.labels))
+        if replaced:
+            if model.in_service is replaced:
+                model.in_service = servable
+            await replaced.batcher.close()
+        return version
+
+    def _load(self, folder: VersionFolder, files: Fingerprint, log: Any) -> Engine:
+        def fall_back(reason: ModelError) -> None:
+            log.warning("compiled engine refused", reason=str(reason))
+
+        try:
+            engine = load_engine(folder.path, self._engine, fall_back)
+            _ = folder.labels, folder.metadata  # read now, while the files are known to be these
+        except ModelError as error:
+            if fingerprint(folder.path) != files:
+                raise ChangedError(f"its files changed while they were read: {error}") from error
+            raise
+        if fingerprint(folder.path) != files:
+            raise ChangedError("its files changed while they were read")
+        return engine
+
+    def _refuse(self, version: Version, reason: str, kind: str, log: Any) -> None:
+        version.reason = reason
+        if not version.servable:  # else what has been loaded before goes on
+            version.state = State.FAILED
+        self._states.refused(version.name, version.version, kind)
+        log.error("model refused", kind=kind, reason=reason)
+
+    def _put_in_service(self, model: _Model, servable: Servable, *, pinned: bool) -> None:
+        if model.in_service is not servable:
+            model.in_service = servable
+            self._states.in_service(servable.name, servable.version)
+            _log.info("model in service", model=servable.name, version=servable.version, pinned=pinned)
+
+    async def _retire(self, model: _Model, version: Version) -> None:
+        """Takes a version out of service, waits until it has answered what it has, and lets go of it."""
+        servable, version.servable = version.servable, None
+        if servable:
+            if model.in_service is servable:
+                model.in_service = None
+                self._states.in_service(version.name, None)
+            version.state = State.UNLOADING
+            await servable.batcher.close()
+            _log.info("model unloaded", model=version.name, version=version.version)
+        del model.versions[version.version]
+        self._end_other_series()
+
+    def _end_other_series(self) -> None:
+        """Ends the metrics of versions that are not here any more."""
+        self._states.keep([(version.name, version.version) for version in self.list()])
+
+    async def _beside(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Does blocking work beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._aside, work, *arguments)
 
     def get(self, name: str, version: int) -> Servable:
         """Finds what answers a request: a version by its number, or with 0 the one in service.
@@ -126,16 +279,18 @@ class ModelRepository:
         Raises:
             InvalidArgument: the name is empty or the version negative.
             NotFound: no such model or version.
-            NotReady: it may come yet, the models are being loaded.
+            NotReady: it may come yet, it is being loaded.
         """
         model = self._models.get(name)
         if model and version == 0 and model.in_service:
             return model.in_service
-        servable = self.find(name, version).servable
-        if not servable:
-            available = [number for number, known in sorted(model.versions.items()) if known.servable] if model else []
+        known = self.find(name, version)
+        if not known.servable:
+            if known.state is State.LOADING:
+                raise NotReady
+            available = [number for number, other in sorted(model.versions.items()) if other.servable] if model else []
             raise self._missing(_resource(name, version), f"available are versions {_listing(available)}")
-        return servable
+        return known.servable
 
     def _missing(self, resource: str, description: str) -> RequestError:
         return NotFound(resource, description) if self._loaded else NotReady()
@@ -172,6 +327,7 @@ class ModelRepository:
 
     async def close(self) -> None:
         """Answers what waits, and lets go of all models."""
+        self._aside.shutdown(wait=False, cancel_futures=True)
         for version in self.list():
             if version.servable:
                 version.state = State.UNLOADING

@@ -2,22 +2,26 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from service.authentication import Tokens
 from service.batching import Batcher, Limits
 from service.config import Config
+from service.connections import SHARED_PORT, channel_arguments
 from service.errors import StartError
 from service.instrumentation import InstrumentedServer
 from service.lifeline import ChildEnd
-from service.metrics import ModelMetrics
+from service.metrics import ModelMetrics, VersionStates
 from service.repository import ModelRepository, Servable
 from service.series import Page
 from service.servicer import RequestLimits, TextClassifierServicer
+from service.tls import server_credentials, tls_files
+from service.version_policy import VersionPolicy
 from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import Engine, VersionFolder
@@ -36,15 +40,21 @@ async def serve(config: Config, port: int, page: Page, supervisor: ChildEnd) -> 
         StartError: the port cannot be listened on.
         ModelError: there is no model to serve.
     """
-    repository = ModelRepository(config.models, config.engine, _publisher(config, page))
+    policy = VersionPolicy(config.keep_versions, dict(config.pin))
+    repository = ModelRepository(config.models, config.engine, policy, publisher(config, page), VersionStates(page))
     health_servicer = health.aio.HealthServicer()
-    with _stop_signal() as stop:
+    stop = asyncio.Event()
+    with _signal_handlers({signal.SIGTERM: stop.set, signal.SIGHUP: repository.refresh}):
         async with _grpc_server(config, port, page, repository, health_servicer):
             await repository.load()
             supervisor.ready()
-            watching = asyncio.create_task(_watch(supervisor, health_servicer, stop))
+            watching = [
+                asyncio.create_task(repository.watch(config.watch_interval)),
+                asyncio.create_task(_watch(supervisor, health_servicer, stop)),
+            ]
             await stop.wait()
-            watching.cancel()
+            for task in watching:
+                task.cancel()
             await health_servicer.enter_graceful_shutdown()
         await repository.close()
 
@@ -58,7 +68,8 @@ async def _watch(supervisor: ChildEnd, health_servicer: health.aio.HealthService
     stop.set()
 
 
-def _publisher(config: Config, page: Page) -> Callable[[VersionFolder, str, int, Engine], Servable]:
+def publisher(config: Config, page: Page) -> Callable[[VersionFolder, str, int, Engine], Servable]:
+    """Returns what makes the servable of a verified engine."""
     limits = Limits(config.max_batch_texts, config.max_queue_texts, config.max_queue_bytes)
 
     def publish(folder: VersionFolder, name: str, version: int, engine: Engine) -> Servable:
@@ -70,15 +81,16 @@ def _publisher(config: Config, page: Page) -> Callable[[VersionFolder, str, int,
 
 
 @contextmanager
-def _stop_signal() -> Iterator[asyncio.Event]:
-    """Gives the event that SIGTERM sets; a second signal changes nothing."""
+def _signal_handlers(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Has the event loop call these at the signals while the block runs."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
-        yield stop
+        yield
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
+        for number in handlers:
+            loop.remove_signal_handler(number)
 
 
 @asynccontextmanager
@@ -86,28 +98,51 @@ async def _grpc_server(
     config: Config, port: int, page: Page, repository: ModelRepository, health_servicer: health.aio.HealthServicer
 ) -> AsyncIterator[None]:
     """Runs the gRPC server around the block, and drains it afterwards."""
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", config.max_request_bytes),
-            ("grpc.so_reuseport", 1),  # the kernel spreads connections over the workers
-        ]
-    )
-    instrumented = InstrumentedServer(server, page)
+    server = grpc.aio.server(options=channel_arguments(config))
+    tokens = Tokens(config.tokens) if config.tokens else None
+    instrumented = InstrumentedServer(server, page, tokens, open_services=(health.SERVICE_NAME,))
     limits = RequestLimits(config.max_texts, config.max_text_bytes)
     instrumented.register(pb2_grpc.add_TextClassifierServicer_to_server, TextClassifierServicer(repository, limits))
     instrumented.register(health_pb2_grpc.add_HealthServicer_to_server, health_servicer)
-    names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    instrumented.register(
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server, reflection.aio.ReflectionServicer(names)
-    )
+    if config.reflection == "on":
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        instrumented.register(
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server, reflection.aio.ReflectionServicer(names)
+        )
     for service in ("", SERVICE):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+    files = tls_files(config)
+    _listen(server, config.host, port, server_credentials(files) if files else None)
+    await server.start()
     try:
-        server.add_insecure_port(f"{config.host}:{port}")
-    except RuntimeError as error:
-        raise StartError(f"cannot listen on {config.host}:{port}") from error
+        async with _health_server(config, health_servicer):
+            yield
+    finally:
+        await server.stop(config.grace_period)
+
+
+@asynccontextmanager
+async def _health_server(config: Config, health_servicer: health.aio.HealthServicer) -> AsyncIterator[None]:
+    """Answers on the health port, if there is to be one, while the block runs."""
+    if config.health_port is None:
+        yield
+        return
+    server = grpc.aio.server(options=[SHARED_PORT])
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    _listen(server, config.host, config.health_port, None)
     await server.start()
     try:
         yield
     finally:
-        await server.stop(config.grace_period)
+        await server.stop(None)
+
+
+def _listen(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> None:
+    address = f"{host}:{port}"
+    try:
+        if credentials:
+            server.add_secure_port(address, credentials)
+        else:
+            server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise StartError(f"cannot listen on {address}") from error

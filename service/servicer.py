@@ -1,8 +1,10 @@
 """The servicer: protobuf in, domain call, protobuf out. Errors leave as exceptions and are mapped elsewhere."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import Prediction
 
 STREAM_WINDOW = 64
-"""Requests of one stream that are worked on at a time; the next is read when the first of them is answered."""
+"""Requests of one stream that are worked on at a time: a client that does not read its answers has no more read."""
 
 
 @dataclass(frozen=True)
@@ -40,35 +42,38 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
 
     async def Classify(self, request: pb2.ClassifyRequest, context: Any) -> pb2.ClassifyResponse:
         """See the contract."""
-        return await _respond(self._begin(request))
+        return await _respond(self._begin(request, _deadline(context)))
 
     async def ClassifyStream(
         self, requests: AsyncIterator[pb2.ClassifyRequest], context: Any
     ) -> AsyncIterator[pb2.ClassifyResponse]:
         """See the contract."""
+        deadline = _deadline(context)
         async for request in requests:
-            under_way = self._begin(request)
+            under_way = self._begin(request, deadline)
             if not under_way.prediction.done():
-                async for response in self._read_ahead(under_way, requests):
+                async for response in self._read_ahead(under_way, requests, deadline):
                     yield response
                 return
             yield await _respond(under_way)
 
     async def _read_ahead(
-        self, first: "_UnderWay", requests: AsyncIterator[pb2.ClassifyRequest]
+        self, first: "_UnderWay", requests: AsyncIterator[pb2.ClassifyRequest], deadline: float
     ) -> AsyncIterator[pb2.ClassifyResponse]:
         """Answers the rest of a stream whose engine takes its time: requests are read meanwhile, to share its calls."""
-        window: asyncio.Queue[_UnderWay | Exception | None] = asyncio.Queue(STREAM_WINDOW)
+        room = asyncio.Semaphore(STREAM_WINDOW - 1)
+        window: asyncio.Queue[_UnderWay | Exception | None] = asyncio.Queue()
         window.put_nowait(first)
 
         async def read() -> None:
             try:
                 async for request in requests:
-                    await window.put(self._begin(request))
+                    await room.acquire()
+                    window.put_nowait(self._begin(request, deadline))
             except Exception as error:  # raised in its turn, after the answers to the requests before
-                await window.put(error)
+                window.put_nowait(error)
             else:
-                await window.put(None)
+                window.put_nowait(None)
 
         reader = asyncio.create_task(read())
         try:
@@ -76,8 +81,12 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
                 if isinstance(under_way, Exception):
                     raise under_way
                 yield await _respond(under_way)
+                room.release()
         finally:
             reader.cancel()
+            while not window.empty():
+                if isinstance(left := window.get_nowait(), _UnderWay):
+                    left.prediction.cancel()
 
     async def ListModels(self, request: pb2.ListModelsRequest, context: Any) -> pb2.ListModelsResponse:
         """See the contract."""
@@ -104,11 +113,11 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             model.engine = version.servable.engine.name
         return model
 
-    def _begin(self, request: pb2.ClassifyRequest) -> "_UnderWay":
+    def _begin(self, request: pb2.ClassifyRequest, deadline: float) -> "_UnderWay":
         servable = self._repository.get(request.model, request.version)
         texts = list(request.texts)
         self._validate(texts, request.top_k)
-        return _UnderWay(servable, servable.batcher.classify(texts, request.ByteSize()), request.top_k)
+        return _UnderWay(servable, servable.batcher.classify(texts, request.ByteSize(), deadline), request.top_k)
 
     def _validate(self, texts: list[str], top_k: int) -> None:
         if not texts:
@@ -124,6 +133,12 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             # A character takes 4 bytes at most: short texts need not be encoded to be measured.
             if 4 * len(text) > most and len(text.encode()) > most:
                 raise InvalidArgument(f"texts[{index}]", f"has {len(text.encode())} bytes; at most {most} are allowed")
+
+
+def _deadline(context: Any) -> float:
+    """Returns when the client stops waiting, in seconds of `perf_counter`: infinity if it waits for ever."""
+    left = context.time_remaining()
+    return math.inf if left is None else perf_counter() + left
 
 
 class _UnderWay(NamedTuple):

@@ -37,7 +37,7 @@ STEADY = 10.0
 KILL_AFTER = 5.0
 """Seconds beyond the grace period after which a child that does not stop is killed."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 @dataclass
@@ -61,12 +61,13 @@ class Supervisor:
         config: the server's configuration.
 
     Raises:
-        StartError: the gRPC port is taken.
+        StartError: a gRPC port is taken.
     """
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._port = _reserve(config.host, config.port)
+        self._port = _reserve(config.host, config.port, "--port")
+        self._health_port = _reserve(config.host, config.health_port, "--health-port") if config.health_port else None
         cpus = len(os.sched_getaffinity(0))
         workers = config.workers or cpus
         # Together the workers' TensorFlows have as many threads as there are CPUs.
@@ -153,7 +154,8 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal it reaches all; the supervisor decides
+            for number in (signal.SIGINT, signal.SIGHUP):  # from a terminal they reach all; the supervisor decides
+                signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             child.work(end)
             status = 0
@@ -173,8 +175,12 @@ class Supervisor:
         for key, _ in self._selector.select(timeout):
             if key.data:
                 self._hear(key.data)
-            elif {signal.SIGTERM, signal.SIGINT} & set(self._wakeup.recv(4096)):
-                self._stop()
+            else:
+                received = set(self._wakeup.recv(4096))
+                if {signal.SIGTERM, signal.SIGINT} & received:
+                    self._stop()
+                elif signal.SIGHUP in received:
+                    self._signal(signal.SIGHUP)  # the workers look at the models
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._signal(signal.SIGKILL)
 
@@ -244,8 +250,8 @@ class Supervisor:
                 os.kill(worker.pid, number)
 
 
-def _reserve(host: str, port: int) -> socket.socket:
-    """Takes the port for the workers: bound, so that it stays the server's own, but not listening.
+def _reserve(host: str, port: int, option: str) -> socket.socket:
+    """Takes a port for the workers: bound, so that it stays the server's own, but not listening.
 
     Raises:
         StartError: another process has it.
@@ -263,6 +269,6 @@ def _reserve(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise StartError(
             f"cannot listen on {host}:{port}: {error.strerror}; is another server running there? Choose another port"
-            " with --port"
+            f" with {option}"
         ) from error
     return reserved

@@ -14,6 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="folder with the real data sets: the .npz, the word indices, and the raw texts as .jsonl.gz",
     )
+    parser.addoption("--fuzz", type=int, default=100, metavar="N", help="examples of each fuzz test (default: 100)")
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,9 @@ class ServerProcess:
         for line in self.process.stderr:
             with self._changed:
                 # TensorFlow's first notices come before its logging can be set.
-                self.log.append(json.loads(line) if line.startswith(b"{") else {"event": "", "line": line.decode()})
+                self.log.append(
+                    json.loads(line) if line.startswith(b"{") else {"event": "", "line": line.decode(errors="replace")}
+                )
                 self._changed.notify_all()
         with self._changed:
             self._ended = True
@@ -62,10 +64,12 @@ class ServerProcess:
         """Host and port of gRPC."""
         return f"127.0.0.1:{self.event('started')['port']}"
 
-    def metrics(self) -> str:
+    def metrics(self, token: str | None = None) -> str:
         """Reads /metrics."""
-        port = self.event("metrics")["port"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.event('metrics')['port']}/metrics")
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        with urllib.request.urlopen(request, timeout=30) as response:
             return str(response.read().decode())
 
     def signal(self, number: signal.Signals) -> None:

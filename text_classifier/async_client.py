@@ -22,9 +22,11 @@ class AsyncClient:
         address: str = calls.DEFAULT_ADDRESS,
         *,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
         timeout: float = calls.DEFAULT_TIMEOUT,
     ) -> None:
         self._timeout = timeout
+        self._metadata = calls.metadata(token, address, encrypted=credentials is not None)
         if credentials:
             self._channel = grpc.aio.secure_channel(address, credentials, calls.CHANNEL_OPTIONS)
         else:
@@ -36,7 +38,9 @@ class AsyncClient:
     ) -> list[Classification]:
         """Classifies texts in one request; see `Client.classify`."""
         request = calls.classify_request(texts, model, version, top_k)
-        return calls.classifications(await self._stub.Classify(request, timeout=self._seconds(timeout)))
+        return calls.classifications(
+            await self._stub.Classify(request, timeout=self._seconds(timeout), metadata=self._metadata)
+        )
 
     def classify_stream(
         self,
@@ -73,7 +77,7 @@ class AsyncClient:
             except Exception as error:  # gRPC would cancel the call and only say that the iterator failed
                 failure.append(error)
 
-        call = self._stub.ClassifyStream(requests(), timeout=timeout)
+        call = self._stub.ClassifyStream(requests(), timeout=timeout, metadata=self._metadata)
         try:
             async for response in call:
                 window.release()
@@ -86,13 +90,15 @@ class AsyncClient:
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:
         """Lists all model versions that the server knows, by name and version."""
-        response = await self._stub.ListModels(pb2.ListModelsRequest(), timeout=self._seconds(timeout))
+        response = await self._stub.ListModels(
+            pb2.ListModelsRequest(), timeout=self._seconds(timeout), metadata=self._metadata
+        )
         return [calls.model(message) for message in response.models]
 
     async def model(self, name: str, *, version: int = 0, timeout: float | None = None) -> Model:
         """Describes one model version; 0 for the one in service."""
         request = pb2.GetModelRequest(name=name, version=version)
-        return calls.model(await self._stub.GetModel(request, timeout=self._seconds(timeout)))
+        return calls.model(await self._stub.GetModel(request, timeout=self._seconds(timeout), metadata=self._metadata))
 
     async def close(self) -> None:
         """Closes the connection."""

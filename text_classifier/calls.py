@@ -1,6 +1,7 @@
 """What the synchronous and the asyncio client have in common: how a channel is set up, and protobuf in and out."""
 
 import json
+import re
 from collections.abc import Iterable
 
 from text_classifier.results import Classification, LabelScore, Model, State
@@ -18,6 +19,8 @@ SERVICE = pb2.DESCRIPTOR.services_by_name["TextClassifier"].full_name
 # Five attempts are the most that gRPC makes. Between them it waits a random time up to the back-off.
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
+    # Retries stop while more than half of the calls fail: they would only add to what a server cannot carry.
+    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 0.1},
     "methodConfig": [
         {
             "name": [{"service": SERVICE}],
@@ -40,6 +43,30 @@ CHANNEL_OPTIONS = (
     # gRPC keeps a request to try it again, but by default gives up on those over 256 KiB: keep any.
     ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),
 )
+
+
+Metadata = tuple[tuple[str, str], ...]
+
+TOKEN = re.compile(r"[\x21-\x7e]+")
+"""What a bearer token is made of: visible ASCII characters."""
+_THIS_MACHINE = re.compile(r"(dns:(///)?|ipv4:|ipv6:)?(localhost|127(\.\d+){3}|\[::1\])(:\d+)?|unix(-abstract)?:.*")
+
+
+def metadata(token: str | None, address: str, encrypted: bool) -> Metadata | None:
+    """Builds the metadata of every call.
+
+    Not `grpc.access_token_call_credentials`: gRPC would refuse it on the loopback interface, too.
+
+    Raises:
+        ValueError: the token cannot be sent, or would leave this machine unencrypted.
+    """
+    if token is None:
+        return None
+    if not TOKEN.fullmatch(token):
+        raise ValueError("a token is visible ASCII characters, without spaces")
+    if not encrypted and not _THIS_MACHINE.fullmatch(address):
+        raise ValueError("a token would be sent unencrypted: use TLS to a server that is not on this machine")
+    return (("authorization", f"Bearer {token}"),)
 
 
 def classify_request(texts: Iterable[str], model: str, version: int, top_k: int) -> pb2.ClassifyRequest:

@@ -68,6 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     server.add_argument("--tls", action="store_true", help="encrypt, trusting the system's certificate authorities")
     server.add_argument("--tls-ca", metavar="FILE", type=Path, help="encrypt, trusting the authorities of a PEM file")
+    server.add_argument("--tls-cert", metavar="FILE", type=Path, help="for mutual TLS: this side's PEM certificate")
+    server.add_argument("--tls-key", metavar="FILE", type=Path, help="and its PEM key")
+    server.add_argument(
+        "--token-file",
+        metavar="FILE",
+        type=Path,
+        help="send the bearer token of a file (default: $TEXT_CLASSIFIER_TOKEN)",
+    )
     server.add_argument("--json", action="store_true", help="print JSON, one object a line")
 
     parser = argparse.ArgumentParser(
@@ -91,18 +99,49 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _client(options: argparse.Namespace) -> Client:
-    credentials = None
-    if options.tls or options.tls_ca:
+    credentials, token = _credentials(options), _token(options)
+    try:
+        return Client(options.address, credentials=credentials, token=token, timeout=options.timeout or DEFAULT_TIMEOUT)
+    except ValueError as error:
+        raise InputError(f"{error} (--tls, --tls-ca)") from error
+
+
+def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
+    authorities, certificate, key = (_read(options, name) for name in ("tls_ca", "tls_cert", "tls_key"))
+    if (certificate is None) != (key is None):
+        raise InputError("mutual TLS needs both --tls-cert and --tls-key")
+    if not (options.tls or authorities or certificate):
+        return None
+    # gRPC would not say what is wrong with a file.
+    context = ssl.create_default_context()
+    if authorities:
         try:
-            authorities = options.tls_ca.read_bytes() if options.tls_ca else None
-            if options.tls_ca:
-                ssl.create_default_context(cafile=options.tls_ca)  # gRPC would not say that the file holds none
+            context.load_verify_locations(options.tls_ca)
         except ssl.SSLError as error:
             raise InputError(f"--tls-ca: {options.tls_ca} holds no PEM certificate") from error
-        except OSError as error:
-            raise InputError(f"--tls-ca: cannot read {options.tls_ca}: {error.strerror}") from error
-        credentials = grpc.ssl_channel_credentials(authorities)
-    return Client(options.address, credentials=credentials, timeout=options.timeout or DEFAULT_TIMEOUT)
+    if certificate:
+        try:
+            # Without an empty password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(options.tls_cert, options.tls_key, password="")  # nosec B106
+        except (ssl.SSLError, ValueError) as error:
+            raise InputError("--tls-cert and --tls-key: no PEM certificate and its key without a password") from error
+    return grpc.ssl_channel_credentials(authorities, key, certificate)
+
+
+def _token(options: argparse.Namespace) -> str | None:
+    token = _read(options, "token_file")
+    if token is None:
+        return os.environ.get("TEXT_CLASSIFIER_TOKEN") or None
+    return token.decode(errors="replace").strip()
+
+
+def _read(options: argparse.Namespace, name: str) -> bytes | None:
+    """Reads the file that an option names, if it does."""
+    path: Path | None = getattr(options, name)
+    try:
+        return path.read_bytes() if path else None
+    except OSError as error:
+        raise InputError(f"--{name.replace('_', '-')}: cannot read {path}: {error.strerror}") from error
 
 
 def _classify(client: Client, options: argparse.Namespace) -> None:
@@ -236,6 +275,8 @@ def _explain(error: grpc.RpcError, address: str) -> str:
         return f"no answer from {address}: {error.details()}; is the server running? Start one with `make serve`"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"no answer from {address} in time: give it longer with --timeout"
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return f"{address} wants a token that it knows: give it with --token-file or $TEXT_CLASSIFIER_TOKEN"
     return f"{error.code().name}: {error.details()}"
 
 

@@ -23,7 +23,11 @@ class Client:
     Args:
         address: host and port, or any gRPC target.
         credentials: `grpc.ssl_channel_credentials(...)` for TLS; without, the connection is not encrypted.
+        token: the bearer token, for a server that wants one. Unencrypted it goes to this machine only.
         timeout: seconds that a call may take, unless it says otherwise.
+
+    Raises:
+        ValueError: the token cannot be sent, or would leave this machine unencrypted.
     """
 
     def __init__(
@@ -31,9 +35,11 @@ class Client:
         address: str = calls.DEFAULT_ADDRESS,
         *,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
         timeout: float = calls.DEFAULT_TIMEOUT,
     ) -> None:
         self._timeout = timeout
+        self._metadata = calls.metadata(token, address, encrypted=credentials is not None)
         if credentials:
             self._channel = grpc.secure_channel(address, credentials, calls.CHANNEL_OPTIONS)
         else:
@@ -56,7 +62,9 @@ class Client:
             One classification for each text, in order.
         """
         request = calls.classify_request(texts, model, version, top_k)
-        return calls.classifications(self._stub.Classify(request, timeout=self._seconds(timeout)))
+        return calls.classifications(
+            self._stub.Classify(request, timeout=self._seconds(timeout), metadata=self._metadata)
+        )
 
     def classify_stream(
         self, texts: Iterable[str], *, model: str, version: int = 0, top_k: int = 0, timeout: float | None = None
@@ -91,7 +99,7 @@ class Client:
             except Exception as error:  # gRPC would cancel the call and only say that the iterator failed
                 failure.append(error)
 
-        call = self._stub.ClassifyStream(requests(), timeout=timeout)
+        call = self._stub.ClassifyStream(requests(), timeout=timeout, metadata=self._metadata)
         try:
             for response in call:
                 window.release()
@@ -104,13 +112,15 @@ class Client:
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
         """Lists all model versions that the server knows, by name and version."""
-        response = self._stub.ListModels(pb2.ListModelsRequest(), timeout=self._seconds(timeout))
+        response = self._stub.ListModels(
+            pb2.ListModelsRequest(), timeout=self._seconds(timeout), metadata=self._metadata
+        )
         return [calls.model(message) for message in response.models]
 
     def model(self, name: str, *, version: int = 0, timeout: float | None = None) -> Model:
         """Describes one model version; 0 for the one in service."""
         request = pb2.GetModelRequest(name=name, version=version)
-        return calls.model(self._stub.GetModel(request, timeout=self._seconds(timeout)))
+        return calls.model(self._stub.GetModel(request, timeout=self._seconds(timeout), metadata=self._metadata))
 
     def close(self) -> None:
         """Closes the connection."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textmodel._crc32c import crc32c
-from textmodel.errors import ModelError
+from textmodel.errors import ModelError, UnsupportedError
 
 # tensorflow/core/lib/io/format.h
 _MAGIC = 0xDB4775248B80FB57
@@ -61,17 +61,19 @@ class Checkpoint:
             shape: the shape that it has to have.
 
         Raises:
-            ModelError: it is not there, is neither float32 nor float16, has another shape, its bytes are damaged, or a
-                number is not finite.
+            UnsupportedError: it is not there.
+            ModelError: it is neither float32 nor float16, has another shape, its bytes are damaged, or a number is not
+                finite.
         """
+        key = f"{name}/.ATTRIBUTES/VARIABLE_VALUE".encode()
+        if key not in self._entries:
+            raise UnsupportedError(f"{self._index}: there is no variable {name}")
         try:
-            return self._read(f"{name}/.ATTRIBUTES/VARIABLE_VALUE".encode(), shape)
+            return self._read(key, shape)
         except _MalformedError as error:
             raise ModelError(f"{self._index}: variable {name}: {error}") from error
 
     def _read(self, key: bytes, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        if key not in self._entries:
-            raise _MalformedError("not there")
         entry = _Message(self._entries[key])
         dtype, shard, offset, size, checksum = map(entry.number, (1, 3, 4, 5, 6))
         dimensions = tuple(dimension.number(1) for part in entry.messages(2) for dimension in part.messages(2))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from textmodel._bag_of_words import Network
 from textmodel.checkpoint import Checkpoint
 from textmodel.engine import Prediction
-from textmodel.errors import ModelError
+from textmodel.errors import UnsupportedError
 from textmodel.metadata import NGrams, PaddedSequence
 from textmodel.tokenization import STAND_IN, lowercase, separate
 from textmodel.version_folder import VersionFolder
@@ -24,7 +24,8 @@ class CompiledEngine:
             last, each with a `kernel` (inputs, units) and a `bias` (units,); for n-grams, `features/scale` (features,).
 
     Raises:
-        ModelError: a file is missing or malformed, or the version is not such a network.
+        UnsupportedError: the version is not such a network.
+        ModelError: a file is missing or malformed.
     """
 
     name = "compiled"
@@ -32,10 +33,12 @@ class CompiledEngine:
     def __init__(self, folder: VersionFolder) -> None:
         vectorizer, network = folder.metadata.vectorizer, folder.metadata.network
         if isinstance(vectorizer, PaddedSequence):
-            raise ModelError(f"{folder.path}: not a bag-of-words model, which this engine is for")
+            raise UnsupportedError(f"{folder.path}: not a bag-of-words model, which this engine is for")
         end = network[-1]
         if end.activation not in (("sigmoid",) if end.units == 1 else ("softmax", "one-vs-rest")):
-            raise ModelError(f"{folder.path}: the network ends neither in softmax, one-vs-rest nor one sigmoid unit")
+            raise UnsupportedError(
+                f"{folder.path}: the network ends neither in softmax, one-vs-rest nor one sigmoid unit"
+            )
         checkpoint = Checkpoint(folder.path / "variables" / "variables")
         if isinstance(vectorizer, NGrams):
             self.inline_bytes = 1 << 16

@@ -6,7 +6,7 @@ from typing import Literal
 
 from textmodel import probes
 from textmodel.engine import Engine
-from textmodel.errors import ModelError
+from textmodel.errors import ModelError, UnsupportedError
 from textmodel.metadata import PaddedSequence
 from textmodel.version_folder import VersionFolder
 
@@ -20,8 +20,8 @@ def load_engine(
 
     Args:
         path: the version folder.
-        kind: "auto" takes the compiled engine for a bag-of-words model, TensorFlow for any other and where the compiled
-            one fails. The engine's `name` says which it is.
+        kind: "auto" takes the compiled engine for a bag-of-words model, TensorFlow for any other, and for one that the
+            compiled engine does not know or this installation lacks. The engine's `name` says which it is.
         on_fallback: is told why TensorFlow has to serve a bag-of-words model.
 
     Raises:
@@ -39,7 +39,7 @@ def load_engine(
     if kind == "auto" and not isinstance(folder.metadata.vectorizer, PaddedSequence):
         try:
             return _compiled(folder)
-        except ModelError as reason:
+        except UnsupportedError as reason:
             on_fallback(reason)
     return _tensorflow(folder)
 
@@ -48,7 +48,7 @@ def _compiled(folder: VersionFolder) -> Engine:
     try:
         from textmodel.compiled_engine import CompiledEngine  # noqa: PLC0415 - may not be there
     except ImportError as error:
-        raise ModelError(f"this installation has no compiled engine: {error}") from error
+        raise UnsupportedError(f"this installation has no compiled engine: {error}") from error
     return _verified(CompiledEngine(folder), folder)
 
 

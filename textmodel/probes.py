@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from textmodel.engine import Engine
-from textmodel.errors import ModelError
+from textmodel.errors import ModelError, ProbeError
 
 TOLERANCE = 1e-5
 """How far a probability may be from the probe's, absolutely: float32 sums in another order differ by about 1e-6."""
@@ -49,7 +49,7 @@ def verify(engine: Engine, probes: Sequence[Probe]) -> None:
     """Asks the engine every probe, each alone and all together.
 
     Raises:
-        ModelError: an answer has another number of classes, or is further than `TOLERANCE` from the probe's.
+        ProbeError: an answer has another number of classes, or is further than `TOLERANCE` from the probe's.
     """
     texts = [probe.text for probe in probes]
     together = engine.classify(texts).probabilities
@@ -57,9 +57,9 @@ def verify(engine: Engine, probes: Sequence[Probe]) -> None:
         expected = np.asarray(probe.probabilities)
         for answer in (engine.classify([probe.text]).probabilities[0], together[number - 1]):
             if answer.shape != expected.shape:
-                raise ModelError(f"probe {number}: {len(answer)} probabilities instead of {len(expected)}")
+                raise ProbeError(f"probe {number}: {len(answer)} probabilities instead of {len(expected)}")
             difference = float(np.max(np.abs(answer - expected)))
             if not difference <= TOLERANCE:
-                raise ModelError(
+                raise ProbeError(
                     f"probe {number}: the {engine.name} engine is {difference:.1e} off what training computed"
                 )

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from textmodel import signature
 from textmodel.engine import Prediction
-from textmodel.errors import ModelError
+from textmodel.errors import ModelError, SignatureError
 
 
 class TensorFlowEngine:
@@ -30,7 +30,7 @@ class TensorFlowEngine:
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
             raise ModelError(f"{path}: TensorFlow cannot load it: {error}") from error
         if signature.SIGNATURE not in self._model.signatures:
-            raise ModelError(f"{path}: has no signature {signature.SIGNATURE!r}")
+            raise SignatureError(f"{path}: has no signature {signature.SIGNATURE!r}")
         self._classify = self._model.signatures[signature.SIGNATURE]
         _check(self._classify, path)
 
@@ -55,7 +55,7 @@ def _check(classify: tf.types.experimental.ConcreteFunction, path: Path) -> None
     }
     actual = {name: (spec.dtype, spec.shape.rank) for name, spec in outputs.items()}
     if set(inputs) != {signature.TEXT} or inputs[signature.TEXT].dtype != tf.string or actual != expected:
-        raise ModelError(
+        raise SignatureError(
             f"{path}: the signature {signature.SIGNATURE!r} is not text: string[batch] -> probabilities:"
             " float32[batch, classes], words: int32[batch], known_words: int32[batch]"
         )

@@ -3,11 +3,13 @@
 Folders whose name is not a positive integer are no versions: that is how a version that is being written stays unseen.
 """
 
+import fcntl
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +23,11 @@ LABELS_FILE = "labels.txt"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
+_HIDDEN = ".new-"
+
+
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+"""Relative path, size in bytes, time of change in ns and inode of the files in a folder, sorted."""
 
 
 class VersionFolder:
@@ -92,6 +99,21 @@ def versions(model: Path) -> list[int]:
     return sorted(int(entry.name) for entry in model.iterdir() if _VERSION.fullmatch(entry.name) and entry.is_dir())
 
 
+def fingerprint(path: Path) -> Fingerprint:
+    """Returns the fingerprint of all files in a folder.
+
+    Two that differ tell that the files have been changed or exchanged in between. A folder that is not there has none.
+    """
+    files = []
+    for folder, _, names in os.walk(path):
+        for name in names:
+            file = Path(folder, name)
+            with suppress(FileNotFoundError):  # removed in the meantime
+                status = file.stat()
+                files.append((str(file.relative_to(path)), status.st_size, status.st_mtime_ns, status.st_ino))
+    return tuple(sorted(files))
+
+
 def is_model_name(name: str) -> bool:
     """Tells whether this can name a model: letters, digits, dot, dash and underscore, the first a letter or digit."""
     return _NAME.fullmatch(name) is not None
@@ -101,8 +123,9 @@ def is_model_name(name: str) -> bool:
 def new_version(models: Path, name: str) -> Iterator[VersionFolder]:
     """Gives an empty folder to fill, which becomes the model's next version when the block ends without an error.
 
-    Until then it has a hidden name beside the versions; after an error it is gone. `path` of the given folder is the
-    final one afterwards.
+    Until then it has a hidden name beside the versions; after an error it is gone, and what a killed process left goes
+    when the next one begins. All of it is on the disk before it becomes a version: a power loss leaves no half version.
+    `path` of the given folder is the final one afterwards.
 
     Raises:
         ModelError: the name cannot name a model.
@@ -114,17 +137,63 @@ def new_version(models: Path, name: str) -> Iterator[VersionFolder]:
         )
     model = models / name
     model.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=model))
-    folder = VersionFolder(temporary)
+    with ExitStack() as locks:
+        with _locked(model):  # nobody clears the new folder before it is locked
+            _clear_abandoned(model)
+            folder = VersionFolder(Path(tempfile.mkdtemp(prefix=_HIDDEN, dir=model)))
+            locks.enter_context(_locked(folder.path))
+        try:
+            yield folder
+            folder.path.chmod(0o755)
+            _sync(folder.path)
+            folder.path = _publish(folder.path, model)
+            _fsync(model)
+            _fsync(models)
+        except BaseException:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            with suppress(OSError):  # it holds other versions
+                model.rmdir()
+            raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds a folder's lock around the block. The system lets go of it when the process ends, however it ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        yield folder
-        temporary.chmod(0o755)
-        folder.path = _publish(temporary, model)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not any(model.iterdir()):
-            model.rmdir()
-        raise
+        with suppress(OSError):  # a network's file system may have no such locks: then nothing is ever cleared
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear_abandoned(model: Path) -> None:
+    """Removes what killed processes left: the hidden folders that nobody holds locked."""
+    for abandoned in model.glob(f"{_HIDDEN}*"):
+        with suppress(OSError):  # published or removed in the meantime
+            descriptor = os.open(abandoned, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(abandoned)
+            finally:
+                os.close(descriptor)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a folder and all that is in it are on the disk."""
+    for folder, _, names in os.walk(path, topdown=False):
+        for name in names:
+            _fsync(Path(folder, name))
+        _fsync(Path(folder))
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _publish(temporary: Path, model: Path) -> Path:

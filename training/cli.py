@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,18 +38,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        The exit status: 0 success, 1 failure, 2 input that cannot be used, 130 interrupted.
+        The exit status: 0 success, 1 failure, 2 input that cannot be used, 130 interrupted, 143 terminated.
     """
     options = vars(_parser().parse_args(arguments))
     try:
-        _train(_settings(options), options["name"], options["data_dir"], options["models"])
+        with _sigterm_raised():
+            _train(_settings(options), options["name"], options["data_dir"], options["models"])
     except InputError as error:
         return _fail(2, f"error: {error}")
     except (OSError, ModelError) as error:
         return _fail(1, f"error: {error}")
     except KeyboardInterrupt:
         return _fail(130, "interrupted: nothing was written")
+    except _Terminated:
+        return _fail(143, "terminated: nothing was written")
     return 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+@contextmanager
+def _sigterm_raised() -> Iterator[None]:
+    """Makes SIGTERM an exception, as SIGINT is, so that what has been begun is cleared up."""
+
+    def terminate(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the clearing up
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _train(settings: Settings, name: str | None, data_dir: Path | None, models: Path) -> None:

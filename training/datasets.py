@@ -4,7 +4,7 @@ They are read from a folder with Keras's own files, or downloaded by Keras to it
 """
 
 import io
-import pickle
+import pickle  # nosec B403
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

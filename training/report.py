@@ -87,6 +87,25 @@ def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     return figure
 
 
+def _vector(vectorizer: MultiHot | PaddedSequence | NGrams) -> str:
+    """Returns what a text is to the dense layers, in words."""
+    match vectorizer:
+        case MultiHot():
+            return f"a multi-hot vector over {vectorizer.num_words:,} word indices"
+        case PaddedSequence():
+            return (
+                f"its first {vectorizer.length:,} words, each a vector of {vectorizer.dimensions} components, of which"
+                " the largest are kept"
+            )
+        case NGrams(orders=1):
+            return f"a sparse vector over {vectorizer.num_words:,} word indices"
+        case NGrams():
+            return (
+                f"a sparse vector over {vectorizer.num_words:,} word indices and {vectorizer.buckets:,} buckets of"
+                f" n-grams of 2 to {vectorizer.orders} words"
+            )
+
+
 def model_card(
     metadata: Metadata,
     labels: Sequence[str],
@@ -183,24 +202,6 @@ def test_metrics(evaluation: Evaluation, uncalibrated: Evaluation | None) -> lis
 
 def _cost(cost: Cost) -> tuple[str, str, str]:
     return cost.part, f"{cost.seconds:.1f}", f"{cost.peak_memory / 1e6:,.0f}"
-
-
-def _vector(vectorizer: MultiHot | PaddedSequence | NGrams) -> str:
-    match vectorizer:
-        case MultiHot():
-            return f"a multi-hot vector over {vectorizer.num_words:,} word indices"
-        case PaddedSequence():
-            return (
-                f"its first {vectorizer.length:,} words, each a vector of {vectorizer.dimensions} components, of which"
-                " the largest are kept"
-            )
-        case NGrams(orders=1):
-            return f"a sparse vector of length 1 over {vectorizer.num_words:,} word indices, each weighted"
-        case NGrams():
-            return (
-                f"a sparse vector of length 1 over {vectorizer.num_words:,} word indices and the windows of up to"
-                f" {vectorizer.orders} words, hashed to {vectorizer.buckets:,} buckets, each weighted"
-            )
 
 
 def _sizes(metadata: Metadata) -> list[tuple[str, str]]:

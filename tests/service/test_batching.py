@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from service.batching import Batcher, Limits
-from service.errors import Overloaded
-from service.metrics import ModelMetrics
+from service.errors import DeadlineExceeded, Overloaded
+from service.metrics import DROPPED, ModelMetrics
 from service.series import PAGE_BYTES, Page
 from textmodel import Prediction
 
@@ -38,16 +38,26 @@ class GatedEngine:
         return Prediction(np.ones((len(texts), 1), np.float32), lengths, lengths)
 
 
-def with_batcher(test: Callable[[Batcher, GatedEngine], Coroutine[Any, Any, None]], limits: Limits = LIMITS) -> None:
+def with_batcher(
+    test: Callable[[Batcher, GatedEngine], Coroutine[Any, Any, None]], limits: Limits = LIMITS
+) -> dict[str, float]:
+    """Runs a test, and returns how many requests were dropped for which reason."""
+    page = Page(bytearray(PAGE_BYTES))
+
     async def run() -> None:
         engine = GatedEngine()
-        metrics = ModelMetrics(Page(bytearray(PAGE_BYTES)), "m", 1, "gated", ["label"])
+        metrics = ModelMetrics(page, "m", 1, "gated", ["label"])
         batcher = Batcher("m", engine, limits, metrics)
         await test(batcher, engine)
         engine.gate.release(1000)
         await batcher.close()
 
     asyncio.run(run())
+    return {
+        series.labels[-1]: float(values[0])
+        for series, values in page.read()
+        if series.family == DROPPED.name and values[0]
+    }
 
 
 async def entered(engine: GatedEngine) -> None:
@@ -93,7 +103,7 @@ def test_a_full_queue_turns_requests_away_at_once_by_texts_and_by_bytes(limits: 
         engine.gate.release()
         assert (await batcher.classify(["z"], 1)).words.tolist() == [1]
 
-    with_batcher(test, limits)
+    assert with_batcher(test, limits) == {"overload": 1}
 
 
 def test_a_request_larger_than_the_queue_is_answered_when_the_queue_is_empty() -> None:
@@ -104,7 +114,7 @@ def test_a_request_larger_than_the_queue_is_answered_when_the_queue_is_empty() -
     with_batcher(test, Limits(8, 3, 3))
 
 
-def test_a_request_whose_client_has_gone_is_dropped_before_the_engine() -> None:
+def test_a_request_whose_client_has_gone_is_dropped_before_the_engine_and_counted() -> None:
     async def test(batcher: Batcher, engine: GatedEngine) -> None:
         first = batcher.classify(["a"], 1)
         await entered(engine)
@@ -114,7 +124,40 @@ def test_a_request_whose_client_has_gone_is_dropped_before_the_engine() -> None:
         await asyncio.gather(first, stays)
         assert engine.calls == [["a"], ["stays"]]
 
-    with_batcher(test)
+    assert with_batcher(test) == {"cancelled": 1}
+
+
+def test_a_request_whose_deadline_passes_while_it_waits_is_dropped_before_the_engine_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("service.batching.perf_counter", lambda: now)
+
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        nonlocal now
+        first = batcher.classify(["a"], 1, deadline=1.0)
+        await entered(engine)
+        late, cancelled, stays = (batcher.classify([text], 1, at) for text, at in (("l", 2.0), ("c", 2.0), ("s", 3.0)))
+        cancelled.cancel()  # as gRPC does when the deadline passes
+        now = 2.0
+        engine.gate.release(2)
+        with pytest.raises(DeadlineExceeded):
+            await late
+        await asyncio.gather(first, stays)
+        assert engine.calls == [["a"], ["s"]]
+
+    assert with_batcher(test) == {"deadline": 2}
+
+
+@pytest.mark.parametrize("inline_bytes", [0, 10])
+def test_a_request_that_comes_after_its_deadline_never_reaches_the_engine_and_is_counted(inline_bytes: int) -> None:
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        engine.inline_bytes = inline_bytes
+        with pytest.raises(DeadlineExceeded):
+            batcher.classify(["late"], 4, deadline=0.0)
+        assert engine.calls == []
+
+    assert with_batcher(test) == {"deadline": 1}
 
 
 def test_a_failing_engine_fails_its_batch_and_goes_on_with_the_next() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config import Config, flag, parse, variable
+from service.config import Config, flag, parse, shown, variable
 
 
 def test_a_flag_wins_over_the_variable_and_the_variable_over_the_default() -> None:
@@ -21,6 +21,9 @@ def test_a_flag_wins_over_the_variable_and_the_variable_over_the_default() -> No
         (["--port", "x"], "--port: 'x' is not a port"),
         (["--max-texts", "0"], "--max-texts: '0' is not a whole number from 1 up"),
         (["--grace-period", "nan"], "--grace-period: 'nan' is not a number of seconds, 0 or more"),
+        (["--pin", "imdb"], "--pin: 'imdb' is not names and versions, as imdb=1,reuters=2"),
+        (["--pin", "imdb=0"], "--pin: 'imdb=0' is not names and versions"),
+        (["--pin", "imdb=1,imdb=2"], "--pin: 'imdb=1,imdb=2' is not names and versions"),
         (["--log-format", "xml"], "--log-format: 'xml' is not one of auto, json, console"),
     ],
 )
@@ -45,4 +48,4 @@ def test_the_readme_has_every_flag_with_its_variable_and_default() -> None:
         row = next((line for line in readme.splitlines() if line.startswith(f"| `{flag(option.name)}` ")), None)
         assert row, f"the README's table has no row for {flag(option.name)}"
         assert f"`{variable(option.name)}`" in row
-        assert f"| `{option.default}` |" in row
+        assert f"| `{shown(option.default)}` |" in row

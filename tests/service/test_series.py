@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from service.series import PAGE_BYTES, Counter, Family, Gauge, Histogram, Page, PagesCollector
+from service.series import PAGE_BYTES, Counter, Family, Gauge, Histogram, Page, PagesCollector, Series
 
 COUNTER = Family("counter", "calls_total", "Calls.", ("method",))
 GAUGE = Family("gauge", "info", "Info.")
@@ -77,3 +77,57 @@ def test_a_full_page_says_so_and_keeps_what_it_has() -> None:
     with pytest.raises(MemoryError, match="full"):
         _ = [Counter(page, COUNTER, (f"{number:040}",)) for number in range(100_000)]
     assert exposition(page)[0] == 'calls_total{method="a"} 1.0'
+
+
+def all_series(series: Series) -> bool:
+    return series.family == COUNTER.name
+
+
+def test_a_retired_series_is_shown_until_it_is_retired_in_every_process() -> None:
+    first, second = Page(bytearray(PAGE_BYTES)), Page(bytearray(PAGE_BYTES))
+    for page in (first, second):
+        Counter(page, COUNTER, ("a",)).add()
+        Gauge(page, GAUGE).set(1)
+    first.retire(all_series)
+    assert exposition(first, second) == ['calls_total{method="a"} 2.0', "info 1.0"]
+    second.retire(all_series)
+    assert exposition(first, second) == ["info 1.0"]
+
+
+def test_a_retired_series_that_comes_back_goes_on_counting() -> None:
+    memory = bytearray(PAGE_BYTES)
+    page = Page(memory)
+    Counter(page, COUNTER, ("a",)).add(2)
+    page.retire(all_series)
+    Counter(page, COUNTER, ("a",)).add()
+    assert exposition(Page(memory)) == ['calls_total{method="a"} 3.0']
+
+
+def test_the_place_of_retired_series_is_used_again_from_zero() -> None:
+    memory = bytearray(PAGE_BYTES)
+    page = Page(memory)
+    Gauge(page, GAUGE).set(1)
+    for generation in range(300):
+        for label in range(200):
+            Counter(page, COUNTER, (f"{generation}.{label}" + "x" * 40,)).add()
+        page.retire(lambda series: series.family == COUNTER.name)
+    Counter(page, COUNTER, ("a",)).add()
+    assert exposition(Page(memory)) == ['calls_total{method="a"} 1.0', "info 1.0"]
+
+
+def test_a_reader_never_takes_one_series_for_another_while_they_come_and_go() -> None:
+    memory = mmap.mmap(-1, PAGE_BYTES)
+    if (child := os.fork()) == 0:
+        page = Page(memory)
+        for number in range(20_000):
+            name = str(number)
+            Counter(page, COUNTER, (name,)).add(number)
+            page.retire(lambda series, name=name: series.labels == (name,))  # type: ignore[misc]
+        os._exit(0)
+    reader = Page(memory)
+    read = 0
+    while not os.waitpid(child, os.WNOHANG)[0]:
+        for series, values in reader.read():
+            assert values[0] in (0, float(series.labels[0]))
+            read += 1
+    assert read

@@ -207,15 +207,18 @@ def test_metrics_count_calls_texts_and_codes_over_http(tiny_models: Path) -> Non
             stub.Classify(request(texts=["oil film", "zzz", ""]))
         with pytest.raises(grpc.RpcError):
             stub.Classify(request(model="secret-model-name", texts=["secret text"]))
+        with pytest.raises(grpc.RpcError):  # bytes that are no message
+            channel.unary_unary(f"/{SERVICE}/Classify", bytes)(b"\xff secret")
         text = server.metrics()
         log = json.dumps(server.log)
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     method = f'grpc_method="Classify",grpc_service="{SERVICE}",grpc_type="unary"'
     model = '{model="topic",version="1"}'
-    assert lines[f"grpc_server_started_total{{{method}}}"] == "4.0"
+    assert lines[f"grpc_server_started_total{{{method}}}"] == "5.0"
     assert lines[f'grpc_server_handled_total{{grpc_code="OK",{method}}}'] == "3.0"
     assert lines[f'grpc_server_handled_total{{grpc_code="NotFound",{method}}}'] == "1.0"
-    assert lines[f"grpc_server_handling_seconds_count{{{method}}}"] == "4.0"
+    assert lines[f'grpc_server_handled_total{{grpc_code="InvalidArgument",{method}}}'] == "1.0"
+    assert lines[f"grpc_server_handling_seconds_count{{{method}}}"] == "5.0"
     assert sum(float(value) for name, value in lines.items() if name.startswith("text_classifier_texts_total")) == 9
     assert lines[f"text_classifier_winning_probability_count{model}"] == "9.0"
     # Texts without words have no share of unknown ones.
@@ -299,6 +302,15 @@ def test_a_taken_port_is_one_clear_line_and_status_1(tiny_models: Path, name: st
         server = ServerProcess(tiny_models, name, str(port))
         assert server.wait() == 1
     assert f"{says} 127.0.0.1:{port}" in server.event("cannot start")["reason"]
+
+
+def test_metrics_and_grpc_have_each_their_own_host(tiny_models: Path) -> None:
+    with serving(tiny_models, "--host", "127.0.0.2", "--metrics-host", "127.0.0.3") as server:
+        for event, host in (("started", "127.0.0.2"), ("metrics", "127.0.0.3")):
+            port = server.event(event)["port"]
+            socket.create_connection((host, port)).close()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -111,6 +111,17 @@ def test_workers_stop_when_the_supervisor_is_killed(tiny_models: Path) -> None:
     assert server.wait() == -signal.SIGKILL
 
 
+def test_a_worker_that_hangs_does_not_keep_the_server_from_stopping(tiny_models: Path) -> None:
+    with serving(tiny_models, *WORKERS, "--grace-period", "0") as server:
+        hung = server.event("ready", process="worker 1")["pid"]
+        handle = os.pidfd_open(hung)
+        os.kill(hung, signal.SIGSTOP)
+        server.signal(signal.SIGTERM)
+        assert select.select([handle], [], [], 60)[0]
+        os.close(handle)
+        assert server.wait() == 0
+
+
 def test_a_second_server_on_the_same_port_is_refused_although_workers_share_it(tiny_models: Path) -> None:
     with serving(tiny_models, *WORKERS) as server:
         port = server.event("started")["port"]

@@ -2,17 +2,15 @@
 
 import asyncio
 import itertools
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import grpc
 import pytest
 
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ServerProcess
 from text_classifier import AsyncClient, Classification, Client, State
 from text_classifier.calls import UNANSWERED_TEXTS
 
@@ -116,19 +114,6 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
     with Client("127.0.0.1:1", timeout=60) as client, pytest.raises(grpc.RpcError) as error:
         client.classify(["x"], model="topic")
     assert error.value.code() is grpc.StatusCode.UNAVAILABLE
-
-
-def test_no_call_fails_while_one_of_two_servers_stops(server: ServerProcess, tiny_models: Path) -> None:
-    with serving(tiny_models) as other:
-        target = f"ipv4:{server.address},{other.address}"
-        with Client(target, timeout=60) as client:
-            for _ in range(50):
-                client.classify(["film"], model="topic")
-            other.signal(signal.SIGTERM)
-            while not any(line["event"] == "stopped" for line in list(other.log)):
-                client.classify(["film"], model="topic")
-            for _ in range(50):
-                client.classify(["film"], model="topic")
 
 
 def test_the_asyncio_client_does_the_same(server: ServerProcess, client: Client) -> None:

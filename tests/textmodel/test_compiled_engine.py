@@ -223,7 +223,7 @@ def test_versions_that_are_no_such_network_are_refused(version: VersionFolder) -
         ({"network": (Layer(16, "relu"),)}, "neither in softmax, one-vs-rest nor one sigmoid unit"),
         ({"network": (Layer(1, "softmax"),)}, "neither in softmax, one-vs-rest nor one sigmoid unit"),
         ({"network": (Layer(7, "relu"), metadata.network[-1])}, "dense/0/kernel: shape"),
-        ({"network": (*metadata.network, metadata.network[-1])}, "not there|shape"),
+        ({"network": (*metadata.network, metadata.network[-1])}, "no variable|shape"),
     ]
     for change, message in changes:
         folder = VersionFolder(version.path)

@@ -1,12 +1,16 @@
+import io
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.tiny_model import write_model
+from tests.tiny_model import WORDS, write_model
 from textmodel import ModelError, VersionFolder, load_engine, probes
+from textmodel.errors import ProbeError, UnsupportedError
 from textmodel.metadata import NGrams
 
 
@@ -42,24 +46,32 @@ def test_an_engine_can_be_asked_for(version: VersionFolder, kind: str) -> None:
     assert load_engine(version.path, kind).name == kind  # type: ignore[arg-type]
 
 
-def test_tensorflow_serves_and_says_why_if_the_variables_cannot_be_read(version: VersionFolder) -> None:
+def test_tensorflow_serves_and_says_why_if_the_compiled_engine_does_not_know_the_network(
+    version: VersionFolder,
+) -> None:
+    metadata = version.metadata_file.read_text()
+    version.metadata_file.write_text(metadata.replace('"sigmoid"', '"linear"'))
+    reasons: list[ModelError] = []
+    assert load_engine(version.path, on_fallback=reasons.append).name == "tensorflow"
+    assert "neither in softmax nor in one sigmoid unit" in str(reasons[0])
+    with pytest.raises(UnsupportedError, match="neither in softmax"):
+        load_engine(version.path, "compiled")
+
+
+def test_a_damaged_version_is_refused_without_asking_tensorflow(version: VersionFolder) -> None:
     metadata = version.metadata_file.read_text()
     version.metadata_file.write_text(metadata.replace('"units": 4', '"units": 5'))
     reasons: list[ModelError] = []
-    assert load_engine(version.path, on_fallback=reasons.append).name == "tensorflow"
-    assert "dense/0/kernel: shape (14, 4) instead of (14, 5)" in str(reasons[0])
-    with pytest.raises(ModelError, match="dense/0/kernel"):
-        load_engine(version.path, "compiled")
+    with pytest.raises(ModelError, match=re.escape("dense/0/kernel: shape (14, 4) instead of (14, 5)")):
+        load_engine(version.path, on_fallback=reasons.append)
+    assert not reasons
 
 
 def test_an_engine_that_answers_the_probes_differently_is_refused(version: VersionFolder) -> None:
     shutil.copy(other_version(version).probes_file, version.probes_file)
-    reasons: list[ModelError] = []
-    with pytest.raises(ModelError, match="the tensorflow engine is"):
-        load_engine(version.path, on_fallback=reasons.append)
-    assert "the compiled engine is" in str(reasons[0])
-    with pytest.raises(ModelError, match="the compiled engine is"):
-        load_engine(version.path, "compiled")
+    for kind, name in (("auto", "compiled"), ("tensorflow", "tensorflow")):
+        with pytest.raises(ProbeError, match=f"the {name} engine is"):
+            load_engine(version.path, kind)  # type: ignore[arg-type]
 
 
 def test_probes_of_another_number_of_classes_are_refused(version: VersionFolder) -> None:
@@ -83,3 +95,36 @@ def test_the_compiled_engine_does_not_import_tensorflow(version: VersionFolder) 
     )
     run = subprocess.run([sys.executable, "-c", program, version.path], capture_output=True, text=True, check=True)
     assert run.stdout == "compiled [2] False\n"
+
+
+def test_files_that_are_exchanged_while_they_are_read_never_give_a_mixture(
+    version: VersionFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_model(tmp_path / "other", "sentiment", words=WORDS[::-1], seed=2)
+    texts = ["the moving film", "oil"]
+    whole = [load_engine(folder.path, "compiled").classify(texts).probabilities for folder in (version, other)]
+    open_ = io.open
+    refused = opened = number = 0
+
+    def exchanging(file: Any, *arguments: Any, **keywords: Any) -> Any:
+        nonlocal opened
+        if str(file).startswith(str(path)):
+            if opened == number:
+                shutil.copytree(other.path, path, dirs_exist_ok=True, copy_function=shutil.copyfile)
+            opened += 1
+        return open_(file, *arguments, **keywords)
+
+    while number <= opened:  # once before each file that is read, and once after all
+        path, opened = tmp_path / f"exchanged {number}", 0
+        shutil.copytree(version.path, path)
+        monkeypatch.setattr(io, "open", exchanging)
+        try:
+            answer = load_engine(path, "compiled").classify(texts).probabilities
+            assert any((answer == expected).all() for expected in whole)
+        except ModelError:
+            refused += 1
+        finally:
+            monkeypatch.undo()
+        number += 1
+    assert number > 5
+    assert refused > 0

@@ -52,7 +52,9 @@ def test_malformed_metadata_are_refused_with_their_file_and_field(
     assert says in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"name": "\xff"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"name": "\xff"}', b'{"vectorizer": {"a": ' + b"[" * 100_000], ids=range(5)
+)
 def test_what_is_no_json_object_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "metadata.json").write_bytes(content)
     with pytest.raises(ModelError, match=r"metadata\.json"):

@@ -1,9 +1,15 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from textmodel import ModelError
-from textmodel.version_folder import VersionFolder, is_model_name, new_version, versions
+from textmodel.version_folder import VersionFolder, fingerprint, is_model_name, new_version, versions
 
 
 def _names(folder: Path) -> list[str]:
@@ -38,6 +44,36 @@ def test_a_version_that_is_being_written_is_not_seen(tmp_path: Path) -> None:
     assert versions(tmp_path / "mine") == [1]
 
 
+def _exchange(file: Path) -> None:
+    """Puts another file of the same size and time in its place."""
+    other = file.with_suffix(".other")
+    shutil.copy2(file, other)
+    other.rename(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file.write_text("longer than before"),
+        lambda file: os.utime(file, ns=(0, 1)),
+        _exchange,
+        lambda file: file.rename(file.with_suffix(".renamed")),
+        lambda file: file.unlink(),
+        lambda file: (file.parent / "more").touch(),
+        lambda file: shutil.rmtree(file.parent.parent),
+    ],
+    ids=["size", "time", "inode", "name", "removed", "added", "folder removed"],
+)
+def test_any_change_of_a_file_changes_the_fingerprint(change: Callable[[Path], object], tmp_path: Path) -> None:
+    file = tmp_path / "mine" / "assets" / "labels.txt"
+    file.parent.mkdir(parents=True)
+    file.write_text("labels")
+    before = fingerprint(tmp_path / "mine")
+    assert fingerprint(tmp_path / "mine") == before
+    change(file)
+    assert fingerprint(tmp_path / "mine") != before
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_an_error_leaves_nothing_behind(error: type[BaseException], tmp_path: Path) -> None:
     def fail() -> None:
@@ -52,6 +88,39 @@ def test_an_error_leaves_nothing_behind(error: type[BaseException], tmp_path: Pa
     with pytest.raises(error):
         fail()
     assert _names(tmp_path / "mine") == ["1"]
+
+
+def test_what_a_killed_writer_left_is_never_seen_and_goes_with_the_next_version(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from textmodel.version_folder import new_version\n"
+        "with new_version(Path(sys.argv[1]), 'mine') as folder:\n"
+        "    (folder.path / 'file').touch(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with new_version(tmp_path, "mine") as alive:
+        run = subprocess.run([sys.executable, "-c", script, tmp_path], check=False)
+        assert run.returncode == -signal.SIGKILL
+        assert len(_names(tmp_path / "mine")) == 2
+        assert versions(tmp_path / "mine") == []
+        _write(tmp_path)
+        assert _names(tmp_path / "mine") == [alive.path.name, "1"]  # whoever still writes keeps its folder
+    assert _names(tmp_path / "mine") == ["1", "2"]
+
+
+def test_a_version_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(os, "fsync", record)
+    with new_version(tmp_path, "mine") as folder:
+        hidden = folder.path
+        folder.assets.mkdir()
+        (folder.assets / "labels.txt").write_text("good")
+    # The files, then the folders that name them, the version's name last.
+    assert synced == [hidden / "assets" / "labels.txt", hidden / "assets", hidden, tmp_path / "mine", tmp_path]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "-x", "a/b", "../a", "a\0", "a\n", "é", "a" * 129])

@@ -244,15 +244,45 @@ def test_a_full_disk_fails_in_one_line_and_leaves_no_half_version(
     assert _names(tmp_path / "models") == []
 
 
-def test_an_interrupted_run_ends_with_status_130_and_leaves_no_half_version(files: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_stopped_run_says_so_and_leaves_no_half_version(
+    number: signal.Signals, status: int, says: str, files: Path, tmp_path: Path
+) -> None:
     command = [sys.executable, "-u", "-m", "training", "imdb", *QUICK, "--epochs", "100000"]
     places = ["--data-dir", str(files), "--models", str(tmp_path / "models")]
     with subprocess.Popen([*command, *places], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         assert run.stderr is not None
         next(line for line in run.stdout if "loss" in line)
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
         run.stdout.read()
         said = run.stderr.read()
-    assert (run.returncode, said) == (130, "text-classifier-train: interrupted: nothing was written\n")
+    assert (run.returncode, said) == (status, f"text-classifier-train: {says}: nothing was written\n")
     assert _names(tmp_path / "models") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "says"),
+    [
+        ("size=16k", 1, "error: .+"),  # full while the network is written
+        ("size=96k", 1, "error: .+"),  # full after it
+        ("size=1m,ro", 2, "error: --models .+: cannot write there: Read-only file system: .+"),
+    ],
+)
+def test_a_disk_that_is_full_or_read_only_is_said_in_one_line_and_holds_nothing_afterwards(
+    options: str, status: int, says: str, files: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    disk = str(tmp_path / "disk")
+    mounted = ["unshare", "--map-root-user", "--mount"]
+    mounted += ["sh", "-c", 'mount -t tmpfs -o "$0" disk "$1" && shift && "$@"', options, disk]
+    probe = subprocess.run([*mounted, "true"], capture_output=True, text=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"needs the right to mount a disk of its own: {probe.stderr}")
+    then_list = ["sh", "-c", '"$@"; status=$?; ls -AR "$0" >&2; exit $status', disk]
+    train = [sys.executable, "-m", "training", "imdb", "--data-dir", str(files), "--models", disk, *QUICK]
+    run = subprocess.run([*mounted, *then_list, *train], capture_output=True, text=True, check=False)
+    assert run.returncode == status
+    assert re.fullmatch(rf"text-classifier-train: {says}\n{disk}:\n", run.stderr)

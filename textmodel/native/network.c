@@ -2,6 +2,8 @@
 
 #include "network.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,38 +16,56 @@ void network_free(Network *network)
     free(network->layers);
 }
 
-void scratch_free(Scratch *scratch)
+/* Takes the next part of memory, in its own cache lines. Without memory, it counts alone. */
+static void *take(uint8_t *memory, size_t *offset, size_t size)
 {
-    free(scratch->text);
-    free(scratch->indices);
-    free(scratch->rows);
-    free(scratch->held);
-    windows_free(&scratch->windows);
-    free(scratch->sums[0]);
+    void *part = memory ? memory + *offset : NULL;
+    *offset += (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    return part;
+}
+
+/* Returns the bytes of the scratch's parts, and places them in `memory` if it is not NULL. */
+static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, uint8_t *memory)
+{
+    size_t words = most_words(longest), size = 0;
+    *scratch = (Scratch){
+        .memory = memory,
+        .sums = {take(memory, &size, network->widest * sizeof(Lanes)),
+                 take(memory, &size, network->widest * sizeof(Lanes))},
+        .text = take(memory, &size, read_bytes(longest)),
+        .indices = take(memory, &size, words * sizeof(uint32_t)),
+    };
+    if (network->has_ngrams) {
+        size_t features = most_features(&network->ngrams, words);
+        scratch->windows = (Windows){
+            .features = take(memory, &size, features * sizeof(uint32_t)),
+            .counts = take(memory, &size, features * sizeof(uint32_t)),
+            .weights = take(memory, &size, features * sizeof(float)),
+            .seen = take(memory, &size, slots_for(features) * sizeof(Seen)),
+        };
+    } else {
+        scratch->rows = take(memory, &size, (network->vocabulary.size + 1) * sizeof(uint32_t));
+        scratch->held = take(memory, &size, network->vocabulary.size);
+    }
+    return size;
 }
 
 int scratch_fill(Scratch *scratch, const Network *network, size_t longest)
 {
-    size_t sums = network->widest * sizeof(Lanes), words = most_words(longest);
-    *scratch = (Scratch){
-        .text = malloc(read_bytes(longest)),
-        .indices = malloc((words + 1) * sizeof(uint32_t)),
-        .sums = {aligned_alloc(sizeof(Lanes), 2 * sums)},
-    };
-    int failed = !scratch->text || !scratch->indices || !scratch->sums[0];
-    if (network->has_ngrams) {
-        failed |= windows_fill(&scratch->windows, &network->ngrams, words);
-    } else {
-        scratch->rows = malloc((network->vocabulary.size + 1) * sizeof(uint32_t));
-        scratch->held = calloc(network->vocabulary.size, 1);
-        failed |= !scratch->rows || !scratch->held;
-    }
-    if (failed) {
-        scratch_free(scratch);
+    uint8_t *memory = aligned_alloc(CACHE_LINE, lay_out(scratch, network, longest, NULL));
+    if (!memory) {
         return -1;
     }
-    scratch->sums[1] = scratch->sums[0] + network->widest;
+    lay_out(scratch, network, longest, memory);
+    if (!network->has_ngrams) {
+        memset(scratch->held, 0, network->vocabulary.size);
+    }
     return 0;
+}
+
+void scratch_free(Scratch *scratch)
+{
+    free(scratch->memory);
 }
 
 /* The distinct indices, `start` among them. */

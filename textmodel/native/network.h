@@ -26,8 +26,10 @@ typedef struct {
     size_t classes;
 } Network;
 
-/* What one call works in, so that calls at the same time share nothing that changes. */
+/* What one call works in, so that calls at the same time share nothing that changes. All in one piece of memory: to ask
+   for each part costs more than a short text. */
 typedef struct {
+    void *memory;
     uint8_t *text;     /* what it is read as */
     uint32_t *indices; /* of its words */
     uint32_t *rows;    /* multi-hot: the distinct indices, and room for one more */

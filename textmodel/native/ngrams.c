@@ -3,7 +3,6 @@
 #include "ngrams.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const uint32_t HASH_MULTIPLIER = 663608941;
@@ -60,31 +59,35 @@ static size_t list_windows(const NGrams *ngrams, const uint32_t *indices, size_t
 
 /* ---- Every feature once ---- */
 
-/* A slot of a hash table with open addressing. */
-struct Seen {
-    uint32_t feature;
-    uint32_t at; /* its place among the distinct ones */
-};
-
 static const uint32_t EMPTY = UINT32_MAX; /* no feature */
 
-/* At most a quarter full: hardly ever is a feature's slot another's. */
-static uint32_t table_bits(size_t features)
+/* At most a quarter full: hardly ever is a feature's slot another's. 2^31 are more than there are features at all. */
+static uint32_t slot_bits(size_t features)
 {
     uint32_t bits = 4;
-    while ((size_t)1 << bits < 4 * features) {
+    while ((size_t)1 << bits < 4 * features && bits < 31) {
         bits++;
     }
     return bits;
+}
+
+size_t most_features(const NGrams *ngrams, size_t words)
+{
+    return ngrams->orders * words + MOST_ORDERS;
+}
+
+size_t slots_for(size_t features)
+{
+    return (size_t)1 << slot_bits(features);
 }
 
 /*
  * Drops repetitions, counts them, and returns how many features are left. A feature goes to a place that has been read
  * already, or to its own. Without branches on what the processor cannot guess: whether a feature is a repetition.
  */
-static size_t count_distinct(uint32_t *features, size_t count, uint32_t *counts, struct Seen *seen, const Layer *layer)
+static size_t count_distinct(uint32_t *features, size_t count, uint32_t *counts, Seen *seen, const Layer *layer)
 {
-    uint32_t bits = table_bits(count);
+    uint32_t bits = slot_bits(count);
     uint32_t last = (1u << bits) - 1;
     memset(seen, 0xFF, ((size_t)last + 1) * sizeof *seen); /* EMPTY */
     uint32_t distinct = 0;
@@ -98,7 +101,7 @@ static size_t count_distinct(uint32_t *features, size_t count, uint32_t *counts,
         uint32_t is_new = seen[slot].feature == EMPTY;
         uint32_t repeated = is_new - 1; /* all bits or none */
         uint32_t at = (seen[slot].at & repeated) | (distinct & ~repeated);
-        seen[slot] = (struct Seen){feature, at};
+        seen[slot] = (Seen){feature, at};
         counts[at] = (counts[at] & repeated) + 1;
         features[at] = feature;
         distinct += is_new;
@@ -107,26 +110,6 @@ static size_t count_distinct(uint32_t *features, size_t count, uint32_t *counts,
 }
 
 /* ---- Together ---- */
-
-int windows_fill(Windows *windows, const NGrams *ngrams, size_t words)
-{
-    size_t features = ngrams->orders * words + MOST_ORDERS; /* the last ones may be none */
-    *windows = (Windows){
-        .features = malloc(features * sizeof *windows->features),
-        .counts = malloc(features * sizeof *windows->counts),
-        .weights = malloc(features * sizeof *windows->weights),
-        .seen = malloc(((size_t)1 << table_bits(features)) * sizeof *windows->seen),
-    };
-    return windows->features && windows->counts && windows->weights && windows->seen ? 0 : -1;
-}
-
-void windows_free(Windows *windows)
-{
-    free(windows->features);
-    free(windows->counts);
-    free(windows->weights);
-    free(windows->seen);
-}
 
 size_t find_features(const NGrams *ngrams, const uint32_t *indices, size_t words, const Layer *layer, Windows *windows)
 {

@@ -19,20 +19,27 @@ typedef struct {
     float weights[SMALL_COUNTS]; /* of a count */
 } NGrams;
 
+/* A slot of a hash table with open addressing. */
+typedef struct {
+    uint32_t feature;
+    uint32_t at; /* its place among the distinct ones */
+} Seen;
+
 /* What one text is worked on in. */
 typedef struct {
-    uint32_t *features; /* with repetitions; afterwards, the distinct ones */
-    uint32_t *counts;
-    float *weights;
-    struct Seen *seen;
+    uint32_t *features; /* (most_features,), with repetitions; afterwards, the distinct ones */
+    uint32_t *counts;   /* (most_features,) */
+    float *weights;     /* (most_features,) */
+    Seen *seen;         /* (slots_for(most_features),) */
 } Windows;
 
 NGrams ngrams(uint32_t num_words, uint32_t buckets, uint32_t first_word, uint32_t orders, int log_counts);
 
-/* Room for a text of so many words. Returns -1 without memory; free it then too. */
-int windows_fill(Windows *windows, const NGrams *ngrams, size_t words);
+/* Features of so many words, at most, and room for those that turn out to be none. */
+size_t most_features(const NGrams *ngrams, size_t words);
 
-void windows_free(Windows *windows);
+/* Slots to find the distinct ones of so many features with. */
+size_t slots_for(size_t features);
 
 /* Finds the text's distinct features and their counts and weights, and returns how many there are. The layer's rows of
    them are on their way when it returns. */

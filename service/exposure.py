@@ -1,0 +1,38 @@
+"""What an operator ought to know of who can reach the server, and of who can read its secrets."""
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from service.config import Config
+
+
+def exposures(config: Config) -> Iterator[str]:
+    """Yields a sentence for each thing that is more open than it looks."""
+    for host in dict.fromkeys((config.host, config.metrics_host)):
+        if config.tls_cert or _is_loopback(host):
+            continue
+        tokens = ", tokens among it" if config.tokens else ""
+        yield (
+            f"others can reach {host} and read what is sent{tokens}: encrypt with --tls-cert and --tls-key, or"
+            " keep to a network that you trust"
+        )
+    for path in (config.tokens, config.tls_key):
+        if path and _is_readable_by_everyone(path):
+            yield f"every user of this machine can read {path}: chmod o-r"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        addresses = {str(address[0]) for *_, address in socket.getaddrinfo(host.strip("[]"), None)}
+    except OSError:
+        return False  # listening will fail, and say so
+    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
+
+
+def _is_readable_by_everyone(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & 0o004)
+    except OSError:
+        return False

@@ -1,0 +1,81 @@
+"""What is read from files and has to follow them without a restart: certificates, tokens."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import structlog
+
+from service.errors import StartError
+
+_log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+class Reloaded(Generic[T]):
+    """A value that is read again when its files change. Safe to share between threads.
+
+    What cannot be read, or does not hold together because only one of two files has been replaced yet, does not count:
+    the value of before stays, and the log says why, once for each change.
+
+    Args:
+        name: what it is, for the log.
+        files: those that it is read from.
+        read: reads it.
+
+    Raises:
+        StartError: it cannot be read the first time. `read` raises the same.
+    """
+
+    def __init__(self, name: str, files: Sequence[Path], read: Callable[[], T]) -> None:
+        self._name = name
+        self._files = files
+        self._read = read
+        self._lock = threading.Lock()
+        self._seen = self._stamps()  # before reading: what changes meanwhile is read again
+        self._value = read()
+
+    def get(self) -> T:
+        """Returns the value as the files have it now. Costs one `stat` a file while they do not change."""
+        stamps = self._stamps()
+        if stamps != self._seen:
+            with self._lock:
+                if stamps != self._seen:
+                    self._seen = stamps
+                    self._reload()
+        return self._value
+
+    def _reload(self) -> None:
+        try:
+            self._value = self._read()
+        except StartError as error:
+            _log.error("not reloaded", what=self._name, reason=str(error))
+        else:
+            _log.info("reloaded", what=self._name)
+
+    def _stamps(self) -> list[tuple[int, ...]]:
+        return [_stamp(path) for path in self._files]
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a file that the operator has named.
+
+    Raises:
+        StartError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StartError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Changes whenever the file does, and when another takes its name; nothing if there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116, a third of the time of Path.stat, in each request
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev

@@ -1,0 +1,31 @@
+"""Retraining and serving meet: the training command writes into the folder that a server under load follows."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.test_faults import under_load
+from tests.server_process import ROOT, serving
+from tests.training import made_up
+from text_classifier import Client
+
+
+def test_a_model_is_retrained_into_the_watched_folder_and_takes_over_without_a_failed_call(tmp_path: Path) -> None:
+    data, models = made_up.write_files(tmp_path / "data"), tmp_path / "models"
+    command = [
+        *(sys.executable, "-m", "training", "reuters", "--name", "topic", "--data-dir", str(data)),
+        *("--models", str(models), "--num-words", "20", "--layers", "4", "--epochs", "2", "--validation-samples", "8"),
+    ]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    with (
+        serving(models, "--workers", "2") as server,
+        under_load(server.address) as load,
+        Client(server.address) as client,
+    ):
+        assert client.model("topic").version == 1
+        subprocess.run([*command, "--seed", "2"], cwd=ROOT, check=True, capture_output=True)
+        for worker in (0, 1):
+            server.event("model unloaded", model="topic", version=1, worker=worker)
+        load.go_on()
+        assert client.model("topic").version == 2
+        assert client.classify(["oil"], model="topic")[0].version == 2

@@ -1,0 +1,183 @@
+"""Files of a version that are damaged or made up: refused with one kind of error, or the probes are answered."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.textmodel.tables import entry, mask, table
+from tests.tiny_model import write_model
+from textmodel import ModelError
+from textmodel._crc32c import crc32c
+from textmodel.checkpoint import _Message, _table
+from textmodel.loading import load_engine
+from textmodel.metadata import NGrams
+
+Files = dict[str, bytes]
+"""Contents by path in the version folder."""
+FUZZ = settings(settings.get_profile("fuzz"))
+METADATA, PROBES = "assets.extra/metadata.json", "assets.extra/probes.jsonl"
+VOCABULARY, LABELS = "assets/vocabulary.txt", "assets/labels.txt"
+INDEX, DATA = "variables/variables.index", "variables/variables.data-00000-of-00001"
+
+
+@pytest.fixture(scope="session", params=["multi-hot", "ngrams"])
+def original(request: pytest.FixtureRequest, tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The files of a version that is in order, with each vectorizer that the compiled engine knows."""
+    if request.param == "ngrams":
+        models = tmp_path_factory.mktemp("models")
+        folder = write_model(models, "test", vectorizer=lambda size: NGrams(size, 3, 64, "log", normalize=True)).path
+    else:
+        folder = tiny_models / "topic" / "1"
+    return {name: (folder / name).read_bytes() for name in (METADATA, PROBES, VOCABULARY, LABELS, INDEX, DATA)}
+
+
+@pytest.fixture(scope="session")
+def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to be filled anew with each example's files."""
+    return tmp_path_factory.mktemp("version")
+
+
+def load(version: Path, files: Files) -> bool:
+    """Tells whether a version with these files loads. Loading has it answer its probes; all else is `ModelError`."""
+    for name, contents in files.items():
+        (version / name).parent.mkdir(exist_ok=True)
+        (version / name).write_bytes(contents)
+    try:
+        engine = load_engine(version, "compiled")
+    except ModelError:
+        return False
+    assert np.isfinite(engine.classify(["a moving film", "\0", ""]).probabilities).all()
+    return True
+
+
+TOKENS = st.sampled_from(
+    [
+        *(b"\n", b"\r", b"\0", b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xef\xbb\xbf", b" ", b"[PADDING]"),
+        *(b"NaN", b"Infinity", b"-1", b"1e999", b"0.5", b"null", b"true", b'""', b'"\\ud800"', b"9" * 5000),
+        *(b"[" * 100_000, b'{"a":' * 100_000, b"\x80" * 20, b"\xff" * 9 + b"\x01"),
+    ]
+)
+CHANGES = st.lists(
+    st.tuples(
+        st.integers(0, 1 << 20),  # where, modulo the length
+        st.one_of(st.just(0), st.just(1), st.integers(0, 64), st.just(1 << 20)),  # bytes that go
+        st.one_of(st.just(b""), st.binary(max_size=8), TOKENS),  # bytes that come
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def changed(contents: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
+    for where, gone, put in changes:
+        at = where % (len(contents) + 1)
+        contents = contents[:at] + put + contents[at + gone :]
+    return contents
+
+
+def test_the_files_as_they_are_load(version: Path, original: Files) -> None:
+    assert load(version, original)
+    assert load(version, {**original, INDEX: index_of(dict(_table(original[INDEX])))})
+
+
+@pytest.mark.parametrize("name", [METADATA, PROBES, VOCABULARY, LABELS, INDEX, DATA])
+@FUZZ
+@given(changes=CHANGES)
+def test_a_file_with_changed_bytes_is_refused_or_answers_the_probes(
+    version: Path, original: Files, tried: Counter[str], name: str, changes: list[tuple[int, int, bytes]]
+) -> None:
+    load(version, {**original, name: changed(original[name], changes)})
+    tried[f"changes of {name}"] += 1
+
+
+JSON = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.sampled_from([-1, 0, 3, 4, 1 << 31, 1 << 32, 1 << 63, 1 << 64, 10**400]),
+        st.floats(),
+        st.text(),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)),
+)
+
+
+def replaced(value: Any, path: list[int], by: Any) -> Any:
+    """Puts something else where the path, of numbers modulo what there is, ends."""
+    if not path or not isinstance(value, dict | list) or not value:
+        return by
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    key = keys[path[0] % len(keys)]
+    items = dict(value) if isinstance(value, dict) else list(value)
+    items[key] = replaced(value[key], path[1:], by)
+    return items
+
+
+@FUZZ
+@given(replacements=st.lists(st.tuples(st.lists(st.integers(0, 20), max_size=4), JSON), min_size=1, max_size=3))
+def test_metadata_and_probes_with_other_values_are_refused_or_answer_the_probes(
+    version: Path, original: Files, tried: Counter[str], replacements: list[tuple[list[int], Any]]
+) -> None:
+    metadata = json.loads(original[METADATA])
+    probes = [json.loads(line) for line in original[PROBES].splitlines()]
+    for path, value in replacements:
+        metadata, probes = replaced(metadata, path, value), replaced(probes, path, value)
+    lines = probes if isinstance(probes, list) else [probes]
+    load(version, {**original, METADATA: json.dumps(metadata).encode()})
+    load(version, {**original, PROBES: "\n".join(map(json.dumps, lines)).encode()})
+    tried["values of metadata and probes"] += 2
+
+
+@FUZZ
+@given(
+    lines=st.lists(
+        st.one_of(st.text(max_size=8), st.sampled_from(["the", "film", "[UNUSED 4]", "\u2028", ""])), max_size=9
+    ),
+    at=st.integers(0, 20),
+    labels=st.lists(st.text(max_size=8), max_size=6),
+)
+def test_other_words_and_labels_are_refused_or_answer_the_probes(
+    *, version: Path, original: Files, tried: Counter[str], lines: list[str], at: int, labels: list[str]
+) -> None:
+    words = original[VOCABULARY].decode().splitlines(keepends=True)
+    words[at : at + len(lines)] = [f"{line}\n" for line in lines]
+    load(version, {**original, VOCABULARY: "".join(words).encode(errors="surrogatepass")})
+    load(version, {**original, LABELS: "\n".join(labels).encode(errors="surrogatepass")})
+    tried["vocabularies and labels"] += 2
+
+
+def index_of(entries: dict[bytes, bytes]) -> bytes:
+    return table(b"".join(entry(key, value) for key, value in entries.items()))
+
+
+@FUZZ
+@given(number=st.integers(0, 20), changes=CHANGES)
+def test_an_index_of_other_entries_with_right_checksums_is_refused_or_answers_the_probes(
+    version: Path, original: Files, tried: Counter[str], number: int, changes: list[tuple[int, int, bytes]]
+) -> None:
+    entries = dict(_table(original[INDEX]))
+    key = sorted(entries)[number % len(entries)]
+    entries[key] = changed(entries[key], changes)
+    load(version, {**original, INDEX: index_of(entries)})
+    tried["entries of the index"] += 1
+
+
+@FUZZ
+@given(changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.just(4), st.binary(min_size=4, max_size=4)), min_size=1))
+def test_other_weights_with_right_checksums_are_refused_or_answer_the_probes(
+    version: Path, original: Files, tried: Counter[str], changes: list[tuple[int, int, bytes]]
+) -> None:
+    data = changed(original[DATA], changes)[: len(original[DATA])]
+    entries = dict(_table(original[INDEX]))
+    for key, value in list(entries.items())[1:]:  # the first is the header
+        offset, size = map(_Message(value).number, (4, 5))
+        entries[key] = value[:-4] + mask(crc32c(data[offset : offset + size]))  # the checksum is the last field
+    load(version, {**original, INDEX: index_of(entries), DATA: data})
+    tried["weights"] += 1

@@ -1,0 +1,227 @@
+"""TLS and mutual TLS: the real server with certificates of this run, replaced while it runs."""
+
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+
+from tests.certificates import PemFiles, chain, channel_credentials
+from tests.server_process import ROOT, ServerProcess, serving
+from text_classifier import Client
+
+ONE = ("--workers", "1")  # each worker reads the files for itself, when it gets a connection
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def files(tmp_path: Path, authority: trustme.CA) -> PemFiles:
+    pem = PemFiles(tmp_path)
+    pem.write(authority.issue_cert("127.0.0.1"))
+    return pem
+
+
+@contextmanager
+def connected(server: ServerProcess, credentials: grpc.ChannelCredentials) -> Iterator[Client]:
+    """A client; its first call makes a connection, since gRPC shares none between these credentials and others."""
+    with Client(server.address, credentials=credentials, timeout=60) as client:
+        yield client
+
+
+def served_certificate(port: int, authority: trustme.CA, client: trustme.LeafCert | None = None) -> bytes:
+    """Makes a handshake and returns what the server showed, in DER."""
+    context = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    if client:
+        client.configure_cert(context)
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
+    ):
+        shown = encrypted.getpeercert(binary_form=True)
+        assert shown
+        return shown
+
+
+def der(leaf: trustme.LeafCert) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
+
+
+def get(server: ServerProcess, context: ssl.SSLContext) -> str:
+    url = f"https://127.0.0.1:{server.event('metrics')['port']}/metrics"
+    with urllib.request.urlopen(url, timeout=60, context=context) as response:
+        return str(response.read().decode())
+
+
+def test_grpc_and_metrics_are_encrypted_and_nothing_is_answered_in_the_clear(
+    tiny_models: Path, files: PemFiles, authority: trustme.CA
+) -> None:
+    with serving(tiny_models, *ONE, *files.flags) as server:
+        with connected(server, channel_credentials(authority)) as client:
+            assert client.classify(["oil"], model="topic")
+        assert "grpc_server_started_total" in get(
+            server, ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+        )
+        with pytest.raises(OSError, match=r"."):
+            server.metrics()
+        with Client(server.address, timeout=1) as client, pytest.raises(grpc.RpcError):
+            client.models()
+
+
+def test_new_files_are_used_without_a_restart_or_a_failed_call_and_a_wrong_pair_never_is(
+    tiny_models: Path, files: PemFiles, authority: trustme.CA
+) -> None:
+    second, third = authority.issue_cert("127.0.0.1"), authority.issue_cert("127.0.0.1")
+    with serving(tiny_models, *ONE, *files.flags) as server, connected(server, channel_credentials(authority)) as old:
+        ports = int(server.event("started")["port"]), int(server.event("metrics")["port"])
+        old.models()
+        first = [served_certificate(port, authority) for port in ports]
+
+        files.write_certificate(second)  # its key is yet to come
+        for _ in range(3):
+            assert [served_certificate(port, authority) for port in ports] == first
+        server.event("not reloaded", what="certificates of gRPC")
+        server.event("not reloaded", what="certificates of metrics")
+        files.write_key(second)
+        assert [served_certificate(port, authority) for port in ports] == [der(second)] * 2
+        reloaded = server.event("reloaded", what="certificates of gRPC")
+
+        files.key.write_bytes(third.private_key_pem.bytes()[:100])  # half-written
+        files.certificate.write_bytes(chain(third)[:100])
+        assert [served_certificate(port, authority) for port in ports] == [der(second)] * 2
+        files.certificate.unlink()
+        assert [served_certificate(port, authority) for port in ports] == [der(second)] * 2
+        files.write(third)
+        assert [served_certificate(port, authority) for port in ports] == [der(third)] * 2
+        server.event("reloaded", after=reloaded, what="certificates of gRPC")
+
+        old.models()  # on the connection of before
+    reasons = [line["reason"] for line in server.log if line["event"] == "not reloaded"]
+    assert len(reasons) == 6  # once for each of three changes, in each of two processes
+    assert all(str(files.certificate) in reason for reason in reasons)
+
+
+def test_mutual_tls_lets_in_who_has_a_certificate_of_the_authority_that_is_given_now(
+    tiny_models: Path, files: PemFiles, authority: trustme.CA, tmp_path: Path
+) -> None:
+    clients, later_clients = trustme.CA(), trustme.CA()
+    ca = tmp_path / "clients.pem"
+    ca.write_bytes(clients.cert_pem.bytes())
+    client, later_client = clients.issue_cert("a@b.c"), later_clients.issue_cert("a@b.c")
+    with serving(tiny_models, *ONE, *files.flags, "--tls-client-ca", str(ca)) as server:
+        with connected(server, channel_credentials(authority, client)) as known:
+            assert known.models()
+        for stranger in (None, later_client):
+            with (
+                connected(server, channel_credentials(authority, stranger)) as unknown,
+                pytest.raises(grpc.RpcError) as error,
+            ):
+                unknown.models()
+            assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+
+        context = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+        with pytest.raises(OSError, match="certificate required"):
+            get(server, context)
+        client.configure_cert(context)
+        assert "grpc_server_started_total" in get(server, context)
+
+        ca.write_bytes(later_clients.cert_pem.bytes())
+        with connected(server, channel_credentials(authority, later_client)) as known:
+            assert known.models()
+        with pytest.raises(OSError, match="unknown ca"):
+            get(server, context)
+
+
+def test_a_silent_client_of_metrics_keeps_no_other_waiting(
+    tiny_models: Path, files: PemFiles, authority: trustme.CA
+) -> None:
+    with serving(tiny_models, *ONE, *files.flags) as server:
+        port = int(server.event("metrics")["port"])
+        with socket.create_connection(("127.0.0.1", port)):
+            served_certificate(port, authority)
+
+
+@pytest.mark.parametrize("mutual", [False, True], ids=["TLS", "mutual TLS"])
+def test_the_health_check_works_over_the_health_port(
+    tiny_models: Path, files: PemFiles, authority: trustme.CA, tmp_path: Path, mutual: bool
+) -> None:
+    ca = tmp_path / "clients.pem"
+    ca.write_bytes(authority.cert_pem.bytes())
+    flags = [*files.flags, *(["--tls-client-ca", str(ca)] if mutual else [])]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        health_port = ["--health-port", str(free.getsockname()[1])]
+
+    def check(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "service.healthcheck", *flags, *more]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    with serving(tiny_models, *flags, *health_port):
+        done = check(*health_port)
+        assert (done.returncode, done.stdout) == (0, "SERVING\n")
+        assert check().stdout == "with --tls-cert this needs --health-port\n"
+        with (
+            Client(f"127.0.0.1:{health_port[1]}", timeout=60) as client,
+            pytest.raises(grpc.RpcError) as error,
+        ):
+            client.models()
+        assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED  # health alone is there
+    assert check(*health_port).returncode == 1
+
+
+def test_a_taken_health_port_is_one_clear_line_and_status_1(tiny_models: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = ServerProcess(tiny_models, "--health-port", str(taken.getsockname()[1]))
+        assert server.wait() == 1
+    assert "--health-port" in server.event("cannot start")["reason"]
+
+
+@pytest.mark.parametrize("wrong", ["missing", "not PEM", "another's key", "no key", "no authority"])
+def test_unusable_files_are_one_clear_line_and_status_1(
+    tiny_models: Path, files: PemFiles, authority: trustme.CA, tmp_path: Path, wrong: str
+) -> None:
+    flags, named = files.flags, str(files.certificate)
+    match wrong:
+        case "missing":
+            files.certificate.unlink()
+        case "not PEM":
+            files.certificate.write_text("x")
+        case "another's key":
+            files.write_key(authority.issue_cert("127.0.0.1"))
+        case "no key":
+            flags, named = flags[:2], "--tls-key"
+        case "no authority":
+            (tmp_path / "clients.pem").write_text("x")
+            flags, named = (*flags, "--tls-client-ca", str(tmp_path / "clients.pem")), "clients.pem"
+    server = ServerProcess(tiny_models, *flags)
+    assert server.wait() == 1
+    (line,) = [line for line in server.log if line["event"] == "cannot start"]
+    assert named in line["reason"]
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "warned"), [("127.0.0.1", False, 0), ("0.0.0.0", True, 0), ("0.0.0.0", False, 1)]
+)
+def test_an_address_that_others_reach_without_tls_is_warned_of(
+    tiny_models: Path, files: PemFiles, host: str, tls: bool, warned: int
+) -> None:
+    files.key.chmod(0o600)
+    with serving(tiny_models, *ONE, "--host", host, *(files.flags if tls else ())) as server:
+        warnings = [line for line in server.log if line["event"] == "exposed"]
+    assert len(warnings) == warned
+    assert all(line["level"] == "warning" and "--tls-cert" in line["reason"] for line in warnings)
+
+
+def test_a_key_that_everyone_can_read_is_warned_of(tiny_models: Path, files: PemFiles) -> None:
+    files.key.chmod(0o604)
+    with serving(tiny_models, *ONE, *files.flags) as server:
+        assert str(files.key) in server.event("exposed")["reason"]
