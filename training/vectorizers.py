@@ -54,7 +54,7 @@ def sparse_batches(
     shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
     """Returns the mini-batches of an epoch, as `batches` does, of sparse vectors, float32 (texts, features)."""
-    columns = tf.RaggedTensor.from_row_splits(vectors.indices.astype(np.int64), vectors.indptr)
+    columns = tf.RaggedTensor.from_row_splits(vectors.indices.astype(np.int64), vectors.indptr.astype(np.int64))
     values = columns.with_values(vectors.data)
 
     def batch(rows: tf.Tensor) -> tf.SparseTensor:
