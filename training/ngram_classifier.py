@@ -73,7 +73,7 @@ class NGramClassifier(Classifier):
             history = self._fit_network(
                 batches, epochs, [progress, early_stopping], self._batches(held_out, self._targets(validation.classes))
             )
-        self.calibrate(Calibration(temperature=1, shift=0))
+        self.calibrate(Calibration(temperature=1, shift=0))  # rounds the kernel
         return history
 
     def probabilities(self, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """What each n-gram feature counts before anything is learned: how rare it is, and how much it tells of the class.
 
-Of the weights that were compared (`docs/models.md`), these need no pair of classes, as the naive-Bayes log-count ratio
-does, and were as good where there is one.
+The naive-Bayes log-count ratio (Wang and Manning, "Baselines and Bigrams", ACL 2012) is for two classes. The divergence
+is for any number, and was as good on two: 0.9139 instead of 0.9144 of the film reviews, in cross-validation by films.
 """
 
 import numpy as np

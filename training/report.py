@@ -126,10 +126,10 @@ def model_card(
         )
     ]
     method = (
-        f"A text is {_vector(metadata.vectorizer)}; the dense layers are {layers}. A first network was fitted for"
-        f" {metadata.training['epochs']} epochs without the {data.validation_texts:,} validation texts, whose loss was"
-        f" lowest after epoch {best}. A new network was then fitted from its initial weights on all training texts for"
-        " as many epochs, and measured once on the test texts."
+        f"A text is {_vector(metadata.vectorizer)}; the dense layers are {layers}. A first network was fitted for at"
+        f" most {metadata.training['epochs']} epochs without the {data.validation_texts:,} validation texts, whose loss"
+        f" was lowest after epoch {best}. A new network was then fitted from its initial weights on all training texts"
+        " for as many epochs, and measured once on the test texts."
     )
     if uncalibrated:
         method += (

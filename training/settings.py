@@ -64,7 +64,7 @@ class Settings:
 
 def _presets(dense: Settings, **ngram: Any) -> dict[Preset, Settings]:
     """Returns the settings of each preset: `ngram` fits a hinge loss, by steps that suit vectors of length 1."""
-    fitted = replace(dense, preset="ngram", epochs=40, batch_size=128, learning_rate=0.3)
+    fitted = replace(dense, preset="ngram", batch_size=128, learning_rate=0.3)
     return {"dense": dense, "ngram": replace(fitted, **ngram)}
 
 

@@ -129,7 +129,7 @@ def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[s
     assert "(default: 64,64)" in said
     assert "(default: 1000)" in said
     assert "(default: rmsprop)" in said
-    assert "(default: 20 for dense, 40 for ngram)" in said
+    assert "(default: 512 for dense, 128 for ngram)" in said
     assert "ngram: training texts that a feature needs (default: 2)" in said
 
 

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,7 +23,7 @@ from training.settings import PRESETS
 Exported = tuple[Classifier, Vocabulary, Engine, Path]
 
 
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "multi-hot": {"learning_rate": 0.05},
     "embedding": {"vectorizer": "embedding", "sequence_length": 6, "dimensions": 4, "learning_rate": 0.05},
     "ngrams": {"buckets": 64, "min_count": 1},
