@@ -90,7 +90,7 @@ class Config:
     reflection: str = _option("on", _one_of("on", "off"), "whether the server describes its contract to any caller")
     workers: int = _option(0, _COUNT_OR_ZERO, "processes that share the gRPC port; 0: one for each CPU")
     engine: EngineKind = _option(
-        "auto", _one_of(*get_args(EngineKind)), "auto: compiled for bag-of-words models, TensorFlow for others"
+        "auto", _one_of(*get_args(EngineKind)), "auto: compiled for models over words or n-grams, TensorFlow for others"
     )
     watch_interval: float = _option(
         1.0, _SECONDS, "how often the models folder is looked at; 0: only when SIGHUP comes"

@@ -1,11 +1,14 @@
 """What can go wrong with the start and with a request, and the one place that says how a client hears of it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
+
+from textmodel import ModelError
 
 
 class StartError(Exception):
@@ -78,6 +81,25 @@ class Overloaded(RequestError):
         self.retry_seconds = retry_seconds
 
 
+class CannotExplain(RequestError):
+    """The answers of this version cannot be explained.
+
+    Args:
+        resource: the version, e.g. `models/imdb/versions/7`.
+        reason: why not.
+    """
+
+    def __init__(self, resource: str, reason: str) -> None:
+        super().__init__(f"{resource} cannot be explained: {reason}")
+        self.resource = resource
+        self.reason = reason
+
+
+def reason_for_clients(error: ModelError, folder: Path) -> str:
+    """Returns what is wrong with a version. It names files as the version folder has them, not where that is."""
+    return str(error).replace(f"{folder}/", "").replace(str(folder), "the version folder")
+
+
 def to_status(error: Exception) -> status_pb2.Status:  # noqa: PLR0911, one for each case
     """Maps an error to the status that the client sees. What is not foreseen here is internal."""
     match error:
@@ -101,6 +123,10 @@ def to_status(error: Exception) -> status_pb2.Status:  # noqa: PLR0911, one for 
             delay.FromMilliseconds(round(error.retry_seconds * 1000))
             retry = error_details_pb2.RetryInfo(retry_delay=delay)
             return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), [retry])
+        case CannotExplain():
+            failure = error_details_pb2.PreconditionFailure()
+            failure.violations.add(type="EXPLAIN", subject=error.resource, description=error.reason)
+            return _status(grpc.StatusCode.FAILED_PRECONDITION, str(error), [failure])
         case DecodeError():
             return _status(grpc.StatusCode.INVALID_ARGUMENT, "the request's bytes are not the method's message", [])
         case NotImplementedError():  # a method of a standard service that its library leaves out

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import structlog
 
 from service.batching import Batcher
-from service.errors import InvalidArgument, NotFound, NotReady, RequestError
+from service.errors import InvalidArgument, NotFound, NotReady, RequestError, reason_for_clients
+from service.explaining import Explanations
 from service.metrics import ModelMetrics, VersionStates
 from service.version_policy import OnDisk, VersionPolicy, on_disk
 from textmodel import Engine, ModelError, VersionFolder, load_engine
@@ -41,6 +42,7 @@ class Servable:
     engine: Engine
     batcher: Batcher
     metrics: ModelMetrics
+    explanations: Explanations
 
 
 class State(enum.Enum):
@@ -78,7 +80,7 @@ class ModelRepository:
         folder: `<name>/<version>/` in it.
         engine: which engine to load.
         policy: which versions to load.
-        publish: makes the servable of a verified engine.
+        publish: makes the servable of a verified engine and the files that it was loaded from.
         states: where the metrics of versions go.
     """
 
@@ -87,7 +89,7 @@ class ModelRepository:
         folder: Path,
         engine: EngineKind,
         policy: VersionPolicy,
-        publish: Callable[[VersionFolder, str, int, Engine], Servable],
+        publish: Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable],
         states: VersionStates,
     ) -> None:
         self._folder = folder
@@ -204,11 +206,9 @@ class ModelRepository:
         log = _log.bind(model=name, version=number)
         try:
             engine = await self._beside(self._load, folder, files, log)
-            servable = self._publish(folder, name, number, engine)
+            servable = self._publish(folder, files, name, number, engine)
         except ModelError as error:
-            # Clients see the reason: it names files as the version folder has them, not where that is.
-            reason = str(error).replace(f"{folder.path}/", "").replace(str(folder.path), "the version folder")
-            self._refuse(version, reason, error.kind, log)
+            self._refuse(version, reason_for_clients(error, folder.path), error.kind, log)
             return version
         except Exception:  # whatever is wrong with one version, the others go on
             log.exception("loading failed")

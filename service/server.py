@@ -14,6 +14,7 @@ from service.batching import Batcher, Limits
 from service.config import Config
 from service.connections import SHARED_PORT, channel_arguments
 from service.errors import StartError
+from service.explaining import Explanations
 from service.instrumentation import InstrumentedServer
 from service.lifeline import ChildEnd
 from service.metrics import ModelMetrics, VersionStates
@@ -25,6 +26,7 @@ from service.version_policy import VersionPolicy
 from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import Engine, VersionFolder
+from textmodel.version_folder import Fingerprint
 
 
 async def serve(config: Config, port: int, page: Page, supervisor: ChildEnd) -> None:
@@ -68,14 +70,15 @@ async def _watch(supervisor: ChildEnd, health_servicer: health.aio.HealthService
     stop.set()
 
 
-def publisher(config: Config, page: Page) -> Callable[[VersionFolder, str, int, Engine], Servable]:
+def publisher(config: Config, page: Page) -> Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable]:
     """Returns what makes the servable of a verified engine."""
     limits = Limits(config.max_batch_texts, config.max_queue_texts, config.max_queue_bytes)
 
-    def publish(folder: VersionFolder, name: str, version: int, engine: Engine) -> Servable:
+    def publish(folder: VersionFolder, files: Fingerprint, name: str, version: int, engine: Engine) -> Servable:
         metrics = ModelMetrics(page, name, version, engine.name, folder.labels)
         batcher = Batcher(name, engine, limits, metrics)
-        return Servable(name, version, folder.labels, folder.metadata, engine, batcher, metrics)
+        explanations = Explanations(name, version, folder.path, files)
+        return Servable(name, version, folder.labels, folder.metadata, engine, batcher, metrics, explanations)
 
     return publish
 

@@ -16,6 +16,11 @@ from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import Prediction
 
+EXPLAINED_TEXTS = 64
+"""Most texts in a request for explanations; the contract names it."""
+EXPLAINED_BYTES = 1 << 20
+"""Most bytes of UTF-8 that they have together; the contract names it."""
+
 STREAM_WINDOW = 64
 """Requests of one stream that are worked on at a time: a client that does not read its answers has no more read."""
 
@@ -117,7 +122,10 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
         servable = self._repository.get(request.model, request.version)
         texts = list(request.texts)
         self._validate(texts, request.top_k)
-        return _UnderWay(servable, servable.batcher.classify(texts, request.ByteSize(), deadline), request.top_k)
+        if request.explain:
+            _validate_explained(texts)
+        prediction = servable.batcher.classify(texts, request.ByteSize(), deadline)
+        return _UnderWay(servable, prediction, request.top_k, texts if request.explain else None)
 
     def _validate(self, texts: list[str], top_k: int) -> None:
         if not texts:
@@ -135,6 +143,16 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
                 raise InvalidArgument(f"texts[{index}]", f"has {len(text.encode())} bytes; at most {most} are allowed")
 
 
+def _validate_explained(texts: list[str]) -> None:
+    if len(texts) > EXPLAINED_TEXTS:
+        raise InvalidArgument(
+            "texts", f"holds {len(texts)} texts; at most {EXPLAINED_TEXTS} are explained in a request: split it"
+        )
+    size = sum(len(text.encode()) for text in texts)
+    if size > EXPLAINED_BYTES:
+        raise InvalidArgument("texts", f"has {size} bytes; at most {EXPLAINED_BYTES} are explained in a request")
+
+
 def _deadline(context: Any) -> float:
     """Returns when the client stops waiting, in seconds of `perf_counter`: infinity if it waits for ever."""
     left = context.time_remaining()
@@ -147,10 +165,12 @@ class _UnderWay(NamedTuple):
     servable: Servable
     prediction: asyncio.Future[Prediction]
     top_k: int
+    explained: list[str] | None
+    """The texts, if their answers are to be explained."""
 
 
 async def _respond(under_way: _UnderWay) -> pb2.ClassifyResponse:
-    servable, prediction, top_k = under_way
+    servable, prediction, top_k, explained = under_way
     answer = prediction.result() if prediction.done() else await prediction
     probabilities, words, known_words = answer.probabilities, answer.words.tolist(), answer.known_words.tolist()
     winners, winning = _winners(probabilities)
@@ -166,6 +186,10 @@ async def _respond(under_way: _UnderWay) -> pb2.ClassifyResponse:
             order = np.argsort(-probabilities[row], kind="stable")[:top_k]
             for scored, score in zip(order.tolist(), probabilities[row][order].tolist(), strict=True):
                 classification.scores.add(label=labels[scored], probability=score)
+    if explained:
+        explanations = await servable.explanations.explain(explained, winners)
+        for classification, explanation in zip(response.classifications, explanations, strict=True):
+            classification.explanation.CopyFrom(explanation)
     return response
 
 

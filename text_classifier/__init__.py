@@ -8,6 +8,6 @@ Needs grpcio and protobuf only; TensorFlow, NumPy and the other rooms of this pr
 
 from text_classifier.async_client import AsyncClient
 from text_classifier.client import Client
-from text_classifier.results import Classification, LabelScore, Model, State
+from text_classifier.results import Classification, Explanation, LabelScore, Model, State, WordContribution
 
-__all__ = ["AsyncClient", "Classification", "Client", "LabelScore", "Model", "State"]
+__all__ = ["AsyncClient", "Classification", "Client", "Explanation", "LabelScore", "Model", "State", "WordContribution"]

@@ -1,7 +1,8 @@
 """The asyncio client."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -34,10 +35,17 @@ class AsyncClient:
         self._stub = pb2_grpc.TextClassifierStub(self._channel)
 
     async def classify(
-        self, texts: Iterable[str], *, model: str, version: int = 0, top_k: int = 0, timeout: float | None = None
+        self,
+        texts: Iterable[str],
+        *,
+        model: str,
+        version: int = 0,
+        top_k: int = 0,
+        explain: bool = False,
+        timeout: float | None = None,
     ) -> list[Classification]:
         """Classifies texts in one request; see `Client.classify`."""
-        request = calls.classify_request(texts, model, version, top_k)
+        request = calls.classify_request(texts, model, version, top_k, explain)
         return calls.classifications(
             await self._stub.Classify(request, timeout=self._seconds(timeout), metadata=self._metadata)
         )
@@ -49,6 +57,7 @@ class AsyncClient:
         model: str,
         version: int = 0,
         top_k: int = 0,
+        explain: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[Classification, None]:
         """Classifies any number of texts, one at a time; see `Client.classify_stream`.
@@ -56,14 +65,13 @@ class AsyncClient:
         A consumer that stops early ends the call: by leaving its loop, or by `aclose` while it keeps the generator.
         """
         calls.refuse_single_string(texts)
-        return self._stream(texts, model, version, top_k, timeout)
+        request = partial(calls.classify_request, model=model, version=version, top_k=top_k, explain=explain)
+        return self._stream(texts, request, timeout)
 
     async def _stream(
         self,
         texts: Iterable[str] | AsyncIterable[str],
-        model: str,
-        version: int,
-        top_k: int,
+        request: Callable[[list[str]], pb2.ClassifyRequest],
         timeout: float | None,
     ) -> AsyncGenerator[Classification, None]:
         window = asyncio.Semaphore(calls.UNANSWERED_TEXTS)
@@ -73,7 +81,7 @@ class AsyncClient:
             try:
                 async for text in _each(texts):
                     await window.acquire()
-                    yield calls.classify_request([text], model, version, top_k)
+                    yield request([text])
             except Exception as error:  # gRPC would cancel the call and only say that the iterator failed
                 failure.append(error)
 

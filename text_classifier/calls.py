@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from text_classifier.results import Classification, LabelScore, Model, State
+from text_classifier.results import Classification, Explanation, LabelScore, Model, State, WordContribution
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -69,7 +69,7 @@ def metadata(token: str | None, address: str, encrypted: bool) -> Metadata | Non
     return (("authorization", f"Bearer {token}"),)
 
 
-def classify_request(texts: Iterable[str], model: str, version: int, top_k: int) -> pb2.ClassifyRequest:
+def classify_request(texts: Iterable[str], model: str, version: int, top_k: int, explain: bool) -> pb2.ClassifyRequest:
     """Builds the request.
 
     Raises:
@@ -77,7 +77,7 @@ def classify_request(texts: Iterable[str], model: str, version: int, top_k: int)
         ValueError: a text holds a lone surrogate, which UTF-8 cannot carry; a number does not fit its field.
     """
     refuse_single_string(texts)
-    return pb2.ClassifyRequest(model=model, version=version, texts=texts, top_k=top_k)
+    return pb2.ClassifyRequest(model=model, version=version, texts=texts, top_k=top_k, explain=explain)
 
 
 def refuse_single_string(texts: object) -> None:
@@ -97,9 +97,15 @@ def classifications(response: pb2.ClassifyResponse) -> list[Classification]:
             answer.known_words,
             response.model,
             response.version,
+            _explanation(answer.explanation) if answer.HasField("explanation") else None,
         )
         for answer in response.classifications
     ]
+
+
+def _explanation(message: pb2.Explanation) -> Explanation:
+    words = (WordContribution(word.word, word.start, word.end, word.known, word.contribution) for word in message.words)
+    return Explanation(message.bias, tuple(words))
 
 
 def model(message: pb2.Model) -> Model:

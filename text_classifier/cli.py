@@ -15,6 +15,7 @@ import grpc
 
 from text_classifier.calls import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 from text_classifier.client import Client
+from text_classifier.highlighting import coloured, coloured_output, printable
 from text_classifier.results import Classification, Model
 
 _SHOWN = 60
@@ -92,6 +93,11 @@ def _parser() -> argparse.ArgumentParser:
         "--model-version", metavar="N", type=_integer(64), default=0, help="(default: the one in service)"
     )
     classify.add_argument("--top-k", metavar="N", type=_integer(32), default=0, help="print the N most probable labels")
+    classify.add_argument(
+        "--explain",
+        action="store_true",
+        help="show what each word adds to the label: in colour on a terminal, else a line a word",
+    )
 
     models = commands.add_parser("models", parents=[server], help="list the server's models")
     models.set_defaults(run=_models)
@@ -167,12 +173,21 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
         model=options.model,
         version=options.model_version,
         top_k=options.top_k,
+        explain=options.explain,
         timeout=options.timeout or (DEFAULT_TIMEOUT if source is None else None),
     )
     alone = source is None and len(options.texts) == 1
     for answer in answers:
         text = sent.popleft()
-        _print(answer, None if alone else text, options.json)
+        if options.json:
+            print(json.dumps(_object(answer)))
+        elif answer.explanation and coloured_output(sys.stdout):
+            _print(answer, None)
+            print(coloured(text, answer.explanation.words))
+        else:
+            _print(answer, None if alone else text)
+            for word in answer.explanation.words if answer.explanation else ():
+                print(f"\t{printable(word.word)}\t{word.contribution:+.4f}")
         sys.stdout.flush()
 
 
@@ -194,17 +209,20 @@ def _row(model: Model) -> tuple[str, ...]:
     return model.name, str(model.version), state, str(len(model.labels) or ""), accuracy, model.trained_on
 
 
-def _print(answer: Classification, text: str | None, as_json: bool) -> None:
-    if as_json:
-        scores = {score.label: score.probability for score in answer.scores}
-        print(json.dumps({**answer._asdict(), "scores": scores}))
-        return
+def _object(answer: Classification) -> dict[str, object]:
+    values = {**answer._asdict(), "scores": {score.label: score.probability for score in answer.scores}}
+    explanation = values.pop("explanation")
+    if explanation:
+        values["explanation"] = {"bias": explanation.bias, "words": [word._asdict() for word in explanation.words]}
+    return values
+
+
+def _print(answer: Classification, text: str | None) -> None:
     scored = answer.scores or ((answer.label, answer.probability),)
     columns = [f"{label}\t{probability:.4f}" for label, probability in scored]
     if text is not None:
         shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
-        # A tab would begin a column, a newline a line, an escape sequence reach the terminal.
-        columns.append("".join(character if character.isprintable() else " " for character in shown))
+        columns.append(printable(shown))
     print("\t".join(columns))
 
 

@@ -1,7 +1,8 @@
 """The synchronous client."""
 
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -47,7 +48,14 @@ class Client:
         self._stub = pb2_grpc.TextClassifierStub(self._channel)
 
     def classify(
-        self, texts: Iterable[str], *, model: str, version: int = 0, top_k: int = 0, timeout: float | None = None
+        self,
+        texts: Iterable[str],
+        *,
+        model: str,
+        version: int = 0,
+        top_k: int = 0,
+        explain: bool = False,
+        timeout: float | None = None,
     ) -> list[Classification]:
         """Classifies texts in one request.
 
@@ -56,18 +64,26 @@ class Client:
             model: the model's name.
             version: its version; 0 for the one in service.
             top_k: how many scored labels to return with each text.
+            explain: whether to say what each word adds to the label; then at most 64 texts in a request.
             timeout: seconds, instead of the client's.
 
         Returns:
             One classification for each text, in order.
         """
-        request = calls.classify_request(texts, model, version, top_k)
+        request = calls.classify_request(texts, model, version, top_k, explain)
         return calls.classifications(
             self._stub.Classify(request, timeout=self._seconds(timeout), metadata=self._metadata)
         )
 
     def classify_stream(
-        self, texts: Iterable[str], *, model: str, version: int = 0, top_k: int = 0, timeout: float | None = None
+        self,
+        texts: Iterable[str],
+        *,
+        model: str,
+        version: int = 0,
+        top_k: int = 0,
+        explain: bool = False,
+        timeout: float | None = None,
     ) -> Generator[Classification, None, None]:
         """Classifies any number of texts, one at a time: each answer comes as soon as it is there, in order.
 
@@ -80,13 +96,15 @@ class Client:
             model: the model's name.
             version: its version; 0 for the one in service.
             top_k: how many scored labels to return with each text.
+            explain: whether to say what each word adds to the label.
             timeout: seconds for the whole stream; without, it may take as long as it takes.
         """
         calls.refuse_single_string(texts)  # now, not when the first answer is asked for
-        return self._stream(texts, model, version, top_k, timeout)
+        request = partial(calls.classify_request, model=model, version=version, top_k=top_k, explain=explain)
+        return self._stream(texts, request, timeout)
 
     def _stream(
-        self, texts: Iterable[str], model: str, version: int, top_k: int, timeout: float | None
+        self, texts: Iterable[str], request: Callable[[list[str]], pb2.ClassifyRequest], timeout: float | None
     ) -> Generator[Classification, None, None]:
         window = threading.Semaphore(calls.UNANSWERED_TEXTS)
         failure: list[Exception] = []
@@ -95,7 +113,7 @@ class Client:
             try:
                 for text in texts:
                     window.acquire()
-                    yield calls.classify_request([text], model, version, top_k)
+                    yield request([text])
             except Exception as error:  # gRPC would cancel the call and only say that the iterator failed
                 failure.append(error)
 

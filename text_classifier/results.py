@@ -11,6 +11,29 @@ class LabelScore(NamedTuple):
     probability: float
 
 
+class WordContribution(NamedTuple):
+    """What one word of a text adds to the label's logit."""
+
+    word: str
+    """As the model reads it: in lower case."""
+    start: int
+    """Where it starts: `text[start:end]` is the word as it was written."""
+    end: int
+    known: bool
+    """Whether the model's vocabulary holds it."""
+    contribution: float
+    """Positive speaks for the label, negative against it."""
+
+
+class Explanation(NamedTuple):
+    """The label's logit, split among the words: the sum of bias and contributions. See the contract's `Explanation`."""
+
+    bias: float
+    """What is left of the logit without the words' contributions."""
+    words: tuple[WordContribution, ...]
+    """Every word of the text, in order."""
+
+
 class Classification(NamedTuple):
     """What a model says of one text."""
 
@@ -28,6 +51,8 @@ class Classification(NamedTuple):
     """The model that answered."""
     version: int
     """Its version."""
+    explanation: Explanation | None = None
+    """What each word adds to the label, if it was asked for."""
 
 
 class State(enum.Enum):

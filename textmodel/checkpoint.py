@@ -54,7 +54,7 @@ class Checkpoint:
             raise ModelError(f"{self._index}: {error}") from error
 
     def read(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Reads a variable, without a copy if it is float32.
+        """Reads a variable, without a copy if it is float32 and aligned.
 
         Args:
             name: its path from the saved object, `dense/0/kernel`.
@@ -89,7 +89,8 @@ class Checkpoint:
         values = np.frombuffer(stored, _DATA_TYPES[dtype])
         if not np.isfinite(values).all():
             raise _MalformedError("not all of its numbers are finite")
-        return values.astype(np.float32, copy=False).reshape(shape)
+        # Behind an odd number of halves, float32 is not aligned.
+        return np.require(values, np.float32, ["ALIGNED"]).reshape(shape)
 
 
 class _MalformedError(Exception):

@@ -1,4 +1,4 @@
-"""The engine of bag-of-words networks, compiled. It reads a version's own variables and needs no TensorFlow."""
+"""The compiled engine, for networks over words or n-grams. It reads a version's variables and needs no TensorFlow."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -33,7 +33,7 @@ class CompiledEngine:
     def __init__(self, folder: VersionFolder) -> None:
         vectorizer, network = folder.metadata.vectorizer, folder.metadata.network
         if isinstance(vectorizer, PaddedSequence):
-            raise UnsupportedError(f"{folder.path}: not a bag-of-words model, which this engine is for")
+            raise UnsupportedError(f"{folder.path}: not a model over words or n-grams, which this engine is for")
         end = network[-1]
         if end.activation not in (("sigmoid",) if end.units == 1 else ("softmax", "one-vs-rest")):
             raise UnsupportedError(

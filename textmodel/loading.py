@@ -20,9 +20,9 @@ def load_engine(
 
     Args:
         path: the version folder.
-        kind: "auto" takes the compiled engine for a bag-of-words model, TensorFlow for any other, and for one that the
-            compiled engine does not know or this installation lacks. The engine's `name` says which it is.
-        on_fallback: is told why TensorFlow has to serve a bag-of-words model.
+        kind: "auto" takes the compiled engine for a model over words or n-grams, TensorFlow for any other, and for one
+            that the compiled engine does not know or this installation lacks. The engine's `name` says which it is.
+        on_fallback: is told why TensorFlow has to serve a model over words or n-grams.
 
     Raises:
         ModelError: a file is missing or malformed, the engine answers a probe differently, or "compiled" is asked for

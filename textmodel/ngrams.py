@@ -51,7 +51,7 @@ def features(vectorizer: NGrams, sequences: Sequence[NDArray[np.int32]]) -> Feat
         rows = np.repeat(np.arange(len(some)), [len(sequence) for sequence in some])
         indices = np.concatenate(some).astype(np.int64)
         # START begins every text and is in no feature: no window reaches from one text into the next.
-        keys = [rows[at] * vectorizer.features + feature for at, feature in _windows(vectorizer, indices)]
+        keys = [rows[at] * vectorizer.features + feature for at, feature in windows(vectorizer, indices)]
         distinct, times = np.unique(np.concatenate(keys), return_counts=True)
         lengths.append(np.bincount(distinct // vectorizer.features, minlength=len(some)))
         ids.append((distinct % vectorizer.features).astype(np.int32))
@@ -59,8 +59,12 @@ def features(vectorizer: NGrams, sequences: Sequence[NDArray[np.int32]]) -> Feat
     return Features(np.cumsum(np.concatenate(lengths)), np.concatenate(ids), np.concatenate(counts))
 
 
-def _windows(vectorizer: NGrams, indices: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yields, for windows of 1, 2 and so on, the places that they end at and their features."""
+def windows(vectorizer: NGrams, indices: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yields, for windows of 1, 2 and so on, the places that they end at and their features.
+
+    Args:
+        indices: int64, of one text or of several in a row, each with `START` before its words.
+    """
     held = indices >= FIRST_WORD
     ends = np.flatnonzero(held)
     yield ends, indices[ends]

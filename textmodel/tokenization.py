@@ -36,6 +36,8 @@ _PERHAPS_WITHOUT_CASE = re.compile(f"[\0{NEWER_CHARACTERS[0]}-\U0010ffff]")
 STAND_IN = "\uffff"
 """What the characters of `NEWER_CHARACTERS` and NUL are read as."""
 
+_WORD = re.compile(f"[^{re.escape(FILTERS)} ]+")
+
 _TO_SPACE = str.maketrans(FILTERS, " " * len(FILTERS))
 
 
@@ -54,6 +56,12 @@ def separate(text: str) -> str:
 def tokenize(text: str) -> list[str]:
     """Returns the words of the text, in lower case, in order. A text without words gives an empty list."""
     return [word for word in separate(text).split(" ") if word]
+
+
+def spans(text: str) -> list[tuple[int, int]]:
+    """Returns where the words of `tokenize` are in the text itself: start and end of each, in code points."""
+    # Lower case makes no character one that separates words, and none that separates another.
+    return [word.span() for word in _WORD.finditer(text)]
 
 
 def is_word(word: str) -> bool:

@@ -87,7 +87,13 @@ VALID = st.one_of(
     st.builds(
         pb2.ClassifyRequest, model=NAMES, version=INT64, texts=st.lists(TEXT, min_size=1, max_size=10), top_k=INT32
     ),
-    st.builds(pb2.ClassifyRequest, model=st.sampled_from(["sentiment", "topic"]), texts=st.lists(TEXT), top_k=INT32),
+    st.builds(
+        pb2.ClassifyRequest,
+        model=st.sampled_from(["sentiment", "topic"]),
+        texts=st.lists(TEXT),
+        top_k=INT32,
+        explain=st.booleans(),
+    ),
     st.builds(pb2.GetModelRequest, name=NAMES, version=INT64),
     st.builds(health_pb2.HealthCheckRequest, service=NAMES),
     st.builds(reflection_pb2.ServerReflectionRequest, file_by_filename=NAMES),

@@ -21,6 +21,7 @@ from tests.tiny_model import write_model
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import VersionFolder, load_engine
+from textmodel.explanation import Explainer
 
 SERVICE = "text_classifier.v1.TextClassifier"
 TEXTS = ["the moving film", "", "!!! ...", "nothing known here", "DULL \0 😀 Straße ΣΑΣ"]
@@ -168,6 +169,66 @@ def test_a_stream_ends_at_its_first_wrong_request_after_the_answers_before_it(
         next(responses)
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert unpack(status_of(error.value), error_details_pb2.BadRequest).field_violations[0].field == "texts"
+
+
+def test_a_stream_explains_the_requests_that_ask_for_it(stream_stub: pb2_grpc.TextClassifierStub) -> None:
+    asked = [number % 3 == 0 for number in range(100)]
+    responses = list(stream_stub.ClassifyStream(request(explain=explain) for explain in asked))
+    assert [response.classifications[0].HasField("explanation") for response in responses] == asked
+
+
+def test_an_explanation_is_of_the_winning_label(stub: pb2_grpc.TextClassifierStub, tiny_models: Path) -> None:
+    folder = VersionFolder(tiny_models / "topic" / "1")
+    explainer = Explainer(folder)
+    texts = [*TEXTS, "a film", "a film, DULL", "a dull café"]
+    response = stub.Classify(request(texts=texts, explain=True))
+    assert len({answer.label for answer in response.classifications}) > 2
+    for text, answer in zip(texts, response.classifications, strict=True):
+        expected = explainer.explain(text, folder.labels.index(answer.label))
+        assert answer.explanation.bias == expected.bias
+        words = [(word.word, word.start, word.end, word.known, word.contribution) for word in answer.explanation.words]
+        assert words == expected.words
+
+
+def test_what_explains_is_loaded_once_for_a_version_and_only_when_it_is_asked_for(tiny_models: Path) -> None:
+    with serving(tiny_models, "--workers", "1") as server, grpc.insecure_channel(server.address) as channel:
+        stub = pb2_grpc.TextClassifierStub(channel)
+        for explain in (False, True, True):
+            stub.Classify(request(explain=explain))
+            stub.Classify(request(model="sentiment"))
+    loaded = [line for line in server.log if line["event"] == "explainer loaded"]
+    assert [(line["model"], line["version"]) for line in loaded] == [("topic", 1)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [(["a"] * 65, "at most 64 are explained"), (["a" * 530_000] * 2, "at most 1048576 are explained")],
+)
+def test_more_than_a_request_may_have_explained_is_invalid_argument(
+    stream_stub: pb2_grpc.TextClassifierStub, texts: list[str], says: str
+) -> None:
+    assert stream_stub.Classify(request(texts=texts)).classifications
+    with pytest.raises(grpc.RpcError) as error:
+        stream_stub.Classify(request(texts=texts, explain=True))
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    (violation,) = unpack(status_of(error.value), error_details_pb2.BadRequest).field_violations
+    assert violation.field == "texts"
+    assert says in violation.description
+
+
+def test_a_version_whose_files_are_no_longer_those_that_serve_is_not_explained_from_them(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, "topic")
+    flags = ("--workers", "1", "--watch-interval", "0")
+    with serving(tmp_path, *flags) as server, grpc.insecure_channel(server.address) as channel:
+        stub = pb2_grpc.TextClassifierStub(channel)
+        shutil.rmtree(folder.path / "variables")
+        with pytest.raises(grpc.RpcError) as error:
+            stub.Classify(request(explain=True))
+        assert stub.Classify(request()).classifications
+    assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    (violation,) = unpack(status_of(error.value), error_details_pb2.PreconditionFailure).violations
+    assert (violation.type, violation.subject) == ("EXPLAIN", "models/topic/versions/1")
+    assert violation.description == "its files have changed since it was loaded"
 
 
 def test_models_are_listed_and_described(stub: pb2_grpc.TextClassifierStub) -> None:

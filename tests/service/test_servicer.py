@@ -39,8 +39,9 @@ class Repository:
     """Has one model for every name."""
 
     def __init__(self, batcher: PendingBatcher) -> None:
+        unused = cast("Any", None)
         self._servable = Servable(
-            "m", 1, ("label",), cast("Any", None), cast("Any", None), cast("Any", batcher), cast("Any", Metrics())
+            "m", 1, ("label",), unused, unused, cast("Any", batcher), cast("Any", Metrics()), unused
         )
 
     def get(self, name: str, version: int) -> Servable:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -58,6 +60,47 @@ def test_json_prints_one_object_a_text(server: ServerProcess) -> None:
     assert first["scores"][first["label"]] == first["probability"]
     assert len(first["scores"]) == 5
     assert second["words"] == 0
+
+
+def test_an_explanation_is_a_line_a_word_under_the_label_s(server: ServerProcess) -> None:
+    first, *words, second = lines(classify(server, "--explain", "Dull\tfilm \033", ""))
+    label, probability, text = first.split("\t")
+    assert lines(classify(server, "dull film \033")) == [f"{label}\t{probability}"]
+    assert text == "Dull film  "
+    assert [word.split("\t")[:2] for word in words] == [["", "dull"], ["", "film"], ["", " "]]
+    assert all(re.fullmatch(r"[+-]\d\.\d{4}", word.split("\t")[2]) for word in words)
+    assert not second.startswith("\t")
+
+
+def test_json_holds_an_explanation_when_it_is_asked_for(server: ServerProcess) -> None:
+    (plain,) = objects(classify(server, "--json", "Dull film"))
+    (explained,) = objects(classify(server, "--json", "--explain", "Dull film"))
+    explanation = explained.pop("explanation")
+    assert explained == plain
+    assert explanation.keys() == {"bias", "words"}
+    assert [(word["word"], word["start"], word["end"]) for word in explanation["words"]] == [
+        ("dull", 0, 4),
+        ("film", 5, 9),
+    ]
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_an_explanation_colours_the_text_on_a_terminal_unless_no_color_is_set(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch, no_color: str, coloured: bool
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("TEXT_CLASSIFIER_ADDRESS", server.address)
+    script = "import sys; from text_classifier.cli import main; sys.exit(main())"
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-c", script, "classify", "--model", "topic", "--explain", "Dull film!"]
+    assert subprocess.run(command, stdout=end, check=False, timeout=120).returncode == 0
+    os.close(end)
+    shown = os.read(terminal, 10_000).decode()
+    os.close(terminal)
+    assert ("\033[" in shown) == coloured
+    assert ("Dull film!" in re.sub(r"\033\[[0-9;]*m", "", shown)) == coloured
+    assert ("\r\n\tdull\t" in shown) == (not coloured)
 
 
 @pytest.mark.parametrize("arguments", [["-"], ["--file", "-"]])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from math import exp
 
 import grpc
 import pytest
@@ -29,6 +30,22 @@ def test_classify_returns_typed_results_in_order(client: Client) -> None:
     assert dull.scores[0] == (dull.label, dull.probability)
     assert len(dull.scores) == 2
     assert client.classify(["dull film"], model="topic")[0].scores == ()
+
+
+def test_an_explanation_is_there_when_it_is_asked_for(client: Client) -> None:
+    text = "İI, DULL nowhere film"
+    (plain,) = client.classify([text], model="sentiment")
+    (explained,) = client.classify([text], model="sentiment", explain=True)
+    assert plain.explanation is None
+    assert explained._replace(explanation=None) == plain
+    assert explained.explanation
+    words = explained.explanation.words
+    assert [text[word.start : word.end] for word in words] == ["İI", "DULL", "nowhere", "film"]
+    assert [word.word for word in words] == ["i̇i", "dull", "nowhere", "film"]
+    assert [word.known for word in words] == [False, True, False, True]
+    logit = explained.explanation.bias + sum(word.contribution for word in words)
+    assert 1 / (1 + exp(-logit)) == pytest.approx(explained.probability, abs=1e-5)
+    assert list(client.classify_stream([text], model="sentiment", explain=True)) == [explained]
 
 
 def test_a_single_string_is_a_type_error_and_not_classified_letter_by_letter(client: Client) -> None:
@@ -123,10 +140,11 @@ def test_the_asyncio_client_does_the_same(server: ServerProcess, client: Client)
 
     async def run() -> None:
         async with AsyncClient(server.address) as async_client:
-            expected = client.classify(["dull film", "oil"], model="topic", top_k=3)
-            assert await async_client.classify(["dull film", "oil"], model="topic", top_k=3) == expected
+            expected = client.classify(["dull film", "oil"], model="topic", top_k=3, explain=True)
+            answers = await async_client.classify(["dull film", "oil"], model="topic", top_k=3, explain=True)
+            assert answers == expected
             for texts in (["dull film", "oil"], asynchronous()):
-                streamed = async_client.classify_stream(texts, model="topic", top_k=3)
+                streamed = async_client.classify_stream(texts, model="topic", top_k=3, explain=True)
                 assert [answer async for answer in streamed] == expected
             assert await async_client.models() == client.models()
             assert await async_client.model("topic", version=1) == client.model("topic")

@@ -62,6 +62,13 @@ def test_float32_is_read_without_a_copy(prefix: Path) -> None:
     assert np.shares_memory(checkpoint.read("dense/5", SHAPES[5]), checkpoint.read("dense/5", SHAPES[5]))
 
 
+def test_float32_behind_an_odd_number_of_halves_is_read_aligned(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(save(tmp_path, [np.ones(3, np.float16), np.arange(4, dtype=np.float32)]))
+    read = checkpoint.read("dense/1", (4,))
+    assert read.flags.aligned
+    np.testing.assert_array_equal(read, np.arange(4))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_not_finite_is_an_error(tmp_path: Path, dtype: type[np.floating[Any]], number: float) -> None:

@@ -19,7 +19,7 @@ from tests.textmodel.every_code_point import differences
 from tests.textmodel.strategies import TEXTS
 from textmodel import graph
 from textmodel.graph import Tokenizer
-from textmodel.tokenization import NEWER_CHARACTERS, STAND_IN, is_word, tokenize
+from textmodel.tokenization import NEWER_CHARACTERS, STAND_IN, is_word, lowercase, spans, tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +48,16 @@ def test_a_text_is_lowered_and_split_at_spaces_and_filter_characters(text: str, 
 @given(TEXTS.map(lambda text: re.sub(f"[\0{NEWER_CHARACTERS}]", "", text)))
 def test_words_are_keras_s(text: str) -> None:
     assert tokenize(text) == text_to_word_sequence(text)
+
+
+@given(TEXTS)
+@example("İİ, İ a")
+@example("ΑΣ.Σ ΑΣ\0\u2c2f")
+def test_the_spans_cut_from_the_text_are_its_words_before_they_were_lowered(text: str) -> None:
+    lowered = lowercase(text)
+    # A character's neighbours never change how long its lower case is.
+    places = [tuple(len(lowercase(text[:end])) for end in span) for span in spans(text)]
+    assert [lowered[start:end] for start, end in places] == tokenize(text)
 
 
 @given(TEXTS)

@@ -65,7 +65,8 @@ class TextClassifierServicer:
         """Classifies the texts of one request with one model.
 
         Errors: INVALID_ARGUMENT (no texts, too many, one too large, negative top_k), NOT_FOUND (no such model or
-        version), RESOURCE_EXHAUSTED (the server's queue is full: come again after RetryInfo.retry_delay).
+        version), RESOURCE_EXHAUSTED (the server's queue is full: come again after RetryInfo.retry_delay),
+        FAILED_PRECONDITION (this version cannot be explained: PreconditionFailure says why).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,90 @@
+"""Explanations of one version's answers, beside the event loop. What explains is loaded at the first request for it."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.errors import CannotExplain, Overloaded, reason_for_clients
+from text_classifier.v1 import text_classifier_pb2 as pb2
+from textmodel import ModelError, VersionFolder
+from textmodel.errors import ChangedError
+from textmodel.version_folder import Fingerprint, fingerprint
+
+if TYPE_CHECKING:
+    from textmodel.explanation import Explainer
+
+_log = structlog.get_logger()
+
+WAITING_REQUESTS = 64
+"""Requests for explanations that one version takes at a time; more are turned away."""
+
+
+class Explanations:
+    """Explains requests one after another, in a thread of its own, which begins with the first of them.
+
+    There is nothing to close: a version that retires is held by its requests under way alone, and with the last of them
+    what explains it goes, and its thread.
+
+    Args:
+        name: the model.
+        version: its version.
+        folder: the version folder.
+        files: its files, as the version's engine was loaded from them.
+    """
+
+    def __init__(self, name: str, version: int, folder: Path, files: Fingerprint) -> None:
+        self._name = name
+        self._version = version
+        self._folder = folder
+        self._files = files
+        self._explainer: Explainer | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"explain-{name}")
+        self._waiting = 0
+        self._seconds_per_request = 0.0
+
+    async def explain(self, texts: Sequence[str], labels: Sequence[int]) -> list[pb2.Explanation]:
+        """Explains for each text the logit of one label.
+
+        Raises:
+            CannotExplain: the version is none that can be explained, or its files have changed.
+            Overloaded: too many requests wait already.
+        """
+        if self._waiting == WAITING_REQUESTS:
+            raise Overloaded(self._name, max(0.01, self._waiting * self._seconds_per_request))
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._explain, texts, labels)
+        except ModelError as error:
+            resource = f"models/{self._name}/versions/{self._version}"
+            raise CannotExplain(resource, reason_for_clients(error, self._folder)) from error
+        finally:
+            self._waiting -= 1
+
+    def _explain(self, texts: Sequence[str], labels: Sequence[int]) -> list[pb2.Explanation]:
+        # Messages are built here too: for long texts that would hold up the event loop.
+        if self._explainer is None:
+            self._explainer = self._load()
+        start = perf_counter()
+        explained = []
+        for text, label in zip(texts, labels, strict=True):
+            explanation = self._explainer.explain(text, label)
+            words = [pb2.WordContribution(**word._asdict()) for word in explanation.words]
+            explained.append(pb2.Explanation(bias=explanation.bias, words=words))
+        self._seconds_per_request = perf_counter() - start
+        return explained
+
+    def _load(self) -> "Explainer":
+        from textmodel.explanation import Explainer  # noqa: PLC0415, most servers never explain
+
+        try:
+            explainer = Explainer(VersionFolder(self._folder))
+        finally:
+            if fingerprint(self._folder) != self._files:
+                raise ChangedError("its files have changed since it was loaded")
+        _log.info("explainer loaded", model=self._name, version=self._version)
+        return explainer

@@ -1,0 +1,197 @@
+"""Explanations against TensorFlow: its probabilities, its gradients, and the sharing in plain Python."""
+
+from collections.abc import Callable
+from math import log
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.textmodel.strategies import TEXTS, WORDS
+from tests.tiny_model import write_model
+from textmodel import VersionFolder, load_engine
+from textmodel.checkpoint import Checkpoint
+from textmodel.engine import Engine
+from textmodel.errors import UnsupportedError
+from textmodel.explanation import Explainer
+from textmodel.metadata import Layer, MultiHot, NGrams, PaddedSequence
+from textmodel.ngrams import features, weigh
+from textmodel.tokenization import tokenize
+from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
+
+TWO, FIVE = ("negative", "positive"), ("grain", "crude", "gold", "ship", "tin")
+MODELS: dict[str, tuple[Callable[[int], MultiHot | NGrams], tuple[str, ...], tuple[int, ...]]] = {
+    "linear": (MultiHot, TWO, ()),
+    "dense": (MultiHot, FIVE, (8, 8)),
+    "dense, one unit": (MultiHot, TWO, (8,)),
+    "n-grams": (lambda size: NGrams(size, 3, 64, "log", normalize=True), TWO, ()),
+    "n-grams, dense": (lambda size: NGrams(size, 2, 64, "binary", normalize=False), FIVE, (8,)),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VersionFolder:
+    vectorizer, labels, hidden = MODELS[request.param]
+    models = tmp_path_factory.mktemp("models")
+    return write_model(models, "test", words=WORDS, labels=labels, hidden=hidden, vectorizer=vectorizer)
+
+
+@pytest.fixture(scope="module")
+def explainer(folder: VersionFolder) -> Explainer:
+    return Explainer(folder)
+
+
+@pytest.fixture(scope="module")
+def engine(folder: VersionFolder) -> Engine:
+    return load_engine(folder.path, "tensorflow")
+
+
+REPEATING = st.lists(st.sampled_from((*WORDS, "unknown")), max_size=30).map(" ".join)
+TEXT = st.one_of(TEXTS, REPEATING)
+SOME = "the don't café the don't unknown the σας İstanbul the don't"
+
+
+@given(text=TEXT)
+@example(text="")
+@example(text=SOME)
+@settings(deadline=None, max_examples=50)
+def test_bias_and_contributions_sum_up_to_the_logits_of_the_probabilities(
+    folder: VersionFolder, explainer: Explainer, engine: Engine, text: str
+) -> None:
+    logits = []
+    for label in range(len(folder.labels)):
+        explanation = explainer.explain(text, label)
+        logits.append(explanation.bias + sum(word.contribution for word in explanation.words))
+    (probabilities,) = engine.classify([text]).probabilities.astype(np.float64)
+    if len(logits) == 2:
+        assert logits[0] == pytest.approx(-logits[1])
+        assert 1 / (1 + np.exp(logits[0])) == pytest.approx(probabilities[1], abs=1e-5)
+    else:
+        np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(), probabilities, atol=1e-5)
+
+
+@given(text=TEXT)
+@example(text=SOME)
+@settings(deadline=None, max_examples=50)
+def test_every_word_is_there_with_its_place_in_the_text(folder: VersionFolder, explainer: Explainer, text: str) -> None:
+    words = explainer.explain(text, 0).words
+    assert [word.word for word in words] == tokenize(text)
+    assert [word.known for word in words] == [index != UNKNOWN for index in folder.vocabulary.indices(text)[1:]]
+    for word in words:
+        assert tokenize(text[word.start : word.end])[0].replace("ς", "σ") == word.word.replace("ς", "σ")
+
+
+def gradient_times_input(folder: VersionFolder, ids: list[int], values: list[float], label: int) -> dict[int, float]:
+    """TensorFlow's own, by feature."""
+    size = getattr(folder.metadata.vectorizer, "features", len(folder.vocabulary))
+    checkpoint = Checkpoint(folder.path / "variables" / "variables")
+    vector = tf.Variable(
+        tf.scatter_nd(np.array(ids)[:, np.newaxis], tf.constant(values, tf.float32), [size])[tf.newaxis]
+    )
+    with tf.GradientTape() as tape:
+        value = vector
+        for number, layer in enumerate(folder.metadata.network):
+            width = value.shape[1]
+            value = value @ checkpoint.read(f"dense/{number}/kernel", (width, layer.units))
+            value += checkpoint.read(f"dense/{number}/bias", (layer.units,))
+            if layer.activation == "relu":
+                value = tf.nn.relu(value)
+        logit = value[0, label] if value.shape[1] > 1 else value[0, 0] * (1 if label else -1)
+    products = (tape.gradient(logit, vector) * vector).numpy()[0]
+    return {feature: float(products[feature]) for feature in ids}
+
+
+def hashed(vectorizer: NGrams, window: list[int]) -> int:
+    """The feature of a window, by the definition that the tests of n-grams hold the specification to."""
+    if len(window) == 1:
+        return window[0]
+    value = 0
+    for index in window:
+        product = (value + index) * 663_608_941 % 2**32
+        value = product ^ product // 2**15
+    return vectorizer.num_words + value % vectorizer.buckets
+
+
+@given(text=REPEATING, label=st.integers(0, 1))
+@example(text=SOME, label=1)
+@settings(deadline=None, max_examples=30)
+def test_a_feature_s_gradient_times_input_is_shared_evenly_between_its_places_and_their_words(
+    folder: VersionFolder, explainer: Explainer, text: str, label: int
+) -> None:
+    vectorizer, indices = folder.metadata.vectorizer, folder.vocabulary.indices(text)[1:]
+    places: dict[int, list[range]] = {}
+    if isinstance(vectorizer, MultiHot):
+        for place, index in enumerate(indices):
+            places.setdefault(index, []).append(range(place, place + 1))
+        values = dict.fromkeys([START, *places], 1.0)
+    else:
+        assert isinstance(vectorizer, NGrams)
+        for order in range(1, vectorizer.orders + 1):
+            for place in range(len(indices) - order + 1):
+                window = indices[place : place + order]
+                if min(window) >= FIRST_WORD:
+                    places.setdefault(hashed(vectorizer, window), []).append(range(place, place + order))
+        checkpoint = Checkpoint(folder.path / "variables" / "variables")
+        scale = checkpoint.read("features/scale", (vectorizer.features,))
+        found = features(vectorizer, [np.array([START, *indices], np.int32)])
+        values = dict(zip(found.ids.tolist(), weigh(vectorizer, found, scale).tolist(), strict=True))
+    assert isinstance(vectorizer, MultiHot) or values.keys() == places.keys()
+    expected = [0.0] * len(indices)
+    if values:
+        products = gradient_times_input(folder, list(values), list(values.values()), label)
+        for feature, ranges in places.items():
+            for words in ranges:
+                for word in words:
+                    expected[word] += products[feature] / len(ranges) / len(words)
+    contributions = [word.contribution for word in explainer.explain(text, label).words]
+    assert contributions == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("folder", ["linear"], indirect=True)
+def test_in_a_linear_model_a_word_adds_its_weight_and_the_start_belongs_to_the_bias(
+    folder: VersionFolder, explainer: Explainer
+) -> None:
+    checkpoint = Checkpoint(folder.path / "variables" / "variables")
+    kernel = checkpoint.read("dense/0/kernel", (len(folder.vocabulary), 1))[:, 0].astype(np.float64)
+    (bias,) = checkpoint.read("dense/0/bias", (1,)).astype(np.float64)
+    the, cafe = folder.vocabulary.indices("the café")[1:]
+    explanation = explainer.explain("the café the", 1)
+    assert [word.contribution for word in explanation.words] == [kernel[the] / 2, kernel[cafe], kernel[the] / 2]
+    assert explanation.bias == pytest.approx(bias + kernel[START])
+
+
+@pytest.mark.parametrize("folder", ["n-grams"], indirect=True)
+def test_a_window_twice_has_the_weight_of_its_count_once(folder: VersionFolder, explainer: Explainer) -> None:
+    vectorizer = folder.metadata.vectorizer
+    assert isinstance(vectorizer, NGrams)
+    scale, kernel = (
+        Checkpoint(folder.path / "variables" / "variables").read(name, shape).ravel().astype(np.float64)
+        for name, shape in (("features/scale", (vectorizer.features,)), ("dense/0/kernel", (vectorizer.features, 1)))
+    )
+    the, cafe = folder.vocabulary.indices("the café")[1:]
+    pair = hashed(vectorizer, [the, cafe])
+    # The unknown word parts the windows: there are `the`, `café` and their pair, each twice.
+    norm = (1 + log(2)) * np.linalg.norm(scale[[the, cafe, pair]])
+    the_s, cafe_s, pair_s = ((1 + log(2)) * scale[[the, cafe, pair]] / norm * kernel[[the, cafe, pair]]).tolist()
+    words = explainer.explain("the café unknown the café", 1).words
+    expected = [the_s / 2 + pair_s / 4, cafe_s / 2 + pair_s / 4]
+    assert [word.contribution for word in words] == pytest.approx([*expected, 0, *expected])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"vectorizer": PaddedSequence(15, 8, 4)}, "has an embedding"),
+        ({"network": (Layer(4, "sigmoid"), Layer(1, "sigmoid"))}, "relu in their hidden layers"),
+        ({"network": (Layer(4, "relu"), Layer(1, "linear"))}, "end in softmax, one-vs-rest or one sigmoid unit"),
+    ],
+)
+def test_a_model_that_cannot_be_explained_is_refused(tiny_models: Path, changes: dict[str, object], says: str) -> None:
+    folder = VersionFolder(tiny_models / "sentiment" / "1")
+    folder.metadata = msgspec.structs.replace(folder.metadata, **changes)
+    with pytest.raises(UnsupportedError, match=says):
+        Explainer(folder)
