@@ -13,7 +13,7 @@ from benchmarks.texts import batches
 from textmodel import Engine, VersionFolder
 from textmodel.compiled_engine import CompiledEngine
 from textmodel.tensorflow_engine import TensorFlowEngine
-from training.classifier import Classifier
+from training.classifier import DenseClassifier
 from training.export import export
 from training.settings import PRESETS
 
@@ -100,7 +100,7 @@ def _calls(texts: Sequence[str], count: int) -> list[list[str]]:
 
 def _untrained(folder: VersionFolder, classes: int, path: Path) -> VersionFolder:
     """Writes a version with initial weights, as training would export it for a data set of so many classes."""
-    classifier = Classifier(replace(PRESETS["reuters"], num_words=len(folder.vocabulary)), classes)
+    classifier = DenseClassifier(replace(PRESETS["reuters"]["dense"], num_words=len(folder.vocabulary)), classes)
     export(classifier, folder.vocabulary, [str(label) for label in range(classes)], path)
     untrained = VersionFolder(path)
     untrained.assets_extra.mkdir()

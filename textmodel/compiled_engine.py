@@ -35,8 +35,10 @@ class CompiledEngine:
         if isinstance(vectorizer, PaddedSequence):
             raise UnsupportedError(f"{folder.path}: not a model over words or n-grams, which this engine is for")
         end = network[-1]
-        if end.activation != ("sigmoid" if end.units == 1 else "softmax"):
-            raise UnsupportedError(f"{folder.path}: the network ends neither in softmax nor in one sigmoid unit")
+        if end.activation not in (("sigmoid",) if end.units == 1 else ("softmax", "one-vs-rest")):
+            raise UnsupportedError(
+                f"{folder.path}: the network ends neither in softmax, one-vs-rest nor one sigmoid unit"
+            )
         checkpoint = Checkpoint(folder.path / "variables" / "variables")
         if isinstance(vectorizer, NGrams):
             self.inline_bytes = 1 << 16

@@ -81,8 +81,10 @@ class Explainer:
         *hidden, end = network
         if any(layer.activation != "relu" for layer in hidden):
             raise UnsupportedError("only networks with relu in their hidden layers can be explained")
-        if end.activation != ("sigmoid" if end.units == 1 else "softmax"):
-            raise UnsupportedError("only networks that end in softmax or in one sigmoid unit can be explained")
+        if end.activation not in (("sigmoid",) if end.units == 1 else ("softmax", "one-vs-rest")):
+            raise UnsupportedError(
+                "only networks that end in softmax, one-vs-rest or one sigmoid unit can be explained"
+            )
         checkpoint = Checkpoint(folder.path / "variables" / "variables")
         inputs = vectorizer.num_words if isinstance(vectorizer, MultiHot) else vectorizer.features
         widths = (inputs, *(layer.units for layer in network))

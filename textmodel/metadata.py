@@ -58,10 +58,10 @@ class NGrams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 
 
 class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A dense layer."""
+    """A dense layer. The activation "one-vs-rest" is the sigmoids of the units, divided by their sum."""
 
     units: Annotated[int, Meta(ge=1)]
-    activation: Literal["linear", "relu", "sigmoid", "softmax"]
+    activation: Literal["linear", "relu", "sigmoid", "softmax", "one-vs-rest"]
 
 
 class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

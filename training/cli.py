@@ -21,12 +21,17 @@ from training.errors import InputError
 from training.labelled import LabelledFile, OwnFiles
 from training.options import add_labelled_file, add_models, labelled_file
 from training.settings import (
+    DEFAULT_PRESET,
+    DENSE_ONLY,
     EMBEDDING_ONLY,
+    NGRAM_ONLY,
     OWN_DATA,
     PRESETS,
     ClassWeights,
+    Counts,
     Loss,
     Optimizer,
+    Preset,
     Settings,
     VectorizerName,
     shown,
@@ -99,7 +104,7 @@ def _train(options: dict[str, Any], source: OwnFiles | Path | None) -> None:
     result = train(settings, options["name"], source, options["models"], console, promote_if_better=promote)
     if settings.data_set == OWN_DATA:
         console.print(report.per_class(result.classes, result.evaluation))
-    console.print(report.summary(result.epochs, result.evaluation))
+    console.print(report.summary(result.epochs, result.evaluation, result.uncalibrated, result.costs))
     console.print(f"Wrote {result.folder.path}", soft_wrap=True)
     if result.decision:
         console.print(result.decision.sentence(result.folder.path), soft_wrap=True, markup=False, highlight=False)
@@ -163,7 +168,7 @@ def _add_own_data(parser: argparse.ArgumentParser) -> None:
         help="share of each label's texts that is drawn for the test (default: %(default)s)",
     )
     parser.add_argument("--name", type=_name, required=True, help="name of the model")
-    _add_training(parser, PRESETS[OWN_DATA])
+    _add_training(parser, OWN_DATA)
     parser.set_defaults(run=_train_on_own_data)
 
 
@@ -176,7 +181,7 @@ def _add_data_set(parser: argparse.ArgumentParser, data_set: str) -> None:
         help=f"folder with {data_set}.npz and {data_set}_word_index.json (default: Keras downloads them)",
     )
     parser.add_argument("--name", type=_name, default=data_set, help="name of the model (default: %(default)s)")
-    _add_training(parser, PRESETS[data_set])
+    _add_training(parser, data_set)
     parser.set_defaults(run=_train_on_data_set)
 
 
@@ -187,8 +192,8 @@ _COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
 }
 
 
-def _add_training(parser: argparse.ArgumentParser, preset: Settings) -> None:
-    parser.set_defaults(data_set=preset.data_set)
+def _add_training(parser: argparse.ArgumentParser, data_set: str) -> None:
+    parser.set_defaults(data_set=data_set)
     add_models(parser)
     parser.add_argument(
         "--promote-if-better",
@@ -200,16 +205,29 @@ def _add_training(parser: argparse.ArgumentParser, preset: Settings) -> None:
     )
 
     def setting(flag: str, kind: Callable[[str], Any], text: str, choices: Sequence[str] | None = None) -> None:
-        default = getattr(preset, flag.removeprefix("--").replace("-", "_"))
+        name = flag.removeprefix("--").replace("-", "_")
+        defaults = {preset: shown(getattr(settings, name)) for preset, settings in PRESETS[data_set].items()}
+        if name in NGRAM_ONLY:
+            text, default = f"ngram: {text}", defaults["ngram"]
+        elif name in DENSE_ONLY or len(set(defaults.values())) == 1:
+            default = defaults[DEFAULT_PRESET]
+        else:
+            default = ", ".join(f"{value} for {preset}" for preset, value in defaults.items())
         parser.add_argument(
             flag,
             type=kind,
             choices=choices,
             metavar=None if choices else kind.__name__.strip("_").upper(),
             default=argparse.SUPPRESS,
-            help=f"{text} (default: {shown(default)})",
+            help=f"{text} (default: {default})",
         )
 
+    parser.add_argument(
+        "--preset",
+        choices=get_args(Preset),
+        default=DEFAULT_PRESET,
+        help=f"dense: hidden layers; ngram: one layer on words and n-grams (default: {DEFAULT_PRESET})",
+    )
     setting("--vectorizer", str, "what a text becomes", get_args(VectorizerName))
     setting("--num-words", _words, "number of word indices, the reserved 0 to 3 included")
     setting("--sequence-length", _count, "embedding: how many words of a text count, its start mark included")
@@ -220,7 +238,7 @@ def _add_training(parser: argparse.ArgumentParser, preset: Settings) -> None:
     setting("--learning-rate", _rate, "learning rate of the optimizer")
     setting("--epochs", _count, "epochs of the search for the best epoch")
     setting("--batch-size", _count, "texts in a mini-batch")
-    if preset.data_set == OWN_DATA:
+    if data_set == OWN_DATA:
         setting("--validation-split", _share, "share of each label's training texts that the search holds out")
     else:
         setting("--validation-samples", _count, "training texts, the first ones, that the search holds out")
@@ -230,15 +248,26 @@ def _add_training(parser: argparse.ArgumentParser, preset: Settings) -> None:
         "balanced: all labels count the same, however many texts each has",
         get_args(ClassWeights),
     )
+    setting("--orders", _orders, "longest n-gram, from 1: words alone")
+    setting("--buckets", _buckets, "what n-grams of two words and more are hashed to: a power of two")
+    setting("--counts", str, "whether how often a text has a feature counts", get_args(Counts))
+    setting("--min-count", _count, "training texts that a feature needs")
+    setting("--idf-power", _power, "what a feature's inverse document frequency is raised to")
+    setting("--divergence-power", _power, "what a feature's divergence of classes is raised to")
     setting("--seed", _seed, "seed of the initial weights and of the shuffling")
 
 
 def _settings(options: dict[str, Any]) -> Settings:
-    preset = PRESETS[options["data_set"]]
+    preset = PRESETS[options["data_set"]][options["preset"]]
     settings = replace(preset, **{field.name: options[field.name] for field in fields(preset) if field.name in options})
-    for name in EMBEDDING_ONLY:
-        if name in options and settings.vectorizer != "embedding":
-            raise InputError(f"--{name.replace('_', '-')} needs --vectorizer embedding")
+    for names, choice, made in (
+        (NGRAM_ONLY, "--preset ngram", settings.preset == "ngram"),
+        (DENSE_ONLY, "--preset dense", settings.preset == "dense"),
+        (EMBEDDING_ONLY, "--vectorizer embedding", settings.vectorizer == "embedding"),
+    ):
+        for name in names:
+            if name in options and not made:
+                raise InputError(f"--{name.replace('_', '-')} needs {choice}")
     return settings
 
 
@@ -259,6 +288,14 @@ _count = _number(1, 2**31 - 1)
 _words = _number(FIRST_WORD + 1, 2**31 - 1)
 _seed = _number(0, 2**32 - 1)
 """Keras's range."""
+_orders = _number(1, 3)
+
+
+def _buckets(text: str) -> int:
+    value = _number(1, 2**30)(text)
+    if value.bit_count() != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a power of two")
+    return value
 
 
 def _layers(text: str) -> tuple[int, ...]:
@@ -268,23 +305,31 @@ def _layers(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not units separated by commas, as 64,4") from None
 
 
-def _rate(text: str) -> float:
+def _float(text: str) -> float:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = math.nan
+        return math.nan
+
+
+def _rate(text: str) -> float:
+    value = _float(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return value
 
 
 def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return value
+
+
+def _power(text: str) -> float:
+    value = _float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
     return value
 
 

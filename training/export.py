@@ -1,26 +1,33 @@
 """The exported graph: tokenization, vectorizer and network in one SavedModel.
 
 The checkpoint's keys are a contract with other engines: `dense/<n>/kernel` and `dense/<n>/bias` in the order of the
-layers, the output layer last, and `embedding`.
+layers, the output layer last, `embedding`, and `features/scale`.
 """
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from textmodel import signature
-from textmodel.graph import Tokenizer, Words
-from textmodel.metadata import Layer, MultiHot, PaddedSequence
+from textmodel.graph import NGramVectorizer, Tokenizer, Words
+from textmodel.metadata import Layer, PaddedSequence
 from textmodel.version_folder import LABELS_FILE, VOCABULARY_FILE
 from textmodel.vocabulary import START, Vocabulary, write_lines
 from training.classifier import Classifier
+from training.ngram_classifier import NGramClassifier
 from training.vectorizers import vectorize
 
-_ACTIVATIONS = {"relu": tf.nn.relu, "sigmoid": tf.sigmoid, "softmax": tf.nn.softmax}
+_ACTIVATIONS = {
+    "relu": tf.nn.relu,
+    "sigmoid": tf.sigmoid,
+    "softmax": tf.nn.softmax,
+    "one-vs-rest": lambda logits: tf.nn.softmax(tf.math.log_sigmoid(logits)),
+}
 
 
 def export(classifier: Classifier, vocabulary: Vocabulary, labels: Sequence[str], path: Path) -> None:
@@ -33,10 +40,12 @@ def export(classifier: Classifier, vocabulary: Vocabulary, labels: Sequence[str]
         vocabulary_file, labels_file = Path(temporary, VOCABULARY_FILE), Path(temporary, LABELS_FILE)
         vocabulary.write(vocabulary_file)
         write_lines(labels_file, labels)
-        if isinstance(classifier.vectorizer, MultiHot):
-            graph: _Graph = _MultiHotGraph(classifier, vocabulary_file, labels_file)
-        else:
+        if isinstance(classifier, NGramClassifier):
+            graph: _Graph = _NGramGraph(classifier, vocabulary_file, labels_file)
+        elif isinstance(classifier.vectorizer, PaddedSequence):
             graph = _EmbeddingGraph(classifier, classifier.vectorizer, vocabulary_file, labels_file)
+        else:
+            graph = _MultiHotGraph(classifier, vocabulary_file, labels_file)
         try:
             tf.saved_model.save(graph, str(path), {signature.SIGNATURE: graph.classify})
         except tf.errors.OpError as error:
@@ -44,7 +53,7 @@ def export(classifier: Classifier, vocabulary: Vocabulary, labels: Sequence[str]
 
 
 class _Dense(tf.Module):
-    def __init__(self, layer: Layer, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    def __init__(self, layer: Layer, kernel: NDArray[np.floating[Any]], bias: NDArray[np.floating[Any]]) -> None:
         super().__init__()
         self.kernel = tf.Variable(kernel, name="kernel")
         self.bias = tf.Variable(bias, name="bias")
@@ -64,13 +73,10 @@ class _Graph(tf.Module):
         super().__init__()
         self._tokenize = Tokenizer(vocabulary_file)
         self.labels = tf.saved_model.Asset(str(labels_file))
-        weights = classifier.network.get_weights()
-        kernels_and_biases = weights[-2 * len(classifier.layers) :]
+        weights = classifier.dense_weights()
         self.dense = [
             _Dense(layer, kernel, bias)
-            for layer, kernel, bias in zip(
-                classifier.layers, kernels_and_biases[::2], kernels_and_biases[1::2], strict=True
-            )
+            for layer, kernel, bias in zip(classifier.layers, weights[::2], weights[1::2], strict=True)
         ]
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, signature.TEXT)])  # type: ignore[untyped-decorator]
@@ -121,3 +127,15 @@ class _EmbeddingGraph(_Graph):
         start = tf.fill([batch, 1], tf.constant(START, tf.int64))
         row = vectorize(self._vectorizer, tf.concat([start, indices], axis=1))
         return self.dense[0](tf.reduce_max(tf.gather(self.embedding, row), axis=1))
+
+
+class _NGramGraph(_Graph):
+    """Adds the kernel's rows of the n-grams that a text holds."""
+
+    def __init__(self, classifier: NGramClassifier, vocabulary_file: Path, labels_file: Path) -> None:
+        super().__init__(classifier, vocabulary_file, labels_file)
+        self.features = NGramVectorizer(classifier.vectorizer, classifier.scale)
+
+    def _first_layer(self, words: Words, batch: tf.Tensor) -> tf.Tensor:
+        first = self.dense[0]
+        return first.activate(self.features(words, batch).matmul(first.kernel, batch))

@@ -15,6 +15,7 @@ from textmodel.metadata import Metadata, MultiHot, NGrams, PaddedSequence
 from textmodel.version_folder import VersionFolder
 from training import markdown
 from training.classifier import History, best_epoch
+from training.costs import Cost
 from training.evaluation import CALIBRATION_BINS, Evaluation
 from training.figures import confusion_matrix, png
 from training.own_data import Quality
@@ -65,6 +66,8 @@ def write(
     command: str,
     *,
     quality: Quality | None,
+    uncalibrated: Evaluation | None,
+    costs: Sequence[Cost],
 ) -> None:
     """Writes the report of a run into the version folder.
 
@@ -73,11 +76,22 @@ def write(
         evaluation: on the test set.
         command: the command line that makes such a model.
         quality: what was found in the user's own files.
+        uncalibrated: the evaluation before calibration, for a preset that is calibrated.
+        costs: of the parts of the run.
     """
     folder.report.mkdir()
     (folder.report / _CURVES_FILE).write_bytes(png(curves(history)))
     (folder.report / _CONFUSION_FILE).write_bytes(png(confusion_matrix(evaluation, classes.labels)))
-    card = model_card(folder.metadata, classes, best_epoch(history), evaluation, command, quality=quality)
+    card = model_card(
+        folder.metadata,
+        classes,
+        best_epoch(history),
+        evaluation,
+        command,
+        quality=quality,
+        uncalibrated=uncalibrated,
+        costs=costs,
+    )
     (folder.report / _CARD_FILE).write_text(card, encoding="utf-8")
 
 
@@ -119,7 +133,15 @@ def _vector(vectorizer: MultiHot | PaddedSequence | NGrams) -> str:
 
 
 def model_card(
-    metadata: Metadata, classes: Classes, best: int, evaluation: Evaluation, command: str, *, quality: Quality | None
+    metadata: Metadata,
+    classes: Classes,
+    best: int,
+    evaluation: Evaluation,
+    command: str,
+    *,
+    quality: Quality | None,
+    uncalibrated: Evaluation | None,
+    costs: Sequence[Cost],
 ) -> str:
     """Returns the model card, Markdown with relative links to the images."""
     data = metadata.data_set
@@ -131,11 +153,16 @@ def model_card(
         f" {metadata.created_at:%Y-%m-%d} by"
     )
     method = (
-        f"A text is {_vector(metadata.vectorizer)}; the dense layers are {layers}. A first network was fitted for"
-        f" {metadata.training['epochs']} epochs without the {data.validation_texts:,} validation texts, whose loss was"
-        f" lowest after epoch {best}. A new network was then fitted from its initial weights on all training texts for"
-        " as many epochs, and measured once on the test texts."
+        f"A text is {_vector(metadata.vectorizer)}; the dense layers are {layers}. A first network was fitted for at"
+        f" most {metadata.training['epochs']} epochs without the {data.validation_texts:,} validation texts, whose loss"
+        f" was lowest after epoch {best}. A new network was then fitted from its initial weights on all training texts"
+        " for as many epochs, and measured once on the test texts."
     )
+    if uncalibrated:
+        method += (
+            " The temperature and the shift that make the first network's probabilities of the validation texts the"
+            " likeliest are part of the new network's weights."
+        )
     return f"""# {metadata.name}
 
 {textwrap.fill(introduction, 120)}
@@ -150,7 +177,7 @@ def model_card(
 
 ## Test metrics
 
-{markdown.table(("metric", "value"), test_metrics(evaluation))}
+{markdown.table(("metric", "value"), test_metrics(evaluation, uncalibrated))}
 
 The calibration error has {CALIBRATION_BINS} bins of equal width, by winning probability.
 
@@ -165,6 +192,10 @@ The calibration error has {CALIBRATION_BINS} bins of equal width, by winning pro
 ## Settings
 
 {markdown.table(("option", "value"), [(f"`--{name}`", shown(value)) for name, value in metadata.training.items()])}
+
+## Costs
+
+{markdown.table(("part", "seconds", "peak memory so far, MB"), map(_cost, costs))}
 
 ## Versions
 
@@ -189,24 +220,32 @@ def per_class(classes: Classes, evaluation: Evaluation) -> Table:
     return table
 
 
-def summary(epochs: int, evaluation: Evaluation) -> Table:
+def summary(epochs: int, evaluation: Evaluation, uncalibrated: Evaluation | None, costs: Sequence[Cost]) -> Table:
     """Returns what a run came to, for a terminal."""
     table = Table("", "value")
     for name, value in [
         ("best epoch", str(epochs)),
-        *(("test " + name, value) for name, value in test_metrics(evaluation)),
+        *(("test " + name, value) for name, value in test_metrics(evaluation, uncalibrated)),
+        *((part, f"{seconds} s, {memory} MB") for part, seconds, memory in map(_cost, costs)),
     ]:
         table.add_row(name, value)
     return table
 
 
-def test_metrics(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Returns names and values of what the test set says of the whole model."""
-    return [
-        ("accuracy", f"{evaluation.accuracy:.4f}"),
-        ("log loss", f"{evaluation.log_loss:.4f}"),
-        ("expected calibration error", f"{evaluation.expected_calibration_error:.4f}"),
-    ]
+def test_metrics(evaluation: Evaluation, uncalibrated: Evaluation | None) -> list[tuple[str, str]]:
+    """Returns names and values of what the test set says of the whole model, and said before calibration."""
+    metrics = [("accuracy", f"{evaluation.accuracy:.4f}")]
+    for kind, some in (("", evaluation), (" before calibration", uncalibrated)):
+        if some:
+            metrics += [
+                (f"log loss{kind}", f"{some.log_loss:.4f}"),
+                (f"expected calibration error{kind}", f"{some.expected_calibration_error:.4f}"),
+            ]
+    return metrics
+
+
+def _cost(cost: Cost) -> tuple[str, str, str]:
+    return cost.part, f"{cost.seconds:.1f}", f"{cost.peak_memory / 1e6:,.0f}"
 
 
 def _sizes(metadata: Metadata) -> list[tuple[str, str]]:

@@ -2,12 +2,14 @@
 
 import platform
 import shlex
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,12 +19,14 @@ from textmodel import load_engine, metadata, probes
 from textmodel.metadata import Metadata
 from textmodel.version_folder import VersionFolder, new_version
 from training import datasets, own_data, report
-from training.classifier import Classifier, best_epoch
+from training.classifier import Classifier, DenseClassifier, History, best_epoch
+from training.costs import Cost, Costs
 from training.datasets import DataSet
 from training.errors import InputError
 from training.evaluation import Evaluation, evaluate
 from training.export import export
 from training.labelled import OwnFiles
+from training.ngram_classifier import NGramClassifier
 from training.probing import make_probes
 from training.progress import epochs_shown
 from training.promotion import Decision, decide, in_service
@@ -40,6 +44,10 @@ class Result:
     """How many epochs the network was fitted for."""
     evaluation: Evaluation
     """On the test set."""
+    uncalibrated: Evaluation | None
+    """The same before calibration, for a preset that is calibrated."""
+    costs: Sequence[Cost]
+    """What the parts of the run cost, in order."""
     classes: report.Classes
     """What each class had to learn from."""
     decision: Decision | None
@@ -74,18 +82,19 @@ def train(
     tf.config.experimental.enable_op_determinism()
     incumbent = in_service(models / name) if promote_if_better else None
     command = _command(settings, name, source)
-    if isinstance(source, OwnFiles):
-        own = own_data.load(source, settings, console)
-        settings = replace(settings, num_words=len(own.vocabulary), validation_samples=own.validation_texts)
-        console.print(report.findings(own.quality))
-        data: DataSet = own
-        quality: own_data.Quality | None = own.quality
-        test_rows = partial(own_data.test_rows, source, own)
-    else:
-        data, quality = datasets.load(settings.data_set, source, settings.num_words), None
-        test_rows = partial(datasets.test_rows, data.name, source)
-    held_out, others = data.training.split(settings.validation_samples)
-    if len(others) == 0:
+    costs = Costs()
+    with costs.of("reading the data"):
+        if isinstance(source, OwnFiles):
+            own = own_data.load(source, settings, console)
+            settings = replace(settings, num_words=len(own.vocabulary), validation_samples=own.validation_texts)
+            console.print(report.findings(own.quality))
+            data: DataSet = own
+            quality: own_data.Quality | None = own.quality
+            test_rows = partial(own_data.test_rows, source, own)
+        else:
+            data, quality = datasets.load(settings.data_set, source, settings.num_words), None
+            test_rows = partial(datasets.test_rows, data.name, source)
+    if settings.validation_samples >= len(data.training):
         raise InputError(
             f"--validation-samples {settings.validation_samples} leaves nothing of the {len(data.training)} training"
             " texts: ask for fewer"
@@ -97,32 +106,70 @@ def train(
         except OSError as error:
             raise InputError(f"--models {models}: cannot write there: {error.strerror}: name another folder") from error
 
-        classifier = Classifier(settings, len(data.labels))
-        with epochs_shown(console, "Searching the best epoch", settings.epochs) as progress:
-            history = classifier.fit(others, settings.epochs, progress, held_out)
-        epochs = best_epoch(history)
-
-        classifier = Classifier(settings, len(data.labels))
-        with epochs_shown(console, "Fitting a new network on all training texts", epochs) as progress:
-            classifier.fit(data.training, epochs, progress)
-        evaluation = evaluate(classifier.probabilities(data.test.sequences), data.test.classes)
-
-        export(classifier, data.vocabulary, data.labels, folder.path)
-        folder.assets_extra.mkdir()
-        _describe(name, settings, data, classifier, evaluation).write(folder.metadata_file)
-        probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
+        classifier, history, evaluation, uncalibrated = _fit(settings, data, console, costs)
+        with costs.of("exporting and probing"):
+            export(classifier, data.vocabulary, data.labels, folder.path)
+            folder.assets_extra.mkdir()
+            _describe(name, settings, data, classifier, evaluation).write(folder.metadata_file)
+            probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
+            # What was exported has to answer as the network, or it is not published.
+            load_engine(folder.path, "tensorflow")
         classes = report.Classes(
             data.labels,
             np.bincount(data.training.classes, minlength=len(data.labels)),
             classifier.class_weights(data.training.classes),
         )
-        report.write(folder, classes, history, evaluation, command, quality=quality)
-        load_engine(folder.path, "tensorflow")  # what was exported has to answer as the network, or is not published
+        report.write(
+            folder,
+            classes,
+            history,
+            evaluation,
+            command,
+            quality=quality,
+            uncalibrated=uncalibrated,
+            costs=costs.parts,
+        )
         decision = None
         if promote_if_better:
             decision = decide(incumbent, folder, test_rows())
             folder.is_candidate = not decision.promoted
-    return Result(folder, epochs, evaluation, classes, decision)
+    return Result(folder, best_epoch(history), evaluation, uncalibrated, costs.parts, classes, decision)
+
+
+class _Fit(NamedTuple):
+    classifier: Classifier
+    history: History
+    """Of the fit with validation."""
+    evaluation: Evaluation
+    uncalibrated: Evaluation | None
+
+
+def _fit(settings: Settings, data: DataSet, console: Console, costs: Costs) -> _Fit:
+    """Finds the epoch where overfitting starts, fits a new network for so many, and evaluates it on the test set."""
+    held_out, others = data.training.split(settings.validation_samples)
+    classifier = _classifier(settings, len(data.labels))
+    searching = epochs_shown(console, "Searching the best epoch", settings.epochs)
+    with costs.of("searching the best epoch"), searching as progress:
+        history = classifier.fit(others, settings.epochs, progress, held_out)
+    epochs = best_epoch(history)
+    calibration = classifier.calibration(held_out) if isinstance(classifier, NGramClassifier) else None
+
+    classifier = _classifier(settings, len(data.labels))
+    fitting = epochs_shown(console, "Fitting a new network on all training texts", epochs)
+    with costs.of("fitting on all training texts"), fitting as progress:
+        classifier.fit(data.training, epochs, progress)
+    uncalibrated = None
+    with costs.of("evaluating on the test texts"):
+        evaluation = evaluate(classifier.probabilities(data.test.sequences), data.test.classes)
+        if calibration and isinstance(classifier, NGramClassifier):
+            uncalibrated = evaluation
+            classifier.calibrate(calibration)
+            evaluation = evaluate(classifier.probabilities(data.test.sequences), data.test.classes)
+    return _Fit(classifier, history, evaluation, uncalibrated)
+
+
+def _classifier(settings: Settings, classes: int) -> Classifier:
+    return (NGramClassifier if settings.preset == "ngram" else DenseClassifier)(settings, classes)
 
 
 def _command(settings: Settings, name: str, source: OwnFiles | Path | None) -> str:

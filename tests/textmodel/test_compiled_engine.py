@@ -163,7 +163,7 @@ def test_a_text_of_ten_thousand_words_sums_as_tensorflow_does(tmp_path: Path) ->
     )
 
 
-@pytest.mark.parametrize("activation", ["linear", "relu", "sigmoid", "softmax"])
+@pytest.mark.parametrize("activation", ["linear", "relu", "sigmoid", "softmax", "one-vs-rest"])
 @pytest.mark.parametrize("units", [2, 15, 16, 17, 100])
 def test_layers_compute_what_numpy_computes(activation: str, units: int) -> None:
     generator = np.random.default_rng(0)
@@ -178,13 +178,24 @@ def test_layers_compute_what_numpy_computes(activation: str, units: int) -> None
     actual = np.empty((1, 7), np.float32)
     network.classify(("a c z",), actual, np.empty(1, np.int32), np.empty(1, np.int32))
     x = first[[0, 1, 2, 4]].sum(axis=0) + bias
+    sigmoid = 1 / (1 + np.exp(-x))
     hidden = {
         "linear": x,
         "relu": np.maximum(x, 0),
-        "sigmoid": 1 / (1 + np.exp(-x)),
+        "sigmoid": sigmoid,
         "softmax": np.exp(x) / np.exp(x).sum(),
+        "one-vs-rest": sigmoid / sigmoid.sum(),
     }
     np.testing.assert_allclose(actual[0], hidden[activation] @ second + end, rtol=0, atol=1e-5)
+
+
+def test_one_against_the_rest_sums_to_one_where_every_sigmoid_vanishes() -> None:
+    layers = ((np.zeros((3, 4), np.float32), np.array([-300, -301, -300, -400], np.float32), "one-vs-rest"),)
+    actual = np.empty((1, 4), np.float32)
+    network = Network(characters(), ("start", "unknown", "a"), layers, 0, 1)
+    network.classify(("a",), actual, np.empty(1, np.int32), np.empty(1, np.int32))
+    weights = np.exp([0, -1, 0, -100])
+    np.testing.assert_allclose(actual[0], weights / weights.sum(), rtol=0, atol=1e-6)
 
 
 def test_calls_at_the_same_time_do_not_disturb_one_another(engine: CompiledEngine) -> None:
@@ -209,8 +220,8 @@ def test_versions_that_are_no_such_network_are_refused(version: VersionFolder) -
     embedding = PaddedSequence(metadata.vectorizer.num_words, 256, 16)
     changes: list[tuple[dict[str, Any], str]] = [
         ({"vectorizer": embedding}, "not a model over words or n-grams"),
-        ({"network": (Layer(16, "relu"),)}, "neither in softmax nor in one sigmoid unit"),
-        ({"network": (Layer(1, "softmax"),)}, "neither in softmax nor in one sigmoid unit"),
+        ({"network": (Layer(16, "relu"),)}, "neither in softmax, one-vs-rest nor one sigmoid unit"),
+        ({"network": (Layer(1, "softmax"),)}, "neither in softmax, one-vs-rest nor one sigmoid unit"),
         ({"network": (Layer(7, "relu"), metadata.network[-1])}, "dense/0/kernel: shape"),
         ({"network": (*metadata.network, metadata.network[-1])}, "no variable|shape"),
     ]

@@ -187,7 +187,7 @@ def test_a_window_twice_has_the_weight_of_its_count_once(folder: VersionFolder, 
     [
         ({"vectorizer": PaddedSequence(15, 8, 4)}, "has an embedding"),
         ({"network": (Layer(4, "sigmoid"), Layer(1, "sigmoid"))}, "relu in their hidden layers"),
-        ({"network": (Layer(4, "relu"), Layer(1, "linear"))}, "end in softmax or in one sigmoid unit"),
+        ({"network": (Layer(4, "relu"), Layer(1, "linear"))}, "end in softmax, one-vs-rest or one sigmoid unit"),
     ],
 )
 def test_a_model_that_cannot_be_explained_is_refused(tiny_models: Path, changes: dict[str, object], says: str) -> None:

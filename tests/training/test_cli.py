@@ -42,6 +42,27 @@ def _refused(capsys: pytest.CaptureFixture[str], call: Callable[[], int]) -> str
 
 
 @pytest.mark.parametrize("data_set", ["imdb", "reuters"])
+def test_the_ngram_preset_writes_a_calibrated_version_that_serves_in_every_engine(
+    data_set: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--data-dir", str(files), "--models", str(tmp_path / "models")]
+    options = ["--preset", "ngram", "--num-words", "30", "--min-count", "1", "--validation-samples", "20"]
+    assert main([data_set, *places, *options]) == 0
+    folder = VersionFolder(tmp_path / "models" / data_set / "1")
+    classes = len(folder.labels)
+    for engine in ("tensorflow", "compiled"):
+        assert load_engine(folder.path, engine).classify(["a good film"]).probabilities.shape == (1, classes)
+    card = (folder.report / "model_card.md").read_text()
+    said = capsys.readouterr().out
+    assert f"{folder.metadata.test_metrics.expected_calibration_error:.4f}" in card
+    command = f"{data_set} --validation-samples 20 --preset ngram --num-words 30 --min-count 1 --data-dir DIR\n"
+    assert f"text-classifier-train {command}" in card
+    for report in (card, said):
+        assert "expected calibration error before calibration" in report
+        assert "fitting on all training texts" in report
+
+
+@pytest.mark.parametrize("data_set", ["imdb", "reuters"])
 @pytest.mark.parametrize("options", [[], EMBEDDING], ids=["multi-hot", "embedding"])
 def test_a_run_writes_a_version_that_serves(
     data_set: str, options: list[str], files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -219,6 +240,8 @@ def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[s
     assert "(default: 64,64)" in said
     assert "(default: 1000)" in said
     assert "(default: rmsprop)" in said
+    assert "(default: 512 for dense, 128 for ngram)" in said
+    assert "ngram: training texts that a feature needs (default: 2)" in said
 
 
 @pytest.mark.parametrize(
@@ -257,6 +280,12 @@ def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[s
         (["imdb", "--learning-rate", "fast"], "positive"),
         (["imdb", "--name", "../mine"], "letters"),
         (["imdb", "--sequence-length", "9"], "needs --vectorizer embedding"),
+        (["imdb", "--preset", "best"], "ngram"),
+        (["imdb", "--orders", "2"], "needs --preset ngram"),
+        (["imdb", "--preset", "ngram", "--layers", "9"], "needs --preset dense"),
+        (["imdb", "--preset", "ngram", "--orders", "4"], "to 3"),
+        (["imdb", "--preset", "ngram", "--buckets", "1000"], "power of two"),
+        (["imdb", "--preset", "ngram", "--idf-power", "-1"], "from 0"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_line(

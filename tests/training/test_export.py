@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,24 +11,43 @@ from hypothesis import strategies as st
 
 from tests.training import made_up
 from textmodel.engine import Engine
+from textmodel.metadata import PaddedSequence
 from textmodel.tensorflow_engine import TensorFlowEngine
 from textmodel.vocabulary import Vocabulary
-from training.classifier import Classifier
+from training.classifier import Classifier, DenseClassifier
 from training.datasets import load
 from training.export import export
+from training.ngram_classifier import NGramClassifier
 from training.settings import PRESETS
 
 Exported = tuple[Classifier, Vocabulary, Engine, Path]
 
 
-@pytest.fixture(scope="module", params=[("imdb", "multi-hot"), ("reuters", "embedding"), ("reuters", "multi-hot")])
+SMALL: dict[str, dict[str, Any]] = {
+    "multi-hot": {"learning_rate": 0.05},
+    "embedding": {"vectorizer": "embedding", "sequence_length": 6, "dimensions": 4, "learning_rate": 0.05},
+    "ngrams": {"buckets": 64, "min_count": 1},
+}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("imdb", "multi-hot"),
+        ("reuters", "embedding"),
+        ("reuters", "multi-hot"),
+        ("imdb", "ngrams"),
+        ("reuters", "ngrams"),
+    ],
+)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A fitted classifier, and the engine of its export."""
     data_set, vectorizer = request.param
     folder = tmp_path_factory.mktemp("export")
     data = load(data_set, made_up.write_files(folder / "data"), 30)
-    change = {"vectorizer": vectorizer, "num_words": 30, "sequence_length": 6, "dimensions": 4, "learning_rate": 0.05}
-    classifier = Classifier(replace(PRESETS[data_set], **change), len(data.labels))
+    preset = PRESETS[data_set]["ngram" if vectorizer == "ngrams" else "dense"]
+    settings = replace(preset, num_words=30, **SMALL[vectorizer])
+    classifier = (NGramClassifier if vectorizer == "ngrams" else DenseClassifier)(settings, len(data.labels))
     classifier.fit(data.training, 3, keras.callbacks.Callback())
     export(classifier, data.vocabulary, data.labels, folder / "model")
     return classifier, data.vocabulary, TensorFlowEngine(folder / "model"), folder / "model"
@@ -54,12 +74,15 @@ def test_the_checkpoint_holds_the_weights_under_the_keys_that_engines_read(expor
     classifier, *_, path = exported
     reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
     dense = [f"dense/{number}/{part}" for number in range(len(classifier.layers)) for part in ("kernel", "bias")]
-    weights = classifier.network.get_weights()
-    names = ["embedding", *dense] if len(weights) > len(dense) else dense
+    names, weights = dense, classifier.dense_weights()
+    if isinstance(classifier, NGramClassifier):
+        names, weights = ["features/scale", *dense], [classifier.scale, *weights]
+    elif isinstance(classifier.vectorizer, PaddedSequence):
+        names, weights = ["embedding", *dense], classifier.network.get_weights()
     keys = [f"{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in names]
     assert {*keys, "_CHECKPOINTABLE_OBJECT_GRAPH"} == set(reader.get_variable_to_shape_map())
     for key, weight in zip(keys, weights, strict=True):
-        np.testing.assert_array_equal(reader.get_tensor(key), weight)
+        np.testing.assert_array_equal(reader.get_tensor(key), weight, strict=True)
 
 
 def test_the_saved_model_has_one_signature_and_its_files_as_assets(exported: Exported) -> None:

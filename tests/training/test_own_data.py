@@ -22,7 +22,7 @@ from training.own_data import LONGEST_TEXT, OwnDataSet, load
 from training.settings import OWN_DATA, PRESETS
 
 Rows = list[tuple[str, str]]
-SETTINGS = PRESETS[OWN_DATA]
+SETTINGS = PRESETS[OWN_DATA]["dense"]
 WORDS = ("the", "a", "of", "film", "oil", "good", "bad", "Price", "don't", "café", "naïve")
 
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.sparse import csr_array
 
 from textmodel.metadata import MultiHot, PaddedSequence
-from training.vectorizers import Vectorizer, batches, vectorize
+from training.vectorizers import batches, sparse_batches, vectorize
 
 SEQUENCES = [np.array(sequence, np.int32) for sequence in ([1], [1, 4, 2, 4], [1, 5, 5, 5, 3])]
 
@@ -21,13 +22,23 @@ def test_sequences_are_padded_and_cut_at_their_end() -> None:
 
 
 @pytest.mark.parametrize("vectorizer", [MultiHot(50), PaddedSequence(50, 3, 1)])
-def test_vectors_are_made_a_batch_at_a_time(vectorizer: Vectorizer) -> None:
+def test_vectors_are_made_a_batch_at_a_time(vectorizer: MultiHot | PaddedSequence) -> None:
     sequences = [np.array([1, index], np.int32) for index in range(4, 14)]
     targets = np.arange(10, dtype=np.float32)[:, np.newaxis]
     found = [(vectors.numpy(), target.numpy()) for vectors, target in batches(vectorizer, sequences, 4, targets)]
     assert [len(vectors) for vectors, _ in found] == [4, 4, 2]
     expected = vectorize(vectorizer, tf.ragged.constant([s.tolist() for s in sequences], dtype=tf.int32))
     np.testing.assert_array_equal(np.concatenate([vectors for vectors, _ in found]), expected)
+    np.testing.assert_array_equal(np.concatenate([target for _, target in found]), targets)
+
+
+def test_sparse_vectors_are_those_of_their_rows_a_batch_at_a_time() -> None:
+    dense = np.random.default_rng(0).integers(0, 3, (10, 7)).astype(np.float32)
+    dense[4] = 0
+    targets = np.arange(10, dtype=np.float32)[:, np.newaxis]
+    found = [(tf.sparse.to_dense(vectors), target) for vectors, target in sparse_batches(csr_array(dense), 4, targets)]
+    assert [len(vectors) for vectors, _ in found] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate([vectors for vectors, _ in found]), dense)
     np.testing.assert_array_equal(np.concatenate([target for _, target in found]), targets)
 
 

@@ -167,6 +167,27 @@ void multiply(const Layer *layer, const float *in, Lanes *out)
     }
 }
 
+/* The logarithm of the sigmoid, which does not vanish where the sigmoid does. */
+static float log_sigmoid(float value)
+{
+    return value < 0 ? value - log1pf(expf(value)) : -log1pf(expf(-value));
+}
+
+static void softmax(float *values, size_t units)
+{
+    float highest = values[0], total = 0;
+    for (size_t i = 1; i < units; i++) {
+        highest = values[i] > highest ? values[i] : highest;
+    }
+    for (size_t i = 0; i < units; i++) {
+        values[i] = expf(values[i] - highest);
+        total += values[i];
+    }
+    for (size_t i = 0; i < units; i++) {
+        values[i] /= total;
+    }
+}
+
 void activate(const Layer *layer, float *values)
 {
     switch (layer->activation) {
@@ -182,19 +203,14 @@ void activate(const Layer *layer, float *values)
             values[i] = 1 / (1 + expf(-values[i]));
         }
         break;
-    case SOFTMAX: {
-        float highest = values[0], total = 0;
-        for (size_t i = 1; i < layer->units; i++) {
-            highest = values[i] > highest ? values[i] : highest;
-        }
-        for (size_t i = 0; i < layer->units; i++) {
-            values[i] = expf(values[i] - highest);
-            total += values[i];
-        }
-        for (size_t i = 0; i < layer->units; i++) {
-            values[i] /= total;
-        }
+    case SOFTMAX:
+        softmax(values, layer->units);
         break;
-    }
+    case ONE_VS_REST:
+        for (size_t i = 0; i < layer->units; i++) {
+            values[i] = log_sigmoid(values[i]);
+        }
+        softmax(values, layer->units);
+        break;
     }
 }

@@ -13,7 +13,7 @@ typedef struct {
     float lane[LANES];
 } Lanes;
 
-typedef enum { LINEAR, RELU, SIGMOID, SOFTMAX } Activation;
+typedef enum { LINEAR, RELU, SIGMOID, SOFTMAX, ONE_VS_REST } Activation;
 
 /*
  * The kernel's rows have zeros behind the last unit. In a scaled layer each row is multiplied by its input's scale, and

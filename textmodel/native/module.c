@@ -67,6 +67,7 @@ static const char *const ACTIVATIONS[] = {
     [RELU] = "relu",
     [SIGMOID] = "sigmoid",
     [SOFTMAX] = "softmax",
+    [ONE_VS_REST] = "one-vs-rest",
 };
 
 /* `scale` is that of a scaled layer, (inputs,), or NULL. */
@@ -83,10 +84,10 @@ static int fill_layer(Layer *layer, PyObject *arguments, size_t inputs, const fl
     }
     int result = -1;
     size_t units = (size_t)bias.len / sizeof(float), activation = 0;
-    while (activation <= SOFTMAX && strcmp(name, ACTIVATIONS[activation])) {
+    while (activation <= ONE_VS_REST && strcmp(name, ACTIVATIONS[activation])) {
         activation++;
     }
-    if (activation > SOFTMAX) {
+    if (activation > ONE_VS_REST) {
         PyErr_Format(PyExc_ValueError, "no such activation: %s", name);
     } else if (!units || (size_t)bias.len % sizeof(float) || (size_t)kernel.len / inputs != (size_t)bias.len
                || (size_t)kernel.len % inputs) {
