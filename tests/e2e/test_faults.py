@@ -1,16 +1,12 @@
 """Harm done for real to running servers, while the shipped clients call them: no call may fail."""
 
-import asyncio
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,90 +14,12 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from prometheus_client.parser import text_string_to_metric_families
 
+from tests.load import CALLERS, Load, counters, tasks, texts, threads, under_load
 from tests.mounts import with_mounts
 from tests.server_process import ROOT, ServerProcess, serving
-from text_classifier import AsyncClient, Client
 
-CALLERS = 4
-CALLS = 100
 WORKERS = ("--workers", "2")
-
-
-class Load:
-    """What callers count."""
-
-    def __init__(self) -> None:
-        self.answered = 0
-        self.failures: list[grpc.RpcError] = []
-        self.stopping = False
-        self._changed = threading.Condition()
-
-    def count(self, failure: grpc.RpcError | None = None) -> None:
-        """Counts a call that has ended."""
-        with self._changed:
-            if failure:
-                self.failures.append(failure)
-            else:
-                self.answered += 1
-            self._changed.notify_all()
-
-    def go_on(self) -> None:
-        """Waits until each caller's calls of now have ended and some more are answered, or one has failed."""
-        with self._changed:
-            enough = self.answered + CALLS
-            assert self._changed.wait_for(lambda: self.failures or self.answered >= enough, timeout=120)
-        assert self.failures == []
-
-
-def threads(target: str, load: Load) -> None:
-    def call(client: Client) -> None:
-        while not load.stopping:
-            try:
-                client.classify(["film"], model="topic", timeout=60)
-                load.count()
-            except grpc.RpcError as error:
-                load.count(error)
-
-    with Client(target) as client:
-        callers = [threading.Thread(target=call, args=(client,)) for _ in range(CALLERS)]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
-
-
-def tasks(target: str, load: Load) -> None:
-    async def call(client: AsyncClient) -> None:
-        while not load.stopping:
-            try:
-                await client.classify(["film"], model="topic", timeout=60)
-                load.count()
-            except grpc.RpcError as error:
-                load.count(error)
-
-    async def run() -> None:
-        async with AsyncClient(target) as client:
-            await asyncio.gather(*(call(client) for _ in range(CALLERS)))
-
-    asyncio.run(run())
-
-
-@contextmanager
-def under_load(*addresses: str, callers: Callable[[str, Load], None] = threads) -> Iterator[Load]:
-    """Calls the servers around the block, as fast as they answer. No call may have failed at its end."""
-    load = Load()
-    runner = threading.Thread(target=callers, args=(f"ipv4:{','.join(addresses)}", load))
-    runner.start()
-    try:
-        load.go_on()
-        yield load
-        load.go_on()
-    finally:
-        load.stopping = True
-        runner.join()
-    assert load.failures == []
 
 
 def kill(server: ServerProcess, process: str) -> dict[str, Any]:
@@ -111,23 +29,9 @@ def kill(server: ServerProcess, process: str) -> dict[str, Any]:
     return server.event("died", after=ready, process=process)
 
 
-def counters(server: ServerProcess) -> Counter[tuple[str, ...]]:
-    """Reads the counters of /metrics: by name and label values."""
-    read: Counter[tuple[str, ...]] = Counter()
-    for family in text_string_to_metric_families(server.metrics()):
-        for sample in family.samples:
-            if family.type == "counter" and not sample.name.startswith("process_"):
-                read[sample.name, *sample.labels.values()] = int(sample.value)
-    return read
-
-
-def texts(read: Counter[tuple[str, ...]]) -> int:
-    return sum(value for (name, *_), value in read.items() if name == "text_classifier_texts_total")
-
-
 @pytest.mark.parametrize("callers", [threads, tasks])
 def test_a_server_that_stops_tells_health_and_no_call_fails_while_another_serves(
-    callers: Callable[[str, Load], None], server: ServerProcess, tiny_models: Path
+    callers: Callable[[str, str, Load], None], server: ServerProcess, tiny_models: Path
 ) -> None:
     with (
         serving(tiny_models, *WORKERS) as stops,
@@ -157,7 +61,8 @@ def test_no_call_fails_and_no_count_is_lost_when_workers_are_killed_under_load(t
                 assert before <= during <= after
                 before = after
         # A text that was classified is counted, even where a kill kept the answer from its caller.
-        assert load.answered <= texts(counters(server)) <= load.answered + 2 * CALLERS
+        answered = len(load.answers)
+        assert answered <= texts(counters(server)) <= answered + 2 * CALLERS
 
 
 def test_the_models_folder_may_go_while_the_server_serves_and_a_worker_starts_when_it_is_back(

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.e2e.test_faults import under_load
+from tests.load import under_load
 from tests.server_process import ROOT, serving
 from tests.training import made_up
 from text_classifier import Client

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from tests.load import under_load
 from tests.server_process import ServerProcess, serving
 from tests.tiny_model import write_model
 from text_classifier import Classification, Client, State
@@ -41,43 +41,16 @@ def expected(folder: Path) -> float:
     return float(load_engine(folder).classify([TEXT]).probabilities.max())
 
 
-@contextmanager
-def calling(server: ServerProcess, threads: int = 4) -> Iterator[list[Classification]]:
-    """Calls the server from several threads while the block runs; any error is raised at its end."""
-    answers: list[Classification] = []
-    errors: list[Exception] = []
-    enough = threading.Event()
-
-    def call() -> None:
-        with Client(server.address, timeout=60) as client:
-            while not enough.is_set():
-                try:
-                    answers.append(classify(client))
-                except Exception as error:
-                    errors.append(error)
-
-    callers = [threading.Thread(target=call) for _ in range(threads)]
-    for caller in callers:
-        caller.start()
-    try:
-        yield answers
-    finally:
-        enough.set()
-        for caller in callers:
-            caller.join()
-    assert not errors
-
-
 def test_new_versions_take_over_under_load_without_a_failed_call_and_the_old_ones_retire(models: Path) -> None:
     with serving(models, "--workers", "2", "--watch-interval", "0.05") as server:
-        with calling(server) as answers:
+        with under_load(server.address, model="sentiment") as load:
             for version in (2, 3, 4):
                 write_model(models, "sentiment", labels=OTHER_LABELS, seed=version)
                 unloaded = None
                 for _ in range(2):  # both workers
                     unloaded = server.event("model unloaded", after=unloaded, model="sentiment", version=version - 1)
         # In each version's own words: nobody saw one model's labels on another's answer.
-        for answer in answers:
+        for answer in load.answers:
             assert answer.label in (("negative", "positive") if answer.version == 1 else OTHER_LABELS)
         with client_of(server) as client:
             assert classify(client).version == 4
@@ -85,7 +58,7 @@ def test_new_versions_take_over_under_load_without_a_failed_call_and_the_old_one
             with pytest.raises(grpc.RpcError, match="available are versions 4"):
                 classify(client, version=3)
         metrics = server.metrics()
-    assert {answer.version for answer in answers} >= {1, 4}
+    assert {answer.version for answer in load.answers} >= {1, 4}
     assert 'text_classifier_model_in_service{model="sentiment",version="4"} 1.0' in metrics
     assert 'text_classifier_model_info{engine="compiled",model="sentiment",version="4"} 1.0' in metrics
     assert 'model="sentiment",version="1"' not in metrics
@@ -196,7 +169,11 @@ def test_files_exchanged_in_the_version_that_serves_are_loaded_or_refused_like_a
 
 def test_a_pin_file_rolls_back_and_its_removal_rolls_forward_without_a_failed_call(models: Path) -> None:
     write_model(models, "sentiment", seed=2)
-    with serving(models, *FOLLOWING) as server, calling(server) as answers, client_of(server) as client:
+    with (
+        serving(models, *FOLLOWING) as server,
+        under_load(server.address, model="sentiment") as load,
+        client_of(server) as client,
+    ):
         assert classify(client).version == 2
         pin = models / "sentiment" / "pin"
         pin.write_text("1\n")
@@ -206,7 +183,7 @@ def test_a_pin_file_rolls_back_and_its_removal_rolls_forward_without_a_failed_ca
         pin.unlink()
         server.event("model in service", after=back, model="sentiment", version=2, pinned=False)
         assert classify(client).version == 2
-    assert {answer.version for answer in answers} == {1, 2}
+    assert {answer.version for answer in load.answers} == {1, 2}
 
 
 @pytest.mark.parametrize(

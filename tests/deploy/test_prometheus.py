@@ -1,0 +1,186 @@
+"""The rules, the scrape configuration and the dashboard, with a real Prometheus that scrapes a real server."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+
+from tests.server_process import ROOT, ServerProcess, serving
+from text_classifier import Client
+
+pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Prometheus (Debian: prometheus)")
+
+FILES = ROOT / "deploy" / "prometheus"
+RULES = [rule for group in yaml.safe_load((FILES / "rules.yaml").read_text())["groups"] for rule in group["rules"]]
+DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "dashboard.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+VARIABLES = {"$__rate_interval": "1m", "$instance": ".*", "$model": ".*"}
+"""What Grafana puts in their place: here, everything."""
+
+
+class Prometheus:
+    """A running Prometheus."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/api/v1"
+
+    def get(self, path: str, **parameters: str) -> Any:
+        """Asks its HTTP API, which answers a query that is wrong with an HTTP error."""
+        with urllib.request.urlopen(f"{self._url}/{path}?{urllib.parse.urlencode(parameters)}", timeout=30) as response:
+            return json.load(response)["data"]
+
+    def query(self, expression: str) -> list[Any]:
+        """Evaluates an expression: the vector of now."""
+        result: list[Any] = self.get("query", query=expression)["result"]
+        return result
+
+    def wait_until(self, holds: Callable[[], object]) -> None:
+        """Asks until it holds: Prometheus tells nobody when it has scraped."""
+        end = time.monotonic() + 60
+        while True:
+            try:
+                if holds():
+                    return
+            except OSError:  # it does not listen yet
+                pass
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def models(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two good models, and a version that is refused."""
+    models = Path(shutil.copytree(tiny_models, tmp_path_factory.mktemp("deploy") / "models"))
+    refused = shutil.copytree(models / "topic" / "1", models / "topic" / "2")
+    (refused / "assets" / "labels.txt").write_text("one\n")
+    return models
+
+
+@pytest.fixture(scope="module")
+def called(models: Path) -> Iterator[ServerProcess]:
+    """A server that has had calls, good and bad."""
+    with serving(models) as server, Client(server.address) as client:
+        for model in ("sentiment", "topic"):
+            client.classify(["a moving film", "oil and gas"], model=model)
+        with pytest.raises(grpc.RpcError):
+            client.classify([], model="topic")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def prometheus(called: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that has scraped the server and evaluated the rules, each more than once."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    config = yaml.safe_load((FILES / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "100ms", "evaluation_interval": "100ms"}
+    config["rule_files"] = [str(FILES / file) for file in config["rule_files"]]
+    (job,) = config["scrape_configs"]
+    job["static_configs"][0]["targets"] = [f"127.0.0.1:{called.event('metrics')['port']}"]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=log) as process,
+    ):
+        try:
+            running = Prometheus(port)
+            last = 'count_over_time(model:text_classifier_unknown_word_ratio:mean7d{model="topic"}[1m]) > 1'
+            running.wait_until(lambda: running.query(last))
+            yield running
+        finally:
+            process.terminate()
+
+
+def selectors(expression: str) -> set[str]:
+    """Finds the series that an expression names, with their label matchers."""
+    series = re.sub(r"\b(by|on|without)\s*\([^)]*\)|\[\d\w*\]", "", expression)
+    found = re.finditer(r"\b[a-zA-Z_:][\w:]*\b(?!\s*\()(\{[^}]*\})?", series)
+    return {match[0] for match in found} - {"and", "or", "unless"}
+
+
+def of_panel(panel: dict[str, Any]) -> list[str]:
+    """The panel's queries, as Grafana sends them."""
+    queries = [target["expr"] for target in panel["targets"]]
+    for variable, value in VARIABLES.items():
+        queries = [query.replace(variable, value) for query in queries]
+    return queries
+
+
+def test_selectors_are_found() -> None:
+    assert selectors('sum by (le) (rate(a_total{b!~"c[.]d", e="f"}[5m])) / 0.5 > 1 and on (g) max(job:h:rate1h)') == {
+        'a_total{b!~"c[.]d", e="f"}',
+        "job:h:rate1h",
+    }
+
+
+@pytest.mark.parametrize(
+    "command", ["check rules rules.yaml", "test rules rules_test.yaml", "check config prometheus.yml"]
+)
+def test_promtool_accepts_the_rules_their_unit_tests_and_the_configuration(command: str) -> None:
+    done = subprocess.run(["promtool", *command.split()], cwd=FILES, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_a_unit_test() -> None:
+    tested = {
+        case["alertname"]
+        for test in yaml.safe_load((FILES / "rules_test.yaml").read_text())["tests"]
+        for case in test["alert_rule_test"]
+        if case["exp_alerts"]
+    }
+    assert tested == {rule["alert"] for rule in RULES if "alert" in rule}
+
+
+def test_the_status_codes_of_the_rules_exist() -> None:
+    codes = {code.name.title().replace("_", "") for code in grpc.StatusCode}
+    for rule in RULES:
+        for named in re.findall(r'grpc_code!~"([^"]*)"', rule["expr"]):
+            assert set(named.split("|")) <= codes
+
+
+def test_the_rules_evaluate(prometheus: Prometheus) -> None:
+    evaluated = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
+    assert len(evaluated) == len(RULES)
+    assert {rule["health"] for rule in evaluated} == {"ok"}
+    # The refused version, and nothing else: every alert waits for more than these seconds or needs what is not here.
+    assert {rule["name"] for rule in evaluated if rule.get("alerts")} == {"TextClassifierVersionRefused"}
+
+
+def test_the_rules_name_real_series_and_labels(prometheus: Prometheus) -> None:
+    named = {selector for rule in RULES for selector in selectors(rule["expr"])}
+    assert [selector for selector in named if not prometheus.query(selector)] == []
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_every_panel_shows_something(panel: dict[str, Any], prometheus: Prometheus) -> None:
+    assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    for query in of_panel(panel):
+        shown = prometheus.query(query)
+        assert shown
+        assert [selector for selector in selectors(query) if not prometheus.query(selector)] == []
+        # The legend's labels are there.
+        legend = next(target["legendFormat"] for target in panel["targets"])
+        assert set(re.findall(r"{{(\w+)}}", legend)) <= shown[0]["metric"].keys()
+
+
+def test_the_dashboards_variables_have_values(prometheus: Prometheus) -> None:
+    source, *variables = DASHBOARD["templating"]["list"]
+    assert source["query"] == "prometheus"
+    for variable in variables:
+        matched = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"].replace("$instance", ".*"))
+        assert matched
+        assert prometheus.get(f"label/{matched[2]}/values", **{"match[]": matched[1]})
+    assert {variable["name"] for variable in variables} >= {"instance", "model"}
