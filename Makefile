@@ -3,9 +3,10 @@
 PYTHON ?= python3
 DATA_DIR ?=
 MINUTES ?= 10
+MODELS ?= models
 PROTO := text_classifier/v1/text_classifier.proto
 
-.PHONY: help serve train test audit bench soak lint proto constraints clean
+.PHONY: help serve models test audit bench soak lint proto constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,9 +23,11 @@ help: ## Show the targets
 serve: .venv/.server ## Serve the shipped models on 127.0.0.1:50051, metrics on http://127.0.0.1:8000/metrics
 	.venv/bin/text-classifier-server --models models
 
-train: .venv/.dev ## Train both models into models/, from DATA_DIR or Keras's own download
-	.venv/bin/text-classifier-train imdb $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
-	.venv/bin/text-classifier-train reuters $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
+models: .venv/.dev ## Train all that is shipped into MODELS, from DATA_DIR or Keras's own download
+	.venv/bin/text-classifier-train imdb --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
+	.venv/bin/text-classifier-train reuters --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
+	.venv/bin/text-classifier-train imdb --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
+	.venv/bin/text-classifier-train reuters --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 
 test: .venv/.dev ## Run all tests; those on the real data need DATA_DIR
 	.venv/bin/pytest $(if $(DATA_DIR),--data-dir=$(DATA_DIR))

@@ -1,6 +1,7 @@
 """`make bench`: runs every benchmark and writes `benchmarks/results/` as JSON and as Markdown."""
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -18,6 +19,7 @@ from typing import Any
 from benchmarks import engines, overload, peers, scaling, service, texts
 from benchmarks.server import empty_handler, serving
 from textmodel import VersionFolder, load_engine
+from textmodel.version_folder import versions
 
 RESULTS = Path(__file__).parent / "results"
 TEXTS = 4096
@@ -83,13 +85,14 @@ def _engines(models: Path, data_dir: Path) -> list[dict[str, Any]]:
     rows = []
     for model in ("imdb", "reuters"):
         sample = texts.read(data_dir, model, TEXTS)
-        for kind in ("compiled", "tensorflow"):
-            engine = load_engine(models / model / "1", kind)
+        for version, kind in itertools.product(versions(models / model), ("compiled", "tensorflow")):
+            engine = load_engine(models / model / str(version), kind)
+            name = f"{model}/{version}"
             for count in engines.COUNTS:
                 part = sample if kind == "compiled" or count > 1 else sample[:512]
                 cost = engines.cost(engine, texts.batches(part, count))
-                rows.append({"model": model, "engine": kind, "texts": count, **cost._asdict()})
-                print(f"engine {kind:10}  {model:7}  {count:3} texts a call  {cost.wall:8.1f} us a text", flush=True)
+                rows.append({"model": name, "engine": kind, "texts": count, **cost._asdict()})
+                print(f"engine {kind:10}  {name:9}  {count:3} texts a call  {cost.wall:8.1f} us a text", flush=True)
     return rows
 
 

@@ -53,7 +53,7 @@ def test_tensorflow_serves_and_says_why_if_the_compiled_engine_does_not_know_the
     version.metadata_file.write_text(metadata.replace('"sigmoid"', '"linear"'))
     reasons: list[ModelError] = []
     assert load_engine(version.path, on_fallback=reasons.append).name == "tensorflow"
-    assert "neither in softmax nor in one sigmoid unit" in str(reasons[0])
+    assert "neither in softmax, one-vs-rest nor one sigmoid unit" in str(reasons[0])
     with pytest.raises(UnsupportedError, match="neither in softmax"):
         load_engine(version.path, "compiled")
 

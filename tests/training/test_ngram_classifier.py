@@ -103,3 +103,8 @@ def test_texts_without_a_feature_that_counts_have_the_bias_alone(examples: Examp
     _, bias = classifier.dense_weights()
     found = classifier.probabilities([np.array(sequence, np.int32) for sequence in ([1], [1, 2, 2])])
     np.testing.assert_allclose(found[:, 1], 1 / (1 + np.exp(-bias.repeat(2))), atol=1e-6)
+
+
+def test_balanced_class_weights_change_what_is_learned_from_unequal_classes(examples: Examples) -> None:
+    unequal = Examples(examples.sequences, (np.arange(len(examples)) % 5 == 0).astype(np.int64))
+    assert _weights(replace(SMALL, class_weights="balanced"), unequal) != _weights(SMALL, unequal)

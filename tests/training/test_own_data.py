@@ -169,7 +169,7 @@ def resident(name):
 
 before = resident("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
-load(OwnFiles(LabelledFile(Path(sys.argv[1])), 0.2), PRESETS[OWN_DATA], Console(file=StringIO()))
+load(OwnFiles(LabelledFile(Path(sys.argv[1])), 0.2), PRESETS[OWN_DATA]["dense"], Console(file=StringIO()))
 print(resident("VmHWM") - before)
 """
 """Prints how many bytes of memory a process needs more to load a file."""
