@@ -85,9 +85,9 @@ def _engines(models: Path, data_dir: Path) -> list[dict[str, Any]]:
     rows = []
     for model in ("imdb", "reuters"):
         sample = texts.read(data_dir, model, TEXTS)
-        for version, kind in itertools.product(versions(models / model), ("compiled", "tensorflow")):
-            engine = load_engine(models / model / str(version), kind)
-            name = f"{model}/{version}"
+        for number, kind in itertools.product(versions(models / model), ("compiled", "tensorflow")):
+            engine = load_engine(models / model / str(number), kind)
+            name = f"{model}/{number}"
             for count in engines.COUNTS:
                 part = sample if kind == "compiled" or count > 1 else sample[:512]
                 cost = engines.cost(engine, texts.batches(part, count))
