@@ -3,7 +3,7 @@
 PYTHON ?= python3
 DATA_DIR ?=
 MINUTES ?= 10
-PROTO := text_classifier/v1/text_classifier.proto
+PROTO := text_classifier/v1/text_classifier.proto service/stubs/open_inference.proto
 
 .PHONY: help serve train test audit bench soak lint proto constraints clean
 
@@ -46,8 +46,10 @@ audit: .venv/.dev ## Look the pinned packages up in the database of known vulner
 	.venv/bin/pip install --quiet pip-audit
 	.venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-proto: .venv/.dev ## Generate the stubs from the contract
-	.venv/bin/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
+# To Python the second is a part of the server: a package that is called just `inference` would be in others' way.
+proto: .venv/.dev ## Generate the stubs from the contracts
+	.venv/bin/python -m grpc_tools.protoc -Iproto -Iservice/stubs=proto/inference \
+		--python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
 
 constraints: ## Pin the newest versions of everything: names and versions alone
 	$(PYTHON) -m venv .venv-new
