@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 DATA_DIR ?=
+KSERVE_PYTHON ?=
 MINUTES ?= 10
 PROTO := text_classifier/v1/text_classifier.proto service/stubs/open_inference.proto
 
@@ -26,8 +27,8 @@ train: .venv/.dev ## Train both models into models/, from DATA_DIR or Keras's ow
 	.venv/bin/text-classifier-train imdb $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 	.venv/bin/text-classifier-train reuters $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 
-test: .venv/.dev ## Run all tests; those on the real data need DATA_DIR
-	.venv/bin/pytest $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
+test: .venv/.dev ## Run all tests; those on the real data need DATA_DIR, that of KServe's client KSERVE_PYTHON
+	.venv/bin/pytest $(if $(DATA_DIR),--data-dir=$(DATA_DIR)) $(if $(KSERVE_PYTHON),--kserve-python=$(KSERVE_PYTHON))
 
 bench: .venv/.dev ## Measure everything into benchmarks/results/; needs DATA_DIR and h2load (Debian: nghttp2-client)
 	.venv/bin/python -m benchmarks --data-dir=$(DATA_DIR)
