@@ -2,9 +2,10 @@
 
 PYTHON ?= python3
 DATA_DIR ?=
+KSERVE_PYTHON ?=
 MINUTES ?= 10
 MODELS ?= models
-PROTO := text_classifier/v1/text_classifier.proto
+PROTO := text_classifier/v1/text_classifier.proto service/stubs/open_inference.proto
 
 .PHONY: help serve models test audit bench soak lint proto constraints clean
 
@@ -29,8 +30,8 @@ models: .venv/.dev ## Train all that is shipped into MODELS, from DATA_DIR or Ke
 	.venv/bin/text-classifier-train imdb --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 	.venv/bin/text-classifier-train reuters --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 
-test: .venv/.dev ## Run all tests; those on the real data need DATA_DIR
-	.venv/bin/pytest $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
+test: .venv/.dev ## Run all tests; those on the real data need DATA_DIR, that of KServe's client KSERVE_PYTHON
+	.venv/bin/pytest $(if $(DATA_DIR),--data-dir=$(DATA_DIR)) $(if $(KSERVE_PYTHON),--kserve-python=$(KSERVE_PYTHON))
 
 bench: .venv/.dev ## Measure everything into benchmarks/results/; needs DATA_DIR and h2load (Debian: nghttp2-client)
 	.venv/bin/python -m benchmarks --data-dir=$(DATA_DIR)
@@ -49,8 +50,10 @@ audit: .venv/.dev ## Look the pinned packages up in the database of known vulner
 	.venv/bin/pip install --quiet pip-audit
 	.venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-proto: .venv/.dev ## Generate the stubs from the contract
-	.venv/bin/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
+# To Python the second is a part of the server: a package that is called just `inference` would be in others' way.
+proto: .venv/.dev ## Generate the stubs from the contracts
+	.venv/bin/python -m grpc_tools.protoc -Iproto -Iservice/stubs=proto/inference \
+		--python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
 
 constraints: ## Pin the newest versions of everything: names and versions alone
 	$(PYTHON) -m venv .venv-new

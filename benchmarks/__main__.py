@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import engines, overload, peers, scaling, service, texts
-from benchmarks.server import empty_handler, serving
+from benchmarks.server import Server, empty_handler, serving
 from textmodel import VersionFolder, load_engine
 from textmodel.version_folder import versions
 
 RESULTS = Path(__file__).parent / "results"
 TEXTS = 4096
-PEER_ROUNDS = 3
-SLOWER = {"text-classifier": 2, "MLServer": 16, "model.predict": 200}
-"""How many times fewer requests each peer gets, to take seconds all the same."""
-PEER_CASES = tuple(
+ROUNDS = 3
+SLOWER = {"MLServer": 16, "model.predict": 200}
+"""How many times fewer requests the peers get, to take seconds all the same; they run as one process each."""
+IN_TURNS = tuple(
     case for case in service.CASES if (case.texts, case.messages, case.in_flight) in {(1, 1, 1), (1, 1, 64), (64, 1, 8)}
 )
 
@@ -41,7 +41,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--only",
-        choices=("engines", "service", "peers", "scaling", "overload"),
+        choices=("engines", "service", "protocols", "peers", "scaling", "overload"),
         help="run one part anew, keep the others",
     )
     options = parser.parse_args()
@@ -55,6 +55,7 @@ def main() -> int:
         "machine": _machine,
         "engines": lambda: _engines(options.models, options.data_dir),
         "service": lambda: _service(options.models, options.data_dir),
+        "protocols": lambda: _protocols(options.models, options.data_dir),
         "peers": lambda: _peers(options.models, options.data_dir, options.mlserver_python),
         "scaling": lambda: _scaling(options.models, options.data_dir),
         "overload": lambda: _overload(options.models, options.data_dir),
@@ -114,32 +115,46 @@ def _service(models: Path, data_dir: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _protocols(models: Path, data_dir: Path) -> list[dict[str, Any]]:
+    """This project's server by each of its protocols."""
+    with serving(models) as server:
+        asked = {
+            "Classify": (server, service.CLASSIFY),
+            "ModelInfer": (server, service.MODEL_INFER),
+            "ModelInfer, raw": (server, service.RAW_MODEL_INFER),
+        }
+        return _in_turns(asked, texts.read(data_dir, "imdb", TEXTS))
+
+
 def _peers(models: Path, data_dir: Path, mlserver_python: Path | None) -> list[dict[str, Any]]:
-    """Each peer and this project's server in turn, `PEER_ROUNDS` times; medians, and their ratio to this project's."""
+    """This project's server and each peer."""
     sample = texts.read(data_dir, "imdb", TEXTS)
     version = models / "imdb" / "1"
-    mlserver = service.Protocol(peers.MLSERVER_METHOD, peers.infer_request)
-    rows = []
     with ExitStack() as stack:
         servers = {
-            "text-classifier": (stack.enter_context(serving(models)), service.OURS),
-            "model.predict": (stack.enter_context(peers.keras_predict(version)), service.OURS),
+            "text-classifier": (stack.enter_context(serving(models)), service.CLASSIFY),
+            "model.predict": (stack.enter_context(peers.keras_predict(version)), service.CLASSIFY),
         }
         if mlserver_python:
-            servers["MLServer"] = (stack.enter_context(peers.mlserver(mlserver_python, version)), mlserver)
+            servers["MLServer"] = (stack.enter_context(peers.mlserver(mlserver_python, version)), service.MODEL_INFER)
         else:
             print("MLServer is left out: give --mlserver-python", flush=True)
-        for case in PEER_CASES:
-            figures: dict[str, list[service.Figures]] = {name: [] for name in servers}
-            for _ in range(PEER_ROUNDS):
-                for name, (server, protocol) in servers.items():
-                    fewer = replace(case, requests=max(service.BODIES * 4, case.requests // SLOWER[name]))
-                    figures[name].append(service.measure(server, sample, fewer, protocol))
-            for name, rounds in figures.items():
-                middle = sorted(rounds, key=lambda each: each.texts_per_second)[len(rounds) // 2]
-                # The peers run as one process each.
-                workers = len(os.sched_getaffinity(0)) if name == "text-classifier" else 1
-                rows.append(_row(name, workers, middle))
+        return _in_turns(servers, sample)
+
+
+def _in_turns(asked: Mapping[str, tuple[Server, service.Protocol]], sample: Sequence[str]) -> list[dict[str, Any]]:
+    """Asks each in turn, `ROUNDS` times: the rounds of median throughput."""
+    rows = []
+    for case in IN_TURNS:
+        figures: dict[str, list[service.Figures]] = {name: [] for name in asked}
+        for _ in range(ROUNDS):
+            for name, (server, protocol) in asked.items():
+                fewer = replace(case, requests=max(service.BODIES * 4, case.requests // SLOWER.get(name, 2)))
+                figures[name].append(service.measure(server, sample, fewer, protocol))
+        for name, rounds in figures.items():
+            middle = sorted(rounds, key=lambda each: each.texts_per_second)[len(rounds) // 2]
+            workers = 1 if name in SLOWER else len(os.sched_getaffinity(0))
+            rows.append(_row(name, workers, middle))
     return rows
 
 
@@ -172,7 +187,9 @@ def _markdown(results: dict[str, Any]) -> str:
         (row["model"], row["engine"], row["texts"], f"{row['wall']:.1f}", f"{row['cpu']:.1f}")
         for row in results["engines"]
     ]
-    service_rows, peer_rows = (_service_rows(results[part]) for part in ("service", "peers"))
+    service_tables = (
+        _table(SERVICE_COLUMNS, _service_rows(results[part])) for part in ("service", "protocols", "peers")
+    )
     starts = [
         (
             row["workers"],
@@ -187,8 +204,7 @@ def _markdown(results: dict[str, Any]) -> str:
         [
             f"Measured on {machine}.",
             _table(("model", "engine", "texts a call", "us a text", "us CPU a text"), engine_rows),
-            _table(SERVICE_COLUMNS, service_rows),
-            _table(SERVICE_COLUMNS, peer_rows),
+            *service_tables,
             _table(("workers", "start to SERVING, s", "memory, MiB", "memory after load, MiB"), starts),
             _table(OVERLOAD_COLUMNS, _overload_rows(results["overload"])) + "\n",
         ]

@@ -105,11 +105,11 @@ def _pinned(cpus: set[int]) -> Iterator[None]:
 
 def _offer(server: Server, texts: Sequence[str], case: service.Case, factor: float, capacity: float) -> Point:
     rate = factor * capacity
-    bodies = service.bodies(texts, case, service.OURS)
+    bodies = service.bodies(texts, case, service.CLASSIFY)
     requests = [pb2.ClassifyRequest(model="imdb", texts=batch) for batch in batches(list(texts), case.texts)]
     with h2load.offering(
         server.address,
-        service.OURS.method,
+        service.CLASSIFY.method,
         bodies,
         rate=rate - PROBES_A_SECOND,
         seconds=WARM_UP_SECONDS + SECONDS + DEADLINE_SECONDS,

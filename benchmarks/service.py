@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks import h2load
 from benchmarks.server import Server
 from benchmarks.texts import batches
+from service.stubs import open_inference_pb2 as oip_pb2
 from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
+MODEL = "imdb"
 BODIES = 16
 """Different request bodies that are in flight at the same time."""
 
@@ -59,10 +62,24 @@ class Protocol:
 
 
 def _classify_request(texts: Sequence[str]) -> bytes:
-    return pb2.ClassifyRequest(model="imdb", texts=texts).SerializeToString()
+    return pb2.ClassifyRequest(model=MODEL, texts=texts).SerializeToString()
 
 
-OURS = Protocol(f"{SERVICE}/Classify", _classify_request)
+def _infer_request(texts: Sequence[str], *, raw: bool) -> bytes:
+    request = oip_pb2.ModelInferRequest(model_name=MODEL)
+    tensor = request.inputs.add(name="text", datatype="BYTES", shape=[len(texts), 1])
+    values = [text.encode() for text in texts]
+    if raw:
+        request.raw_input_contents.append(b"".join(len(value).to_bytes(4, "little") + value for value in values))
+    else:
+        tensor.contents.bytes_contents.extend(values)
+    return request.SerializeToString()
+
+
+_MODEL_INFER = "inference.GRPCInferenceService/ModelInfer"
+CLASSIFY = Protocol(f"{SERVICE}/Classify", _classify_request)
+MODEL_INFER = Protocol(_MODEL_INFER, partial(_infer_request, raw=False))
+RAW_MODEL_INFER = Protocol(_MODEL_INFER, partial(_infer_request, raw=True))
 
 
 def bodies(texts: Sequence[str], case: Case, protocol: Protocol) -> list[bytes]:
@@ -74,7 +91,7 @@ def bodies(texts: Sequence[str], case: Case, protocol: Protocol) -> list[bytes]:
     ]
 
 
-def measure(server: Server, texts: Sequence[str], case: Case, protocol: Protocol = OURS) -> Figures:
+def measure(server: Server, texts: Sequence[str], case: Case, protocol: Protocol = CLASSIFY) -> Figures:
     """Runs a case against a server of the model imdb.
 
     Raises:

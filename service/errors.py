@@ -10,6 +10,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from textmodel import ModelError
 
+_LONGEST_NAME = 64
+
 
 class StartError(Exception):
     """The server cannot start. The text says why and what to do."""
@@ -93,6 +95,11 @@ class CannotExplain(RequestError):
         super().__init__(f"{resource} cannot be explained: {reason}")
         self.resource = resource
         self.reason = reason
+
+
+def shortened(name: str) -> str:
+    """Returns a name from a request as it can come back in an error, which has to fit into HTTP/2 headers of 8 KiB."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def reason_for_clients(error: ModelError, folder: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import structlog
 
 from service.batching import Batcher
-from service.errors import InvalidArgument, NotFound, NotReady, RequestError, reason_for_clients
+from service.errors import InvalidArgument, NotFound, NotReady, RequestError, reason_for_clients, shortened
 from service.explaining import Explanations
 from service.metrics import ModelMetrics, VersionStates
 from service.version_policy import OnDisk, VersionPolicy, on_disk
@@ -335,14 +335,12 @@ class ModelRepository:
         self._models.clear()
 
 
-# A name from a request comes back in an error; a status message has to fit into HTTP/2 headers of 8 KiB.
-_LONGEST = 64
 _MOST = 20
+"""Names or versions that an error lists."""
 
 
 def _resource(name: str, version: int = 0) -> str:
-    shown = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
-    return f"models/{shown}" + (f"/versions/{version}" if version else "")
+    return f"models/{shortened(name)}" + (f"/versions/{version}" if version else "")
 
 
 def _listing(names: list[str] | list[int]) -> str:

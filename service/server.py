@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from service.authentication import Tokens
 from service.batching import Batcher, Limits
+from service.classifying import Classifier, RequestLimits
 from service.config import Config
 from service.connections import SHARED_PORT, channel_arguments
 from service.errors import StartError
@@ -18,15 +19,20 @@ from service.explaining import Explanations
 from service.instrumentation import InstrumentedServer
 from service.lifeline import ChildEnd
 from service.metrics import ModelMetrics, VersionStates
+from service.open_inference import SERVICE as OPEN_INFERENCE
+from service.open_inference import OpenInferenceServicer
 from service.repository import ModelRepository, Servable
 from service.series import Page
-from service.servicer import RequestLimits, TextClassifierServicer
+from service.servicer import TextClassifierServicer
+from service.stubs import open_inference_pb2_grpc
 from service.tls import server_credentials, tls_files
 from service.version_policy import VersionPolicy
 from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import Engine, VersionFolder
 from textmodel.version_folder import Fingerprint
+
+_SERVICES = (SERVICE, OPEN_INFERENCE)
 
 
 async def serve(config: Config, port: int, page: Page, supervisor: ChildEnd) -> None:
@@ -65,7 +71,7 @@ async def _watch(supervisor: ChildEnd, health_servicer: health.aio.HealthService
     """Keeps health as the supervisor says: serving while every worker does."""
     async for serving in supervisor.serving():
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", SERVICE):
+        for service in ("", *_SERVICES):
             await health_servicer.set(service, status)
     stop.set()
 
@@ -104,15 +110,19 @@ async def _grpc_server(
     server = grpc.aio.server(options=channel_arguments(config))
     tokens = Tokens(config.tokens) if config.tokens else None
     instrumented = InstrumentedServer(server, page, tokens, open_services=(health.SERVICE_NAME,))
-    limits = RequestLimits(config.max_texts, config.max_text_bytes)
-    instrumented.register(pb2_grpc.add_TextClassifierServicer_to_server, TextClassifierServicer(repository, limits))
+    classifier = Classifier(repository, RequestLimits(config.max_texts, config.max_text_bytes))
+    instrumented.register(pb2_grpc.add_TextClassifierServicer_to_server, TextClassifierServicer(repository, classifier))
+    instrumented.register(
+        open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server,
+        OpenInferenceServicer(repository, classifier, health_servicer),
+    )
     instrumented.register(health_pb2_grpc.add_HealthServicer_to_server, health_servicer)
     if config.reflection == "on":
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         instrumented.register(
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server, reflection.aio.ReflectionServicer(names)
         )
-    for service in ("", SERVICE):
+    for service in ("", *_SERVICES):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     files = tls_files(config)
     _listen(server, config.host, port, server_credentials(files) if files else None)

@@ -1,20 +1,16 @@
 """The servicer: protobuf in, domain call, protobuf out. Errors leave as exceptions and are mapped elsewhere."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from service.classifying import Classifier, UnderWay, deadline_of
 from service.errors import InvalidArgument
-from service.repository import ModelRepository, Servable, Version
+from service.repository import ModelRepository, Version
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
-from textmodel import Prediction
 
 EXPLAINED_TEXTS = 64
 """Most texts in a request for explanations; the contract names it."""
@@ -25,49 +21,41 @@ STREAM_WINDOW = 64
 """Requests of one stream that are worked on at a time: a client that does not read its answers has no more read."""
 
 
-@dataclass(frozen=True)
-class RequestLimits:
-    """What one request may hold."""
-
-    texts: int
-    text_bytes: int
-
-
 class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
     """Implements `text_classifier.v1.TextClassifier`.
 
     Args:
         repository: where the models are.
-        limits: what one request may hold.
+        classifier: what classifies with them.
     """
 
-    def __init__(self, repository: ModelRepository, limits: RequestLimits) -> None:
+    def __init__(self, repository: ModelRepository, classifier: Classifier) -> None:
         self._repository = repository
-        self._limits = limits
+        self._classifier = classifier
 
     async def Classify(self, request: pb2.ClassifyRequest, context: Any) -> pb2.ClassifyResponse:
         """See the contract."""
-        return await _respond(self._begin(request, _deadline(context)))
+        return await _respond(self._begin(request, deadline_of(context)))
 
     async def ClassifyStream(
         self, requests: AsyncIterator[pb2.ClassifyRequest], context: Any
     ) -> AsyncIterator[pb2.ClassifyResponse]:
         """See the contract."""
-        deadline = _deadline(context)
+        deadline = deadline_of(context)
         async for request in requests:
-            under_way = self._begin(request, deadline)
-            if not under_way.prediction.done():
-                async for response in self._read_ahead(under_way, requests, deadline):
+            begun = self._begin(request, deadline)
+            if not begun.under_way.prediction.done():
+                async for response in self._read_ahead(begun, requests, deadline):
                     yield response
                 return
-            yield await _respond(under_way)
+            yield await _respond(begun)
 
     async def _read_ahead(
-        self, first: "_UnderWay", requests: AsyncIterator[pb2.ClassifyRequest], deadline: float
+        self, first: "_Request", requests: AsyncIterator[pb2.ClassifyRequest], deadline: float
     ) -> AsyncIterator[pb2.ClassifyResponse]:
         """Answers the rest of a stream whose engine takes its time: requests are read meanwhile, to share its calls."""
         room = asyncio.Semaphore(STREAM_WINDOW - 1)
-        window: asyncio.Queue[_UnderWay | Exception | None] = asyncio.Queue()
+        window: asyncio.Queue[_Request | Exception | None] = asyncio.Queue()
         window.put_nowait(first)
 
         async def read() -> None:
@@ -82,16 +70,16 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
 
         reader = asyncio.create_task(read())
         try:
-            while under_way := await window.get():
-                if isinstance(under_way, Exception):
-                    raise under_way
-                yield await _respond(under_way)
+            while begun := await window.get():
+                if isinstance(begun, Exception):
+                    raise begun
+                yield await _respond(begun)
                 room.release()
         finally:
             reader.cancel()
             while not window.empty():
-                if isinstance(left := window.get_nowait(), _UnderWay):
-                    left.prediction.cancel()
+                if isinstance(left := window.get_nowait(), _Request):
+                    left.under_way.prediction.cancel()
 
     async def ListModels(self, request: pb2.ListModelsRequest, context: Any) -> pb2.ListModelsResponse:
         """See the contract."""
@@ -118,29 +106,16 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             model.engine = version.servable.engine.name
         return model
 
-    def _begin(self, request: pb2.ClassifyRequest, deadline: float) -> "_UnderWay":
-        servable = self._repository.get(request.model, request.version)
+    def _begin(self, request: pb2.ClassifyRequest, deadline: float) -> "_Request":
         texts = list(request.texts)
-        self._validate(texts, request.top_k)
+        if request.top_k < 0:
+            raise InvalidArgument("top_k", f"{request.top_k} is negative; 0 asks for the winner alone")
         if request.explain:
             _validate_explained(texts)
-        prediction = servable.batcher.classify(texts, request.ByteSize(), deadline)
-        return _UnderWay(servable, prediction, request.top_k, texts if request.explain else None)
-
-    def _validate(self, texts: list[str], top_k: int) -> None:
-        if not texts:
-            raise InvalidArgument("texts", "holds no text; send at least one")
-        if len(texts) > self._limits.texts:
-            raise InvalidArgument(
-                "texts", f"holds {len(texts)} texts; at most {self._limits.texts} fit into a request: split it"
-            )
-        if top_k < 0:
-            raise InvalidArgument("top_k", f"{top_k} is negative; 0 asks for the winner alone")
-        most = self._limits.text_bytes
-        for index, text in enumerate(texts):
-            # A character takes 4 bytes at most: short texts need not be encoded to be measured.
-            if 4 * len(text) > most and len(text.encode()) > most:
-                raise InvalidArgument(f"texts[{index}]", f"has {len(text.encode())} bytes; at most {most} are allowed")
+        under_way = self._classifier.begin(
+            request.model, request.version, texts, size=request.ByteSize(), deadline=deadline
+        )
+        return _Request(under_way, request.top_k, texts if request.explain else None)
 
 
 def _validate_explained(texts: list[str]) -> None:
@@ -153,51 +128,31 @@ def _validate_explained(texts: list[str]) -> None:
         raise InvalidArgument("texts", f"has {size} bytes; at most {EXPLAINED_BYTES} are explained in a request")
 
 
-def _deadline(context: Any) -> float:
-    """Returns when the client stops waiting, in seconds of `perf_counter`: infinity if it waits for ever."""
-    left = context.time_remaining()
-    return math.inf if left is None else perf_counter() + left
+class _Request(NamedTuple):
+    """A request for which the engine has or will get the texts, and what else it asks for."""
 
-
-class _UnderWay(NamedTuple):
-    """A valid request whose texts the engine has or will get."""
-
-    servable: Servable
-    prediction: asyncio.Future[Prediction]
+    under_way: UnderWay
     top_k: int
     explained: list[str] | None
     """The texts, if their answers are to be explained."""
 
 
-async def _respond(under_way: _UnderWay) -> pb2.ClassifyResponse:
-    servable, prediction, top_k, explained = under_way
-    answer = prediction.result() if prediction.done() else await prediction
-    probabilities, words, known_words = answer.probabilities, answer.words.tolist(), answer.known_words.tolist()
-    winners, winning = _winners(probabilities)
-    servable.metrics.classified(winners, winning, words, known_words)
+async def _respond(request: _Request) -> pb2.ClassifyResponse:
+    (servable, _), top_k, explained = request
+    answer = await request.under_way.answer()
     labels = servable.labels
     response = pb2.ClassifyResponse(model=servable.name, version=servable.version)
-    for row, (winner, probability, count, known) in enumerate(zip(winners, winning, words, known_words, strict=True)):
+    for probabilities, winner, probability, words, known_words in zip(*answer, strict=True):
         classification = response.classifications.add(
-            label=labels[winner], probability=probability, words=count, known_words=known
+            label=labels[winner], probability=probability, words=words, known_words=known_words
         )
         if top_k:
             # Stable: of equal probabilities the first class leads, here as in argmax.
-            order = np.argsort(-probabilities[row], kind="stable")[:top_k]
-            for scored, score in zip(order.tolist(), probabilities[row][order].tolist(), strict=True):
+            order = np.argsort(-probabilities, kind="stable")[:top_k]
+            for scored, score in zip(order.tolist(), probabilities[order].tolist(), strict=True):
                 classification.scores.add(label=labels[scored], probability=score)
     if explained:
-        explanations = await servable.explanations.explain(explained, winners)
+        explanations = await servable.explanations.explain(explained, answer.winners)
         for classification, explanation in zip(response.classifications, explanations, strict=True):
             classification.explanation.CopyFrom(explanation)
     return response
-
-
-def _winners(probabilities: NDArray[np.float32]) -> tuple[list[int], list[float]]:
-    """Returns the class of the highest probability of each row, (n, classes), and that probability."""
-    if len(probabilities) == 1:  # NumPy's calls would take longer than the engine did
-        row = probabilities[0].tolist()
-        probability = max(row)
-        return [row.index(probability)], [probability]
-    winners = probabilities.argmax(axis=1)
-    return winners.tolist(), probabilities[np.arange(len(winners)), winners].tolist()

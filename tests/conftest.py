@@ -19,6 +19,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="folder with the real data sets: the .npz, the word indices, and the raw texts as .jsonl.gz",
     )
+    parser.addoption(
+        "--kserve-python",
+        type=Path,
+        help="interpreter of an environment with kserve, whose pins do not go with this project's",
+    )
     parser.addoption("--fuzz", type=int, default=100, metavar="N", help="examples of each fuzz test (default: 100)")
 
 
@@ -29,6 +34,15 @@ def data_dir(request: pytest.FixtureRequest) -> Path:
     if folder is None:
         pytest.skip("needs the real data sets: --data-dir DIR")
     return folder
+
+
+@pytest.fixture(scope="session")
+def kserve_python(request: pytest.FixtureRequest) -> Path:
+    """The interpreter that has KServe's client. Tests that need it are skipped when none is given."""
+    python: Path | None = request.config.getoption("--kserve-python")
+    if python is None:
+        pytest.skip("needs an environment with kserve: --kserve-python PYTHON")
+    return python
 
 
 @pytest.fixture(scope="session")

@@ -16,13 +16,9 @@ from time import perf_counter, sleep
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from benchmarks.server import Server
-from text_classifier.v1 import text_classifier_pb2 as pb2
-
-KERAS_METHOD = "text_classifier.v1.TextClassifier/Classify"
-MLSERVER_METHOD = "inference.GRPCInferenceService/ModelInfer"
+from benchmarks.service import CLASSIFY, MODEL, MODEL_INFER, Protocol
 
 _STARTS_WITHIN = 120.0
 _POLLS_EVERY = 0.05
@@ -34,14 +30,13 @@ def keras_predict(version: Path) -> Iterator[Server]:
     """Runs `model.predict` behind grpc's thread pool around the block. It takes this project's request bodies."""
     port = _free_port()
     command = [sys.executable, "-m", "benchmarks.peers.keras_predict", str(version), str(port)]
-    request = pb2.ClassifyRequest(texts=[""]).SerializeToString()
-    with _serving(command, f"127.0.0.1:{port}", KERAS_METHOD, request) as server:
+    with _serving(command, f"127.0.0.1:{port}", CLASSIFY) as server:
         yield server
 
 
 @contextmanager
 def mlserver(python: Path, version: Path) -> Iterator[Server]:
-    """Runs MLServer around the block, adaptive batching on. It takes the bodies of `infer_request`.
+    """Runs MLServer around the block, adaptive batching on. It takes the Open Inference Protocol.
 
     Args:
         python: the interpreter of the environment that has MLServer and TensorFlow.
@@ -57,7 +52,7 @@ def mlserver(python: Path, version: Path) -> Iterator[Server]:
         "parallel_workers": 0,
     }
     model = {
-        "name": _MODEL,
+        "name": MODEL,
         "implementation": "mlserver_runtime.SavedModel",
         "parameters": {"uri": str(version.resolve())},
         "max_batch_size": 64,
@@ -68,24 +63,13 @@ def mlserver(python: Path, version: Path) -> Iterator[Server]:
         Path(folder, "model-settings.json").write_text(json.dumps(model))
         Path(folder, "mlserver_runtime.py").symlink_to(Path(__file__).with_name("mlserver_runtime.py"))
         command = [str(python), "-c", "from mlserver.cli import main; main()", "start", "."]
-        with _serving(command, f"127.0.0.1:{port}", MLSERVER_METHOD, infer_request([""]), folder) as server:
+        with _serving(command, f"127.0.0.1:{port}", MODEL_INFER, folder) as server:
             yield server
 
 
-def infer_request(texts: Sequence[str]) -> bytes:
-    """Returns the serialized `inference.ModelInferRequest` with the texts, BYTES (texts, 1)."""
-    request = _ModelInferRequest(model_name=_MODEL)
-    tensor = request.inputs.add(name="text", datatype="BYTES", shape=[len(texts), 1])
-    tensor.contents.bytes_contents.extend(text.encode() for text in texts)
-    serialized: bytes = request.SerializeToString()
-    return serialized
-
-
 @contextmanager
-def _serving(
-    command: Sequence[str], address: str, method: str, request: bytes, folder: str | None = None
-) -> Iterator[Server]:
-    """Runs a server around the block, which begins when it has answered the request.
+def _serving(command: Sequence[str], address: str, protocol: Protocol, folder: str | None = None) -> Iterator[Server]:
+    """Runs a server around the block, which begins when it has answered a request.
 
     Raises:
         RuntimeError: it ended, or did not answer in time. With what it wrote.
@@ -94,7 +78,7 @@ def _serving(
         start = perf_counter()
         with subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, text=True) as process:
             try:
-                while not _answers(address, method, request):
+                while not _answers(address, protocol):
                     if process.poll() is not None or perf_counter() - start > _STARTS_WITHIN:
                         log.seek(0)
                         raise RuntimeError(f"{' '.join(command)} does not answer:\n{log.read()}")
@@ -104,12 +88,12 @@ def _serving(
                 process.terminate()
 
 
-def _answers(address: str, method: str, request: bytes) -> bool:
+def _answers(address: str, protocol: Protocol) -> bool:
     """Asks once, waiting up to a second for the server to listen and to answer."""
     with grpc.insecure_channel(address, [("grpc.max_reconnect_backoff_ms", 100)]) as channel:
-        call: Any = channel.unary_unary(f"/{method}")
+        call: Any = channel.unary_unary(f"/{protocol.method}")
         try:
-            call(request, timeout=1, wait_for_ready=True)
+            call(protocol.request([""]), timeout=1, wait_for_ready=True)
         except grpc.RpcError:
             return False
     return True
@@ -120,30 +104,3 @@ def _free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
-
-
-_MODEL = "imdb"
-
-# What a request needs of the Open Inference Protocol (open-inference-protocol, open_inference_grpc.proto).
-_PROTOCOL = """
-name: "inference.proto" package: "inference" syntax: "proto3"
-message_type {
-  name: "ModelInferRequest"
-  field { name: "model_name" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
-  field { name: "inputs" number: 5 type: TYPE_MESSAGE label: LABEL_REPEATED type_name: ".inference.InferInputTensor" }
-}
-message_type {
-  name: "InferInputTensor"
-  field { name: "name" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
-  field { name: "datatype" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
-  field { name: "shape" number: 3 type: TYPE_INT64 label: LABEL_REPEATED }
-  field { name: "contents" number: 5 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".inference.Contents" }
-}
-message_type {
-  name: "Contents"
-  field { name: "bytes_contents" number: 8 type: TYPE_BYTES label: LABEL_REPEATED }
-}
-"""
-_pool = descriptor_pool.DescriptorPool()
-_pool.Add(text_format.Parse(_PROTOCOL, descriptor_pb2.FileDescriptorProto()))
-_ModelInferRequest: Any = message_factory.GetMessageClass(_pool.FindMessageTypeByName("inference.ModelInferRequest"))

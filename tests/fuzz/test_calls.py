@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.stubs import open_inference_pb2 as oip_pb2
 from tests.server_process import ServerProcess
 from tests.textmodel.strategies import TEXTS
 from tests.textmodel.tables import varint
@@ -23,6 +24,12 @@ METHODS: dict[str, type[Message]] = {
     "/text_classifier.v1.TextClassifier/ClassifyStream": pb2.ClassifyRequest,
     "/text_classifier.v1.TextClassifier/ListModels": pb2.ListModelsRequest,
     "/text_classifier.v1.TextClassifier/GetModel": pb2.GetModelRequest,
+    "/inference.GRPCInferenceService/ServerLive": oip_pb2.ServerLiveRequest,
+    "/inference.GRPCInferenceService/ServerReady": oip_pb2.ServerReadyRequest,
+    "/inference.GRPCInferenceService/ModelReady": oip_pb2.ModelReadyRequest,
+    "/inference.GRPCInferenceService/ServerMetadata": oip_pb2.ServerMetadataRequest,
+    "/inference.GRPCInferenceService/ModelMetadata": oip_pb2.ModelMetadataRequest,
+    "/inference.GRPCInferenceService/ModelInfer": oip_pb2.ModelInferRequest,
     "/grpc.health.v1.Health/Check": health_pb2.HealthCheckRequest,
     "/grpc.health.v1.Health/Watch": health_pb2.HealthCheckRequest,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": reflection_pb2.ServerReflectionRequest,
@@ -83,7 +90,42 @@ WIRE = st.recursive(
 DEEP = st.integers(1, 20_000).map(lambda depth: varint(3 << 3 | 3) * depth)  # groups in groups
 INT64 = st.one_of(st.integers(-(1 << 63), (1 << 63) - 1), st.sampled_from([0, 1, 2, -1]))
 INT32 = st.one_of(st.integers(-(1 << 31), (1 << 31) - 1), st.sampled_from([0, 1, 5, -1]))
+TENSOR_NAMES = st.one_of(st.sampled_from(["text", "label", "probability", "probabilities"]), NAMES)
+VERSIONS = st.one_of(st.sampled_from(["", "1", "0", "-1", "01", "9" * 5000, "١"]), st.text(max_size=3))
+SHAPES = st.one_of(st.just([1]), st.just([2, 1]), st.lists(INT64, max_size=3))
+VALUES = st.one_of(TEXT.map(str.encode), st.binary(max_size=20))
+CONTENTS = st.builds(
+    oip_pb2.InferTensorContents,
+    bytes_contents=st.lists(VALUES, max_size=3),
+    fp32_contents=st.lists(st.floats(width=32), max_size=2),
+)
+RAW = st.one_of(
+    st.binary(max_size=20),
+    st.lists(VALUES, max_size=3).map(
+        lambda values: b"".join(len(value).to_bytes(4, "little") + value for value in values)
+    ),
+    st.integers(1, MAX_REQUEST_BYTES // 2).map(bytes),
+)
+INFERENCES = st.builds(
+    oip_pb2.ModelInferRequest,
+    model_name=st.one_of(st.sampled_from(["sentiment", "topic"]), NAMES),
+    model_version=VERSIONS,
+    inputs=st.lists(
+        st.builds(
+            oip_pb2.ModelInferRequest.InferInputTensor,
+            name=TENSOR_NAMES,
+            datatype=st.one_of(st.just("BYTES"), st.text(max_size=5)),
+            shape=SHAPES,
+            contents=st.one_of(st.none(), CONTENTS),
+        ),
+        max_size=2,
+    ),
+    outputs=st.lists(st.builds(oip_pb2.ModelInferRequest.InferRequestedOutputTensor, name=TENSOR_NAMES), max_size=4),
+    raw_input_contents=st.one_of(st.just([]), st.lists(RAW, max_size=2)),
+)
 VALID = st.one_of(
+    INFERENCES,
+    st.builds(oip_pb2.ModelReadyRequest, name=NAMES, version=VERSIONS),
     st.builds(
         pb2.ClassifyRequest, model=NAMES, version=INT64, texts=st.lists(TEXT, min_size=1, max_size=10), top_k=INT32
     ),

@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from service.classifying import Classifier, RequestLimits
 from service.repository import Servable
-from service.servicer import STREAM_WINDOW, RequestLimits, TextClassifierServicer
+from service.servicer import STREAM_WINDOW, TextClassifierServicer
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from textmodel import Prediction
 
@@ -60,9 +61,9 @@ async def settle() -> None:
 
 
 def stream(batcher: PendingBatcher) -> AsyncIterator[pb2.ClassifyResponse]:
-    return TextClassifierServicer(cast("Any", Repository(batcher)), RequestLimits(10, 1000)).ClassifyStream(
-        many(), Context()
-    )
+    repository = cast("Any", Repository(batcher))
+    classifier = Classifier(repository, RequestLimits(10, 1000))
+    return TextClassifierServicer(repository, classifier).ClassifyStream(many(), Context())
 
 
 ANSWER = Prediction(np.ones((1, 1), np.float32), np.ones(1, np.int32), np.ones(1, np.int32))

@@ -1,0 +1,1 @@
+"""Generated from `proto/inference/open_inference.proto` with `make proto`."""
