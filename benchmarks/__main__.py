@@ -1,20 +1,19 @@
 """`make bench`: runs every benchmark and writes `benchmarks/results/` as JSON and as Markdown."""
 
 import argparse
-import itertools
 import json
 import os
 import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks import engines, overload, peers, scaling, service, texts
 from benchmarks.server import Server, empty_handler, serving
@@ -83,22 +82,28 @@ def _machine() -> dict[str, Any]:
 
 
 def _engines(models: Path, data_dir: Path) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for model in ("imdb", "reuters"):
         sample = texts.read(data_dir, model, TEXTS)
-        for number, kind in itertools.product(versions(models / model), ("compiled", "tensorflow")):
-            engine = load_engine(models / model / str(number), kind)
-            name = f"{model}/{number}"
-            for count in engines.COUNTS:
-                part = sample if kind == "compiled" or count > 1 else sample[:512]
-                cost = engines.cost(engine, texts.batches(part, count))
-                rows.append({"model": name, "engine": kind, "texts": count, **cost._asdict()})
-                print(f"engine {kind:10}  {name:9}  {count:3} texts a call  {cost.wall:8.1f} us a text", flush=True)
+        for number in versions(models / model):
+            for kind in ("compiled", "tensorflow"):
+                rows += _engine(models / model / str(number), kind, f"{model}/{number}", sample)
     return rows
 
 
+def _engine(
+    version: Path, kind: Literal["compiled", "tensorflow"], name: str, sample: list[str]
+) -> Iterator[dict[str, Any]]:
+    engine = load_engine(version, kind)
+    for count in engines.COUNTS:
+        part = sample if kind == "compiled" or count > 1 else sample[:512]
+        cost = engines.cost(engine, texts.batches(part, count))
+        print(f"engine {kind:10}  {name:9}  {count:3} texts a call  {cost.wall:8.1f} us a text", flush=True)
+        yield {"model": name, "engine": kind, "texts": count, **cost._asdict()}
+
+
 def _service(models: Path, data_dir: Path) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     sample = texts.read(data_dir, "imdb", TEXTS)
     for workers in (1, 2):
         with empty_handler(workers) as server:
@@ -144,7 +149,7 @@ def _peers(models: Path, data_dir: Path, mlserver_python: Path | None) -> list[d
 
 def _in_turns(asked: Mapping[str, tuple[Server, service.Protocol]], sample: Sequence[str]) -> list[dict[str, Any]]:
     """Asks each in turn, `ROUNDS` times: the rounds of median throughput."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for case in IN_TURNS:
         figures: dict[str, list[service.Figures]] = {name: [] for name in asked}
         for _ in range(ROUNDS):
