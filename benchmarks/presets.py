@@ -95,13 +95,12 @@ def plot(dense: Mapping[str, Point], curves: Mapping[tuple[str, str], Sequence[P
     """Draws accuracy by each setting into one PNG, `dense` as a line to compare with."""
     columns = max(map(len, PANELS.values()))
     figure = Figure(figsize=(4 * columns, 7), layout="constrained")
-    for row, (data_set, panels) in zip(figure.subplots(len(PANELS), columns), PANELS.items(), strict=True):
+    rows = figure.subplots(len(PANELS), columns, sharey="row")
+    for row, (data_set, panels) in zip(rows, PANELS.items(), strict=True):
         for axes, title in zip(row, panels, strict=True):
             points = curves[data_set, title]
-            axes.plot([point.value for point in points], [point.accuracy for point in points], "o-", label="ngram")
-            axes.axhline(dense[data_set].accuracy, color="grey", linestyle=":", label="dense")
-            if points[-1].value > 100:
-                axes.set_xscale("log")
+            axes.plot([f"{point.value:,}" for point in points], [point.accuracy for point in points], "o-")
+            axes.axhline(dense[data_set].accuracy, color="grey", linestyle=":", label="the preset dense")
             axes.set_xlabel(title)
             axes.grid(alpha=0.3)
         row[0].set_ylabel(f"{data_set}: accuracy on validation texts")

@@ -9,6 +9,8 @@ from tests import raw_texts
 from tests.server_process import ROOT, ServerProcess, serving
 from text_classifier import Client
 
+DENSE, NGRAM = 1, 2
+"""The versions, by their presets."""
 FILM = "A moving, beautifully shot film."
 NEWSWIRE = (
     "Saudi crude oil output rose to 4.2 mln barrels per day in March, above its OPEC quota, and spot prices of North"
@@ -18,7 +20,7 @@ NEWSWIRE = (
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    with serving(ROOT / "models") as running:
+    with serving(ROOT / "models", "--keep-versions", "2") as running:
         yield running
 
 
@@ -34,17 +36,20 @@ def test_a_praised_film_is_positive_and_an_oil_newswire_is_crude(client: Client)
 
 
 def test_every_shipped_model_is_served_by_the_compiled_engine(client: Client) -> None:
-    assert {(model.name, model.engine, model.in_service) for model in client.models()} == {
-        ("imdb", "compiled", True),
-        ("reuters", "compiled", True),
+    assert {(model.name, model.version, model.engine, model.in_service) for model in client.models()} == {
+        *(("imdb", DENSE, "compiled", False), ("imdb", NGRAM, "compiled", True)),
+        *(("reuters", DENSE, "compiled", False), ("reuters", NGRAM, "compiled", True)),
     }
 
 
+@pytest.mark.parametrize("version", [DENSE, NGRAM])
 @pytest.mark.parametrize("model", ["imdb", "reuters"])
-def test_served_accuracy_on_the_raw_test_texts_is_the_model_card_s(client: Client, data_dir: Path, model: str) -> None:
+def test_served_accuracy_on_the_raw_test_texts_is_the_model_card_s(
+    client: Client, data_dir: Path, model: str, version: int
+) -> None:
     texts, labels = raw_texts.test_rows(data_dir, model)
     right = 0
     for start in range(0, len(texts), 500):
-        answers = client.classify(texts[start : start + 500], model=model)
+        answers = client.classify(texts[start : start + 500], model=model, version=version)
         right += sum(answer.label == label for answer, label in zip(answers, labels[start : start + 500], strict=True))
-    assert right / len(texts) == pytest.approx(client.model(model).test_accuracy, abs=0.0005)
+    assert right / len(texts) == pytest.approx(client.model(model, version=version).test_accuracy, abs=0.0005)
