@@ -64,10 +64,11 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
                 object_store_memory=_STORE_BYTES * (workers + 1),
                 include_dashboard=False,
                 log_to_driver=False,
+                logging_level=logging.CRITICAL,
             )
         else:
             try:
-                ray.init(address, log_to_driver=False)
+                ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
             except ConnectionError as error:
                 raise ConnectionError(f"{error}: {error.__cause__}") from error
     try:
@@ -84,8 +85,7 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
 def _quiet() -> Iterator[None]:
     """Hides what Ray says while it starts: it writes past Python, before its own log level counts."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     sys.stderr.flush()
     stderr = os.dup(2)
     try:

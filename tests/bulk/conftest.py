@@ -19,6 +19,7 @@ def cluster() -> Iterator[str]:
     numbers = ["--port=0", "--num-cpus=3", f"--object-store-memory={300 << 20}"]
     quiet = ["--include-dashboard=false", "--disable-usage-stats"]
     with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")
         environment.setenv("RAY_AUTH_MODE", "token")
         environment.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         head = subprocess.Popen([*command, *numbers, *quiet], cwd=ROOT, stdout=subprocess.PIPE, text=True)

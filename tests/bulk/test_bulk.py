@@ -155,7 +155,7 @@ def test_rows_that_cannot_be_read_are_put_aside_and_files_that_cannot_have_no_ou
     shown, error = capsys.readouterr()
     for reason in ("not a whole gzip", "no column 'text'", "'label' already", "not a whole Parquet", "not strings"):
         assert reason in shown
-    assert "8 rows could not be read" in shown
+    assert "9 rows could not be read" in shown
     assert error == "text-classifier-bulk: error: 5 files could not be read to their end\n"
 
 
@@ -231,6 +231,27 @@ def test_a_run_that_is_killed_goes_on_without_doing_finished_files_again(
     # Nothing is left to do, until an input changes.
     assert main(arguments) == 0
     assert capsys.readouterr().out == f"{FILES} of {FILES} files are finished already\n"
+
+
+def test_the_memory_of_no_process_grows_with_the_file(model: Path, tmp_path: Path) -> None:
+    block = "".join(json.dumps({"text": "moving film " * 100}) + "\n" for _ in range(1000))
+    with (tmp_path / "large.jsonl").open("w") as lines:
+        lines.writelines(block for _ in range(125))  # 150 MB
+    run = _command("--model", model, "--output", tmp_path / "out", "--workers", 2, tmp_path / "large.jsonl")
+    assert run.stdout
+    memory = [max(map(_memory, [run.pid, *_descendants(run.pid)])) for line in run.stdout if "  read " in line]
+    assert (run.wait(), run.stderr and run.stderr.read()) == (0, "")
+    assert len(memory) == 10
+    assert max(memory) < min(memory) + 75_000_000
+
+
+def _memory(pid: int) -> int:
+    """Bytes of a process's own memory."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return 0
+    return 1024 * next((int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")), 0)
 
 
 def _descendants(pid: int) -> list[int]:
