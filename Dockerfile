@@ -5,8 +5,10 @@ WORKDIR /src
 COPY constraints.txt pyproject.toml setup.py README.md ./
 COPY text_classifier text_classifier
 COPY textmodel textmodel
+COPY textfiles textfiles
 COPY training training
 COPY service service
+COPY bulk bulk
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[server]'
 

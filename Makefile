@@ -43,7 +43,7 @@ lint: .venv/.dev ## Check style, types and the contract
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/bandit --quiet --recursive --configfile pyproject.toml service text_classifier textmodel training
+	.venv/bin/bandit --quiet --recursive --configfile pyproject.toml service text_classifier textmodel textfiles training bulk
 	.venv/bin/buf lint
 
 audit: .venv/.dev ## Look the pinned packages up in the database of known vulnerabilities; needs the network

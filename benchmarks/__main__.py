@@ -15,13 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks import engines, overload, peers, scaling, service, texts
+from benchmarks import bulk, engines, overload, peers, scaling, service, texts
 from benchmarks.server import Server, empty_handler, serving
 from textmodel import VersionFolder, load_engine
 from textmodel.version_folder import versions
 
 RESULTS = Path(__file__).parent / "results"
 TEXTS = 4096
+BULK_TEXTS = 25_000
 ROUNDS = 3
 SLOWER = {"MLServer": 16, "model.predict": 200}
 """How many times fewer requests the peers get, to take seconds all the same; they run as one process each."""
@@ -40,7 +41,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--only",
-        choices=("engines", "service", "protocols", "peers", "scaling", "overload"),
+        choices=("engines", "service", "protocols", "peers", "scaling", "overload", "bulk"),
         help="run one part anew, keep the others",
     )
     options = parser.parse_args()
@@ -58,6 +59,7 @@ def main() -> int:
         "peers": lambda: _peers(options.models, options.data_dir, options.mlserver_python),
         "scaling": lambda: _scaling(options.models, options.data_dir),
         "overload": lambda: _overload(options.models, options.data_dir),
+        "bulk": lambda: _bulk(options.models, options.data_dir),
     }
     if options.only:
         results = json.loads((RESULTS / "latest.json").read_text()) | {options.only: parts[options.only]()}
@@ -175,6 +177,15 @@ def _overload(models: Path, data_dir: Path) -> dict[str, list[dict[str, Any]]]:
     return {name: [point._asdict() for point in points] for name, points in results.items()}
 
 
+def _bulk(models: Path, data_dir: Path) -> list[dict[str, Any]]:
+    rows = []
+    for speed in bulk.measure(models / "imdb" / "1", texts.read(data_dir, "imdb", BULK_TEXTS)):
+        rows.append(speed._asdict())
+        print(f"bulk {speed.way:30}  {speed.workers} workers  {speed.files} files", end="")
+        print(f"  {speed.texts_per_second:8.0f} texts/s  start {speed.start_seconds:4.1f} s", flush=True)
+    return rows
+
+
 def _row(server: str, workers: int, figures: service.Figures) -> dict[str, Any]:
     print(
         f"{server:15}  {workers} workers  {figures.case:24}  {figures.in_flight:2} in flight"
@@ -205,13 +216,21 @@ def _markdown(results: dict[str, Any]) -> str:
         for row in results["service"]
         if "start_seconds" in row
     ]
+    bulk_rows = [
+        (
+            *(row[name] for name in ("way", "workers", "files")),
+            *(f"{row['texts_per_second']:,.0f}", f"{row['start_seconds']:.1f}"),
+        )
+        for row in results["bulk"]
+    ]
     return "\n\n".join(
         [
             f"Measured on {machine}.",
             _table(("model", "engine", "texts a call", "us a text", "us CPU a text"), engine_rows),
             *service_tables,
             _table(("workers", "start to SERVING, s", "memory, MiB", "memory after load, MiB"), starts),
-            _table(OVERLOAD_COLUMNS, _overload_rows(results["overload"])) + "\n",
+            _table(OVERLOAD_COLUMNS, _overload_rows(results["overload"])),
+            _table(("way", "workers", "files", "texts/s", "start, s"), bulk_rows) + "\n",
         ]
     )
 

@@ -1,5 +1,5 @@
 """The errors of this room."""
 
+from textfiles import InputError
 
-class InputError(Exception):
-    """What the user gave cannot be used. The text is one line that says what to do."""
+__all__ = ["InputError"]

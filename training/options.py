@@ -4,12 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from training.labelled import READ, LabelledFile
+from textfiles import TABLES
+from training.labelled import LabelledFile
 
 
 def add_labelled_file(parser: argparse.ArgumentParser) -> None:
     """Adds what names a file of labelled texts."""
-    parser.add_argument("--data", required=True, type=Path, metavar="FILE", help=f"labelled texts: {READ}")
+    parser.add_argument("--data", required=True, type=Path, metavar="FILE", help=f"labelled texts: {TABLES}")
     for column in ("text", "label"):
         parser.add_argument(
             f"--{column}-column",

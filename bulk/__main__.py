@@ -1,0 +1,7 @@
+"""`python -m bulk` is `text-classifier-bulk`."""
+
+import sys
+
+from bulk.cli import main
+
+sys.exit(main())

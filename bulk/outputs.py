@@ -1,0 +1,193 @@
+"""Writes the outputs. One has its final name when it is whole, and the manifest says then what it was made of.
+
+A run that is killed leaves files with hidden names, which the next run removes, and at most one whole output that the
+manifest does not hold yet, which is made again.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import msgspec
+import pyarrow as pa
+from pyarrow import parquet
+
+from bulk.chunks import Chunk, loaded
+from bulk.jobs import Job
+from textfiles import Format, InputError
+
+MANIFEST = "manifest.jsonl"
+"""In the folder of all outputs: what they are made by, and then a line for each that is whole."""
+REJECTED = "rejected"
+"""In the folder of all outputs: for each output, the rows that could not be read, if there are any."""
+
+_PART = ".part"
+_ROW_GROUP_BYTES = 1 << 25
+"""Bytes of rows in memory that make a row group of Parquet."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What the manifest says of an output."""
+
+    output: str
+    input: str
+    bytes: int
+    """Of the input."""
+    modified_ns: int
+    """When the input was changed."""
+    rows: int
+    rejected: int
+
+
+class Outputs:
+    """The folder of all outputs, made if it is not there. No other run may write to it until this is closed.
+
+    Args:
+        folder: where it is.
+        made_by: what the outputs depend on, beside their inputs.
+
+    Raises:
+        InputError: another run is writing there, or what is there was made by something else.
+    """
+
+    def __init__(self, folder: Path, made_by: Mapping[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._manifest = folder / MANIFEST
+        self._lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._entries = self._read(dict(made_by))
+            self._write(dict(made_by))
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise InputError(f"{folder}: another run is writing there") from error
+        except BaseException:
+            os.close(self._lock)
+            raise
+        for abandoned in folder.rglob(f".*{_PART}"):
+            abandoned.unlink()
+
+    def close(self) -> None:
+        """Lets other runs write there."""
+        os.close(self._lock)
+
+    def _read(self, made_by: dict[str, str]) -> dict[str, Entry]:
+        lines = self._manifest.read_bytes().splitlines() if self._manifest.exists() else []
+        if not lines:
+            return {}
+        before = msgspec.json.decode(lines[0])
+        if before != made_by:
+            raise InputError(f"{self.folder} holds what was made by {_shown(before)}: choose another --output")
+        entries = {}
+        for line in lines[1:]:
+            with suppress(msgspec.DecodeError):  # the last may not be whole
+                entry = msgspec.json.decode(line, type=Entry)
+                entries[entry.output] = entry
+        return entries
+
+    def _write(self, made_by: dict[str, str]) -> None:
+        part = self._manifest.with_name(f".{MANIFEST}{_PART}")
+        part.write_bytes(msgspec.json.Encoder().encode_lines([made_by, *self._entries.values()]))
+        part.replace(self._manifest)
+
+    def is_finished(self, job: Job) -> bool:
+        """Tells whether the output is there, made of the input as it is now."""
+        entry = self._entries.get(str(job.output))
+        made_of = entry and _entry(job, entry.rows, entry.rejected)
+        return entry is not None and entry == made_of and (self.folder / job.output).exists()
+
+    @contextmanager
+    def writing(self, job: Job) -> Iterator["Output"]:
+        """Gives the output to write. It gets its final name when the block ends, unless by an error."""
+        output = Output(self.folder, job)
+        try:
+            yield output
+            output.publish()
+        finally:
+            output.close()
+        with self._manifest.open("ab") as manifest:
+            manifest.write(msgspec.json.encode(_entry(job, output.rows, output.rejected)) + b"\n")
+
+
+class Output:
+    """The output of a job under hidden names, and beside it the rows that could not be read."""
+
+    def __init__(self, folder: Path, job: Job) -> None:
+        self._final = folder / job.output
+        self._final_rejected = folder / REJECTED / f"{job.output}.jsonl"
+        self._is_parquet = job.format is Format.PARQUET
+        self.rows = self.rejected = self._chunks = 0
+        self._is_whole = False
+        self._gathered: list[pa.RecordBatch] = []
+        self._parquet: parquet.ParquetWriter | None = None
+        self._file = _open(self._final)
+        self._reasons: IO[bytes] | None = None
+
+    def write(self, chunk: Chunk) -> None:
+        """Takes the next chunk."""
+        if chunk.number != self._chunks or self._is_whole:
+            raise RuntimeError(f"{self._final}: chunk {chunk.number} came in the place of {self._chunks}")
+        self._chunks += 1
+        self._is_whole = chunk.is_last
+        self.rows += chunk.rows
+        self.rejected += chunk.rejected
+        if chunk.reasons:
+            self._reasons = self._reasons or _open(self._final_rejected)
+            self._reasons.write(chunk.reasons)
+        if chunk.data and self._is_parquet:
+            self._gather(loaded(chunk.data))
+        else:
+            self._file.write(chunk.data)
+
+    def _gather(self, batch: pa.RecordBatch) -> None:
+        self._gathered.append(batch)
+        self._parquet = self._parquet or parquet.ParquetWriter(self._file, batch.schema)
+        if sum(each.nbytes for each in self._gathered) >= _ROW_GROUP_BYTES:
+            self._write_row_group()
+
+    def _write_row_group(self) -> None:
+        assert self._parquet
+        self._parquet.write_table(pa.Table.from_batches(self._gathered))
+        self._gathered = []
+
+    def publish(self) -> None:
+        """Gives the output its final name, when it is on the disk."""
+        if not self._is_whole:
+            raise RuntimeError(f"{self._final}: Ray ended before the file did")
+        if self._parquet:
+            self._write_row_group()
+            self._parquet.close()
+        if self._reasons:
+            _publish(self._reasons, self._final_rejected)
+        else:
+            self._final_rejected.unlink(missing_ok=True)  # of the input as it was before
+        _publish(self._file, self._final)
+
+    def close(self) -> None:
+        """Removes what has no final name."""
+        for file in filter(None, (self._file, self._reasons)):
+            file.close()
+            Path(file.name).unlink(missing_ok=True)
+
+
+def _open(final: Path) -> IO[bytes]:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    return final.with_name(f".{final.name}{_PART}").open("wb")
+
+
+def _publish(file: IO[bytes], final: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    Path(file.name).replace(final)
+
+
+def _entry(job: Job, rows: int, rejected: int) -> Entry:
+    return Entry(str(job.output), str(job.input.path), job.size, job.modified_ns, rows, rejected)
+
+
+def _shown(made_by: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in made_by.items())

@@ -1,0 +1,268 @@
+"""The command on a real Ray cluster."""
+
+import csv
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from bulk.cli import main
+from tests.server_process import ROOT
+from tests.tiny_model import WORDS
+from textmodel import VersionFolder, load_engine
+
+TEXTS = ["the moving film", "", 'dull, "dull"\nand don\'t!', "café \0 İstanbul 😀", "a film"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_models: Path) -> Path:
+    return tiny_models / "topic"
+
+
+def _answers(model: Path, texts: Sequence[str]) -> list[tuple[str, float]]:
+    """What the engine itself says: labels, and their probabilities as float32."""
+    probabilities = load_engine(model / "1").classify(texts).probabilities
+    labels = VersionFolder(model / "1").labels
+    return [(labels[row.argmax()], float(row.max())) for row in probabilities]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The rows of an output, with the probability as the float that it says."""
+    if path.suffix == ".parquet":
+        rows = parquet.read_table(path).to_pylist()
+    else:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+        if ".jsonl" in path.suffixes:
+            rows = [json.loads(line) for line in text.splitlines()]
+        else:
+            rows = list(
+                csv.DictReader(text.splitlines(keepends=True), delimiter="\t" if ".tsv" in path.suffixes else ",")
+            )
+    return [row | {"probability": float(row["probability"])} for row in rows]
+
+
+def _expected(model: Path, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = list(rows)
+    answers = _answers(model, [row["text"] for row in rows])
+    return [
+        row | {"label": label, "probability": pytest.approx(probability, rel=1e-6)}
+        for row, (label, probability) in zip(rows, answers, strict=True)
+    ]
+
+
+def _write_inputs(folder: Path) -> None:
+    """A file of each format with `TEXTS`, numbered, and what a folder has beside them."""
+    folder.mkdir()
+    numbers = range(len(TEXTS))
+    days = [date(2026, 1, 1 + number) for number in numbers]
+    table = pa.table({"n": pa.array(numbers, pa.int8()), "text": TEXTS, "day": days})
+    parquet.write_table(table, folder / "parquet.parquet")
+    for name, delimiter in (("a.csv", ","), ("b.tsv", "\t")):
+        with (folder / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter=delimiter).writerows([("n", "text"), *enumerate(TEXTS)])
+    lines = [json.dumps({"n": number, "text": text, "more": [1.50, None]}) for number, text in enumerate(TEXTS)]
+    (folder / "json.ndjson").write_text("\n".join(lines))
+    (folder / "deep").mkdir()
+    (folder / "deep" / "lines.txt.gz").write_bytes(gzip.compress(b"one film\r\n\nmoving"))
+    (folder / "README.md").touch()
+    (folder / ".hidden.csv").touch()
+
+
+@pytest.mark.parametrize("ending", [None, "parquet", "csv", "jsonl"])
+def test_each_format_becomes_each_format_with_the_answers_of_the_engine(
+    ending: str | None, cluster: str, model: Path, tmp_path: Path
+) -> None:
+    _write_inputs(tmp_path / "in")
+    out = tmp_path / "out"
+    form = ["--format", ending] if ending else []
+    assert main(["--model", str(model), "--output", str(out), str(tmp_path / "in"), "--address", cluster, *form]) == 0
+    text_file = f"deep/lines.{ending or 'jsonl'}{'' if ending == 'parquet' else '.gz'}"
+    names = {kind: f"{kind}.{ending or default}" for kind, default in DEFAULTS.items()} | {"text": text_file}
+    written = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert written == {*names.values(), "manifest.jsonl"}
+    plain = [{"n": number, "text": text} for number, text in enumerate(TEXTS)]
+    strings = [row | {"n": str(row["n"])} for row in plain]
+    days = [date(2026, 1, 1 + number) for number in range(len(TEXTS))]
+    is_text = ending == "csv"
+    assert _read(out / names["a"]) == _read(out / names["b"]) == _expected(model, strings)
+    shown = [row | {"more": "[1.5, null]"} for row in strings]
+    objects = [row | {"more": [1.5, None]} for row in plain]
+    assert _read(out / names["json"]) == _expected(model, objects if ending in (None, "jsonl") else shown)
+    typed: list[dict[str, Any]] = [row | {"day": day} for row, day in zip(plain, days, strict=True)]
+    if ending in ("csv", "jsonl"):
+        typed = [row | {"day": str(row["day"]), "n": str(row["n"]) if is_text else row["n"]} for row in typed]
+    assert _read(out / names["parquet"]) == _expected(model, typed)
+    assert _read(out / names["text"]) == _expected(model, [{"text": text} for text in ("one film", "", "moving")])
+
+
+DEFAULTS = {"a": "csv", "b": "tsv", "json": "jsonl", "parquet": "parquet"}
+
+
+def test_rows_that_cannot_be_read_are_put_aside_and_files_that_cannot_have_no_output(
+    cluster: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    invalid = pa.Array.from_buffers(pa.string(), 3, pa.array([b"ok", b"\xff", b"x"]).buffers())
+    parquet.write_table(pa.table({"text": invalid, "n": [1, 2, 3]}), tmp_path / "a.parquet")
+    parquet.write_table(pa.table({"text": ["a", None]}), tmp_path / "b.parquet")
+    (tmp_path / "c.csv").write_bytes(b'text,n\na,1\nb\n\xff,2\n"c\nd",3\n"e"f,4\n')
+    objects = [
+        b'{"text": "a"}',
+        b'{"text": 1}',
+        b'{"n": 1}',
+        b"{",
+        b'{"text": "b", "label": 1}',
+        b'{"text": "c", "n": 1}',
+    ]
+    (tmp_path / "d.jsonl").write_bytes(b"\n".join(objects))
+    (tmp_path / "e.csv.gz").write_bytes(gzip.compress(b"text\n" + os.urandom(9999).hex().encode())[:-100])
+    (tmp_path / "f.csv").write_bytes(b"body\n")
+    (tmp_path / "g.jsonl").write_bytes(b'{"text": "a", "label": "b"}')
+    (tmp_path / "h.parquet").write_bytes(b"PAR1")
+    parquet.write_table(pa.table({"text": [1]}), tmp_path / "i.parquet")
+    out = tmp_path / "out"
+    inputs = [str(path) for path in sorted(tmp_path.iterdir())]
+    assert main(["--model", str(model), "--output", str(out), "--address", cluster, *inputs]) == 1
+    for name, kept in (
+        ("a.parquet", ["ok", "x"]),
+        ("b.parquet", ["a"]),
+        ("c.csv", ["a", "c\nd"]),
+        ("d.jsonl", ["a", "c"]),
+    ):
+        assert [row["text"] for row in _read(out / name)] == kept
+    rejected = {path.name: _lines(path) for path in (out / "rejected").iterdir()}
+    assert {name: [row.get("line", row.get("row")) for row in rows] for name, rows in rejected.items()} == {
+        "a.parquet.jsonl": [2],
+        "b.parquet.jsonl": [2],
+        "c.csv.jsonl": [3, 4, 7],
+        "d.jsonl.jsonl": [2, 3, 4, 5],
+    }
+    assert rejected["a.parquet.jsonl"] == [
+        {"file": str(tmp_path / "a.parquet"), "row": 2, "reason": "not UTF-8 (invalid start byte 0xff)"}
+    ]
+    assert "choose other names" in rejected["d.jsonl.jsonl"][-1]["reason"]
+    assert not [path for path in out.iterdir() if path.name[0] in "efghi."]
+    shown, error = capsys.readouterr()
+    for reason in ("not a whole gzip", "no column 'text'", "'label' already", "not a whole Parquet", "not strings"):
+        assert reason in shown
+    assert "9 rows could not be read" in shown
+    assert error == "text-classifier-bulk: error: 5 files could not be read to their end\n"
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+FILES, ROWS = 6, 20_000
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of large files."""
+    folder = tmp_path_factory.mktemp("many")
+    for file in range(FILES):
+        with (folder / f"{file}.jsonl").open("w") as lines:
+            for number in range(ROWS):
+                words = (WORDS[(number * prime + file) % len(WORDS)] for prime in range(60))
+                lines.write(json.dumps({"n": number, "text": " ".join(words)}) + "\n")
+    return folder
+
+
+def _command(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bulk", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _check_all(out: Path, many: Path, model: Path) -> None:
+    for file in range(FILES):
+        inputs = _lines(many / f"{file}.jsonl")
+        answers = _answers(model, [row["text"] for row in inputs])
+        outputs = _lines(out / f"{file}.jsonl")
+        assert [row["n"] for row in outputs] == list(range(ROWS))
+        assert [(row["label"], row["probability"]) for row in outputs] == [
+            (label, pytest.approx(probability, rel=1e-6)) for label, probability in answers
+        ]
+
+
+def test_a_worker_that_is_killed_is_replaced_and_every_row_is_classified_once(
+    many: Path, model: Path, tmp_path: Path
+) -> None:
+    run = _command("--model", model, "--output", tmp_path, "--workers", 2, many)
+    assert run.stdout
+    next(line for line in run.stdout if "20,000 rows" in line)
+    workers = [pid for pid in _descendants(run.pid) if "MapWorker(MapBatches(Classifier))" in _title(pid)]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    shown, error = run.communicate(timeout=300)
+    assert (run.returncode, error) == (0, "")
+    assert f"Classified {FILES * ROWS:,} rows" in shown
+    _check_all(tmp_path, many, model)
+
+
+def test_a_run_that_is_killed_goes_on_without_doing_finished_files_again(
+    cluster: str, many: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(model), "--output", str(tmp_path), "--address", cluster, str(many)]
+    run = _command(*arguments)
+    assert run.stdout
+    next(line for line in run.stdout if "1.jsonl: 20,000 rows" in line)
+    run.kill()
+    run.communicate()
+    finished = {path: path.stat() for path in tmp_path.glob("[0-9].jsonl")}
+    assert 2 <= len(finished) < FILES
+    assert main(arguments) == 0
+    assert f"of {FILES} files are finished already" in capsys.readouterr().out
+    whole = len((tmp_path / "manifest.jsonl").read_text().splitlines()) - 1
+    assert whole == FILES
+    again = [path for path, status in finished.items() if path.stat().st_ino != status.st_ino]
+    assert len(again) <= 1  # that which the manifest did not hold yet
+    assert not list(tmp_path.glob(".*"))
+    _check_all(tmp_path, many, model)
+    # Nothing is left to do, until an input changes.
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == f"{FILES} of {FILES} files are finished already\n"
+
+
+def test_the_memory_of_no_process_grows_with_the_file(model: Path, tmp_path: Path) -> None:
+    block = "".join(json.dumps({"text": "moving film " * 100}) + "\n" for _ in range(1000))
+    with (tmp_path / "large.jsonl").open("w") as lines:
+        lines.writelines(block for _ in range(125))  # 150 MB
+    run = _command("--model", model, "--output", tmp_path / "out", "--workers", 2, tmp_path / "large.jsonl")
+    assert run.stdout
+    memory = [max(map(_memory, [run.pid, *_descendants(run.pid)])) for line in run.stdout if "  read " in line]
+    assert (run.wait(), run.stderr and run.stderr.read()) == (0, "")
+    assert len(memory) == 10
+    assert max(memory) < min(memory) + 75_000_000
+
+
+def _memory(pid: int) -> int:
+    """Bytes of a process's own memory."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return 0
+    return 1024 * next((int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")), 0)
+
+
+def _descendants(pid: int) -> list[int]:
+    children = [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    return [*children, *(below for child in children for below in _descendants(child))]
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
+    except FileNotFoundError:
+        return ""
