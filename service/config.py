@@ -91,7 +91,9 @@ class Config:
     models: Path = _option(_MODELS, _FOLDER, "folder of the models, NAME/VERSION/ in it")
     host: str = _option("127.0.0.1", _HOST, "address to listen on for gRPC and HTTP")
     port: int = _option(50051, _PORT, "gRPC port; 0: any free one")
-    http_port: int | None = _option(8080, _PORT_OR_OFF, "port of the HTTP routes, on the same address; 0: any free one, off: none")
+    http_port: int | None = _option(
+        8080, _PORT_OR_OFF, "port of the HTTP routes, on the same address; 0: any free one, off: none"
+    )
     cors_origins: tuple[str, ...] = _option(
         (), _ORIGINS, "origins whose pages may call the HTTP routes, as https://example.org; *: all"
     )

@@ -50,7 +50,8 @@ async def http_endpoint(config: Config, port: int, api: Starlette, stop: asyncio
         )
     )
     try:
-        listener = socket.create_server((config.host, port), reuse_port=True)
+        family, *_, address = socket.getaddrinfo(config.host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address, family=family, reuse_port=True)
     except OSError as error:
         raise StartError(f"cannot listen on {config.host}:{port}: {error.strerror}") from error
 
