@@ -22,6 +22,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     TEXT_CLASSIFIER_METRICS_HOST=0.0.0.0 \
     TEXT_CLASSIFIER_MODELS=/models
 USER 10001
-EXPOSE 50051 8000
+EXPOSE 50051 8080 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", "service.healthcheck"]
 ENTRYPOINT ["text-classifier-server"]

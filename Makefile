@@ -21,7 +21,7 @@ help: ## Show the targets
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-serve: .venv/.server ## Serve the shipped models on 127.0.0.1:50051, metrics on http://127.0.0.1:8000/metrics
+serve: .venv/.server ## Serve the shipped models on 127.0.0.1: gRPC on 50051, HTTP on 8080, metrics on 8000
 	.venv/bin/text-classifier-server --models models
 
 models: .venv/.dev ## Train all that is shipped into MODELS, from DATA_DIR or Keras's own download
@@ -62,4 +62,4 @@ constraints: ## Pin the newest versions of everything: names and versions alone
 	rm -r .venv-new
 
 clean: ## Remove what the targets made
-	rm -rf .venv .venv-new build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-new .venv-kserve build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

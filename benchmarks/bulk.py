@@ -42,7 +42,7 @@ def measure(version: Path, texts: Sequence[str]) -> Iterator[Speed]:
         folder = Path(temporary)
         for files in (1, 4):
             for size in SIZES:
-                _write(folder / f"{files} files" / str(size), texts * size, files)
+                _write(folder / f"{files} files" / str(size), list(texts) * size, files)
         single = folder / "1 files" / str(SIZES[-1]) / "0.jsonl"
         seconds = _loop(engine, VersionFolder(version).labels, single, folder / "loop.jsonl")
         yield Speed("plain loop, file to file", 1, 1, len(texts) * SIZES[-1] / seconds, 0)
@@ -78,7 +78,8 @@ def _loop(engine: Engine, labels: Sequence[str], source: Path, target: Path) -> 
 
 def _command(version: Path, inputs: Path, output: Path, workers: int) -> float:
     """Returns the seconds from start to end of the command."""
-    command = [sys.executable, "-m", "bulk", "--model", version, "--output", output, "--workers", str(workers), inputs]
+    command = [sys.executable, "-m", "bulk", "--workers", str(workers), "--model", str(version)]
+    command += ["--output", str(output), str(inputs)]
     start = perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return perf_counter() - start

@@ -88,7 +88,8 @@ def empty_handler(workers: int) -> Iterator[Server]:
 @contextmanager
 def serving(models: Path, *flags: str) -> Iterator[Server]:
     """Runs this project's server around the block."""
-    command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0", "--metrics-port", "0"]
+    command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0"]
+    command += ["--http-port", "0", "--metrics-port", "0"]
     start = perf_counter()
     with subprocess.Popen([*command, "--log-format", "json", *flags], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr

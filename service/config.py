@@ -5,6 +5,7 @@ A flag wins over its environment variable, which wins over the default.
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -52,11 +53,23 @@ def _pins(text: str) -> tuple[tuple[str, int], ...]:
     return tuple(pins.items())
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(filter(None, map(str.strip, text.split(","))))
+    if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError
+    return origins
+
+
+_ORIGIN = re.compile(r"https?://[^/?#\s]+")
+_ORIGINS = _Kind("ORIGIN,...", "origins, as https://example.org,http://127.0.0.1:3000, or *", _origins)
 _HOST = _Kind("HOST", "a host", str)
 _FOLDER = _Kind("DIR", "a folder", Path)
 _FILE = _Kind("FILE", "a file", Path)
 _PORT = _number("PORT", int, 0, 65535, "a port, 0 to 65535")
 _FIXED_PORT = _number("PORT", int, 1, 65535, "a port, 1 to 65535")
+_PORT_OR_OFF = _Kind(
+    "PORT|off", "a port, 0 to 65535, or off", lambda text: None if text == "off" else _PORT.parse(text)
+)
 _COUNT = _number("N", int, 1, math.inf, "a whole number from 1 up")
 _COUNT_OR_ZERO = _number("N", int, 0, math.inf, "a whole number, 0 or more")
 _PINS = _Kind("NAME=VERSION,...", "names and versions, as imdb=1,reuters=2", _pins)
@@ -76,8 +89,14 @@ class Config:
     """
 
     models: Path = _option(_MODELS, _FOLDER, "folder of the models, NAME/VERSION/ in it")
-    host: str = _option("127.0.0.1", _HOST, "address to listen on for gRPC")
+    host: str = _option("127.0.0.1", _HOST, "address to listen on for gRPC and HTTP")
     port: int = _option(50051, _PORT, "gRPC port; 0: any free one")
+    http_port: int | None = _option(
+        8080, _PORT_OR_OFF, "port of the HTTP routes, on the same address; 0: any free one, off: none"
+    )
+    cors_origins: tuple[str, ...] = _option(
+        (), _ORIGINS, "origins whose pages may call the HTTP routes, as https://example.org; *: all"
+    )
     metrics_host: str = _option("127.0.0.1", _HOST, "address to listen on for /metrics")
     metrics_port: int = _option(8000, _PORT, "HTTP port of /metrics; 0: any free one")
     health_port: int | None = _option(None, _FIXED_PORT, "unencrypted gRPC port for the health service alone")
@@ -88,7 +107,7 @@ class Config:
     )
     tokens: Path | None = _option(None, _FILE, "bearer tokens, one a line: all calls but health need one")
     reflection: str = _option("on", _one_of("on", "off"), "whether the server describes its contract to any caller")
-    workers: int = _option(0, _COUNT_OR_ZERO, "processes that share the gRPC port; 0: one for each CPU")
+    workers: int = _option(0, _COUNT_OR_ZERO, "processes that share the ports; 0: one for each CPU")
     engine: EngineKind = _option(
         "auto", _one_of(*get_args(EngineKind)), "auto: compiled for models over words or n-grams, TensorFlow for others"
     )
@@ -101,7 +120,7 @@ class Config:
     )
     max_texts: int = _option(1024, _COUNT, "most texts in one request")
     max_text_bytes: int = _option(_MIB, _COUNT, "most bytes of UTF-8 in one text")
-    max_request_bytes: int = _option(16 * _MIB, _COUNT, "most bytes in one gRPC message")
+    max_request_bytes: int = _option(16 * _MIB, _COUNT, "most bytes in one gRPC message or HTTP body")
     max_batch_texts: int = _option(256, _COUNT, "most texts that TensorFlow gets in one call")
     max_queue_texts: int = _option(8192, _COUNT, "most texts that wait for one model; more are turned away")
     max_queue_bytes: int = _option(64 * _MIB, _COUNT, "most bytes of text that wait for one model")
@@ -124,7 +143,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
     """Builds the configuration. A bad value ends the process as argparse does: one clear line, exit status 2."""
     parser = argparse.ArgumentParser(
         prog="text-classifier-server",
-        description="Serves text classification models over gRPC, and their metrics over HTTP.",
+        description="Serves text classification models over gRPC and HTTP, and their metrics.",
         epilog=f"Each flag has an environment variable: --max-texts is {variable('max_texts')}.",
     )
     for option in fields(Config):

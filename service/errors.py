@@ -142,6 +142,26 @@ def to_status(error: Exception) -> status_pb2.Status:  # noqa: PLR0911, one for 
             return _status(grpc.StatusCode.INTERNAL, "internal error; the server's log has the cause", [])
 
 
+# google/rpc/code.proto gives each code of gRPC one of HTTP; these are the codes that `to_status` gives.
+_HTTP = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+_HTTP_BY_NUMBER = {code.value[0]: status for code, status in _HTTP.items()}
+
+
+def http_status(code: int) -> int:
+    """Returns the HTTP status for the number of a gRPC code."""
+    return _HTTP_BY_NUMBER[code]
+
+
 def _status(code: grpc.StatusCode, message: str, details: Sequence[Message]) -> status_pb2.Status:
     status = status_pb2.Status(code=code.value[0], message=message)
     for detail in details:

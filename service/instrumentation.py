@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import structlog
+from google.rpc import status_pb2
 
 from service.authentication import Tokens
 from service.errors import to_status
@@ -107,6 +108,16 @@ def _wrap(
     return respond_with_stream if inspect.isasyncgenfunction(behaviour) else respond
 
 
+def status_of(error: Exception) -> status_pb2.Status:
+    """Returns the status that the client sees. The log has what it does not."""
+    status = to_status(error)
+    if status.code == grpc.StatusCode.INTERNAL.value[0]:
+        # Not the error's own message: TensorFlow's may quote the text that it failed on.
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("request failed", error=type(error).__name__, trace=trace)
+    return status
+
+
 class _Rpc:
     """One RPC under way."""
 
@@ -129,12 +140,8 @@ class _Rpc:
             case grpc.aio.AbortError():
                 self.ended(_code(context.code()))
             case Exception():
-                status = to_status(error)
+                status = status_of(error)
                 code = _code(status.code)
-                if code is grpc.StatusCode.INTERNAL:
-                    # Not the error's own message: TensorFlow's may quote the text that it failed on.
-                    trace = "".join(traceback.format_tb(error.__traceback__))
-                    _log.error("request failed", error=type(error).__name__, trace=trace)
                 self.ended(code)
                 details = (("grpc-status-details-bin", status.SerializeToString()),)
                 await context.abort(code, status.message, details)

@@ -18,6 +18,14 @@ STARTED = Family("counter", "grpc_server_started_total", "RPCs that started.", _
 HANDLED = Family("counter", "grpc_server_handled_total", "RPCs that ended, by status code.", (*_METHOD, "grpc_code"))
 HANDLING = Family("histogram", "grpc_server_handling_seconds", "Time from start to end of an RPC.", _METHOD, _SECONDS)
 
+_ROUTE = ("method", "route")
+HTTP_REQUESTS = Family(
+    "counter", "text_classifier_http_requests_total", "HTTP requests, by status code.", (*_ROUTE, "code")
+)
+HTTP_SECONDS = Family(
+    "histogram", "text_classifier_http_request_seconds", "Time from start to end of an HTTP request.", _ROUTE, _SECONDS
+)
+
 _MODEL = ("model", "version")
 INFO = Family("gauge", "text_classifier_model_info", "1 for each model version that is loaded.", (*_MODEL, "engine"))
 IN_SERVICE = Family(
@@ -56,6 +64,8 @@ FAMILIES = (
     STARTED,
     HANDLED,
     HANDLING,
+    HTTP_REQUESTS,
+    HTTP_SECONDS,
     INFO,
     IN_SERVICE,
     REFUSED,
@@ -104,6 +114,23 @@ class MethodMetrics:
         if code not in self._handled:
             self._handled[code] = self._counter(code)
         self._handled[code].add()
+        self._seconds.observe(seconds)
+
+
+class RouteMetrics:
+    """The metrics of one HTTP route."""
+
+    def __init__(self, page: Page, method: str, route: str) -> None:
+        self._page = page
+        self._route = (method, route)
+        self._seconds = Histogram(page, HTTP_SECONDS, self._route)
+        self._codes: dict[int, Counter] = {}
+
+    def handled(self, code: int, seconds: float) -> None:
+        """A request has been answered."""
+        if code not in self._codes:
+            self._codes[code] = Counter(self._page, HTTP_REQUESTS, (*self._route, str(code)))
+        self._codes[code].add()
         self._seconds.observe(seconds)
 
 

@@ -74,7 +74,7 @@ def metrics_endpoint(config: Config, worker_pages: Sequence[mmap], other_page: m
         StartError: the port is taken, or a file for TLS or tokens cannot be used.
     """
     files = tls_files(config)
-    context = server_context(files) if files else None
+    context = server_context("certificates of metrics", files) if files else None
     tokens = Tokens(config.tokens) if config.tokens else None
     registry = CollectorRegistry()
     try:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from typing import NamedTuple
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -16,6 +17,8 @@ from service.config import Config
 from service.connections import SHARED_PORT, channel_arguments
 from service.errors import StartError
 from service.explaining import Explanations
+from service.http_api import http_api
+from service.http_endpoint import http_endpoint
 from service.instrumentation import InstrumentedServer
 from service.lifeline import ChildEnd
 from service.metrics import ModelMetrics, VersionStates
@@ -35,12 +38,13 @@ from textmodel.version_folder import Fingerprint
 _SERVICES = (SERVICE, OPEN_INFERENCE)
 
 
-async def serve(config: Config, port: int, page: Page, supervisor: ChildEnd) -> None:
+async def serve(config: Config, port: int, http_port: int | None, page: Page, supervisor: ChildEnd) -> None:
     """Serves until SIGTERM, or until the supervisor has gone.
 
     Args:
         config: the server's configuration.
         port: the gRPC port, which other workers listen on too.
+        http_port: the port of the HTTP routes, likewise; None: there are none.
         page: where metrics go.
         supervisor: who hears that this worker is ready, and tells whether all are.
 
@@ -50,10 +54,20 @@ async def serve(config: Config, port: int, page: Page, supervisor: ChildEnd) -> 
     """
     policy = VersionPolicy(config.keep_versions, dict(config.pin))
     repository = ModelRepository(config.models, config.engine, policy, publisher(config, page), VersionStates(page))
+    classifier = Classifier(repository, RequestLimits(config.max_texts, config.max_text_bytes))
     health_servicer = health.aio.HealthServicer()
+    servicers = _Servicers(
+        TextClassifierServicer(repository, classifier),
+        OpenInferenceServicer(repository, classifier, health_servicer),
+        health_servicer,
+    )
+    tokens = Tokens(config.tokens) if config.tokens else None
     stop = asyncio.Event()
     with _signal_handlers({signal.SIGTERM: stop.set, signal.SIGHUP: repository.refresh}):
-        async with _grpc_server(config, port, page, repository, health_servicer):
+        async with (
+            _http_server(config, http_port, page, servicers, tokens=tokens, stop=stop),
+            _grpc_server(config, port, page, servicers, tokens),
+        ):
             await repository.load()
             supervisor.ready()
             watching = [
@@ -102,33 +116,56 @@ def _signal_handlers(handlers: Mapping[signal.Signals, Callable[[], None]]) -> I
             loop.remove_signal_handler(number)
 
 
+class _Servicers(NamedTuple):
+    """What answers, whatever protocol a request comes by."""
+
+    text_classifier: TextClassifierServicer
+    open_inference: OpenInferenceServicer
+    health: health.aio.HealthServicer
+
+
+@asynccontextmanager
+async def _http_server(
+    config: Config, port: int | None, page: Page, servicers: _Servicers, *, tokens: Tokens | None, stop: asyncio.Event
+) -> AsyncIterator[None]:
+    """Runs the HTTP routes, if there are to be any, around the block. They drain when gRPC does: at `stop`."""
+    if port is None:
+        yield
+        return
+    api = http_api(
+        servicers.text_classifier,
+        servicers.open_inference,
+        page,
+        tokens=tokens,
+        most_bytes=config.max_request_bytes,
+        cors_origins=config.cors_origins,
+    )
+    async with http_endpoint(config, port, api, stop):
+        yield
+
+
 @asynccontextmanager
 async def _grpc_server(
-    config: Config, port: int, page: Page, repository: ModelRepository, health_servicer: health.aio.HealthServicer
+    config: Config, port: int, page: Page, servicers: _Servicers, tokens: Tokens | None
 ) -> AsyncIterator[None]:
     """Runs the gRPC server around the block, and drains it afterwards."""
     server = grpc.aio.server(options=channel_arguments(config))
-    tokens = Tokens(config.tokens) if config.tokens else None
     instrumented = InstrumentedServer(server, page, tokens, open_services=(health.SERVICE_NAME,))
-    classifier = Classifier(repository, RequestLimits(config.max_texts, config.max_text_bytes))
-    instrumented.register(pb2_grpc.add_TextClassifierServicer_to_server, TextClassifierServicer(repository, classifier))
-    instrumented.register(
-        open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server,
-        OpenInferenceServicer(repository, classifier, health_servicer),
-    )
-    instrumented.register(health_pb2_grpc.add_HealthServicer_to_server, health_servicer)
+    instrumented.register(pb2_grpc.add_TextClassifierServicer_to_server, servicers.text_classifier)
+    instrumented.register(open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicers.open_inference)
+    instrumented.register(health_pb2_grpc.add_HealthServicer_to_server, servicers.health)
     if config.reflection == "on":
         names = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         instrumented.register(
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server, reflection.aio.ReflectionServicer(names)
         )
     for service in ("", *_SERVICES):
-        await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+        await servicers.health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     files = tls_files(config)
     _listen(server, config.host, port, server_credentials(files) if files else None)
     await server.start()
     try:
-        async with _health_server(config, health_servicer):
+        async with _health_server(config, servicers.health):
             yield
     finally:
         await server.stop(config.grace_period)

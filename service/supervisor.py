@@ -1,4 +1,4 @@
-"""The supervisor: runs the worker processes that share the gRPC port, and the process that serves metrics.
+"""The supervisor: runs the workers, processes that share the ports of gRPC and HTTP, and the one that serves metrics.
 
 It has one thread and loads no model, so it can fork at any time and little can go wrong in it. A child that dies is
 started again, after a pause that doubles while it keeps dying. The server serves while every child is ready.
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from mmap import mmap
+from typing import overload
 
 import structlog
 import uvloop
@@ -68,6 +69,7 @@ class Supervisor:
         self._config = config
         self._port = _reserve(config.host, config.port, "--port")
         self._health_port = _reserve(config.host, config.health_port, "--health-port") if config.health_port else None
+        self._http_port = None if config.http_port is None else _reserve(config.host, config.http_port, "--http-port")
         cpus = len(os.sched_getaffinity(0))
         workers = config.workers or cpus
         # Together the workers' TensorFlows have as many threads as there are CPUs.
@@ -88,9 +90,9 @@ class Supervisor:
 
     def run(self) -> int:
         """Runs until SIGTERM or SIGINT, or until it turns out that the server cannot start. Returns the exit status."""
-        number = self._port.getsockname()[1]
-        version = installed_version("text-classifier")
-        _log.info("started", version=version, host=self._config.host, port=number, workers=len(self._workers))
+        version, host, workers = installed_version("text-classifier"), self._config.host, len(self._workers)
+        ports = {"port": _port(self._port), "http_port": _port(self._http_port)}
+        _log.info("started", version=version, host=host, **ports, workers=workers)
         self._listen_to_signals()
         while self._kill_at is None or any(child.end for child in self._children):
             self._start_what_is_due()
@@ -106,8 +108,8 @@ class Supervisor:
             structlog.contextvars.bind_contextvars(worker=number)
             for kind in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):  # read when TensorFlow is imported
                 os.environ.setdefault(kind, str(self._threads_each))
-            port = self._port.getsockname()[1]
-            uvloop.run(serve(self._config, port, Page(self._pages[number], owner=os.getpid()), end))
+            page = Page(self._pages[number], owner=os.getpid())
+            uvloop.run(serve(self._config, _port(self._port), _port(self._http_port), page, end))
 
         return work
 
@@ -231,7 +233,7 @@ class Supervisor:
         """Tells the workers whether the server serves: whether every child is ready."""
         serving = all(child.ready for child in self._children)
         if serving:
-            _log.info("serving", host=self._config.host, port=self._port.getsockname()[1])
+            _log.info("serving", host=self._config.host, port=_port(self._port))
         self._has_served |= serving
         for worker in self._workers:
             if worker.end:
@@ -248,6 +250,15 @@ class Supervisor:
         for worker in self._workers:
             if worker.end:
                 os.kill(worker.pid, number)
+
+
+@overload
+def _port(reserved: socket.socket) -> int: ...
+@overload
+def _port(reserved: socket.socket | None) -> int | None: ...
+def _port(reserved: socket.socket | None) -> int | None:
+    """Returns the number of a port that is reserved, if there is one."""
+    return reserved.getsockname()[1] if reserved else None
 
 
 def _reserve(host: str, port: int, option: str) -> socket.socket:

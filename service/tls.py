@@ -1,6 +1,6 @@
 """TLS from files: the server's certificate, and with mutual TLS the authority of its clients.
 
-gRPC and the metrics endpoint ask for them at each handshake, so that replaced files are used without a restart.
+gRPC and the HTTP endpoints ask for them at each handshake, so that replaced files are used without a restart.
 """
 
 import ssl
@@ -59,13 +59,17 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(used, fetch, files.client_ca is not None)  # type: ignore[arg-type]
 
 
-def server_context(files: TlsFiles) -> ssl.SSLContext:
+def server_context(name: str, files: TlsFiles) -> ssl.SSLContext:
     """Makes the context of a server of Python's, which follows the files.
+
+    Args:
+        name: what the log calls the certificates.
+        files: where they are.
 
     Raises:
         StartError: a file cannot be read, or the files do not belong together.
     """
-    current = Reloaded("certificates of metrics", files.all, lambda: _context(files))
+    current = Reloaded(name, files.all, lambda: _context(files))
 
     def choose(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
         connection.context = current.get()

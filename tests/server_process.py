@@ -25,7 +25,8 @@ class ServerProcess:
         environment: dict[str, str] | None = None,
         run_by: Sequence[str] = (),
     ) -> None:
-        command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0", "--metrics-port", "0"]
+        command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0"]
+        command += ["--http-port", "0", "--metrics-port", "0"]
         self.process = subprocess.Popen(
             [*run_by, *command, *flags],
             cwd=ROOT,
@@ -70,6 +71,11 @@ class ServerProcess:
     def address(self) -> str:
         """Host and port of gRPC."""
         return f"127.0.0.1:{self.event('started')['port']}"
+
+    @property
+    def http(self) -> str:
+        """Host and port of HTTP."""
+        return f"127.0.0.1:{self.event('started')['http_port']}"
 
     def metrics(self, token: str | None = None) -> str:
         """Reads /metrics."""

@@ -103,7 +103,7 @@ def test_a_server_whose_log_is_on_a_full_disk_serves_restarts_a_worker_and_stops
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "service", "--models", str(tiny_models), *WORKERS]
-    command += ["--port", str(port), "--metrics-port", "0"]
+    command += ["--port", str(port), "--http-port", "0", "--metrics-port", "0"]
     with Path("/dev/full").open("w") as full, subprocess.Popen(command, stderr=full, cwd=ROOT) as server:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)

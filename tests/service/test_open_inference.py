@@ -1,17 +1,21 @@
 """The Open Inference Protocol over gRPC, with the clients that people have, and requests that those would not send."""
 
+import asyncio
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import numpy as np
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2
 
+from service.errors import NotReady
+from service.open_inference import OpenInferenceServicer
 from service.stubs import open_inference_pb2 as pb2
 from service.stubs import open_inference_pb2_grpc as pb2_grpc
 from tests.server_process import ROOT, ServerProcess
@@ -206,6 +210,23 @@ def test_a_model_that_is_not_there_is_not_found_and_one_that_is_is_ready(
             method(asked)
         error: Any = refused.value
         assert error.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_nothing_is_ready_before_the_server_serves_and_its_models_are_loaded() -> None:
+    class Loading:
+        def find(self, name: str, version: int) -> None:
+            raise NotReady
+
+    async def test() -> None:
+        health_servicer, call = health.aio.HealthServicer(), cast("Any", None)
+        servicer = OpenInferenceServicer(cast("Any", Loading()), cast("Any", None), health_servicer)
+        for status in (health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING):
+            await health_servicer.set("", status)
+            ready = await servicer.ServerReady(pb2.ServerReadyRequest(), call)
+            assert ready.ready == (status == health_pb2.HealthCheckResponse.SERVING)
+        assert not (await servicer.ModelReady(pb2.ModelReadyRequest(name="topic"), call)).ready
+
+    asyncio.run(test())
 
 
 def test_its_texts_are_counted_with_those_of_classify(

@@ -18,6 +18,8 @@ from service.metrics import VersionStates
 from service.repository import ModelRepository
 from service.series import PAGE_BYTES, Page
 from service.server import publisher
+from service.stubs import open_inference_pb2 as oip_pb2
+from service.stubs import open_inference_pb2_grpc as oip_pb2_grpc
 from service.version_policy import VersionPolicy
 from tests.server_process import ROOT, ServerProcess, serving
 from tests.tiny_model import write_model
@@ -67,6 +69,7 @@ def test_with_tokens_every_method_but_health_needs_one(guarded: ServerProcess) -
             lambda: next(stub.ClassifyStream(iter([request]), timeout=60)),
             lambda: stub.ListModels(pb2.ListModelsRequest(), timeout=60),
             lambda: stub.GetModel(pb2.GetModelRequest(name="topic"), timeout=60),
+            lambda: oip_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(oip_pb2.ModelInferRequest(), timeout=60),
             lambda: reflect(channel),
         ]
         for call in calls:

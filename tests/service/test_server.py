@@ -355,7 +355,12 @@ def test_a_folder_without_models_is_one_clear_line_and_status_1(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("--port", "cannot listen on"), ("--metrics-port", "cannot serve metrics on")]
+    ("name", "says"),
+    [
+        ("--port", "cannot listen on"),
+        ("--http-port", "cannot listen on"),
+        ("--metrics-port", "cannot serve metrics on"),
+    ],
 )
 def test_a_taken_port_is_one_clear_line_and_status_1(tiny_models: Path, name: str, says: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

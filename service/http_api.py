@@ -1,0 +1,253 @@
+"""The HTTP routes: JSON in, a call of the servicers that gRPC calls, JSON out.
+
+A route has the checks, limits, queue and errors of an RPC because it is that RPC, in the very process: a hop over gRPC
+would cost more than the work, and need a client's certificate and token of its own.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Literal
+
+import msgspec
+from google.protobuf import json_format
+from google.rpc import code_pb2, status_pb2
+from msgspec import Struct
+from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service import http_messages as json
+from service.authentication import Tokens
+from service.errors import InvalidArgument, NotReady, http_status
+from service.instrumentation import status_of
+from service.metrics import RouteMetrics
+from service.open_inference import OpenInferenceServicer
+from service.openapi import document, is_open_inference
+from service.series import Page
+from service.servicer import TextClassifierServicer
+from service.stubs import open_inference_pb2 as inference_pb2
+from text_classifier.v1 import text_classifier_pb2 as pb2
+
+_CLIENT_CLOSED_REQUEST = 499
+"""What is counted, by custom, when nobody is there any more to be told."""
+
+
+class _NameConvertor(StringConvertor):
+    """A name in a path ends at a colon: what follows is a method, as in `models/imdb:classify`."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("name", _NameConvertor())
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What one method of one path does."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    takes: type[Struct] | None
+    """The request's body."""
+    gives: type[Any]
+    """The response's body."""
+    respond: Callable[[Mapping[str, str], Any], Awaitable[Any]]
+    """Answers, given the parts of the path by their names, and the body. Its docstring is the description."""
+    open: bool = False
+    """Whether it needs no token."""
+
+
+class _NoDeadline:
+    """What a servicer asks of the call that a request came by."""
+
+    def time_remaining(self) -> None:
+        """An HTTP client waits as long as it takes."""
+
+
+class _Operations:
+    """The operations, on the servicers."""
+
+    def __init__(self, servicer: TextClassifierServicer, inference: OpenInferenceServicer) -> None:
+        self._servicer = servicer
+        self._inference = inference
+        self._call = _NoDeadline()
+
+    def all(self) -> list[Operation]:
+        """Returns them in the order of the OpenAPI document."""
+        model = "/v2/models/{model:name}"
+        version = f"{model}/versions/{{version:name}}"
+        return [
+            Operation(
+                "POST", "/v1/models/{model:name}:classify", json.ClassifyRequest, json.ClassifyResponse, self.classify
+            ),
+            Operation("GET", "/v1/models", None, json.Models, self.list_models),
+            Operation("GET", "/v1/models/{model:name}", None, json.Model, self.get_model),
+            Operation("GET", "/v2", None, json.ServerMetadata, self.server_metadata),
+            Operation("GET", "/v2/health/live", None, json.ServerLive, self.server_live, open=True),
+            Operation("GET", "/v2/health/ready", None, json.ServerReady, self.server_ready, open=True),
+            *(
+                operation
+                for path in (model, version)
+                for operation in (
+                    Operation("GET", path, None, json.ModelMetadata, self.model_metadata),
+                    Operation("GET", f"{path}/ready", None, json.ModelReady, self.model_ready),
+                    Operation("POST", f"{path}/infer", json.InferenceRequest, json.InferenceResponse, self.infer),
+                )
+            ),
+        ]
+
+    async def classify(self, path: Mapping[str, str], body: json.ClassifyRequest) -> json.ClassifyResponse:
+        """Classifies texts."""
+        response = await self._servicer.Classify(body.message(path["model"]), self._call)
+        return await asyncio.to_thread(json.ClassifyResponse.of, response)  # long explanations take their time
+
+    async def list_models(self, path: Mapping[str, str], body: None) -> json.Models:
+        """Lists every model version that the server knows."""
+        response = await self._servicer.ListModels(pb2.ListModelsRequest(), self._call)
+        return json.Models([json.Model.of(model) for model in response.models])
+
+    async def get_model(self, path: Mapping[str, str], body: None) -> json.Model:
+        """Describes the version of a model that is in service."""
+        return json.Model.of(await self._servicer.GetModel(pb2.GetModelRequest(name=path["model"]), self._call))
+
+    async def server_metadata(self, path: Mapping[str, str], body: None) -> json.ServerMetadata:
+        """Describes the server."""
+        answer = await self._inference.ServerMetadata(inference_pb2.ServerMetadataRequest(), self._call)
+        return json.ServerMetadata(answer.name, answer.version, list(answer.extensions))
+
+    async def server_live(self, path: Mapping[str, str], body: None) -> json.ServerLive:
+        """Answers while the server runs."""
+        answer = await self._inference.ServerLive(inference_pb2.ServerLiveRequest(), self._call)
+        return json.ServerLive(answer.live)
+
+    async def server_ready(self, path: Mapping[str, str], body: None) -> json.ServerReady:
+        """Answers while the server serves, and with 503 while it does not."""
+        if not (await self._inference.ServerReady(inference_pb2.ServerReadyRequest(), self._call)).ready:
+            raise NotReady
+        return json.ServerReady(ready=True)
+
+    async def model_metadata(self, path: Mapping[str, str], body: None) -> json.ModelMetadata:
+        """Describes the tensors of a model."""
+        request = inference_pb2.ModelMetadataRequest(name=path["model"], version=path.get("version"))
+        return json.ModelMetadata.of(await self._inference.ModelMetadata(request, self._call))
+
+    async def model_ready(self, path: Mapping[str, str], body: None) -> json.ModelReady:
+        """Answers while a model does, and with 503 while it does not."""
+        request = inference_pb2.ModelReadyRequest(name=path["model"], version=path.get("version"))
+        if not (await self._inference.ModelReady(request, self._call)).ready:
+            raise NotReady
+        return json.ModelReady(path["model"], ready=True)
+
+    async def infer(self, path: Mapping[str, str], body: json.InferenceRequest) -> json.InferenceResponse:
+        """Classifies texts, as a tensor."""
+        request = body.message(path["model"], path.get("version", ""))
+        response = await self._inference.ModelInfer(request, self._call)
+        return await asyncio.to_thread(json.InferenceResponse.of, response)
+
+
+def http_api(
+    servicer: TextClassifierServicer,
+    inference: OpenInferenceServicer,
+    page: Page,
+    *,
+    tokens: Tokens | None,
+    most_bytes: int,
+    cors_origins: Sequence[str],
+) -> Starlette:
+    """Builds the application.
+
+    Args:
+        servicer: answers `/v1`.
+        inference: answers `/v2`.
+        page: where metrics go.
+        tokens: those that requests need, if they do.
+        most_bytes: the longest body.
+        cors_origins: the origins whose pages may call; `*`: all.
+    """
+    operations = _Operations(servicer, inference).all()
+    described = document(operations)
+
+    async def openapi(path: Mapping[str, str], body: None) -> dict[str, Any]:
+        return described
+
+    operations.append(Operation("GET", "/openapi.json", None, dict, openapi))
+
+    routes = [Route(each.path, _endpoint(each, page, tokens, most_bytes), methods=[each.method]) for each in operations]
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=cors_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type"],
+    )
+    return Starlette(
+        routes=routes,
+        middleware=[cors] if cors_origins else [],
+        exception_handlers={HTTPException: _no_such_route},
+    )
+
+
+def _endpoint(
+    operation: Operation, page: Page, tokens: Tokens | None, most_bytes: int
+) -> Callable[[Request], Awaitable[Response]]:
+    metrics = RouteMetrics(page, operation.method, operation.path.replace(":name}", "}"))
+    tokens = None if operation.open else tokens
+
+    async def respond(request: Request) -> Response:
+        start = perf_counter()
+        try:
+            if tokens:
+                tokens.check(request.headers.get("Authorization", ""))
+            body = _decoded(await _read(request, most_bytes), operation.takes) if operation.takes else None
+            answer = await operation.respond(request.path_params, body)
+            response = Response(msgspec.json.encode(answer), media_type="application/json")
+        except ClientDisconnect:
+            response = Response(status_code=_CLIENT_CLOSED_REQUEST)
+        except Exception as error:
+            status = status_of(error)
+            code = http_status(status.code)
+            response = _failed(operation.path, code, status, {"WWW-Authenticate": "Bearer"} if code == 401 else None)
+        metrics.handled(response.status_code, perf_counter() - start)
+        return response
+
+    return respond
+
+
+async def _read(request: Request, most: int) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            raise InvalidArgument("body", f"has more than the {most} bytes that are allowed")
+    return bytes(body)
+
+
+def _decoded(body: bytes, kind: type[Struct]) -> Struct:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgument("body", f"is not the JSON of this route: {error}") from error
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    """Answers where no operation does: 404, or 405 where another method would do."""
+    assert isinstance(error, HTTPException)
+    code = code_pb2.NOT_FOUND if error.status_code == 404 else code_pb2.UNIMPLEMENTED
+    status = status_pb2.Status(code=code, message=error.detail)
+    return _failed(request.url.path, error.status_code, status, error.headers)
+
+
+def _failed(path: str, code: int, status: status_pb2.Status, headers: Mapping[str, str] | None = None) -> Response:
+    answer: Struct
+    if is_open_inference(path):
+        answer = json.InferenceError(status.message)
+    else:
+        details = json_format.MessageToDict(status)["details"] if status.details else []
+        answer = json.Error(json.Status(code, status.message, code_pb2.Code.Name(status.code), details))
+    return Response(msgspec.json.encode(answer), code, headers, "application/json")

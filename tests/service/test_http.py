@@ -1,0 +1,274 @@
+"""The HTTP routes of the real server, called as a browser, curl and a fuzzer would."""
+
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import trustme
+
+from tests.certificates import PemFiles
+from tests.server_process import ROOT, ServerProcess, serving
+from text_classifier import Client
+
+TOKEN = "a-token"
+ORIGIN = "https://shop.example"
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+def call(
+    url: str,
+    body: object = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    method: str | None = None,
+    context: ssl.SSLContext | None = None,
+) -> Answer:
+    """Sends a request, with a body as JSON unless it is bytes."""
+    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})}, method=method)
+    try:
+        response = urllib.request.urlopen(request, timeout=60, context=context)
+    except urllib.error.HTTPError as error:
+        response = error
+    with response:
+        content = response.read()
+        return Answer(response.status, response.headers, json.loads(content) if content.startswith(b"{") else content)
+
+
+@pytest.fixture(scope="session")
+def url(server: ServerProcess) -> str:
+    return f"http://{server.http}"
+
+
+def test_classify_answers_as_it_does_over_grpc(server: ServerProcess, url: str) -> None:
+    texts = ["a moving film", "", "ΣΑΣ café \0 😀"]
+    answer = call(f"{url}/v1/models/topic:classify", {"texts": texts, "top_k": 2, "explain": True})
+    with Client(server.address) as client:
+        expected = client.classify(texts, model="topic", top_k=2, explain=True)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert (answer.body["model"], answer.body["version"]) == ("topic", 1)
+    for got, wanted in zip(answer.body["classifications"], expected, strict=True):
+        assert wanted.explanation
+        assert got == {
+            "label": wanted.label,
+            "probability": wanted.probability,
+            "scores": [score._asdict() for score in wanted.scores],
+            "words": wanted.words,
+            "known_words": wanted.known_words,
+            "explanation": {
+                "bias": wanted.explanation.bias,
+                "words": [word._asdict() for word in wanted.explanation.words],
+            },
+        }
+
+
+def test_models_are_listed_and_described(server: ServerProcess, url: str) -> None:
+    listed = call(f"{url}/v1/models").body["models"]
+    assert [model["name"] for model in listed] == ["sentiment", "topic"]
+    with Client(server.address) as client:
+        expected = client.model("topic")
+    described = call(f"{url}/v1/models/topic").body
+    assert described == listed[1]
+    wanted = {**expected._asdict(), "labels": list(expected.labels), "state": f"STATE_{expected.state.name}"}
+    assert described == wanted
+
+
+def test_the_open_inference_routes_answer_as_their_rpcs(server: ServerProcess, url: str) -> None:
+    assert call(f"{url}/v2").body["name"] == "text-classifier"
+    assert call(f"{url}/v2/health/live").body == {"live": True}
+    assert call(f"{url}/v2/health/ready").body == {"ready": True}
+    for model in (f"{url}/v2/models/topic", f"{url}/v2/models/topic/versions/1"):
+        assert call(f"{model}/ready").body == {"name": "topic", "ready": True}
+        metadata = call(model).body
+        assert metadata["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
+        assert metadata["outputs"][2] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 5]}
+        nested = {"name": "text", "datatype": "BYTES", "shape": [2, 1], "data": [["oil"], ["gold"]]}
+        answer = call(f"{model}/infer", {"id": "7", "inputs": [nested], "outputs": [{"name": "label"}]})
+        with Client(server.address) as client:
+            labels = [each.label for each in client.classify(["oil", "gold"], model="topic")]
+        output = {"name": "label", "datatype": "BYTES", "shape": [2], "data": labels}
+        assert answer.body == {"model_name": "topic", "model_version": "1", "id": "7", "outputs": [output]}
+    flat = {"name": "text", "datatype": "BYTES", "shape": [2], "data": ["oil", "gold"]}
+    outputs = call(f"{url}/v2/models/topic/infer", {"inputs": [flat]}).body["outputs"]
+    assert [(output["name"], output["shape"], len(output["data"])) for output in outputs] == [
+        ("label", [2], 2),
+        ("probability", [2], 2),
+        ("probabilities", [2, 5], 10),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"texts": []}, "texts: holds no text"),
+        ({"texts": ["oil"] * 101}, "texts: holds 101 texts; at most 100"),
+        ({"texts": ["x" * 1001]}, "texts[0]: has 1001 bytes"),
+        ({"texts": ["oil"], "top_k": -1}, "$.top_k"),
+        ({"texts": [1]}, "$.texts[0]"),
+        ({"texts": ["oil"], "model": "topic"}, "unknown field `model`"),
+        ({}, "`texts`"),
+        (b"", "body: is not the JSON of this route"),
+        (b"\xff", "body: is not the JSON of this route"),
+        (b'{"texts": ["\\ud800"]}', "body: is not the JSON of this route"),
+        (b"[" * 100_000, "body: is not the JSON of this route"),
+    ],
+)
+def test_a_bad_request_is_400_with_the_status_of_grpc(url: str, body: object, says: str) -> None:
+    answer = call(f"{url}/v1/models/topic:classify", body)
+    error = answer.body["error"]
+    assert (answer.status, error["code"], error["status"]) == (400, 400, "INVALID_ARGUMENT")
+    assert says in error["message"]
+    (detail,) = error["details"]
+    assert detail["@type"] == "type.googleapis.com/google.rpc.BadRequest"
+
+
+def test_an_error_of_the_open_inference_routes_has_the_protocols_form(url: str) -> None:
+    tensor = {"name": "text", "datatype": "FP32", "shape": [1], "data": ["oil"]}
+    answer = call(f"{url}/v2/models/topic/infer", {"inputs": [tensor]})
+    assert answer.status == 400
+    assert answer.body == {"error": "inputs[0].datatype: 'FP32' is not 'BYTES'"}
+    assert call(f"{url}/v2/models/topic/infer", {"inputs": [], "parameters": {"deep": []}}).status == 400
+    nested = b'{"inputs": [], "parameters": {"deep": ' + b"[" * 100_000
+    assert call(f"{url}/v2/models/topic/infer", nested).status == 400
+    tensor |= {"datatype": "BYTES"}
+    classes = {"name": "label", "parameters": {"classification": 3}}
+    answer = call(f"{url}/v2/models/topic/infer", {"inputs": [tensor], "outputs": [classes]})
+    assert answer.status == 400
+    assert "'classification' is not implemented" in answer.body["error"]
+
+
+def test_what_is_not_there_is_404_and_a_wrong_method_405(url: str) -> None:
+    answer = call(f"{url}/v1/models/nothing:classify", {"texts": ["oil"]})
+    assert (answer.status, answer.body["error"]["status"]) == (404, "NOT_FOUND")
+    assert "available are sentiment, topic" in answer.body["error"]["message"]
+    assert call(f"{url}/v2/nothing").body == {"error": "Not Found"}
+    for path in ("/v1/models/nothing", "/v2/models/topic/versions/7", "/nothing", "/v1/models/a/b"):
+        assert call(url + path).status == 404
+    for path in ("/v1/models/topic:classify", "/v2/models/topic/infer"):
+        answer = call(url + path)
+        assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+
+
+def test_requests_are_counted_by_route_and_their_texts_with_all_others(server: ServerProcess, url: str) -> None:
+    series = (
+        'text_classifier_http_requests_total{code="200",method="POST",route="/v1/models/{model}:classify"}',
+        'text_classifier_inference_seconds_count{model="sentiment",version="1"}',
+    )
+
+    def counted() -> list[float]:
+        lines = [line.rpartition(" ") for line in server.metrics().splitlines()]
+        return [sum(float(value) for name, _, value in lines if name == wanted) for wanted in series]
+
+    before = counted()
+    call(f"{url}/v1/models/sentiment:classify", {"texts": ["film"]})
+    assert counted() == [count + 1 for count in before]
+
+
+def test_no_page_of_another_origin_may_read_unless_it_is_named(url: str, guarded: ServerProcess) -> None:
+    asking = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    assert "Access-Control-Allow-Origin" not in call(f"{url}/v1/models", headers=asking).headers
+    path = f"http://{guarded.http}/v1/models/topic:classify"
+    asked = call(path, headers={**asking, "Access-Control-Request-Headers": "authorization"}, method="OPTIONS")
+    assert (asked.status, asked.headers["Access-Control-Allow-Origin"]) == (200, ORIGIN)
+    refused = call(path, headers={**asking, "Origin": "https://other.example"}, method="OPTIONS")
+    assert "Access-Control-Allow-Origin" not in refused.headers
+    answer = call(path, {"texts": ["oil"]}, {"Origin": ORIGIN, "Authorization": f"Bearer {TOKEN}"})
+    assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (200, ORIGIN)
+
+
+@pytest.fixture(scope="module")
+def guarded(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """With tokens, and one origin."""
+    tokens = tmp_path_factory.mktemp("tokens") / "tokens"
+    tokens.write_text(TOKEN)
+    flags = ("--workers", "1", "--tokens", str(tokens), "--cors-origins", ORIGIN, "--max-request-bytes", "1000")
+    with serving(tiny_models, *flags) as server:
+        yield server
+
+
+def test_with_tokens_every_route_but_health_needs_one(guarded: ServerProcess) -> None:
+    url = f"http://{guarded.http}"
+    body = {"texts": ["oil"]}
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}):
+        for path in ("/v1/models", "/v1/models/topic", "/v2", "/v2/models/topic/ready", "/openapi.json"):
+            answer = call(url + path, headers=headers)
+            assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert call(f"{url}/v1/models/topic:classify", body, headers).status == 401
+        assert call(f"{url}/v2/health/ready", headers=headers).status == 200
+    assert call(f"{url}/v1/models/topic:classify", body, {"Authorization": f"Bearer {TOKEN}"}).status == 200
+
+
+def test_a_body_over_the_limit_is_refused_however_it_comes(guarded: ServerProcess) -> None:
+    body = json.dumps({"texts": ["x" * 1000]}).encode()
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    url = f"http://{guarded.http}/v1/models/topic:classify"
+    for sent in (body, iter([body[:10], body[10:]])):  # what is iterated over goes in chunks
+        request = urllib.request.Request(url, sent, headers)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=60)
+        assert refused.value.code == 400
+        assert b"more than the 1000 bytes" in refused.value.read()
+
+
+def test_https_and_mutual_tls_hold_for_http_too(tiny_models: Path, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    files = PemFiles(tmp_path)
+    files.write(authority.issue_cert("127.0.0.1"))
+    ca = tmp_path / "clients.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    trusting = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    with serving(tiny_models, "--workers", "1", *files.flags, "--tls-client-ca", str(ca)) as server:
+        url = f"https://{server.http}/v1/models"
+        with pytest.raises(OSError, match=r"."):
+            call(url, context=trusting)
+        with pytest.raises(OSError, match=r"."):
+            call(url.replace("https", "http"))
+        authority.issue_cert("client@example.org").configure_cert(trusting)
+        assert call(url, context=trusting).status == 200
+
+
+def test_off_leaves_the_port_alone(tiny_models: Path) -> None:
+    with serving(tiny_models, "--workers", "1", "--http-port", "off") as server:
+        assert server.event("started")["http_port"] is None
+
+
+def test_a_request_in_flight_when_the_server_stops_is_answered(tiny_models: Path) -> None:
+    with serving(tiny_models, "--workers", "1") as server:
+        host, port = server.http.split(":")
+        body = b'{"texts": ["oil"]}'
+        head = f"POST /v1/models/topic:classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(head + body[:5])
+            # Answered only when the worker has seen the first part, too: both are read in order by one event loop.
+            assert call(f"http://{server.http}/v2/health/live").status == 200
+            server.signal(signal.SIGTERM)
+            server.event("stopping")
+            connection.sendall(body[5:])
+            answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b'"label"' in answer
+
+
+def test_schemathesis_finds_every_route_to_keep_what_the_openapi_document_says(server: ServerProcess, url: str) -> None:
+    config = Path(__file__).with_name("schemathesis.toml")
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", f"{url}/openapi.json"]
+    command += ["--phases", "coverage,fuzzing", "--max-examples", "20", "--no-color"]
+    found = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+    assert "12 selected / 12 total" in found.stdout
+    assert not [line for line in server.log if line.get("level") == "error"]
