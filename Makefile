@@ -56,4 +56,4 @@ constraints: ## Pin the newest versions of everything: names and versions alone
 	rm -r .venv-new
 
 clean: ## Remove what the targets made
-	rm -rf .venv .venv-new build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-new build dist examples/node/node_modules *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
