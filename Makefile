@@ -4,8 +4,9 @@ PYTHON ?= python3
 DATA_DIR ?=
 MINUTES ?= 10
 PROTO := text_classifier/v1/text_classifier.proto
+SHARE ?= $(HOME)/.local/share
 
-.PHONY: help serve train test audit bench soak lint proto constraints clean
+.PHONY: help serve train test audit bench soak lint proto completion constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +49,9 @@ audit: .venv/.dev ## Look the pinned packages up in the database of known vulner
 
 proto: .venv/.dev ## Generate the stubs from the contract
 	.venv/bin/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
+
+completion: .venv/.dev ## Write the commands' completion scripts for bash, fish and zsh below SHARE
+	.venv/bin/python -m tools.completion $(SHARE)
 
 constraints: ## Pin the newest versions of everything: names and versions alone
 	$(PYTHON) -m venv .venv-new
