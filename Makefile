@@ -6,7 +6,7 @@ MINUTES ?= 10
 PROTO := text_classifier/v1/text_classifier.proto
 SHARE ?= $(HOME)/.local/share
 
-.PHONY: help serve train test audit bench soak lint proto completion constraints clean
+.PHONY: help serve train test audit bench soak lint proto docs completion constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ audit: .venv/.dev ## Look the pinned packages up in the database of known vulner
 
 proto: .venv/.dev ## Generate the stubs from the contract
 	.venv/bin/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
+
+docs: .venv/.dev ## Write the API reference from the contract's comments
+	.venv/bin/python -m tools.api_reference
 
 completion: .venv/.dev ## Write the commands' completion scripts for bash, fish and zsh below SHARE
 	.venv/bin/python -m tools.completion $(SHARE)
