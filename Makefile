@@ -5,9 +5,10 @@ DATA_DIR ?=
 KSERVE_PYTHON ?=
 MINUTES ?= 10
 MODELS ?= models
+SHARE ?= $(HOME)/.local/share
 PROTO := text_classifier/v1/text_classifier.proto service/stubs/open_inference.proto
 
-.PHONY: help serve models test audit bench soak lint proto constraints clean
+.PHONY: help serve models test audit bench soak lint proto docs completion constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +56,12 @@ proto: .venv/.dev ## Generate the stubs from the contracts
 	.venv/bin/python -m grpc_tools.protoc -Iproto -Iservice/stubs=proto/inference \
 		--python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
 
+docs: .venv/.dev ## Write the API reference from the contract's comments
+	.venv/bin/python -m tools.api_reference
+
+completion: .venv/.dev ## Write the commands' completion scripts for bash, fish and zsh below SHARE
+	.venv/bin/python -m tools.completion $(SHARE)
+
 constraints: ## Pin the newest versions of everything: names and versions alone
 	$(PYTHON) -m venv .venv-new
 	.venv-new/bin/pip install --quiet '.[dev]'
@@ -62,4 +69,5 @@ constraints: ## Pin the newest versions of everything: names and versions alone
 	rm -r .venv-new
 
 clean: ## Remove what the targets made
-	rm -rf .venv .venv-new .venv-kserve build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-new .venv-kserve build dist examples/node/node_modules *.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -139,20 +139,26 @@ class Config:
     log_level: str = _option("info", _one_of("debug", "info", "warning", "error"), "least severity that is logged")
 
 
-def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
-    """Builds the configuration. A bad value ends the process as argparse does: one clear line, exit status 2."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the command's parser, which takes each flag's value as text."""
+    flags = argparse.ArgumentParser(
         prog="text-classifier-server",
         description="Serves text classification models over gRPC and HTTP, and their metrics.",
         epilog=f"Each flag has an environment variable: --max-texts is {variable('max_texts')}.",
     )
     for option in fields(Config):
-        parser.add_argument(
+        flags.add_argument(
             flag(option.name),
             metavar=option.metadata["kind"].metavar,
             help=f"{option.metadata['description']} (default: {shown(option.default)})",
         )
-    flags = vars(parser.parse_args(arguments))
+    return flags
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """Builds the configuration. A bad value ends the process as argparse does: one clear line, exit status 2."""
+    command = parser()
+    flags = vars(command.parse_args(arguments))
     values = {}
     for option in fields(Config):
         source, text = flag(option.name), flags[option.name]
@@ -162,7 +168,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
             try:
                 values[option.name] = option.metadata["kind"].parse(text)
             except ValueError:
-                parser.error(f"{source}: {text!r} is not {option.metadata['kind'].expected}")
+                command.error(f"{source}: {text!r} is not {option.metadata['kind'].expected}")
     return Config(**values)
 
 

@@ -32,7 +32,7 @@ def main() -> int:
     Returns:
         The exit status: 0, 1 when the server refuses or a file fails, 2 for wrong input, 130 when interrupted.
     """
-    options = _parser().parse_args()
+    options = parser().parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks
     try:
@@ -53,7 +53,8 @@ def main() -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Returns the command's parser."""
     server = argparse.ArgumentParser(add_help=False)
     server.add_argument(
         "--address",
@@ -79,10 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     server.add_argument("--json", action="store_true", help="print JSON, one object a line")
 
-    parser = argparse.ArgumentParser(
-        prog="text-classifier", description="Classifies texts on a text-classifier-server."
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    whole = argparse.ArgumentParser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
     classify = commands.add_parser("classify", parents=[server], help="label texts")
     classify.set_defaults(run=_classify)
@@ -101,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", parents=[server], help="list the server's models")
     models.set_defaults(run=_models)
-    return parser
+    return whole
 
 
 def _client(options: argparse.Namespace) -> Client:

@@ -137,22 +137,23 @@ class _Parser(argparse.ArgumentParser):
 
 def _parsed(words: Sequence[str]) -> dict[str, Any]:
     """Parses a command's name and its options, or options alone, which are those for own data. `run` takes them."""
-    if words and words[0] in _COMMANDS:
+    if words and words[0] in COMMANDS:
         name, *words = words
         parser = _Parser(f"{_PROGRAM} {name}", allow_abbrev=False)  # else --data would be --data-dir
-        _COMMANDS[name](parser)
+        COMMANDS[name](parser)
     else:
         parser = _Parser(
             _PROGRAM,
-            usage=f"%(prog)s --name NAME --data FILE [options]\n       %(prog)s {{{','.join(_COMMANDS)}}} [options]",
+            usage=f"%(prog)s --name NAME --data FILE [options]\n       %(prog)s {{{','.join(COMMANDS)}}} [options]",
             epilog="Each command has its own options: %(prog)s imdb --help.",
             allow_abbrev=False,
         )
-        _add_own_data(parser)
+        add_own_data(parser)
     return vars(parser.parse_args(words))
 
 
-def _add_own_data(parser: argparse.ArgumentParser) -> None:
+def add_own_data(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that come without a command: training on own data."""
     parser.description = (
         "Train a text classifier on your own data, and write it as a model's next version. Or, with a command: train"
         " on a data set of Keras; evaluate a version; compare two."
@@ -185,11 +186,12 @@ def _add_data_set(parser: argparse.ArgumentParser, data_set: str) -> None:
     parser.set_defaults(run=_train_on_data_set)
 
 
-_COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
+COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     **{name: partial(_add_data_set, data_set=name) for name in PRESETS if name != OWN_DATA},
     "evaluate": evaluation_commands.add_evaluate,
     "compare": evaluation_commands.add_compare,
 }
+"""What adds the options of each command to its parser."""
 
 
 def _add_training(parser: argparse.ArgumentParser, data_set: str) -> None:

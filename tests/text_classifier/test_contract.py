@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tools import api_reference
+
 ROOT = Path(__file__).parents[2]
 PROTO = "text_classifier/v1/text_classifier.proto"
 
@@ -19,6 +21,10 @@ def test_the_committed_stubs_are_what_the_contract_generates(tmp_path: Path) -> 
     assert len(generated) == 3
     for path in generated:
         assert (ROOT / path).read_text() == (tmp_path / path).read_text(), f"{path}: run `make proto`"
+
+
+def test_the_api_reference_is_what_the_contracts_comments_generate() -> None:
+    assert api_reference.PAGE.read_text() == api_reference.page(), "run `make docs`"
 
 
 def test_the_contract_passes_buf_lint() -> None:

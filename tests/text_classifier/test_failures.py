@@ -2,73 +2,19 @@
 
 import asyncio
 import itertools
-import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 import trustme
 
+from tests.failing_service import FailingService, failing_service
 from text_classifier import AsyncClient, Client
-from text_classifier.v1 import text_classifier_pb2 as pb2
-from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
-
-
-class Service(pb2_grpc.TextClassifierServicer):
-    """Fails the next `failures` calls with `UNAVAILABLE`; `proceed` lets the others go on, `ended` tells their end."""
-
-    def __init__(self) -> None:
-        self.failures = 0
-        self.calls = 0
-        self.proceed = threading.Event()
-        self.proceed.set()
-        self.ended = threading.Event()
-        self.address = ""
-
-    def Classify(self, request: pb2.ClassifyRequest, context: grpc.ServicerContext) -> pb2.ClassifyResponse:  # noqa: N802
-        self._begin(context)
-        self.proceed.wait(60)
-        return _answer(request)
-
-    def ClassifyStream(  # noqa: N802
-        self, requests: Iterator[pb2.ClassifyRequest], context: grpc.ServicerContext
-    ) -> Iterator[pb2.ClassifyResponse]:
-        self._begin(context)
-        yield from map(_answer, requests)
-
-    def _begin(self, context: grpc.ServicerContext) -> None:
-        self.calls += 1
-        if self.failures:
-            self.failures -= 1
-            context.abort(grpc.StatusCode.UNAVAILABLE, "come again")
-        context.add_callback(self.ended.set)
-
-
-def _answer(request: pb2.ClassifyRequest) -> pb2.ClassifyResponse:
-    answers = [pb2.Classification(label="x" * 5_000, words=len(text.split())) for text in request.texts]
-    return pb2.ClassifyResponse(model=request.model, version=1, classifications=answers)
-
-
-def _serve(credentials: grpc.ServerCredentials | None) -> Iterator[Service]:
-    service = Service()
-    with ThreadPoolExecutor(4) as pool:
-        server = grpc.server(pool, options=[("grpc.max_receive_message_length", -1)])
-        pb2_grpc.add_TextClassifierServicer_to_server(service, server)
-        if credentials:
-            port = server.add_secure_port("127.0.0.1:0", credentials)
-        else:
-            port = server.add_insecure_port("127.0.0.1:0")
-        service.address = f"127.0.0.1:{port}"
-        server.start()
-        yield service
-        service.proceed.set()
-        server.stop(None).wait()
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    yield from _serve(None)
+def service() -> Iterator[FailingService]:
+    yield from failing_service()
 
 
 @pytest.fixture(scope="module")
@@ -78,32 +24,34 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def tls_service(authority: trustme.CA) -> Iterator[Service]:
+def tls_service(authority: trustme.CA) -> Iterator[FailingService]:
     certificate = authority.issue_cert("127.0.0.1")
     chain = b"".join(part.bytes() for part in certificate.cert_chain_pems)
-    yield from _serve(grpc.ssl_server_credentials([(certificate.private_key_pem.bytes(), chain)]))
+    yield from failing_service(grpc.ssl_server_credentials([(certificate.private_key_pem.bytes(), chain)]))
 
 
 @pytest.fixture
-def client(service: Service) -> Iterator[Client]:
+def client(service: FailingService) -> Iterator[Client]:
     with Client(service.address, timeout=60) as open_client:
         yield open_client
 
 
 @pytest.mark.parametrize("size", [4, 1 << 20], ids=["small", "1 MiB"])
-def test_a_request_of_any_size_is_tried_again_when_unavailable(service: Service, client: Client, size: int) -> None:
+def test_a_request_of_any_size_is_tried_again_when_unavailable(
+    service: FailingService, client: Client, size: int
+) -> None:
     service.failures = 2
     assert len(client.classify(["x" * size], model="m")) == 1
     assert service.calls == 3
 
 
-def test_a_stream_is_tried_again_when_unavailable(service: Service, client: Client) -> None:
+def test_a_stream_is_tried_again_when_unavailable(service: FailingService, client: Client) -> None:
     service.failures = 2
     assert [answer.words for answer in client.classify_stream(["a", "a b"], model="m")] == [1, 2]
     assert service.calls == 3
 
 
-def test_the_fifth_failure_is_raised(service: Service, client: Client) -> None:
+def test_the_fifth_failure_is_raised(service: FailingService, client: Client) -> None:
     service.failures = 9
     with pytest.raises(grpc.RpcError) as error:
         client.classify(["x"], model="m")
@@ -115,7 +63,7 @@ def test_a_response_larger_than_grpcs_default_limit_is_read(client: Client) -> N
     assert len(client.classify(["x"] * 1000, model="m")) == 1000  # 5 MB of labels
 
 
-def test_a_call_has_the_clients_timeout_unless_it_says_otherwise(service: Service) -> None:
+def test_a_call_has_the_clients_timeout_unless_it_says_otherwise(service: FailingService) -> None:
     service.proceed.clear()
     with Client(service.address, timeout=0.1) as client:
         with pytest.raises(grpc.RpcError) as error:
@@ -125,7 +73,7 @@ def test_a_call_has_the_clients_timeout_unless_it_says_otherwise(service: Servic
         assert client.classify(["x"], model="m", timeout=60)
 
 
-def test_leaving_the_loop_ends_the_call(service: Service, client: Client) -> None:
+def test_leaving_the_loop_ends_the_call(service: FailingService, client: Client) -> None:
     def first() -> int:
         for answer in client.classify_stream(itertools.repeat("film"), model="m"):
             return answer.words
@@ -135,7 +83,7 @@ def test_leaving_the_loop_ends_the_call(service: Service, client: Client) -> Non
     assert service.ended.wait(60)
 
 
-def test_the_asyncio_client_tries_again_times_out_and_ends_its_calls(service: Service) -> None:
+def test_the_asyncio_client_tries_again_times_out_and_ends_its_calls(service: FailingService) -> None:
     async def endless() -> AsyncIterator[str]:
         while True:
             yield "film"
@@ -160,7 +108,7 @@ def test_the_asyncio_client_tries_again_times_out_and_ends_its_calls(service: Se
     asyncio.run(run())
 
 
-def test_a_cancelled_asyncio_consumer_is_cancelled_and_ends_its_call(service: Service) -> None:
+def test_a_cancelled_asyncio_consumer_is_cancelled_and_ends_its_call(service: FailingService) -> None:
     async def run() -> None:
         answered = asyncio.Event()
         silence = asyncio.Event()
@@ -184,7 +132,7 @@ def test_a_cancelled_asyncio_consumer_is_cancelled_and_ends_its_call(service: Se
     asyncio.run(run())
 
 
-def test_tls_reaches_a_server_whose_authority_is_given(tls_service: Service, authority: trustme.CA) -> None:
+def test_tls_reaches_a_server_whose_authority_is_given(tls_service: FailingService, authority: trustme.CA) -> None:
     credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
     with Client(tls_service.address, credentials=credentials, timeout=60) as client:
         assert len(client.classify(["x"], model="m")) == 1
@@ -196,7 +144,7 @@ def test_tls_reaches_a_server_whose_authority_is_given(tls_service: Service, aut
     asyncio.run(run())
 
 
-def test_tls_refuses_a_server_whose_authority_is_unknown(tls_service: Service) -> None:
+def test_tls_refuses_a_server_whose_authority_is_unknown(tls_service: FailingService) -> None:
     with Client(tls_service.address, credentials=grpc.ssl_channel_credentials(), timeout=60) as client:
         with pytest.raises(grpc.RpcError) as error:
             client.classify(["x"], model="m")

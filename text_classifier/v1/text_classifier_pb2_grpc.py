@@ -62,7 +62,7 @@ class TextClassifierServicer:
     """
 
     def Classify(self, request, context):
-        """Classifies the texts of one request with one model.
+        """Classifies the texts of one request with one model: all of them, or none when one is wrong.
 
         Errors: INVALID_ARGUMENT (no texts, too many, one too large, negative top_k), NOT_FOUND (no such model or
         version), RESOURCE_EXHAUSTED (the server's queue is full: come again after RetryInfo.retry_delay),
@@ -73,15 +73,17 @@ class TextClassifierServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClassifyStream(self, request_iterator, context):
-        """Classifies a stream of requests: one response for each, in the order of the requests. The first request that
-        fails ends the stream with the error that Classify would give.
+        """Classifies a stream of requests: one response for each, in the order of the requests, as soon as it is there. The
+        first request that fails ends the stream with the error that Classify would give, after the responses to those
+        before it. Read the responses while sending: the server reads no more than 64 requests ahead of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists every model version that the server knows, in the order of name and version.
+        """Lists every model version that the server knows, in the order of name and version: those that are being loaded or
+        were refused, too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

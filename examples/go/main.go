@@ -1,0 +1,39 @@
+// go run . MODEL TEXT...: prints the label and probability of each text.
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"time"
+
+	pb "classify/text_classifier"
+	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // the details of errors
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+)
+
+func main() {
+	config, err := os.ReadFile("../service_config.json") // retries, with growing pauses
+	if err != nil {
+		log.Fatal(err)
+	}
+	address := cmp.Or(os.Getenv("TEXT_CLASSIFIER_ADDRESS"), "127.0.0.1:50051")
+	plaintext := grpc.WithTransportCredentials(insecure.NewCredentials())
+	channel, err := grpc.NewClient(address, plaintext, grpc.WithDefaultServiceConfig(string(config)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // retries included; the server hears of it
+	defer cancel()
+	response, err := pb.NewTextClassifierClient(channel).Classify(ctx, &pb.ClassifyRequest{Model: os.Args[1], Texts: os.Args[2:]})
+	if err != nil { // the details: which field is wrong (BadRequest), when to come again (RetryInfo) and so on
+		log.Fatalln(status.Code(err), status.Convert(err).Message(), status.Convert(err).Details())
+	}
+	for _, answer := range response.Classifications {
+		fmt.Printf("%s\t%.4f\n", answer.Label, answer.Probability)
+	}
+}
