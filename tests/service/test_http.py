@@ -247,6 +247,14 @@ def test_off_leaves_the_port_alone(tiny_models: Path) -> None:
         assert server.event("started")["http_port"] is None
 
 
+def accepts(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=60).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_a_request_in_flight_when_the_server_stops_is_answered(tiny_models: Path) -> None:
     with serving(tiny_models, "--workers", "1") as server:
         host, port = server.http.split(":")
@@ -257,7 +265,8 @@ def test_a_request_in_flight_when_the_server_stops_is_answered(tiny_models: Path
             # Answered only when the worker has seen the first part, too: both are read in order by one event loop.
             assert call(f"http://{server.http}/v2/health/live").status == 200
             server.signal(signal.SIGTERM)
-            server.event("stopping")
+            while accepts(host, int(port)):  # until the worker takes no more connections
+                pass
             connection.sendall(body[5:])
             answer = connection.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 200 OK")
