@@ -83,6 +83,7 @@ def test_the_pod_runs_the_server_as_its_options_and_its_image_are(manifests: dic
     config = parse([], environment(server))
     assert {port["name"]: port["containerPort"] for port in server["ports"]} == {
         "grpc": config.port,
+        "http": config.http_port,
         "health": config.health_port,
         "metrics": config.metrics_port,
     }
