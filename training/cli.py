@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 success, 1 failure, 2 input that cannot be used, 130 interrupted, 143 terminated.
     """
-    options = _parsed(sys.argv[1:] if arguments is None else arguments)
+    options = parsed(sys.argv[1:] if arguments is None else arguments)
     try:
         with _sigterm_raised():
             options["run"](options)
@@ -135,7 +135,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{_PROGRAM}: error: {message}: see {self.prog} --help\n")
 
 
-def _parsed(words: Sequence[str]) -> dict[str, Any]:
+def parsed(words: Sequence[str]) -> dict[str, Any]:
     """Parses a command's name and its options, or options alone, which are those for own data. `run` takes them."""
     if words and words[0] in COMMANDS:
         name, *words = words

@@ -3,6 +3,7 @@
 Go and Java are not here: what their builds need is more than a test may ask of a machine.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from tests.failing_service import FailingService, failing_service
 from tests.server_process import ROOT, ServerProcess
 from text_classifier import Client
+from text_classifier.calls import CHANNEL_OPTIONS
 
 NODE = ROOT / "examples" / "node"
 SHELL = ROOT / "examples" / "shell"
@@ -53,6 +55,11 @@ def run(command: list[str], *arguments: str, address: str) -> subprocess.Complet
     return subprocess.run(
         [*command, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=120
     )
+
+
+def test_the_service_config_of_the_examples_is_that_of_the_python_client() -> None:
+    config = (ROOT / "examples" / "service_config.json").read_text()
+    assert json.loads(config) == json.loads(str(dict(CHANNEL_OPTIONS)["grpc.service_config"]))
 
 
 def test_an_example_prints_what_the_python_client_gets(command: list[str], server: ServerProcess) -> None:

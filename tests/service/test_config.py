@@ -42,10 +42,10 @@ def test_a_bad_variable_is_named_as_the_source(capsys: pytest.CaptureFixture[str
     assert "TEXT_CLASSIFIER_PORT: '-1' is not a port" in capsys.readouterr().err
 
 
-def test_the_readme_has_every_flag_with_its_variable_and_default() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_page_has_every_flag_with_its_variable_and_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
     for option in fields(Config):
-        row = next((line for line in readme.splitlines() if line.startswith(f"| `{flag(option.name)}` ")), None)
-        assert row, f"the README's table has no row for {flag(option.name)}"
+        row = next((line for line in page.splitlines() if line.startswith(f"| `{flag(option.name)}` ")), None)
+        assert row, f"docs/configuration.md has no row for {flag(option.name)}"
         assert f"`{variable(option.name)}`" in row
         assert f"| `{shown(option.default)}` |" in row
