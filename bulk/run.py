@@ -53,7 +53,7 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
 
     Raises:
         ConnectionError: there is no cluster at the address.
-        InputError: the cluster has too few CPUs.
+        InputError: this is no address, or the cluster has too few CPUs.
     """
     with _quiet():
         if address is None:
@@ -71,6 +71,8 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
                 ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
             except ConnectionError as error:
                 raise ConnectionError(f"{error}: {error.__cause__}") from error
+            except ValueError as error:
+                raise InputError(f"--address: {error}") from error
     try:
         cpus = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
         workers = workers or max(1, int(cpus / (1 + _READER_CPUS)))
@@ -120,7 +122,7 @@ def run(
                         progress(done + chunk.position)
             except InputError as error:
                 totals.failed += 1
-                line = f"{error}: it has no output"
+                line = f"{error}: no output is written"
             else:
                 totals.files += 1
                 totals.rows += output.rows
