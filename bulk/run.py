@@ -4,6 +4,7 @@ import itertools
 import logging
 import math
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -68,6 +69,7 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
             )
         else:
             try:
+                _check_reachable(address)
                 ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
             except ConnectionError as error:
                 raise ConnectionError(f"{error}: {error.__cause__}") from error
@@ -81,6 +83,16 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
         yield workers
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Tries a host and port: Ray would try for more than ten minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except OSError as error:
+            raise ConnectionError(f"no Ray cluster at {address}") from error
 
 
 @contextmanager

@@ -65,10 +65,17 @@ def test_two_runs_do_not_write_to_one_folder(
     assert capsys.readouterr().err == "text-classifier-bulk: error: out: another run is writing there\n"
 
 
-def test_what_is_no_address_of_a_cluster_is_one_line_and_status_2(
-    place: Path, tiny_models: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("nowhere", (2, "--address: Invalid address format: nowhere")),
+        ("127.0.0.1:1", (1, "no Ray cluster at 127.0.0.1:1: [Errno 111] Connection refused")),
+    ],
+)
+def test_no_cluster_at_the_address_is_one_line(
+    address: str, says: tuple[int, str], place: Path, tiny_models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--model", str(tiny_models / "topic"), "--output", "out", "--address", "nowhere", "in/a.csv"]
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert error == "text-classifier-bulk: error: --address: Invalid address format: nowhere\n"
+    arguments = ["--model", str(tiny_models / "topic"), "--output", "out", "--address", address, "in/a.csv"]
+    status, reason = says
+    assert main(arguments) == status
+    assert capsys.readouterr().err == f"text-classifier-bulk: error: {reason}\n"
