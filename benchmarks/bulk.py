@@ -15,8 +15,8 @@ from textmodel import Engine, VersionFolder, load_engine
 
 BATCH = 512
 """Texts in a call, as in a chunk of the command."""
-SIZES = (2, 22)
-"""How often the texts are in the input: the difference of two runs has no start in it."""
+COPIES = 20
+"""How often the texts are in the input."""
 
 
 class Speed(NamedTuple):
@@ -26,12 +26,12 @@ class Speed(NamedTuple):
     workers: int
     files: int
     texts_per_second: float
-    """Once it runs."""
+    """From the first tenth on."""
     start_seconds: float
-    """Until it runs."""
+    """Until the first text is classified."""
 
 
-def measure(version: Path, texts: Sequence[str]) -> Iterator[Speed]:
+def measure(version: Path, texts: list[str]) -> Iterator[Speed]:
     """Measures each way in turn."""
     engine = load_engine(version)
     start = perf_counter()
@@ -41,18 +41,14 @@ def measure(version: Path, texts: Sequence[str]) -> Iterator[Speed]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for files in (1, 4):
-            for size in SIZES:
-                _write(folder / f"{files} files" / str(size), list(texts) * size, files)
-        single = folder / "1 files" / str(SIZES[-1]) / "0.jsonl"
-        seconds = _loop(engine, VersionFolder(version).labels, single, folder / "loop.jsonl")
-        yield Speed("plain loop, file to file", 1, 1, len(texts) * SIZES[-1] / seconds, 0)
+            _write(folder / f"{files} files", texts * COPIES, files)
+        seconds = _loop(engine, VersionFolder(version).labels, folder / "1 files" / "0.jsonl", folder / "loop.jsonl")
+        rows = len(texts) * COPIES
+        yield Speed("plain loop, file to file", 1, 1, rows / seconds, 0)
         for workers, files in ((1, 1), (2, 1), (2, 4)):
-            small, large = (
-                _command(version, folder / f"{files} files" / str(size), folder / f"{workers} {files} {size}", workers)
-                for size in SIZES
-            )
-            second = (large - small) / (SIZES[1] - SIZES[0])  # for the texts once
-            yield Speed("text-classifier-bulk", workers, files, len(texts) / second, small - second * SIZES[0])
+            start, *_, end = _tenths(version, folder / f"{files} files", folder / f"{workers} {files}", workers)
+            tenth = (end - start) / 9
+            yield Speed("text-classifier-bulk", workers, files, rows / 10 / tenth, start - tenth)
 
 
 def _write(folder: Path, texts: Sequence[str], files: int) -> None:
@@ -76,10 +72,11 @@ def _loop(engine: Engine, labels: Sequence[str], source: Path, target: Path) -> 
     return perf_counter() - start
 
 
-def _command(version: Path, inputs: Path, output: Path, workers: int) -> float:
-    """Returns the seconds from start to end of the command."""
-    command = [sys.executable, "-m", "bulk", "--workers", str(workers), "--model", str(version)]
-    command += ["--output", str(output), str(inputs)]
+def _tenths(version: Path, inputs: Path, output: Path, workers: int) -> list[float]:
+    """Returns the seconds after which the command says that another tenth is done."""
+    arguments = ("--model", version, "--output", output, "--workers", workers, inputs)
     start = perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return perf_counter() - start
+    command = [sys.executable, "-u", "-m", "bulk", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        return [perf_counter() - start for line in process.stdout if line.startswith("  read ")]

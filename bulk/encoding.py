@@ -13,8 +13,8 @@ from pyarrow import csv
 from bulk.jobs import Columns, Job
 from textfiles import Format, InputError
 
-LINE = "line"
-"""The column, beside that of the texts, of rows that stay the JSON that they are."""
+LINE = "\0"
+"""The column, beside that of the texts, of rows that stay the JSON that they are. No other has this name."""
 
 
 def check_schema(job: Job, schema: pa.Schema) -> None:

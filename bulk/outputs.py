@@ -24,7 +24,7 @@ MANIFEST = "manifest.jsonl"
 REJECTED = "rejected"
 """In the folder of all outputs: for each output, the rows that could not be read, if there are any."""
 
-_PART = ".part"
+_PART = ".bulk-part"
 _ROW_GROUP_BYTES = 1 << 25
 """Bytes of rows in memory that make a row group of Parquet."""
 
@@ -34,8 +34,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     output: str
     input: str
-    bytes: int
-    """Of the input."""
+    input_bytes: int
     modified_ns: int
     """When the input was changed."""
     rows: int
@@ -50,7 +49,7 @@ class Outputs:
         made_by: what the outputs depend on, beside their inputs.
 
     Raises:
-        InputError: another run is writing there, or what is there was made by something else.
+        InputError: another run is writing there, or what is there was not made by the same.
     """
 
     def __init__(self, folder: Path, made_by: Mapping[str, str]) -> None:
@@ -76,10 +75,15 @@ class Outputs:
         os.close(self._lock)
 
     def _read(self, made_by: dict[str, str]) -> dict[str, Entry]:
-        lines = self._manifest.read_bytes().splitlines() if self._manifest.exists() else []
-        if not lines:
+        if not self._manifest.exists():
+            if any(path.suffix != _PART for path in self.folder.iterdir()):
+                raise InputError(f"{self.folder} holds other files: choose a new folder as --output")
             return {}
-        before = msgspec.json.decode(lines[0])
+        lines = self._manifest.read_bytes().splitlines()
+        try:
+            before = msgspec.json.decode(lines[0] if lines else b"", type=dict[str, str])
+        except msgspec.DecodeError as error:
+            raise InputError(f"{self._manifest} is no manifest of this command: choose another --output") from error
         if before != made_by:
             raise InputError(f"{self.folder} holds what was made by {_shown(before)}: choose another --output")
         entries = {}
@@ -123,6 +127,7 @@ class Output:
         self.rows = self.rejected = self._chunks = 0
         self._is_whole = False
         self._gathered: list[pa.RecordBatch] = []
+        self._gathered_bytes = 0
         self._parquet: parquet.ParquetWriter | None = None
         self._file = _open(self._final)
         self._reasons: IO[bytes] | None = None
@@ -144,22 +149,23 @@ class Output:
             self._file.write(chunk.data)
 
     def _gather(self, batch: pa.RecordBatch) -> None:
-        self._gathered.append(batch)
         self._parquet = self._parquet or parquet.ParquetWriter(self._file, batch.schema)
-        if sum(each.nbytes for each in self._gathered) >= _ROW_GROUP_BYTES:
-            self._write_row_group()
+        self._gathered.append(batch)
+        self._gathered_bytes += batch.nbytes
+        if self._gathered_bytes >= _ROW_GROUP_BYTES:
+            self._write_row_group(self._parquet)
 
-    def _write_row_group(self) -> None:
-        assert self._parquet
-        self._parquet.write_table(pa.Table.from_batches(self._gathered))
-        self._gathered = []
+    def _write_row_group(self, writer: parquet.ParquetWriter) -> None:
+        if self._gathered:
+            writer.write_table(pa.Table.from_batches(self._gathered))
+        self._gathered, self._gathered_bytes = [], 0
 
     def publish(self) -> None:
         """Gives the output its final name, when it is on the disk."""
         if not self._is_whole:
             raise RuntimeError(f"{self._final}: Ray ended before the file did")
         if self._parquet:
-            self._write_row_group()
+            self._write_row_group(self._parquet)
             self._parquet.close()
         if self._reasons:
             _publish(self._reasons, self._final_rejected)

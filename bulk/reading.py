@@ -149,8 +149,10 @@ def _field(value: msgspec.Raw | None) -> str | None:
     """Returns a string as it is, nothing for null, and the JSON of all else."""
     if value is None:
         return None
-    decoded = msgspec.json.decode(value)
-    return decoded if decoded is None or isinstance(decoded, str) else bytes(value).decode()
+    text = bytes(value).decode()
+    if text.startswith('"'):
+        return msgspec.json.decode(text, type=str)
+    return None if text == "null" else text
 
 
 def _parquet_parts(job: Job, columns: Columns, file: IO[bytes]) -> Iterator[Part]:

@@ -4,6 +4,7 @@ import itertools
 import logging
 import math
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
 
     Raises:
         ConnectionError: there is no cluster at the address.
-        InputError: the cluster has too few CPUs.
+        InputError: this is no address, or the cluster has too few CPUs.
     """
     with _quiet():
         if address is None:
@@ -68,9 +69,12 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
             )
         else:
             try:
+                _check_reachable(address)
                 ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
             except ConnectionError as error:
                 raise ConnectionError(f"{error}: {error.__cause__}") from error
+            except ValueError as error:
+                raise InputError(f"--address: {error}") from error
     try:
         cpus = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
         workers = workers or max(1, int(cpus / (1 + _READER_CPUS)))
@@ -79,6 +83,16 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
         yield workers
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Tries a host and port: Ray would try for more than ten minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except OSError as error:
+            raise ConnectionError(f"no Ray cluster at {address}") from error
 
 
 @contextmanager
@@ -120,7 +134,7 @@ def run(
                         progress(done + chunk.position)
             except InputError as error:
                 totals.failed += 1
-                line = f"{error}: it has no output"
+                line = f"{error}: no output is written"
             else:
                 totals.files += 1
                 totals.rows += output.rows
