@@ -403,7 +403,9 @@ def test_a_full_disk_fails_in_one_line_and_leaves_no_half_version(
 def test_a_stopped_run_says_so_and_leaves_no_half_version(
     number: signal.Signals, status: int, says: str, files: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-u", "-m", "training", "imdb", *QUICK, "--epochs", "100000"]
+    # A shell that runs the tests in the background has them ignore SIGINT.
+    command = ["env", "--default-signal=INT", sys.executable, "-u", "-m", "training"]
+    command += ["imdb", *QUICK, "--epochs", "100000"]
     places = ["--data-dir", str(files), "--models", str(tmp_path / "models")]
     with subprocess.Popen([*command, *places], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
