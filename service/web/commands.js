@@ -5,16 +5,17 @@ import { classifyPath } from "./api.js";
 /** Bytes that a shell passes on in one argument, on Linux 128 KiB, with room for the rest. */
 const LONGEST = 100_000;
 
+/** Tells whether a request is short enough for a command. */
+export const fits = (request) => new TextEncoder().encode(JSON.stringify(request)).length <= LONGEST;
+
 /**
  * Returns the call as `{curl, grpcurl, python}`. A token is not written out: the commands read it from `$TOKEN`.
  *
  * @param {{url: URL, grpcPort: string, withToken: boolean}} server
+ * @param {string} model
+ * @param {{texts: string[], version?: number, top_k?: number}} request the body of the HTTP route
  */
 export function commands(server, model, request) {
-  if (new TextEncoder().encode(JSON.stringify(request)).length > LONGEST) {
-    const tooLong = "# This is too long for a command line.";
-    return { curl: tooLong, grpcurl: tooLong, python: tooLong };
-  }
   return {
     curl: curl(server, model, request),
     grpcurl: grpcurl(server, model, request),

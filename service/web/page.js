@@ -1,7 +1,7 @@
 /** The page: classifies what is in its text field as it changes. Texts enter the document as text alone. */
 
 import { classify, listModels, ServerError } from "./api.js";
-import { commands } from "./commands.js";
+import { commands, fits } from "./commands.js";
 import { csv } from "./csv.js";
 
 const PAUSE = 150; // ms without a further key before a request
@@ -35,6 +35,7 @@ async function run() {
   const texts = form.elements.mode.value === "lines" ? lines($("text").value) : [$("text").value].filter(Boolean);
   if (!model || !texts.length) {
     clear("Nothing to classify yet.");
+    $("commands").hidden = true;
     return;
   }
   try {
@@ -132,6 +133,7 @@ function clear(summary) {
 }
 
 function failed(error) {
+  running.abort(); // no answer comes after the error
   clear("");
   $("error").textContent = error instanceof ServerError && error.status ? `${error.status}: ${error.message}` : error.message;
   if (error.code === 401) $("token-row").hidden = false;
@@ -167,7 +169,7 @@ function showExplanation(text, words) {
     end = word.end;
   }
   $("words").replaceChildren(...parts, characters.slice(end).join(""));
-  $("reasons").replaceChildren(...reasons(words).flatMap((line) => [line, document.createElement("br")]));
+  $("reasons").replaceChildren(...reasons(words).map((reason) => element("li", reason)));
   $("explained").hidden = false;
 }
 
@@ -208,9 +210,13 @@ function showCommands(model, request, texts = request.texts.length) {
     grpcPort: document.documentElement.dataset.grpcPort,
     withToken: Boolean(token()),
   };
-  for (const [id, command] of Object.entries(commands(server, model.name, request))) $(id).textContent = command;
-  $("commands-note").textContent =
-    texts > request.texts.length ? `With the first ${request.texts.length} of ${texts.toLocaleString("en")} texts.` : "";
+  const short = fits(request);
+  if (short) for (const [id, command] of Object.entries(commands(server, model.name, request))) $(id).textContent = command;
+  for (const command of document.querySelectorAll(".command")) command.hidden = !short;
+  $("commands-note").textContent = !short
+    ? "What is to be classified is too long for a command line."
+    : texts > request.texts.length ? `With the first ${request.texts.length} of ${count(texts, "text")}.` : "";
+  $("copied").textContent = "";
   $("commands").hidden = false;
 }
 
@@ -255,7 +261,7 @@ const token = () => $("token").value;
 /** The version to ask for: the one in service needs no number, and may be replaced. */
 const pinned = (model) => (model.in_service ? undefined : model.version);
 const lines = (text) => text.split(/\r\n|\n|\r/).filter((line) => line.trim());
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const percent = (share) => `${(100 * share).toFixed(1)}%`;
 const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(2)}`;
 const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 const known = ({ words, known_words: knownWords }) => `${knownWords} of ${count(words, "word")} known`;
