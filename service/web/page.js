@@ -199,7 +199,7 @@ function row({ text, classification: { label, probability, words, known_words: k
     element("td", text.length > 300 ? `${text.slice(0, 300)}…` : text),
     element("td", label),
     element("td", percent(probability), "number"),
-    element("td", `${knownWords} of ${words}`, "number"),
+    element("td", `${knownWords}/${words}`, "number"),
   );
   return cells;
 }
