@@ -1,6 +1,6 @@
 /** Calls of the server's HTTP routes. */
 
-export class ServerError extends Error {
+class ServerError extends Error {
   /** What the server answered: its message, HTTP code and the name of gRPC's. */
   constructor({ message, code, status }) {
     super(message);

@@ -1,6 +1,6 @@
 /** The page: classifies what is in its text field as it changes. Texts enter the document as text alone. */
 
-import { classify, listModels, ServerError } from "./api.js";
+import { classify, listModels } from "./api.js";
 import { commands, fits } from "./commands.js";
 import { csv } from "./csv.js";
 
@@ -107,7 +107,8 @@ async function loadModels() {
     return;
   }
   const options = models.map((model, number) => {
-    const option = element("option", `${model.name}, version ${model.version}${model.in_service ? "" : " (not in service)"}`);
+    const aside = model.in_service ? "" : " (not in service)";
+    const option = element("option", `${model.name}, version ${model.version}${aside}`);
     option.value = number;
     return option;
   });
@@ -135,7 +136,7 @@ function clear(summary) {
 function failed(error) {
   running.abort(); // no answer comes after the error
   clear("");
-  $("error").textContent = error instanceof ServerError && error.status ? `${error.status}: ${error.message}` : error.message;
+  $("error").textContent = error.status ? `${error.status}: ${error.message}` : error.message;
   if (error.code === 401) $("token-row").hidden = false;
 }
 
@@ -211,7 +212,8 @@ function showCommands(model, request, texts = request.texts.length) {
     withToken: Boolean(token()),
   };
   const short = fits(request);
-  if (short) for (const [id, command] of Object.entries(commands(server, model.name, request))) $(id).textContent = command;
+  const written = short ? commands(server, model.name, request) : {};
+  for (const [id, command] of Object.entries(written)) $(id).textContent = command;
   for (const command of document.querySelectorAll(".command")) command.hidden = !short;
   $("commands-note").textContent = !short
     ? "What is to be classified is too long for a command line."
@@ -224,7 +226,7 @@ function showCommands(model, request, texts = request.texts.length) {
 
 async function open(file) {
   try {
-    if (file.size > LARGEST_FILE) throw new Error(`${file.name} has more than 16 MiB: use the command text-classifier.`);
+    if (file.size > LARGEST_FILE) throw new Error(`${file.name} is larger than 16 MiB: use the command line.`);
     const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
     $("text").value = text;
     run();
