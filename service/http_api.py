@@ -33,6 +33,7 @@ from service.openapi import document, is_open_inference
 from service.series import Page
 from service.servicer import TextClassifierServicer
 from service.stubs import open_inference_pb2 as inference_pb2
+from service.web_page import web_page
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 _CLIENT_CLOSED_REQUEST = 499
@@ -157,6 +158,7 @@ def http_api(
     inference: OpenInferenceServicer,
     page: Page,
     *,
+    grpc_port: int,
     tokens: Tokens | None,
     most_bytes: int,
     cors_origins: Sequence[str],
@@ -167,6 +169,7 @@ def http_api(
         servicer: answers `/v1`.
         inference: answers `/v2`.
         page: where metrics go.
+        grpc_port: where gRPC is served, for the web page's examples.
         tokens: those that requests need, if they do.
         most_bytes: the longest body.
         cors_origins: the origins whose pages may call; `*`: all.
@@ -187,7 +190,7 @@ def http_api(
         allow_headers=["Authorization", "Content-Type"],
     )
     return Starlette(
-        routes=routes,
+        routes=[*routes, *web_page(grpc_port)],
         middleware=[cors] if cors_origins else [],
         exception_handlers={HTTPException: _no_such_route},
     )

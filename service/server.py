@@ -65,7 +65,7 @@ async def serve(config: Config, port: int, http_port: int | None, page: Page, su
     stop = asyncio.Event()
     with _signal_handlers({signal.SIGTERM: stop.set, signal.SIGHUP: repository.refresh}):
         async with (
-            _http_server(config, http_port, page, servicers, tokens=tokens, stop=stop),
+            _http_server(config, http_port, page, servicers, grpc_port=port, tokens=tokens, stop=stop),
             _grpc_server(config, port, page, servicers, tokens),
         ):
             await repository.load()
@@ -126,7 +126,14 @@ class _Servicers(NamedTuple):
 
 @asynccontextmanager
 async def _http_server(
-    config: Config, port: int | None, page: Page, servicers: _Servicers, *, tokens: Tokens | None, stop: asyncio.Event
+    config: Config,
+    port: int | None,
+    page: Page,
+    servicers: _Servicers,
+    *,
+    grpc_port: int,
+    tokens: Tokens | None,
+    stop: asyncio.Event,
 ) -> AsyncIterator[None]:
     """Runs the HTTP routes, if there are to be any, around the block. They drain when gRPC does: at `stop`."""
     if port is None:
@@ -136,6 +143,7 @@ async def _http_server(
         servicers.text_classifier,
         servicers.open_inference,
         page,
+        grpc_port=grpc_port,
         tokens=tokens,
         most_bytes=config.max_request_bytes,
         cors_origins=config.cors_origins,

@@ -1,0 +1,40 @@
+/** Calls of the server's HTTP routes. */
+
+class ServerError extends Error {
+  /** What the server answered: its message, HTTP code and the name of gRPC's. */
+  constructor({ message, code, status }) {
+    super(message);
+    this.code = code;
+    this.status = status;
+  }
+}
+
+/** Returns the models that answer, by name and version: `{name, version, in_service, labels, ...}`. */
+export async function listModels(token) {
+  const { models } = await call("v1/models", { token });
+  return models.filter((model) => model.state === "STATE_AVAILABLE");
+}
+
+/** The path of the route that classifies, from the server's root. */
+export const classifyPath = (model) => `v1/models/${encodeURIComponent(model)}:classify`;
+
+/** Classifies: `request` is the route's body. */
+export function classify(model, request, { token, signal }) {
+  return call(classifyPath(model), { token, signal, body: JSON.stringify(request) });
+}
+
+async function call(path, { token, signal, body }) {
+  const headers = { "Content-Type": "application/json" };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  const method = body === undefined ? "GET" : "POST";
+  let response;
+  try {
+    response = await fetch(path, { method, headers, body, signal });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Error("The server cannot be reached.");
+  }
+  if (response.ok) return response.json();
+  const answer = await response.json().catch(() => ({})); // a proxy's error is no JSON
+  throw new ServerError(answer.error ?? { message: `The answer is HTTP ${response.status}.`, code: response.status });
+}

@@ -1,0 +1,310 @@
+/** The page: classifies what is in its text field as it changes. Texts enter the document as text alone. */
+
+import { classify, listModels } from "./api.js";
+import { commands, fits } from "./commands.js";
+import { csv } from "./csv.js";
+
+const PAUSE = 150; // ms without a further key before a request
+const LEADING = 5; // probabilities
+const TEXTS_PER_REQUEST = 64;
+const ROWS_SHOWN = 500;
+const MOST_COLOURED = 20_000; // UTF-16 units of a text whose words are shown one by one
+const LARGEST_FILE = 16 * 1024 * 1024; // bytes
+
+const $ = (id) => document.getElementById(id);
+const form = $("form");
+
+let models = [];
+let running = new AbortController(); // of the newest run: what an aborted one still hears of is dropped
+let timer;
+let table = []; // of the newest run over lines: {text, classification}
+
+// ---- From the fields to the server
+
+function changed() {
+  clearTimeout(timer);
+  timer = setTimeout(run, PAUSE);
+}
+
+async function run() {
+  clearTimeout(timer);
+  running.abort();
+  running = new AbortController();
+  const { signal } = running;
+  const model = models[$("model").value];
+  const texts = form.elements.mode.value === "lines" ? lines($("text").value) : [$("text").value].filter(Boolean);
+  if (!model || !texts.length) {
+    clear("Nothing to classify yet.");
+    $("commands").hidden = true;
+    return;
+  }
+  try {
+    await (form.elements.mode.value === "lines" ? classifyMany : classifyOne)(model, texts, signal);
+  } catch (error) {
+    if (!signal.aborted) failed(error);
+  }
+}
+
+async function classifyOne(model, [text], signal) {
+  const request = { texts: [text], version: pinned(model), top_k: LEADING };
+  showCommands(model, request);
+  const start = performance.now();
+  const answer = await classify(model.name, request, { token: token(), signal });
+  const milliseconds = performance.now() - start;
+  if (signal.aborted) return;
+  const [classification] = answer.classifications;
+  clear(`${classification.label}, ${percent(classification.probability)}`);
+  $("facts").textContent = [facts(answer, milliseconds), known(classification)].join(" · ");
+  $("scores").replaceChildren(...classification.scores.map(scoreItem));
+  $("one").hidden = false;
+  await explain(text, answer, signal);
+}
+
+/** Explains an answer that is already shown: that takes longer, and not every model can. */
+async function explain(text, { model, version }, signal) {
+  if (text.length > MOST_COLOURED) {
+    unexplained(`Words are explained in texts of up to ${MOST_COLOURED.toLocaleString("en")} characters.`);
+    return;
+  }
+  const request = { texts: [text], version, explain: true };
+  try {
+    const { classifications } = await classify(model, request, { token: token(), signal });
+    if (!signal.aborted) showExplanation(text, classifications[0].explanation.words);
+  } catch (error) {
+    if (!signal.aborted) unexplained(error.message);
+  }
+}
+
+async function classifyMany(model, texts, signal) {
+  showCommands(model, { texts: texts.slice(0, TEXTS_PER_REQUEST), version: pinned(model) }, texts.length);
+  const done = [];
+  const start = performance.now();
+  let answer;
+  for (let first = 0; first < texts.length; first += TEXTS_PER_REQUEST) {
+    const part = texts.slice(first, first + TEXTS_PER_REQUEST);
+    // All parts from the version that answered the first, so that the table is of one model.
+    const request = { texts: part, version: answer?.version ?? pinned(model) };
+    answer = await classify(model.name, request, { token: token(), signal });
+    if (signal.aborted) return;
+    done.push(...answer.classifications.map((classification, number) => ({ text: part[number], classification })));
+    $("facts").textContent = `${count(done.length, "text")} of ${texts.length.toLocaleString("en")}`;
+  }
+  const milliseconds = performance.now() - start;
+  clear(`${count(done.length, "text")} classified`);
+  $("facts").textContent = facts(answer, milliseconds);
+  table = done;
+  $("rows").replaceChildren(...done.slice(0, ROWS_SHOWN).map(row));
+  $("shown").textContent = done.length > ROWS_SHOWN ? `The first ${ROWS_SHOWN} are shown; the file has all.` : "";
+  $("many").hidden = false;
+}
+
+async function loadModels() {
+  const selected = models[$("model").value];
+  try {
+    models = await listModels(token());
+  } catch (error) {
+    failed(error);
+    return;
+  }
+  const options = models.map((model, number) => {
+    const aside = model.in_service ? "" : " (not in service)";
+    const option = element("option", `${model.name}, version ${model.version}${aside}`);
+    option.value = number;
+    return option;
+  });
+  $("model").replaceChildren(...options);
+  const same = (model) => model.name === selected?.name && model.version === selected.version;
+  const chosen = Math.max(models.findIndex(same), 0);
+  if (models.length) {
+    $("model").value = chosen;
+    describe();
+    run();
+  } else {
+    failed(new Error("The server has no model that answers."));
+  }
+}
+
+// ---- From the server's answers to the document
+
+/** Takes away what an earlier run has shown. */
+function clear(summary) {
+  $("summary").textContent = summary;
+  for (const id of ["error", "facts"]) $(id).textContent = "";
+  for (const id of ["one", "many", "explained", "unexplained"]) $(id).hidden = true;
+}
+
+function failed(error) {
+  running.abort(); // no answer comes after the error
+  clear("");
+  $("error").textContent = error.status ? `${error.status}: ${error.message}` : error.message;
+  if (error.code === 401) $("token-row").hidden = false;
+}
+
+function describe() {
+  const model = models[$("model").value];
+  $("about").textContent =
+    `${count(model.labels.length, "label")}, trained on ${model.trained_on}, ` +
+    `test accuracy ${percent(model.test_accuracy)}`;
+}
+
+function scoreItem({ label, probability }) {
+  const bar = element("span", "", "bar");
+  bar.style.setProperty("--share", probability);
+  const item = document.createElement("li");
+  item.append(element("span", label, "label"), bar, element("span", percent(probability), "number"));
+  return item;
+}
+
+function showExplanation(text, words) {
+  const characters = Array.from(text); // the server counts code points
+  const most = Math.max(...words.map((word) => Math.abs(word.contribution)), Number.MIN_VALUE);
+  const parts = [];
+  let end = 0;
+  for (const word of words) {
+    const mark = element("span", characters.slice(word.start, word.end).join(""), "word");
+    mark.classList.add(word.contribution < 0 ? "against" : "for");
+    mark.classList.toggle("unknown", !word.known);
+    mark.style.setProperty("--strength", Math.abs(word.contribution) / most);
+    mark.title = `${signed(word.contribution)}${word.known ? "" : ", unknown to the model"}`;
+    parts.push(characters.slice(end, word.start).join(""), mark);
+    end = word.end;
+  }
+  $("words").replaceChildren(...parts, characters.slice(end).join(""));
+  $("reasons").replaceChildren(...reasons(words).map((reason) => element("li", reason)));
+  $("explained").hidden = false;
+}
+
+/** Says in words what the colours show. */
+function reasons(words) {
+  const sums = new Map();
+  for (const { word, contribution } of words) sums.set(word, (sums.get(word) ?? 0) + contribution);
+  const ranked = [...sums].sort(([, one], [, other]) => other - one);
+  const list = (pairs) => pairs.slice(0, 5).map(([word, sum]) => `${word} ${signed(sum)}`).join(", ") || "none";
+  const unknown = [...new Set(words.filter((word) => !word.known).map(({ word }) => word))];
+  const more = unknown.length > 10 ? `, and ${unknown.length - 10} more` : "";
+  return [
+    `Most for it: ${list(ranked.filter(([, sum]) => sum > 0))}.`,
+    `Most against it: ${list(ranked.filter(([, sum]) => sum < 0).reverse())}.`,
+    ...(unknown.length ? [`Unknown: ${unknown.slice(0, 10).join(", ")}${more}.`] : []),
+  ];
+}
+
+function unexplained(message) {
+  $("unexplained").textContent = message;
+  $("unexplained").hidden = false;
+}
+
+function row({ text, classification: { label, probability, words, known_words: knownWords } }) {
+  const cells = document.createElement("tr");
+  cells.append(
+    element("td", text.length > 300 ? `${text.slice(0, 300)}…` : text),
+    element("td", label),
+    element("td", percent(probability), "number"),
+    element("td", `${knownWords}/${words}`, "number"),
+  );
+  return cells;
+}
+
+function showCommands(model, request, texts = request.texts.length) {
+  const server = {
+    url: new URL(document.baseURI),
+    grpcPort: document.documentElement.dataset.grpcPort,
+    withToken: Boolean(token()),
+  };
+  const short = fits(request);
+  const written = short ? commands(server, model.name, request) : {};
+  for (const [id, command] of Object.entries(written)) $(id).textContent = command;
+  for (const command of document.querySelectorAll(".command")) command.hidden = !short;
+  $("commands-note").textContent = !short
+    ? "What is to be classified is too long for a command line."
+    : texts > request.texts.length ? `With the first ${request.texts.length} of ${count(texts, "text")}.` : "";
+  $("copied").textContent = "";
+  $("commands").hidden = false;
+}
+
+// ---- Files and the clipboard
+
+async function open(file) {
+  try {
+    if (file.size > LARGEST_FILE) throw new Error(`${file.name} is larger than 16 MiB: use the command line.`);
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+    $("text").value = text;
+    run();
+  } catch (error) {
+    failed(error instanceof TypeError ? new Error(`${file.name} is not a text file in UTF-8.`) : error);
+  }
+}
+
+function download() {
+  const rows = table.map(({ text, classification: { label, probability, words, known_words: knownWords } }) => [
+    text, label, probability, words, knownWords,
+  ]);
+  const content = csv([["text", "label", "probability", "words", "known_words"], ...rows]);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content], { type: "text/csv" }));
+  link.download = "classified.csv";
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+async function copy(id) {
+  try {
+    await navigator.clipboard.writeText($(id).textContent);
+    $("copied").textContent = `The ${id} command is copied.`;
+  } catch { // without HTTPS other hosts' pages have no clipboard
+    getSelection().selectAllChildren($(id));
+    $("copied").textContent = `The ${id} command is selected: copy it with your keyboard.`;
+  }
+}
+
+// ---- Small things
+
+const token = () => $("token").value;
+/** The version to ask for: the one in service needs no number, and may be replaced. */
+const pinned = (model) => (model.in_service ? undefined : model.version);
+const lines = (text) => text.split(/\r\n|\n|\r/).filter((line) => line.trim());
+const percent = (share) => `${(100 * share).toFixed(1)}%`;
+const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(2)}`;
+const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+const known = ({ words, known_words: knownWords }) => `${knownWords} of ${count(words, "word")} known`;
+const facts = ({ model, version }, milliseconds) => `${model}, version ${version} · ${milliseconds.toFixed(0)} ms`;
+
+function element(name, text, className = "") {
+  const created = document.createElement(name);
+  created.textContent = text;
+  created.className = className;
+  return created;
+}
+
+// ---- Events
+
+form.addEventListener("submit", (event) => event.preventDefault());
+$("text").addEventListener("input", changed);
+$("token").addEventListener("change", loadModels);
+$("model").addEventListener("change", () => {
+  describe();
+  run();
+});
+for (const choice of form.elements.mode) choice.addEventListener("change", run);
+$("file").addEventListener("change", ({ target }) => {
+  if (target.files.length) open(target.files[0]);
+  target.value = ""; // the same file again is a change, too
+});
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
+document.addEventListener("dragleave", () => document.body.classList.remove("dropping"));
+document.addEventListener("drop", (event) => {
+  document.body.classList.remove("dropping");
+  const [file] = event.dataTransfer.files;
+  if (!file) return; // text is dropped as ever
+  event.preventDefault();
+  open(file);
+});
+for (const button of document.querySelectorAll("[data-copies]")) {
+  button.addEventListener("click", () => copy(button.dataset.copies));
+}
+$("download").addEventListener("click", download);
+
+loadModels();
