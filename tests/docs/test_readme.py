@@ -36,6 +36,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copytree(ROOT / "models", folder / "models")
     (folder / "reviews.txt").write_text("A moving film.\nDull.\n")
+    (folder / "reviews").mkdir()
+    shutil.copy(folder / "reviews.txt", folder / "reviews" / "1.txt")
     tickets = [f"bill,pay invoice {number}\nbug,error {number} again\n" for number in range(20)]
     (folder / "tickets.csv").write_text("".join(["queue,body\n", *tickets]))
     programs = folder / ".venv" / "bin"

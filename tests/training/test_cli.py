@@ -16,6 +16,7 @@ from tests.mounts import with_mounts
 from tests.training import made_up
 from textmodel import VersionFolder, load_engine
 from training.cli import main
+from training.settings import PRESETS
 
 QUICK = ["--num-words", "30", "--epochs", "3", "--batch-size", "16", "--validation-samples", "12", "--layers", "6,4"]
 EMBEDDING = ["--vectorizer", "embedding", "--sequence-length", "8", "--dimensions", "3"]
@@ -203,6 +204,7 @@ def test_the_real_texts_as_own_data_give_the_accuracy_of_the_data_set(
     file = {"imdb": "imdb-train.jsonl.gz", "reuters": "reuters.jsonl.gz"}[name]
     test = ["--test-data", str(data_dir / "imdb-test.jsonl.gz")] if name == "imdb" else []
     arguments = ["--name", name, "--data", str(data_dir / file), *test, "--models", str(tmp_path)]
+    arguments += ["--layers", ",".join(map(str, PRESETS[name]["dense"].layers))]
     assert main([*arguments, "--epochs", {"imdb": "4", "reuters": "12"}[name]]) == 0
     assert VersionFolder(tmp_path / name / "1").metadata.test_metrics.accuracy > accuracy
 
@@ -250,7 +252,7 @@ def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[s
         ([], "required: --data, --name: see text-classifier-train --help"),
         (["--data", "a.csv"], "required: --name"),
         (["--name", "mine"], "required: --data"),
-        (["--name", "mine", "--data", "a.txt"], "a.txt: the ending of the name has to say the format"),
+        (["--name", "mine", "--data", "a.txt"], "a.txt: plain text has no labels"),
         (["--name", "mine", "--data", "a.csv"], "a.csv: No such file"),
         (["--name", "mine", "--data", "a.csv", "--label-column", "text"], "both the text and the label"),
         (["--name", "mine", "--data", "a.csv", "imdb"], "unrecognized arguments: imdb"),
