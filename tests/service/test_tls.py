@@ -18,6 +18,8 @@ from tests.server_process import ROOT, ServerProcess, serving
 from text_classifier import Client
 
 ONE = ("--workers", "1")  # each worker reads the files for itself, when it gets a connection
+CLOSED = "EOF occurred|reset by peer"
+"""What a client sees of a TLS alert that is lost when the connection closes on a request that was not read."""
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +132,7 @@ def test_mutual_tls_lets_in_who_has_a_certificate_of_the_authority_that_is_given
             assert error.value.code() is grpc.StatusCode.UNAVAILABLE
 
         context = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
-        with pytest.raises(OSError, match="certificate required"):
+        with pytest.raises(OSError, match=f"certificate required|{CLOSED}"):
             get(server, context)
         client.configure_cert(context)
         assert "grpc_server_started_total" in get(server, context)
@@ -138,7 +140,7 @@ def test_mutual_tls_lets_in_who_has_a_certificate_of_the_authority_that_is_given
         ca.write_bytes(later_clients.cert_pem.bytes())
         with connected(server, channel_credentials(authority, later_client)) as known:
             assert known.models()
-        with pytest.raises(OSError, match="unknown ca"):
+        with pytest.raises(OSError, match=f"unknown ca|{CLOSED}"):
             get(server, context)
 
 
