@@ -6,7 +6,6 @@ over. It sees HTTP only: that every answer is OK has to be read from the server'
 
 import re
 import resource
-import statistics
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -33,10 +32,6 @@ class Load:
     def requests_per_second(self) -> float:
         """Throughput."""
         return self.requests / self.seconds
-
-    def percentile_ms(self, percent: int) -> float:
-        """Latency that `percent` of the requests stay under, in milliseconds."""
-        return statistics.quantiles(self.latencies_ms, n=100)[percent - 1]
 
 
 def frame(messages: Sequence[bytes]) -> bytes:

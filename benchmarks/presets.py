@@ -16,9 +16,9 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from training import datasets
-from training.classifier import Classifier, DenseClassifier, best_epoch
-from training.ngram_classifier import NGramClassifier
+from training.classifier import best_epoch
 from training.settings import PRESETS, Settings
+from training.train import new_classifier
 
 PANELS: Mapping[str, Mapping[str, Mapping[str, Sequence[Any]]]] = {
     "imdb": {
@@ -84,9 +84,9 @@ def _show(data_set: str, what: str, point: Point) -> None:
 
 def _fit(settings: Settings, data: datasets.DataSet, value: float) -> Point:
     held_out, others = data.training.split(settings.validation_samples)
-    made: type[Classifier] = NGramClassifier if settings.preset == "ngram" else DenseClassifier
     start = perf_counter()
-    history = made(settings, len(data.labels)).fit(others, settings.epochs, keras.callbacks.Callback(), held_out)
+    classifier = new_classifier(settings, len(data.labels))
+    history = classifier.fit(others, settings.epochs, keras.callbacks.Callback(), held_out)
     best = best_epoch(history) - 1
     return Point(value, history["val_accuracy"][best], history["val_loss"][best], perf_counter() - start)
 

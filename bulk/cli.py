@@ -1,18 +1,19 @@
 """The command `text-classifier-bulk`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from bulk.jobs import Columns, jobs
 from textfiles import FORMATS, Format, InputError
+from textfiles.command import Parser, fail
 from textmodel import ModelError, VersionFolder, load_engine
 from textmodel.version_folder import served_version
 
 _PROGRAM = "text-classifier-bulk"
+_fail = partial(fail, _PROGRAM)
 _OUTPUTS = {"parquet": Format.PARQUET, "csv": Format.CSV, "jsonl": Format.JSON_LINES}
 
 
@@ -79,18 +80,8 @@ def _version(path: Path) -> VersionFolder:
         raise InputError(f"--model: {error}") from error
 
 
-def _fail(status: int, message: str) -> int:
-    print(f"{_PROGRAM}: {' '.join(message.split())}", file=sys.stderr)  # one line, whatever a library's text holds
-    return status
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{_PROGRAM}: error: {message}: see {self.prog} --help\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=_PROGRAM,
         description=f"Classify files of texts: {FORMATS}. Each becomes a file of the same rows with their label and its"
         " probability. The same command goes on where one was stopped.",

@@ -5,8 +5,6 @@ import logging
 import math
 import os
 import socket
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from bulk.jobs import Columns, Job
 from bulk.outputs import Outputs
 from bulk.reading import chunks
 from textfiles import InputError
+from textfiles.command import stderr_hidden
 from textfiles.progress import bytes_shown
 
 _READER_CPUS = 0.5
@@ -56,7 +55,9 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
         ConnectionError: there is no cluster at the address.
         InputError: this is no address, or the cluster has too few CPUs.
     """
-    with _quiet():
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    with stderr_hidden():
         if address is None:
             workers = workers or len(os.sched_getaffinity(0))
             ray.init(
@@ -93,22 +94,6 @@ def _check_reachable(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         except OSError as error:
             raise ConnectionError(f"no Ray cluster at {address}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides what Ray says while it starts: it writes past Python, before its own log level counts."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 def run(

@@ -5,19 +5,19 @@ import math
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
+from textfiles import InputError
+from textfiles.command import Parser, fail, stderr_hidden
 from textmodel import ModelError
 from textmodel.version_folder import is_model_name
 from textmodel.vocabulary import FIRST_WORD
 from training import evaluation_commands
-from training.errors import InputError
 from training.labelled import LabelledFile, OwnFiles
 from training.options import add_labelled_file, add_models, labelled_file
 from training.settings import (
@@ -38,6 +38,7 @@ from training.settings import (
 )
 
 _PROGRAM = "text-classifier-train"
+_fail = partial(fail, _PROGRAM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,7 +94,8 @@ def _train_on_data_set(options: dict[str, Any]) -> None:
 def _train(options: dict[str, Any], source: OwnFiles | Path | None) -> None:
     settings = _settings(options)
     # Imported here: a wrong option need not wait for TensorFlow.
-    with _quiet_tensorflow():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with stderr_hidden():
         from training.train import train  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
@@ -110,39 +112,14 @@ def _train(options: dict[str, Any], source: OwnFiles | Path | None) -> None:
         console.print(result.decision.sentence(result.folder.path), soft_wrap=True, markup=False, highlight=False)
 
 
-@contextmanager
-def _quiet_tensorflow() -> Iterator[None]:
-    """Hides what TensorFlow says while it starts: it writes past Python, before its own log level counts."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-
-
-def _fail(status: int, message: str) -> int:
-    print(f"{_PROGRAM}: {' '.join(message.split())}", file=sys.stderr)  # one line, whatever a library's text holds
-    return status
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{_PROGRAM}: error: {message}: see {self.prog} --help\n")
-
-
 def parsed(words: Sequence[str]) -> dict[str, Any]:
     """Parses a command's name and its options, or options alone, which are those for own data. `run` takes them."""
     if words and words[0] in COMMANDS:
         name, *words = words
-        parser = _Parser(f"{_PROGRAM} {name}", allow_abbrev=False)  # else --data would be --data-dir
+        parser = Parser(f"{_PROGRAM} {name}", allow_abbrev=False)  # else --data would be --data-dir
         COMMANDS[name](parser)
     else:
-        parser = _Parser(
+        parser = Parser(
             _PROGRAM,
             usage=f"%(prog)s --name NAME --data FILE [options]\n       %(prog)s {{{','.join(COMMANDS)}}} [options]",
             epilog="Each command has its own options: %(prog)s imdb --help.",

@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from textfiles import InputError
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
-from training.errors import InputError
 from training.labelled import Row
 
 _REUTERS_TOPICS = (

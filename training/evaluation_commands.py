@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textfiles import InputError
 from textmodel.version_folder import served_version, versions
-from training.errors import InputError
 from training.options import add_labelled_file, add_models, labelled_file
 
 if TYPE_CHECKING:

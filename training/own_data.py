@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from textfiles import InputError
 from textfiles.progress import bytes_shown
 from textmodel.tokenization import is_word, tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
 from training.datasets import DataSet, Examples
-from training.errors import InputError
 from training.labelled import LabelledFile, OwnFiles, Row
 from training.sequences import FlatSequences
 from training.settings import Settings

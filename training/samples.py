@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from textfiles import InputError
 from textmodel import VersionFolder, load_engine
 from training.comparison import Comparison
-from training.errors import InputError
 from training.evaluation import Answers, Evaluation, evaluate_answers
 from training.labelled import LabelledFile, Row
 

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
+from textfiles import InputError
 from textmodel import load_engine, metadata, probes
 from textmodel.metadata import Metadata
 from textmodel.version_folder import VersionFolder, new_version
@@ -22,7 +23,6 @@ from training import datasets, own_data, report
 from training.classifier import Classifier, DenseClassifier, History, best_epoch
 from training.costs import Cost, Costs
 from training.datasets import DataSet
-from training.errors import InputError
 from training.evaluation import Evaluation, evaluate
 from training.export import export
 from training.labelled import OwnFiles
@@ -147,14 +147,14 @@ class _Fit(NamedTuple):
 def _fit(settings: Settings, data: DataSet, console: Console, costs: Costs) -> _Fit:
     """Finds the epoch where overfitting starts, fits a new network for so many, and evaluates it on the test set."""
     held_out, others = data.training.split(settings.validation_samples)
-    classifier = _classifier(settings, len(data.labels))
+    classifier = new_classifier(settings, len(data.labels))
     searching = epochs_shown(console, "Searching the best epoch", settings.epochs)
     with costs.of("searching the best epoch"), searching as progress:
         history = classifier.fit(others, settings.epochs, progress, held_out)
     epochs = best_epoch(history)
     calibration = classifier.calibration(held_out) if isinstance(classifier, NGramClassifier) else None
 
-    classifier = _classifier(settings, len(data.labels))
+    classifier = new_classifier(settings, len(data.labels))
     fitting = epochs_shown(console, "Fitting a new network on all training texts", epochs)
     with costs.of("fitting on all training texts"), fitting as progress:
         classifier.fit(data.training, epochs, progress)
@@ -168,7 +168,8 @@ def _fit(settings: Settings, data: DataSet, console: Console, costs: Costs) -> _
     return _Fit(classifier, history, evaluation, uncalibrated)
 
 
-def _classifier(settings: Settings, classes: int) -> Classifier:
+def new_classifier(settings: Settings, classes: int) -> Classifier:
+    """Makes the classifier of the settings' preset."""
     return (NGramClassifier if settings.preset == "ngram" else DenseClassifier)(settings, classes)
 
 

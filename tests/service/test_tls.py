@@ -18,8 +18,6 @@ from tests.server_process import ROOT, ServerProcess, serving
 from text_classifier import Client
 
 ONE = ("--workers", "1")  # each worker reads the files for itself, when it gets a connection
-CLOSED = "EOF occurred|reset by peer"
-"""What a client sees of a TLS alert that is lost when the connection closes on a request that was not read."""
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +61,17 @@ def get(server: ServerProcess, context: ssl.SSLContext) -> str:
     url = f"https://127.0.0.1:{server.event('metrics')['port']}/metrics"
     with urllib.request.urlopen(url, timeout=60, context=context) as response:
         return str(response.read().decode())
+
+
+def refused(server: ServerProcess, context: ssl.SSLContext) -> None:
+    """Waits for what the server says of the client's certificate, and sends no request: closing on one that was not
+    read, the server's TCP would reset the connection, and its alert could be lost.
+    """
+    with (
+        socket.create_connection(("127.0.0.1", server.event("metrics")["port"]), timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
+    ):
+        encrypted.recv(1)
 
 
 def test_grpc_and_metrics_are_encrypted_and_nothing_is_answered_in_the_clear(
@@ -132,16 +141,16 @@ def test_mutual_tls_lets_in_who_has_a_certificate_of_the_authority_that_is_given
             assert error.value.code() is grpc.StatusCode.UNAVAILABLE
 
         context = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
-        with pytest.raises(OSError, match=f"certificate required|{CLOSED}"):
-            get(server, context)
+        with pytest.raises(OSError, match="certificate required"):
+            refused(server, context)
         client.configure_cert(context)
         assert "grpc_server_started_total" in get(server, context)
 
         ca.write_bytes(later_clients.cert_pem.bytes())
         with connected(server, channel_credentials(authority, later_client)) as known:
             assert known.models()
-        with pytest.raises(OSError, match=f"unknown ca|{CLOSED}"):
-            get(server, context)
+        with pytest.raises(OSError, match="unknown ca"):
+            refused(server, context)
 
 
 def test_a_silent_client_of_metrics_keeps_no_other_waiting(

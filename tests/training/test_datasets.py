@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.training import made_up
+from textfiles import InputError
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
 from training.datasets import LABELS, DataSet, load
-from training.errors import InputError
 
 
 def _let_keras_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from service.config import Config
+from textfiles import InputError
 from textmodel.tokenization import tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
 from training import own_data
-from training.errors import InputError
 from training.labelled import LabelledFile, OwnFiles
 from training.own_data import LONGEST_TEXT, OwnDataSet, load
 from training.settings import OWN_DATA, PRESETS
