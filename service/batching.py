@@ -13,6 +13,7 @@ from time import perf_counter
 
 from service.errors import DeadlineExceeded, Overloaded
 from service.metrics import ModelMetrics
+from service.observation import Observation
 from textmodel import Engine, Prediction
 
 
@@ -32,6 +33,7 @@ class _Waiting:
     since: float
     deadline: float
     answer: asyncio.Future[Prediction]
+    observation: Observation | None
 
 
 class Batcher:
@@ -59,13 +61,16 @@ class Batcher:
         self._seconds_per_text = 0.0
         self._work: asyncio.Task[None] | None = None
 
-    def classify(self, texts: Sequence[str], size: int, deadline: float = math.inf) -> asyncio.Future[Prediction]:
+    def classify(
+        self, texts: Sequence[str], size: int, deadline: float = math.inf, observation: Observation | None = None
+    ) -> asyncio.Future[Prediction]:
         """Queues texts and returns their prediction's future. Who needs it no more cancels it.
 
         Args:
             texts: at least one.
             size: their bytes.
             deadline: when the answer is of no use any more, in seconds of `perf_counter`.
+            observation: what hears of the wait and of the inference.
 
         Raises:
             DeadlineExceeded: it has passed. The future raises it if it passes before the engine's turn.
@@ -75,13 +80,13 @@ class Batcher:
             self._metrics.dropped("deadline")
             raise DeadlineExceeded
         if size <= self._engine.inline_bytes:
-            return self._classify_inline(texts)
+            return self._classify_inline(texts, observation)
         limits = self._limits
         full = self._texts + len(texts) > limits.queue_texts or self._bytes + size > limits.queue_bytes
         if full and self._queue:  # what is too large for an empty queue would never be answered
             self._metrics.dropped("overload")
             raise Overloaded(self._name, max(0.01, self._texts * self._seconds_per_text))
-        waiting = _Waiting(texts, size, perf_counter(), deadline, self._loop.create_future())
+        waiting = _Waiting(texts, size, perf_counter(), deadline, self._loop.create_future(), observation)
         self._queue.append(waiting)
         self._texts += len(texts)
         self._bytes += size
@@ -89,12 +94,16 @@ class Batcher:
             self._work = self._loop.create_task(self._run())
         return waiting.answer
 
-    def _classify_inline(self, texts: Sequence[str]) -> asyncio.Future[Prediction]:
+    def _classify_inline(self, texts: Sequence[str], observation: Observation | None) -> asyncio.Future[Prediction]:
         """Answers here and now, where a thread hop would cost more than the work."""
         start = perf_counter()
         prediction = self._engine.classify(texts)
+        end = perf_counter()
         self._metrics.queued(0.0)
-        self._metrics.inferred(len(texts), perf_counter() - start)
+        self._metrics.inferred(len(texts), end - start)
+        if observation:
+            observation.passed("queue", start, start)
+            observation.passed("inference", start, end)
         answer: asyncio.Future[Prediction] = self._loop.create_future()
         answer.set_result(prediction)
         return answer
@@ -139,13 +148,16 @@ class Batcher:
                 if not waiting.answer.cancelled():
                     waiting.answer.set_exception(error)
             return
-        seconds = perf_counter() - start
-        self._metrics.inferred(len(texts), seconds)
-        self._seconds_per_text = seconds / len(texts)
+        end = perf_counter()
+        self._metrics.inferred(len(texts), end - start)
+        self._seconds_per_text = (end - start) / len(texts)
         start_row = 0
         for waiting in batch:
             rows = slice(start_row, start_row + len(waiting.texts))
             start_row = rows.stop
+            if waiting.observation:
+                waiting.observation.passed("queue", waiting.since, start)
+                waiting.observation.passed("inference", start, end)
             if not waiting.answer.cancelled():
                 waiting.answer.set_result(prediction.rows(rows))
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidArgument
+from service.observation import current
 from service.repository import ModelRepository, Servable
 from textmodel import Prediction
 
@@ -88,7 +89,10 @@ class Classifier:
                 raise InvalidArgument(
                     f"{field}[{index}]", f"has {len(text.encode())} bytes; at most {most} are allowed"
                 )
-        return UnderWay(servable, servable.batcher.classify(texts, size, deadline))
+        observation = current()
+        if observation:
+            observation.asks(servable.name, servable.version, len(texts))
+        return UnderWay(servable, servable.batcher.classify(texts, size, deadline, observation))
 
     def check_count(self, count: int, field: str) -> None:
         """Checks how many texts a request holds.

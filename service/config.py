@@ -137,6 +137,14 @@ class Config:
     )
     log_format: str = _option("auto", _one_of("auto", "json", "console"), "auto: console on a terminal, json elsewhere")
     log_level: str = _option("info", _one_of("debug", "info", "warning", "error"), "least severity that is logged")
+    access_log: str = _option(
+        "off", _one_of("on", "off"), "log a line for each call, at level info, with its request id"
+    )
+    tracing: str = _option(
+        "off",
+        _one_of("on", "off"),
+        "OpenTelemetry spans of calls, sent where OTEL_ variables say; needs the extra otel",
+    )
 
 
 def parser() -> argparse.ArgumentParser:

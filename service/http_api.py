@@ -28,6 +28,7 @@ from service.authentication import Tokens
 from service.errors import InvalidArgument, NotReady, http_status
 from service.instrumentation import status_of
 from service.metrics import RouteMetrics
+from service.observation import REQUEST_ID, Kind, Observation, Observer, http_request
 from service.open_inference import OpenInferenceServicer
 from service.openapi import document, is_open_inference
 from service.series import Page
@@ -160,6 +161,7 @@ def http_api(
     *,
     grpc_port: int,
     tokens: Tokens | None,
+    observer: Observer | None,
     most_bytes: int,
     cors_origins: Sequence[str],
 ) -> Starlette:
@@ -171,6 +173,7 @@ def http_api(
         page: where metrics go.
         grpc_port: where gRPC is served, for the web page's examples.
         tokens: those that requests need, if they do.
+        observer: observes requests, if they are to be observed.
         most_bytes: the longest body.
         cors_origins: the origins whose pages may call; `*`: all.
     """
@@ -182,12 +185,16 @@ def http_api(
 
     operations.append(Operation("GET", "/openapi.json", None, dict, openapi))
 
-    routes = [Route(each.path, _endpoint(each, page, tokens, most_bytes), methods=[each.method]) for each in operations]
+    routes = [
+        Route(each.path, _endpoint(each, page, tokens, observer, most_bytes), methods=[each.method])
+        for each in operations
+    ]
     cors = Middleware(
         CORSMiddleware,
         allow_origins=cors_origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type"],
+        allow_headers=["Authorization", "Content-Type", "X-Request-Id", "Traceparent", "Tracestate"],
+        expose_headers=["X-Request-Id"],
     )
     return Starlette(
         routes=[*routes, *web_page(grpc_port)],
@@ -197,13 +204,17 @@ def http_api(
 
 
 def _endpoint(
-    operation: Operation, page: Page, tokens: Tokens | None, most_bytes: int
+    operation: Operation, page: Page, tokens: Tokens | None, observer: Observer | None, most_bytes: int
 ) -> Callable[[Request], Awaitable[Response]]:
-    metrics = RouteMetrics(page, operation.method, operation.path.replace(":name}", "}"))
-    tokens = None if operation.open else tokens
+    route = operation.path.replace(":name}", "}")
+    metrics = RouteMetrics(page, operation.method, route)
+    kind = http_request(operation.method, route)
+    if operation.open:
+        tokens = observer = None
 
     async def respond(request: Request) -> Response:
         start = perf_counter()
+        observation = _observe(observer, kind, request) if observer else None
         try:
             if tokens:
                 tokens.check(request.headers.get("Authorization", ""))
@@ -217,9 +228,18 @@ def _endpoint(
             code = http_status(status.code)
             response = _failed(operation.path, code, status, {"WWW-Authenticate": "Bearer"} if code == 401 else None)
         metrics.handled(response.status_code, perf_counter() - start)
+        if observation:
+            response.headers[REQUEST_ID] = observation.request_id
+            observation.end(response.status_code, fault=response.status_code >= 500)
         return response
 
     return respond
+
+
+def _observe(observer: Observer, kind: Kind, request: Request) -> Observation:
+    client = f"{request.client.host}:{request.client.port}" if request.client else ""
+    about = {"url.path": request.url.path, "url.scheme": request.url.scheme}
+    return observer.begin(kind, request.headers, client, about)
 
 
 async def _read(request: Request, most: int) -> bytes:

@@ -1,5 +1,5 @@
-"""What happens around every RPC of every service: it is counted and timed, needs a token where tokens are used, and
-its errors become statuses.
+"""What happens around every RPC of every service: it is counted and timed, observed if calls are, needs a token where
+tokens are used, and its errors become statuses.
 
 Handlers are wrapped once, when they are registered: an interceptor would be looked up anew in every call.
 """
@@ -7,8 +7,10 @@ Handlers are wrapped once, when they are registered: an interceptor would be loo
 import inspect
 import traceback
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -18,6 +20,7 @@ from google.rpc import status_pb2
 from service.authentication import Tokens
 from service.errors import to_status
 from service.metrics import Method, MethodMetrics
+from service.observation import REQUEST_ID, Kind, Observation, Observer, rpc
 from service.series import Page
 
 _log = structlog.get_logger()
@@ -30,6 +33,16 @@ _TYPES = {
     "stream_stream": "bidi_stream",
 }
 
+# What OpenTelemetry's semantic conventions for gRPC take for a server's faults.
+_FAULTS = {
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DATA_LOSS,
+}
+
 
 class InstrumentedServer:
     """Stands in for a `grpc.aio.Server` where generated code registers a servicer's handlers.
@@ -38,16 +51,23 @@ class InstrumentedServer:
         server: where the wrapped handlers go.
         page: where their metrics go.
         tokens: those that calls need, if they do.
-        open_services: the services that need none even so.
+        observer: observes calls, if they are to be observed.
+        probes: the services that need no token even so, and are not observed.
     """
 
     def __init__(
-        self, server: grpc.aio.Server, page: Page, tokens: Tokens | None = None, open_services: Collection[str] = ()
+        self,
+        server: grpc.aio.Server,
+        page: Page,
+        tokens: Tokens | None,
+        observer: Observer | None,
+        probes: Collection[str],
     ) -> None:
         self._server = server
         self._page = page
         self._tokens = tokens
-        self._open_services = open_services
+        self._observer = observer
+        self._probes = probes
 
     def register(self, add_to_server: Callable[..., None], servicer: object) -> None:
         """Registers a servicer with the `add_..._to_server` that was generated for it."""
@@ -58,17 +78,20 @@ class InstrumentedServer:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Registers a service's handlers, each wrapped."""
+        probe = service in self._probes
         wrapped = {}
         for name, handler in handlers.items():
             kind = next(kind for kind in _TYPES if getattr(handler, kind))
             metrics = MethodMetrics(self._page, Method(_TYPES[kind], service, name))
-            tokens = None if service in self._open_services else self._tokens
+            tokens = None if probe else self._tokens
+            observe = partial(_observe, self._observer, rpc(service, name)) if self._observer and not probe else None
+            begin = partial(_Rpc, metrics, observe)
             changes: dict[str, Any] = {}
             decode = _as_it_is
             if not handler.request_streaming:
                 # gRPC would decode it before the RPC, where an error is neither counted nor told as the others are.
                 changes["request_deserializer"], decode = None, handler.request_deserializer
-            changes[kind] = _wrap(getattr(handler, kind), metrics, tokens, decode)
+            changes[kind] = _wrap(getattr(handler, kind), begin, tokens, decode)
             wrapped[name] = handler._replace(**changes)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
         self._server.add_registered_method_handlers(service, wrapped)
@@ -79,10 +102,10 @@ def _as_it_is(requests: Any) -> Any:
 
 
 def _wrap(
-    behaviour: Any, metrics: MethodMetrics, tokens: Tokens | None, decode: Callable[[Any], Any]
+    behaviour: Any, begin: "Callable[[Any], _Rpc]", tokens: Tokens | None, decode: Callable[[Any], Any]
 ) -> Callable[[Any, Any], Any]:
     async def respond(request: Any, context: Any) -> Any:
-        rpc = _Rpc(metrics, context)
+        rpc = begin(context)
         try:
             if tokens:
                 tokens.check_call(context)
@@ -94,7 +117,7 @@ def _wrap(
         return response
 
     async def respond_with_stream(request: Any, context: Any) -> AsyncIterator[Any]:
-        rpc = _Rpc(metrics, context)
+        rpc = begin(context)
         try:
             if tokens:
                 tokens.check_call(context)
@@ -118,20 +141,30 @@ def status_of(error: Exception) -> status_pb2.Status:
     return status
 
 
+def _observe(observer: Observer, kind: Kind, context: Any) -> Observation:
+    client = unquote(context.peer().partition(":")[2])  # of ipv4:127.0.0.1:5000 or ipv6:%5B::1%5D:5000
+    observation = observer.begin(kind, dict(context.invocation_metadata()), client)
+    context.set_trailing_metadata(((REQUEST_ID, observation.request_id),))
+    return observation
+
+
 class _Rpc:
     """One RPC under way."""
 
-    __slots__ = ("_context", "_metrics", "_start")
+    __slots__ = ("_context", "_metrics", "_observation", "_start")
 
-    def __init__(self, metrics: MethodMetrics, context: Any) -> None:
+    def __init__(self, metrics: MethodMetrics, observe: Callable[[Any], Observation] | None, context: Any) -> None:
         self._metrics = metrics
         self._context = context
         self._start = perf_counter()
+        self._observation = observe(context) if observe else None
         metrics.started()
 
     def ended(self, code: grpc.StatusCode) -> None:
         """Records the end."""
         self._metrics.handled(code, perf_counter() - self._start)
+        if self._observation:
+            self._observation.end(code.name, fault=code in _FAULTS)
 
     async def failed(self, error: BaseException) -> None:
         """Records the end, and tells the client unless it has been told. Raises, or returns for `error` to go on."""
@@ -143,8 +176,8 @@ class _Rpc:
                 status = status_of(error)
                 code = _code(status.code)
                 self.ended(code)
-                details = (("grpc-status-details-bin", status.SerializeToString()),)
-                await context.abort(code, status.message, details)
+                details = ("grpc-status-details-bin", status.SerializeToString())
+                await context.abort(code, status.message, (*(context.trailing_metadata() or ()), details))
             case _:  # cancelled: by the client, or by its deadline
                 left = context.time_remaining()
                 late = left is not None and left <= 0

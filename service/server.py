@@ -22,6 +22,7 @@ from service.http_endpoint import http_endpoint
 from service.instrumentation import InstrumentedServer
 from service.lifeline import ChildEnd
 from service.metrics import ModelMetrics, VersionStates
+from service.observation import Observer
 from service.open_inference import SERVICE as OPEN_INFERENCE
 from service.open_inference import OpenInferenceServicer
 from service.repository import ModelRepository, Servable
@@ -49,7 +50,7 @@ async def serve(config: Config, port: int, http_port: int | None, page: Page, su
         supervisor: who hears that this worker is ready, and tells whether all are.
 
     Raises:
-        StartError: the port cannot be listened on.
+        StartError: the port cannot be listened on, or tracing cannot start.
         ModelError: there is no model to serve.
     """
     policy = VersionPolicy(config.keep_versions, dict(config.pin))
@@ -63,10 +64,12 @@ async def serve(config: Config, port: int, http_port: int | None, page: Page, su
     )
     tokens = Tokens(config.tokens) if config.tokens else None
     stop = asyncio.Event()
-    with _signal_handlers({signal.SIGTERM: stop.set, signal.SIGHUP: repository.refresh}):
+    with _observer(config) as observer, _signal_handlers({signal.SIGTERM: stop.set, signal.SIGHUP: repository.refresh}):
         async with (
-            _http_server(config, http_port, page, servicers, grpc_port=port, tokens=tokens, stop=stop),
-            _grpc_server(config, port, page, servicers, tokens),
+            _http_server(
+                config, http_port, page, servicers, grpc_port=port, tokens=tokens, observer=observer, stop=stop
+            ),
+            _grpc_server(config, port, page, servicers, tokens=tokens, observer=observer),
         ):
             await repository.load()
             supervisor.ready()
@@ -104,6 +107,25 @@ def publisher(config: Config, page: Page) -> Callable[[VersionFolder, Fingerprin
 
 
 @contextmanager
+def _observer(config: Config) -> Iterator[Observer | None]:
+    """Yields what observes calls, if any are to be observed. At the end of the block the last spans are sent.
+
+    Raises:
+        StartError: tracing is not installed, or the environment asks for what there is not.
+    """
+    access_log = config.access_log == "on"
+    if config.tracing == "off":
+        yield Observer(access_log, None) if access_log else None
+        return
+    try:
+        from service.tracing import tracing  # noqa: PLC0415, an extra
+    except ImportError as error:
+        raise StartError(f"--tracing on needs OpenTelemetry ({error}): pip install 'text-classifier[otel]'") from error
+    with tracing() as tracer:
+        yield Observer(access_log, tracer)
+
+
+@contextmanager
 def _signal_handlers(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
     """Has the event loop call these at the signals while the block runs."""
     loop = asyncio.get_running_loop()
@@ -133,6 +155,7 @@ async def _http_server(
     *,
     grpc_port: int,
     tokens: Tokens | None,
+    observer: Observer | None,
     stop: asyncio.Event,
 ) -> AsyncIterator[None]:
     """Runs the HTTP routes, if there are to be any, around the block. They drain when gRPC does: at `stop`."""
@@ -145,6 +168,7 @@ async def _http_server(
         page,
         grpc_port=grpc_port,
         tokens=tokens,
+        observer=observer,
         most_bytes=config.max_request_bytes,
         cors_origins=config.cors_origins,
     )
@@ -154,11 +178,17 @@ async def _http_server(
 
 @asynccontextmanager
 async def _grpc_server(
-    config: Config, port: int, page: Page, servicers: _Servicers, tokens: Tokens | None
+    config: Config,
+    port: int,
+    page: Page,
+    servicers: _Servicers,
+    *,
+    tokens: Tokens | None,
+    observer: Observer | None,
 ) -> AsyncIterator[None]:
     """Runs the gRPC server around the block, and drains it afterwards."""
     server = grpc.aio.server(options=channel_arguments(config))
-    instrumented = InstrumentedServer(server, page, tokens, open_services=(health.SERVICE_NAME,))
+    instrumented = InstrumentedServer(server, page, tokens, observer, probes=(health.SERVICE_NAME,))
     instrumented.register(pb2_grpc.add_TextClassifierServicer_to_server, servicers.text_classifier)
     instrumented.register(open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicers.open_inference)
     instrumented.register(health_pb2_grpc.add_HealthServicer_to_server, servicers.health)

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from service.classifying import Classifier, UnderWay, deadline_of
 from service.errors import InvalidArgument
+from service.observation import current
 from service.repository import ModelRepository, Version
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
@@ -152,7 +154,10 @@ async def _respond(request: _Request) -> pb2.ClassifyResponse:
             for scored, score in zip(order.tolist(), probabilities[order].tolist(), strict=True):
                 classification.scores.add(label=labels[scored], probability=score)
     if explained:
+        start = perf_counter()
         explanations = await servable.explanations.explain(explained, answer.winners)
+        if observation := current():
+            observation.passed("explain", start, perf_counter())
         for classification, explanation in zip(response.classifications, explanations, strict=True):
             classification.explanation.CopyFrom(explanation)
     return response

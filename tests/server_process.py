@@ -97,9 +97,11 @@ class ServerProcess:
 
 
 @contextmanager
-def serving(models: Path, *flags: str, run_by: Sequence[str] = ()) -> Iterator[ServerProcess]:
+def serving(
+    models: Path, *flags: str, environment: dict[str, str] | None = None, run_by: Sequence[str] = ()
+) -> Iterator[ServerProcess]:
     """Runs a server around the block; it serves when the block begins, and must end well after it."""
-    server = ServerProcess(models, *flags, run_by=run_by)
+    server = ServerProcess(models, *flags, environment=environment, run_by=run_by)
     try:
         server.event("serving")
         yield server

@@ -26,7 +26,7 @@ class PendingBatcher:
     def __init__(self) -> None:
         self.futures: list[asyncio.Future[Prediction]] = []
 
-    def classify(self, texts: list[str], size: int, deadline: float) -> asyncio.Future[Prediction]:
+    def classify(self, texts: list[str], size: int, deadline: float, observation: None) -> asyncio.Future[Prediction]:
         self.futures.append(asyncio.get_running_loop().create_future())
         return self.futures[-1]
 

@@ -1,0 +1,138 @@
+"""OpenTelemetry: spans of calls, sent where the standard environment variables say.
+
+Needs the extra `otel`, and is imported only where tracing is on.
+
+The variables: opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables and .../protocol/exporter.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from importlib.metadata import version as installed_version
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+from service.errors import StartError
+
+_PACKAGE = "text-classifier"
+_UNNAMED = "unknown_service"
+"""What OpenTelemetry calls a service that nobody named, or begins to."""
+
+LAST_EXPORT_SECONDS = 3.0
+"""How long the end of the process waits for the last spans to be taken."""
+
+
+@contextmanager
+def tracing() -> Iterator["Tracer"]:
+    """Sends spans while the block runs, and at its end those that are left.
+
+    Raises:
+        StartError: an environment variable asks for what there is not.
+    """
+    resource = Resource.create({SERVICE_VERSION: installed_version(_PACKAGE)})
+    if str(resource.attributes[SERVICE_NAME]).startswith(_UNNAMED):
+        resource = resource.merge(Resource({SERVICE_NAME: _PACKAGE}))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    for exporter in _exporters():
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    try:
+        yield Tracer(provider.get_tracer("text_classifier"))
+    finally:
+        # A collector that does not answer must not hold up the end: the thread dies with the process.
+        last = threading.Thread(target=provider.shutdown, daemon=True)
+        last.start()
+        last.join(LAST_EXPORT_SECONDS)
+
+
+def _exporters() -> Iterator[SpanExporter]:
+    protocol = _variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or _variable("OTEL_EXPORTER_OTLP_PROTOCOL") or "grpc"
+    otlp = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}.get(protocol)
+    if not otlp:
+        raise StartError(f"OTEL_EXPORTER_OTLP_PROTOCOL: {protocol!r} is not one of grpc, http/protobuf")
+    for name in (_variable("OTEL_TRACES_EXPORTER") or "otlp").split(","):
+        kind = otlp if name == "otlp" else name
+        if kind == "none":
+            continue
+        found = entry_points(group="opentelemetry_traces_exporter", name=kind)
+        if not found:
+            raise StartError(f"OTEL_TRACES_EXPORTER: no package is installed that has an exporter {name!r}")
+        try:
+            yield next(iter(found)).load()()
+        except Exception as error:  # whatever an exporter makes of its own variables
+            raise StartError(f"OpenTelemetry's exporter {name!r} cannot start: {error}") from error
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name, "").strip()
+
+
+class Tracer:
+    """Makes the spans of calls.
+
+    Args:
+        tracer: OpenTelemetry's.
+    """
+
+    def __init__(self, tracer: trace.Tracer) -> None:
+        self._tracer = tracer
+
+    def begin(self, name: str, headers: Mapping[str, str], attributes: Mapping[str, str]) -> "Trace":
+        """Begins the span of a call, in the trace that its headers name, if they do."""
+        context = propagate.extract(headers)
+        span = self._tracer.start_span(name, context, trace.SpanKind.SERVER, attributes)
+        return Trace(self._tracer, span, trace.set_span_in_context(span, context))
+
+
+class Trace:
+    """The spans of one call: its own, and one for each phase.
+
+    Args:
+        tracer: OpenTelemetry's.
+        span: the call's own, which has begun.
+        context: the spans of phases belong there.
+    """
+
+    __slots__ = ("_context", "_epoch", "_span", "_tracer")
+
+    def __init__(self, tracer: trace.Tracer, span: trace.Span, context: Context) -> None:
+        self._tracer = tracer
+        self._span = span
+        self._context = context
+        self._epoch = time.time_ns() - time.perf_counter_ns()
+
+    @property
+    def id(self) -> str:
+        """The trace's identifier, 32 hexadecimal digits."""
+        return trace.format_trace_id(self._span.get_span_context().trace_id)
+
+    def set(self, attributes: Mapping[str, str | int]) -> None:
+        """Gives the call's span attributes."""
+        self._span.set_attributes(attributes)
+
+    def phase(self, name: str, start: float, end: float) -> None:
+        """Adds the span of a phase that has passed, from start to end in seconds of `perf_counter`."""
+        if self._span.is_recording():
+            span = self._tracer.start_span(name, self._context, start_time=self._nanoseconds(start))
+            span.end(self._nanoseconds(end))
+
+    def _nanoseconds(self, seconds: float) -> int:
+        """Returns the time in nanoseconds of the epoch."""
+        return self._epoch + round(seconds * 1e9)
+
+    def end(self, fault: str | None) -> None:
+        """Ends the call's span.
+
+        Args:
+            fault: what went wrong, if it is the server's fault.
+        """
+        if fault:
+            self._span.set_attribute("error.type", fault)
+            self._span.set_status(trace.StatusCode.ERROR)
+        self._span.end()
