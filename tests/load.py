@@ -82,7 +82,7 @@ def tasks(target: str, model: str, load: Load) -> None:
 def under_load(
     target: str, model: str = "topic", callers: Callable[[str, str, Load], None] = threads
 ) -> Iterator[Load]:
-    """Calls the servers of a gRPC target around the block, as fast as they answer. No call may have failed at its end."""
+    """Calls a target around the block, as fast as its servers answer. No call may have failed at its end."""
     load = Load()
     runner = threading.Thread(target=callers, args=(target, model, load))
     runner.start()
