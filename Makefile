@@ -69,5 +69,5 @@ constraints: ## Pin the newest versions of everything: names and versions alone
 	rm -r .venv-new
 
 clean: ## Remove what the targets made
-	rm -rf .venv .venv-new .venv-kserve build dist examples/node/node_modules tests/e2e/node_modules *.egg-info
+	rm -rf .venv .venv-new .venv-kserve .venv-grpcurl build dist examples/node/node_modules tests/e2e/node_modules *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -80,11 +80,11 @@ def tasks(target: str, model: str, load: Load) -> None:
 
 @contextmanager
 def under_load(
-    *addresses: str, model: str = "topic", callers: Callable[[str, str, Load], None] = threads
+    target: str, model: str = "topic", callers: Callable[[str, str, Load], None] = threads
 ) -> Iterator[Load]:
-    """Calls the servers around the block, as fast as they answer. No call may have failed at its end."""
+    """Calls a target around the block, as fast as its servers answer. No call may have failed at its end."""
     load = Load()
-    runner = threading.Thread(target=callers, args=(f"ipv4:{','.join(addresses)}", model, load))
+    runner = threading.Thread(target=callers, args=(target, model, load))
     runner.start()
     try:
         load.go_on()

@@ -70,7 +70,8 @@ class ServerProcess:
     @property
     def address(self) -> str:
         """Host and port of gRPC."""
-        return f"127.0.0.1:{self.event('started')['port']}"
+        started = self.event("started")
+        return f"{started['host']}:{started['port']}"
 
     @property
     def http(self) -> str:

@@ -36,7 +36,7 @@ def test_a_server_that_stops_tells_health_and_no_call_fails_while_another_serves
     with (
         serving(tiny_models, *WORKERS) as stops,
         grpc.insecure_channel(stops.address) as channel,
-        under_load(server.address, stops.address, callers=callers),
+        under_load(f"ipv4:{server.address},{stops.address}", callers=callers),
     ):
         health: Any = health_pb2_grpc.HealthStub(channel)
         watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=120)

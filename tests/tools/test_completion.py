@@ -1,4 +1,4 @@
-"""The completion scripts, asked as bash asks them."""
+"""The completion scripts, asked as the shells ask them."""
 
 import shutil
 import subprocess
@@ -9,16 +9,34 @@ import pytest
 
 from tests.server_process import ROOT
 
-ASK = """
-source "$1/bash-completion/completions/$2"
-shift
-COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE}
-registered=$(complete -p "$1")
+BASH = """
+words=($2)
+[[ $2 == *" " ]] && words+=("")
+source "$1/bash-completion/completions/${words[0]}"
+COMP_WORDS=("${words[@]}") COMP_CWORD=$((${#words[@]} - 1)) COMP_LINE=$2 COMP_POINT=${#2}
+registered=$(complete -p "${words[0]}")
 [[ $registered =~ -F\\ ([^ ]+) ]]
-"${BASH_REMATCH[1]}" "$1" "${@: -1}" "${@: -2:1}"
+"${BASH_REMATCH[1]}" "${words[0]}" "${words[@]: -1}" "${words[@]: -2:1}"
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 """What bash does at a TAB: it sets the words of the line and calls the function that is registered for the command."""
+
+FISH = """
+source $argv[1]/fish/vendor_completions.d/(string split --fields 1 " " $argv[2]).fish
+complete --do-complete $argv[2] | string replace --regex '/?(\\t.*)?$' ''
+"""
+"""What fish offers at a TAB. A description follows each offer, and a slash a folder."""
+
+ZSH = """
+fpath=($1/zsh/site-functions $fpath)
+autoload -Uz compinit && compinit -D -u
+for command in text-classifier text-classifier-server text-classifier-train; do
+    autoload +X $_comps[$command]
+done
+"""
+"""zsh finds the function that completes a command and reads it."""
+
+SHELLS = {"bash": ["bash", "-c", BASH, "bash"], "fish": ["fish", "--no-config", "-c", FISH]}
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +47,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
@@ -45,18 +64,17 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("text-classifier-train evaluate --rep", {"--report"}),
     ],
 )
-def test_bash_is_offered_commands_options_choices_and_files(line: str, offered: set[str], scripts: Path) -> None:
-    words = line.split(" ")
-    done = subprocess.run(
-        ["bash", "-c", ASK, "bash", scripts, *words], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert offered <= set(done.stdout.split()), done.stderr
-    assert all(reply.startswith(words[-1]) for reply in done.stdout.split())
-
-
-@pytest.mark.parametrize(("shell", "check"), [("zsh", ["-n"]), ("fish", ["--no-execute"])])
-def test_other_shells_can_read_their_scripts(shell: str, check: list[str], scripts: Path) -> None:
+def test_a_shell_offers_commands_options_choices_and_files(
+    shell: str, line: str, offered: set[str], scripts: Path
+) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"needs {shell}")
-    for script in (scripts / shell).rglob("*text-classifier*"):
-        subprocess.run([shell, *check, script], check=True)
+    done = subprocess.run([*SHELLS[shell], scripts, line], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert offered <= set(done.stdout.split()), done.stderr
+    assert all(reply.startswith(line.rpartition(" ")[2]) for reply in done.stdout.split())
+
+
+def test_zsh_reads_the_scripts_of_the_commands(scripts: Path) -> None:
+    if shutil.which("zsh") is None:
+        pytest.skip("needs zsh")
+    subprocess.run(["zsh", "-f", "-e", "-c", ZSH, "zsh", scripts], check=True)
