@@ -93,6 +93,12 @@ def browser(session: Browser, server: ServerProcess) -> Browser:
     return session
 
 
+def test_the_metrics_port_opens_the_page(session: Browser, server: ServerProcess) -> None:
+    session.driver.get(f"http://127.0.0.1:{server.event('metrics')['port']}/")
+    session.choose("topic")
+    assert session.driver.current_url == f"http://{server.http}/"
+
+
 def test_typing_shows_what_the_server_says_of_the_text(browser: Browser, server: ServerProcess) -> None:
     text = "A moving film, oil!"
     browser.one("#text").send_keys(text)

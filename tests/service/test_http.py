@@ -1,5 +1,6 @@
 """The HTTP routes of the real server, called as a browser, curl and a fuzzer would."""
 
+import http.client
 import json
 import signal
 import socket
@@ -9,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -240,11 +242,47 @@ def test_https_and_mutual_tls_hold_for_http_too(tiny_models: Path, tmp_path: Pat
             call(url.replace("https", "http"))
         authority.issue_cert("client@example.org").configure_cert(trusting)
         assert call(url, context=trusting).status == 200
+        page = call(f"https://127.0.0.1:{server.event('metrics')['port']}/", context=trusting)  # redirected
+        assert page.body.startswith(b"<!doctype html>")
 
 
-def test_off_leaves_the_port_alone(tiny_models: Path) -> None:
+def at_metrics(
+    server: ServerProcess, path: str, host: str | None = "localhost:8000", method: str = "GET"
+) -> tuple[int, str | None, bytes]:
+    """Asks the metrics port, and follows no redirect: status, location and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.event("metrics")["port"], timeout=60)
+    with closing(connection):
+        connection.putrequest(method, path, skip_host=True)
+        if host is not None:
+            connection.putheader("Host", host)
+        connection.endheaders()
+        response = connection.getresponse()
+        return response.status, response.headers["Location"], response.read()
+
+
+def test_the_metrics_port_sends_a_browser_on_to_the_page_by_the_name_that_it_knows(guarded: ServerProcess) -> None:
+    port = guarded.event("started")["http_port"]
+    for name in ("localhost", "127.0.0.1", "[::1]", "classifier.example"):
+        for host in (name, f"{name}:8000"):
+            assert at_metrics(guarded, "/", host)[:2] == (307, f"http://{name}:{port}/")
+    for bad in (None, "", "a b", "user@evil.example", "evil.example/x", "[::1", "a:b", "é".encode().decode("latin-1")):
+        assert at_metrics(guarded, "/", bad) == (200, None, b"Metrics are at /metrics.\n")
+
+
+def test_the_metrics_port_has_nothing_but_metrics_and_that_way_to_the_page(
+    server: ServerProcess, guarded: ServerProcess
+) -> None:
+    for path in ("/nothing", "/metrics/", "/web/page.js", "/favicon.ico"):
+        assert at_metrics(server, path)[0] == 404
+    assert at_metrics(server, "/", method="POST")[0] == 404
+    assert b"grpc_server_started_total" in at_metrics(server, "/metrics")[2]
+    assert at_metrics(guarded, "/metrics")[0] == 401
+
+
+def test_off_leaves_the_port_alone_and_no_way_leads_to_the_page(tiny_models: Path) -> None:
     with serving(tiny_models, "--workers", "1", "--http-port", "off") as server:
         assert server.event("started")["http_port"] is None
+        assert at_metrics(server, "/") == (200, None, b"Metrics are at /metrics.\n")
 
 
 def accepts(host: str, port: int) -> bool:
