@@ -166,6 +166,23 @@ def test_what_is_not_there_is_404_and_a_wrong_method_405(url: str) -> None:
         assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
+@pytest.mark.parametrize("route", ["/v1/models/topic:classify", "/v2/models/topic/infer"])
+def test_a_timeout_is_a_deadline(url: str, route: str) -> None:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["oil"]}
+    body = {"texts": ["oil"]} if "v1" in route else {"inputs": [tensor]}
+    for timeout in ("99999999H", "1M", "10S", "60000m", "60000000u"):
+        assert call(url + route, body, {"Grpc-Timeout": timeout}).status == 200
+    for timeout in ("1n", "0S"):
+        passed = call(url + route, body, {"Grpc-Timeout": timeout})
+        assert passed.status == 504
+        assert "deadline" in str(passed.body["error"])
+    for timeout in ("", "1", "S", "1s", "1 S", "-1S", "1.5S", "123456789S", "١S".encode().decode("latin-1")):
+        refused = call(url + route, body, {"Grpc-Timeout": timeout})
+        assert refused.status == 400
+        assert "Grpc-Timeout" in str(refused.body["error"])
+    assert call(f"{url}/v1/models", headers={"Grpc-Timeout": "soon"}).status == 400
+
+
 def test_requests_are_counted_by_route_and_their_texts_with_all_others(server: ServerProcess, url: str) -> None:
     series = (
         'text_classifier_http_requests_total{code="200",method="POST",route="/v1/models/{model}:classify"}',
