@@ -166,6 +166,7 @@ def http_api(
     tokens: Tokens | None,
     most_bytes: int,
     cors_origins: Sequence[str],
+    reflection: bool,
 ) -> Starlette:
     """Builds the application.
 
@@ -177,6 +178,7 @@ def http_api(
         tokens: those that requests need, if they do.
         most_bytes: the longest body.
         cors_origins: the origins whose pages may call; `*`: all.
+        reflection: whether the server describes itself: serves the OpenAPI document.
     """
     operations = _Operations(servicer, inference).all()
     described = document(operations)
@@ -184,7 +186,9 @@ def http_api(
     async def openapi(call: Call, path: Mapping[str, str], body: None) -> dict[str, Any]:
         return described
 
-    operations.append(Operation("GET", "/openapi.json", None, dict, openapi))
+    if reflection:
+        # It holds what this project publishes anyway, and a browser that follows the page's link sends no token.
+        operations.append(Operation("GET", "/openapi.json", None, dict, openapi, open=True))
 
     routes = [Route(each.path, _endpoint(each, page, tokens, most_bytes), methods=[each.method]) for each in operations]
     cors = Middleware(
@@ -194,7 +198,7 @@ def http_api(
         allow_headers=["Authorization", "Content-Type", TIMEOUT],
     )
     return Starlette(
-        routes=[*routes, *web_page(grpc_port)],
+        routes=[*routes, *web_page(page, grpc_port, reflection=reflection)],
         middleware=[cors] if cors_origins else [],
         exception_handlers={HTTPException: _no_such_route},
     )

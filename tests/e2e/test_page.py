@@ -260,7 +260,22 @@ def test_a_server_with_tokens_is_asked_with_the_one_that_the_user_enters(
         for command in session.texts("pre"):
             assert TOKEN not in command
             assert "TOKEN" in command
+        session.one("header a").click()
+        session.until_says("body", '"openapi":"3.0.3"')
         session.driver.get("about:blank")  # its connection would be waited for
+
+
+def test_a_server_that_does_not_describe_itself_has_no_examples_that_need_that(
+    session: Browser, tiny_models: Path
+) -> None:
+    with serving(tiny_models, "--workers", "1", "--reflection", "off") as server:
+        session.open(server)
+        session.choose("topic")
+        session.paste("a moving film")
+        session.until(lambda: session.one("#curl").is_displayed())
+        assert not session.one("#grpcurl").is_displayed()
+        assert not session.one("header a").is_displayed()
+        session.driver.get("about:blank")
 
 
 def test_texts_stay_text_and_nothing_is_asked_of_another_host(browser: Browser, server: ServerProcess) -> None:

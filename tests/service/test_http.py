@@ -183,19 +183,30 @@ def test_a_timeout_is_a_deadline(url: str, route: str) -> None:
     assert call(f"{url}/v1/models", headers={"Grpc-Timeout": "soon"}).status == 400
 
 
+def counted(server: ServerProcess, *series: str) -> list[float]:
+    lines = [line.rpartition(" ") for line in server.metrics().splitlines()]
+    return [sum(float(value) for name, _, value in lines if name == wanted) for wanted in series]
+
+
 def test_requests_are_counted_by_route_and_their_texts_with_all_others(server: ServerProcess, url: str) -> None:
     series = (
         'text_classifier_http_requests_total{code="200",method="POST",route="/v1/models/{model}:classify"}',
         'text_classifier_inference_seconds_count{model="sentiment",version="1"}',
     )
-
-    def counted() -> list[float]:
-        lines = [line.rpartition(" ") for line in server.metrics().splitlines()]
-        return [sum(float(value) for name, _, value in lines if name == wanted) for wanted in series]
-
-    before = counted()
+    before = counted(server, *series)
     call(f"{url}/v1/models/sentiment:classify", {"texts": ["film"]})
-    assert counted() == [count + 1 for count in before]
+    assert counted(server, *series) == [count + 1 for count in before]
+
+
+def test_the_page_and_its_files_are_counted(server: ServerProcess, url: str) -> None:
+    series = [
+        f'text_classifier_http_requests_total{{code="200",method="GET",route="{route}"}}'
+        for route in ("/", "/web/{file}")
+    ]
+    page, files = counted(server, *series)
+    for path in ("/", "/web/page.js", "/web/style.css"):
+        assert call(url + path).status == 200
+    assert counted(server, *series) == [page + 1, files + 2]
 
 
 def test_no_page_of_another_origin_may_read_unless_it_is_named(url: str, guarded: ServerProcess) -> None:
@@ -220,15 +231,16 @@ def guarded(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield server
 
 
-def test_with_tokens_every_route_but_health_needs_one(guarded: ServerProcess) -> None:
+def test_with_tokens_every_route_but_health_and_the_description_needs_one(guarded: ServerProcess) -> None:
     url = f"http://{guarded.http}"
     body = {"texts": ["oil"]}
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}):
-        for path in ("/v1/models", "/v1/models/topic", "/v2", "/v2/models/topic/ready", "/openapi.json"):
+        for path in ("/v1/models", "/v1/models/topic", "/v2", "/v2/models/topic/ready"):
             answer = call(url + path, headers=headers)
             assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
         assert call(f"{url}/v1/models/topic:classify", body, headers).status == 401
-        assert call(f"{url}/v2/health/ready", headers=headers).status == 200
+        for path in ("/v2/health/ready", "/openapi.json"):
+            assert call(url + path, headers=headers).status == 200
     assert call(f"{url}/v1/models/topic:classify", body, {"Authorization": f"Bearer {TOKEN}"}).status == 200
 
 

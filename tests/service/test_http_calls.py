@@ -91,7 +91,16 @@ class Routes:
         await self._repository.load()
         inference = OpenInferenceServicer(self._repository, self._classifier, health.aio.HealthServicer())
         servicer = TextClassifierServicer(self._repository, self._classifier)
-        api = http_api(servicer, inference, self._page, grpc_port=0, tokens=None, most_bytes=1000, cors_origins=())
+        api = http_api(
+            servicer,
+            inference,
+            self._page,
+            grpc_port=0,
+            tokens=None,
+            most_bytes=1000,
+            cors_origins=(),
+            reflection=True,
+        )
         async with http_endpoint(Config(), self._port, api, asyncio.Event()):
             async with asyncio.timeout(60):
                 await test(self)
