@@ -18,6 +18,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from tests.server_process import ROOT, ServerProcess, serving
+from tests.tiny_model import write_model
 from text_classifier import Client
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -263,6 +264,37 @@ def test_a_server_with_tokens_is_asked_with_the_one_that_the_user_enters(
         session.one("header a").click()
         session.until_says("body", '"openapi":"3.0.3"')
         session.driver.get("about:blank")  # its connection would be waited for
+
+
+def test_a_model_that_comes_or_a_version_that_takes_over_shows_without_opening_the_page_anew(
+    session: Browser, tmp_path: Path
+) -> None:
+    def seen() -> list[str]:
+        return [option.text for option in session.all("#model option")]
+
+    write_model(tmp_path, "topic")
+    with serving(tmp_path, "--workers", "1", "--watch-interval", "0.05") as server:
+        session.open(server)
+        session.choose("topic")
+        session.paste("a moving film")
+        session.until_says("#facts", "topic, version 1")
+        write_model(tmp_path, "another")
+        server.event("model in service", model="another")
+        session.one("#model").click()
+        session.until(lambda: seen() == ["another, version 1", "topic, version 1"])
+        assert Select(session.one("#model")).first_selected_option.text == "topic, version 1"
+        session.one("#text").click()
+
+        write_model(tmp_path, "topic", seed=1)
+        server.event("model unloaded", model="topic", version=1)
+        page = session.driver.current_window_handle
+        session.driver.switch_to.new_window("tab")
+        session.driver.close()
+        session.driver.switch_to.window(page)
+        session.until(lambda: seen() == ["another, version 1", "topic, version 2"])
+        assert Select(session.one("#model")).first_selected_option.text == "topic, version 2"
+        session.until_says("#facts", "topic, version 2")
+        session.driver.get("about:blank")
 
 
 def test_a_server_that_does_not_describe_itself_has_no_examples_that_need_that(
