@@ -119,7 +119,7 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
         if rest not in ([], [1]) or count < 0:
             raise InvalidArgument("inputs[0].shape", "is neither [n] nor [n, 1]")
         self._classifier.check_count(count, TEXT)
-        if raw and (len(raw) > 1 or tensor.HasField("contents")):
+        if raw and (len(raw) > 1 or tensor.contents.ByteSize()):  # empty contents are none: MLServer sends them
             raise InvalidArgument("raw_input_contents", "stand for all contents: send one for the one input, or none")
         values = _split(raw[0], count) if raw else tensor.contents.bytes_contents
         if len(values) != count:
