@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service import binary_tensors
 from service import http_messages as json
 from service.authentication import Tokens
 from service.errors import InvalidArgument, NotReady, http_status
@@ -147,8 +148,9 @@ class _Operations:
 
     async def infer(self, call: Call, path: Mapping[str, str], body: json.InferenceRequest) -> json.InferenceResponse:
         """Classifies texts, as a tensor."""
-        request = body.message(path["model"], path.get("version", ""))
+        request = body.message(path["model"], path.get("version", ""), call.binary)
         response = await self._inference.ModelInfer(request, call)
+        call.binary_answer = b"".join(response.raw_output_contents)
         return await _converted(json.InferenceResponse.of, response)
 
 
@@ -217,11 +219,12 @@ def _endpoint(
                 tokens.check(request.headers.get("Authorization", ""))
             call = Call(request)
             if operation.takes:
-                body = _decoded(await _read(request, most_bytes), operation.takes)
+                content, call.binary = binary_tensors.split(await _read(request, most_bytes), request.headers)
+                body = _decoded(content, operation.takes)
                 answer = await call.wait_for(operation.respond(call, request.path_params, body))
             else:
                 answer = await operation.respond(call, request.path_params, None)
-            response = Response(msgspec.json.encode(answer), media_type="application/json")
+            response = _answered(answer, call.binary_answer)
         except ClientDisconnect:
             response = Response(status_code=_CLIENT_CLOSED_REQUEST)
         except Exception as error:
@@ -232,6 +235,14 @@ def _endpoint(
         return response
 
     return respond
+
+
+def _answered(answer: Any, binary: bytes) -> Response:
+    content = msgspec.json.encode(answer)
+    if not binary:
+        return Response(content, media_type="application/json")
+    headers = {binary_tensors.JSON_LENGTH: str(len(content))}
+    return Response(content + binary, headers=headers, media_type="application/octet-stream")
 
 
 async def _read(request: Request, most: int) -> bytes:

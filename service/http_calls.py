@@ -19,11 +19,16 @@ _T = TypeVar("_T")
 
 
 class Call:
-    """What a servicer asks of the call that a request came by.
+    """What a servicer asks of the call that a request came by, and the bytes behind the JSON of both bodies.
 
     Raises:
         InvalidArgument: the request's timeout is none.
     """
+
+    binary = b""
+    """What came behind the request's JSON."""
+    binary_answer = b""
+    """What goes behind the answer's."""
 
     def __init__(self, request: Request) -> None:
         timeout = request.headers.get(TIMEOUT)

@@ -9,6 +9,7 @@ import numpy as np
 from grpc_health.v1 import health, health_pb2
 from numpy.typing import NDArray
 
+from service.binary_tensors import EXTENSION
 from service.classifying import Answer, Classifier, deadline_of
 from service.errors import InvalidArgument, NotReady, shortened
 from service.repository import ModelRepository, Servable
@@ -44,7 +45,9 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
         self._repository = repository
         self._classifier = classifier
         self._health = health_servicer
-        self._metadata = pb2.ServerMetadataResponse(name=_PACKAGE, version=installed_version(_PACKAGE))
+        self._metadata = pb2.ServerMetadataResponse(
+            name=_PACKAGE, version=installed_version(_PACKAGE), extensions=[EXTENSION]
+        )
 
     async def ServerLive(self, request: pb2.ServerLiveRequest, context: Any) -> pb2.ServerLiveResponse:
         """See the contract."""

@@ -22,6 +22,7 @@ def main(address: str, http_address: str, texts: list[str]) -> dict[str, Any]:
         "grpc": over_grpc(address, request(texts), use_raw=False),
         "raw grpc": over_grpc(address, request(texts), use_raw=True),
         "infer": by_command(http_address, request(texts, use_bytes=False)),
+        "infer --binary-data": by_command(http_address, request(texts, use_bytes=False), "--binary-data"),
     }
 
 
@@ -46,12 +47,12 @@ def over_grpc(address: str, request: InferenceRequest, *, use_raw: bool) -> dict
     return values(ModelInferResponseConverter.to_types(response))
 
 
-def by_command(address: str, request: InferenceRequest) -> dict[str, Any]:
+def by_command(address: str, request: InferenceRequest, *arguments: str) -> dict[str, Any]:
     """Sends the request with `mlserver infer`."""
     with TemporaryDirectory() as folder:
         asked, answered = Path(folder, "asked.jsonl"), Path(folder, "answered.jsonl")
         asked.write_text(request.model_dump_json())
-        command = [str(Path(sys.executable).with_name("mlserver")), "infer", "--model-name", "topic"]
+        command = [str(Path(sys.executable).with_name("mlserver")), "infer", *arguments, "--model-name", "topic"]
         command += ["--url", address, "--input-data-path", str(asked), "--output-data-path", str(answered)]
         subprocess.run([*command, "--retries", "1"], stdout=sys.stderr, check=True)
         return values(InferenceResponse.model_validate_json(answered.read_bytes()))

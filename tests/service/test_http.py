@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import urllib.error
@@ -152,6 +153,35 @@ def test_an_error_of_the_open_inference_routes_has_the_protocols_form(url: str) 
     answer = call(f"{url}/v2/models/topic/infer", {"inputs": [tensor], "outputs": [classes]})
     assert answer.status == 400
     assert "'classification' is not implemented" in answer.body["error"]
+
+
+def test_texts_behind_the_json_are_answered_behind_the_json(url: str) -> None:
+    texts = [b"oil", "café".encode()]
+    binary = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": len(binary)}}
+    outputs = [{"name": "label"}, {"name": "probability"}]
+    content = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
+    infer = f"{url}/v2/models/topic/infer"
+    header = "Inference-Header-Content-Length"
+    request = urllib.request.Request(infer, content + binary, {header: str(len(content))})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        body, length = response.read(), int(response.headers[header])
+        assert response.headers["Content-Type"] == "application/octet-stream"
+    labels, probabilities = json.loads(body[:length])["outputs"]
+    assert (labels["shape"], probabilities["shape"]) == ([2], [2])
+    sizes = [output["parameters"]["binary_data_size"] for output in (labels, probabilities)]
+    assert (sizes[1], sum(sizes)) == (8, len(body) - length)
+    in_json = call(infer, {"inputs": [{**tensor, "data": [text.decode() for text in texts]}], "outputs": outputs})
+    expected = [output["data"] for output in in_json.body["outputs"]]
+    framed = b"".join(len(label).to_bytes(4, "little") + label.encode() for label in expected[0])
+    assert body[length:] == framed + struct.pack("<2f", *expected[1])
+    for bad in ("-1", "x", "", str(len(content + binary) + 1), "9" * 100, "²".encode().decode("latin-1")):
+        refused = call(infer, content + binary, {header: bad})
+        assert refused.status == 400
+        assert header in refused.body["error"]
+    cut = call(infer, content + binary[:-1], {header: str(len(content))})
+    assert "ends in the middle of a text" in cut.body["error"]
+    assert call(f"{url}/v2").body["extensions"] == ["binary_tensor_data"]
 
 
 def test_what_is_not_there_is_404_and_a_wrong_method_405(url: str) -> None:

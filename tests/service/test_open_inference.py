@@ -98,7 +98,7 @@ def test_the_client_of_mlserver_unchanged_gets_what_classify_gives_over_grpc_and
     server: ServerProcess, expected: dict[str, list[Any]], mlserver_python: Path
 ) -> None:
     heard = ask("mlserver_client", server.address, server.http, python=mlserver_python)
-    assert list(heard) == ["rest", "grpc", "raw grpc", "infer"]
+    assert list(heard) == ["rest", "grpc", "raw grpc", "infer", "infer --binary-data"]
     for way, answer in heard.items():
         assert answer == {"id": "7", "version": "1", **expected}, way
 
