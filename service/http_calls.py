@@ -48,7 +48,8 @@ class Call:
         """
 
         async def hear_the_client_go() -> None:
-            await self._request.receive()  # after the body there is nothing else to come
+            while (await self._request.receive())["type"] != "http.disconnect":
+                pass
             if not limit.expired():
                 limit.reschedule(0)
 
