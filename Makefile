@@ -3,6 +3,7 @@
 PYTHON ?= python3
 DATA_DIR ?=
 KSERVE_PYTHON ?=
+MLSERVER_PYTHON ?=
 MINUTES ?= 10
 MODELS ?= models
 SHARE ?= $(HOME)/.local/share
@@ -31,8 +32,9 @@ models: .venv/.dev ## Train all that is shipped into MODELS, from DATA_DIR or Ke
 	.venv/bin/text-classifier-train imdb --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 	.venv/bin/text-classifier-train reuters --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 
-test: .venv/.dev ## Run all tests; those on the real data need DATA_DIR, that of KServe's client KSERVE_PYTHON
-	.venv/bin/pytest $(if $(DATA_DIR),--data-dir=$(DATA_DIR)) $(if $(KSERVE_PYTHON),--kserve-python=$(KSERVE_PYTHON))
+test: .venv/.dev ## Run all tests; some need DATA_DIR, KSERVE_PYTHON or MLSERVER_PYTHON
+	.venv/bin/pytest $(if $(DATA_DIR),--data-dir=$(DATA_DIR)) $(if $(KSERVE_PYTHON),--kserve-python=$(KSERVE_PYTHON)) \
+		$(if $(MLSERVER_PYTHON),--mlserver-python=$(MLSERVER_PYTHON))
 
 bench: .venv/.dev ## Measure everything into benchmarks/results/; needs DATA_DIR and h2load (Debian: nghttp2-client)
 	.venv/bin/python -m benchmarks --data-dir=$(DATA_DIR)
@@ -69,5 +71,5 @@ constraints: ## Pin the newest versions of everything: names and versions alone
 	rm -r .venv-new
 
 clean: ## Remove what the targets made
-	rm -rf .venv .venv-new .venv-kserve .venv-grpcurl build dist examples/node/node_modules tests/e2e/node_modules *.egg-info
+	rm -rf .venv .venv-* build dist examples/node/node_modules tests/e2e/node_modules *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,13 +5,14 @@ would cost more than the work, and need a client's certificate and token of its 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 from msgspec import Struct
 from starlette.applications import Starlette
@@ -23,9 +24,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service import binary_tensors
 from service import http_messages as json
 from service.authentication import Tokens
 from service.errors import InvalidArgument, NotReady, http_status
+from service.http_calls import TIMEOUT, Call
 from service.instrumentation import status_of
 from service.metrics import RouteMetrics
 from service.observation import REQUEST_ID, Kind, Observation, Observer, http_request
@@ -39,6 +42,11 @@ from text_classifier.v1 import text_classifier_pb2 as pb2
 
 _CLIENT_CLOSED_REQUEST = 499
 """What is counted, by custom, when nobody is there any more to be told."""
+_SHORT = 1024
+"""Bytes of a message that is converted in about the time that a thread would take to begin (50 µs here)."""
+
+_MessageT = TypeVar("_MessageT", bound=Message)
+_StructT = TypeVar("_StructT", bound=Struct)
 
 
 class _NameConvertor(StringConvertor):
@@ -60,17 +68,10 @@ class Operation:
     """The request's body."""
     gives: type[Any]
     """The response's body."""
-    respond: Callable[[Mapping[str, str], Any], Awaitable[Any]]
-    """Answers, given the parts of the path by their names, and the body. Its docstring is the description."""
+    respond: Callable[[Call, Mapping[str, str], Any], Coroutine[Any, Any, Any]]
+    """Answers a call, given the parts of the path by their names, and the body. Its docstring is the description."""
     open: bool = False
     """Whether it needs no token."""
-
-
-class _NoDeadline:
-    """What a servicer asks of the call that a request came by."""
-
-    def time_remaining(self) -> None:
-        """An HTTP client waits as long as it takes."""
 
 
 class _Operations:
@@ -79,7 +80,6 @@ class _Operations:
     def __init__(self, servicer: TextClassifierServicer, inference: OpenInferenceServicer) -> None:
         self._servicer = servicer
         self._inference = inference
-        self._call = _NoDeadline()
 
     def all(self) -> list[Operation]:
         """Returns them in the order of the OpenAPI document."""
@@ -105,53 +105,59 @@ class _Operations:
             ),
         ]
 
-    async def classify(self, path: Mapping[str, str], body: json.ClassifyRequest) -> json.ClassifyResponse:
+    async def classify(self, call: Call, path: Mapping[str, str], body: json.ClassifyRequest) -> json.ClassifyResponse:
         """Classifies texts."""
-        response = await self._servicer.Classify(body.message(path["model"]), self._call)
-        return await asyncio.to_thread(json.ClassifyResponse.of, response)  # long explanations take their time
+        response = await self._servicer.Classify(body.message(path["model"]), call)
+        return await _converted(json.ClassifyResponse.of, response)
 
-    async def list_models(self, path: Mapping[str, str], body: None) -> json.Models:
+    async def list_models(self, call: Call, path: Mapping[str, str], body: None) -> json.Models:
         """Lists every model version that the server knows."""
-        response = await self._servicer.ListModels(pb2.ListModelsRequest(), self._call)
+        response = await self._servicer.ListModels(pb2.ListModelsRequest(), call)
         return json.Models([json.Model.of(model) for model in response.models])
 
-    async def get_model(self, path: Mapping[str, str], body: None) -> json.Model:
+    async def get_model(self, call: Call, path: Mapping[str, str], body: None) -> json.Model:
         """Describes the version of a model that is in service."""
-        return json.Model.of(await self._servicer.GetModel(pb2.GetModelRequest(name=path["model"]), self._call))
+        return json.Model.of(await self._servicer.GetModel(pb2.GetModelRequest(name=path["model"]), call))
 
-    async def server_metadata(self, path: Mapping[str, str], body: None) -> json.ServerMetadata:
+    async def server_metadata(self, call: Call, path: Mapping[str, str], body: None) -> json.ServerMetadata:
         """Describes the server."""
-        answer = await self._inference.ServerMetadata(inference_pb2.ServerMetadataRequest(), self._call)
+        answer = await self._inference.ServerMetadata(inference_pb2.ServerMetadataRequest(), call)
         return json.ServerMetadata(answer.name, answer.version, list(answer.extensions))
 
-    async def server_live(self, path: Mapping[str, str], body: None) -> json.ServerLive:
+    async def server_live(self, call: Call, path: Mapping[str, str], body: None) -> json.ServerLive:
         """Answers while the server runs."""
-        answer = await self._inference.ServerLive(inference_pb2.ServerLiveRequest(), self._call)
+        answer = await self._inference.ServerLive(inference_pb2.ServerLiveRequest(), call)
         return json.ServerLive(answer.live)
 
-    async def server_ready(self, path: Mapping[str, str], body: None) -> json.ServerReady:
+    async def server_ready(self, call: Call, path: Mapping[str, str], body: None) -> json.ServerReady:
         """Answers while the server serves, and with 503 while it does not."""
-        if not (await self._inference.ServerReady(inference_pb2.ServerReadyRequest(), self._call)).ready:
+        if not (await self._inference.ServerReady(inference_pb2.ServerReadyRequest(), call)).ready:
             raise NotReady
         return json.ServerReady(ready=True)
 
-    async def model_metadata(self, path: Mapping[str, str], body: None) -> json.ModelMetadata:
+    async def model_metadata(self, call: Call, path: Mapping[str, str], body: None) -> json.ModelMetadata:
         """Describes the tensors of a model."""
         request = inference_pb2.ModelMetadataRequest(name=path["model"], version=path.get("version"))
-        return json.ModelMetadata.of(await self._inference.ModelMetadata(request, self._call))
+        return json.ModelMetadata.of(await self._inference.ModelMetadata(request, call))
 
-    async def model_ready(self, path: Mapping[str, str], body: None) -> json.ModelReady:
+    async def model_ready(self, call: Call, path: Mapping[str, str], body: None) -> json.ModelReady:
         """Answers while a model does, and with 503 while it does not."""
         request = inference_pb2.ModelReadyRequest(name=path["model"], version=path.get("version"))
-        if not (await self._inference.ModelReady(request, self._call)).ready:
+        if not (await self._inference.ModelReady(request, call)).ready:
             raise NotReady
         return json.ModelReady(path["model"], ready=True)
 
-    async def infer(self, path: Mapping[str, str], body: json.InferenceRequest) -> json.InferenceResponse:
+    async def infer(self, call: Call, path: Mapping[str, str], body: json.InferenceRequest) -> json.InferenceResponse:
         """Classifies texts, as a tensor."""
-        request = body.message(path["model"], path.get("version", ""))
-        response = await self._inference.ModelInfer(request, self._call)
-        return await asyncio.to_thread(json.InferenceResponse.of, response)
+        request = body.message(path["model"], path.get("version", ""), call.binary)
+        response = await self._inference.ModelInfer(request, call)
+        call.binary_answer = b"".join(response.raw_output_contents)
+        return await _converted(json.InferenceResponse.of, response)
+
+
+async def _converted(convert: Callable[[_MessageT], _StructT], message: _MessageT) -> _StructT:
+    """Converts an answer: a long one, as explanations are, takes its time, beside the event loop."""
+    return await asyncio.to_thread(convert, message) if message.ByteSize() > _SHORT else convert(message)
 
 
 def http_api(
@@ -164,6 +170,7 @@ def http_api(
     observer: Observer | None,
     most_bytes: int,
     cors_origins: Sequence[str],
+    reflection: bool,
 ) -> Starlette:
     """Builds the application.
 
@@ -176,14 +183,17 @@ def http_api(
         observer: observes requests, if they are to be observed.
         most_bytes: the longest body.
         cors_origins: the origins whose pages may call; `*`: all.
+        reflection: whether the server describes itself: serves the OpenAPI document.
     """
     operations = _Operations(servicer, inference).all()
     described = document(operations)
 
-    async def openapi(path: Mapping[str, str], body: None) -> dict[str, Any]:
+    async def openapi(call: Call, path: Mapping[str, str], body: None) -> dict[str, Any]:
         return described
 
-    operations.append(Operation("GET", "/openapi.json", None, dict, openapi))
+    if reflection:
+        # It holds what this project publishes anyway, and a browser that follows the page's link sends no token.
+        operations.append(Operation("GET", "/openapi.json", None, dict, openapi, open=True))
 
     routes = [
         Route(each.path, _endpoint(each, page, tokens, observer, most_bytes), methods=[each.method])
@@ -193,11 +203,11 @@ def http_api(
         CORSMiddleware,
         allow_origins=cors_origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type", "X-Request-Id", "Traceparent", "Tracestate"],
+        allow_headers=["Authorization", "Content-Type", "X-Request-Id", "Traceparent", "Tracestate", TIMEOUT],
         expose_headers=["X-Request-Id"],
     )
     return Starlette(
-        routes=[*routes, *web_page(grpc_port)],
+        routes=[*routes, *web_page(page, grpc_port, reflection=reflection)],
         middleware=[cors] if cors_origins else [],
         exception_handlers={HTTPException: _no_such_route},
     )
@@ -218,9 +228,14 @@ def _endpoint(
         try:
             if tokens:
                 tokens.check(request.headers.get("Authorization", ""))
-            body = _decoded(await _read(request, most_bytes), operation.takes) if operation.takes else None
-            answer = await operation.respond(request.path_params, body)
-            response = Response(msgspec.json.encode(answer), media_type="application/json")
+            call = Call(request)
+            if operation.takes:
+                content, call.binary = binary_tensors.split(await _read(request, most_bytes), request.headers)
+                body = _decoded(content, operation.takes)
+                answer = await call.wait_for(operation.respond(call, request.path_params, body))
+            else:
+                answer = await operation.respond(call, request.path_params, None)
+            response = _answered(answer, call.binary_answer)
         except ClientDisconnect:
             response = Response(status_code=_CLIENT_CLOSED_REQUEST)
         except Exception as error:
@@ -240,6 +255,14 @@ def _observe(observer: Observer, kind: Kind, request: Request) -> Observation:
     client = f"{request.client.host}:{request.client.port}" if request.client else ""
     about = {"url.path": request.url.path, "url.scheme": request.url.scheme}
     return observer.begin(kind, request.headers, client, about)
+
+
+def _answered(answer: Any, binary: bytes) -> Response:
+    content = msgspec.json.encode(answer)
+    if not binary:
+        return Response(content, media_type="application/json")
+    headers = {binary_tensors.JSON_LENGTH: str(len(content))}
+    return Response(content + binary, headers=headers, media_type="application/octet-stream")
 
 
 async def _read(request: Request, most: int) -> bytes:

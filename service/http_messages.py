@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from service.binary_tensors import SIZE
 from service.open_inference import OUTPUTS
 from service.stubs import open_inference_pb2 as inference
 from text_classifier.v1 import text_classifier_pb2 as contract
@@ -157,12 +158,15 @@ class InferenceError(Struct):
 
 
 class InputTensor(Struct):
-    """The tensor `text`: BYTES of shape [n] or [n, 1]. `data` is flat, or nested as the shape is."""
+    """The tensor `text`: BYTES of shape [n] or [n, 1]. `data` is flat, or nested as the shape is.
+
+    It is left out where the texts come as raw bytes behind the JSON.
+    """
 
     name: Annotated[str, _one_of("text")]
     datatype: Annotated[str, _one_of("BYTES")]
     shape: list[Int64]
-    data: list[str | list[str]]
+    data: list[str | list[str]] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
@@ -181,8 +185,8 @@ class InferenceRequest(Struct):
     id: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
 
-    def message(self, model: str, version: str) -> inference.ModelInferRequest:
-        """Returns the protocol's message."""
+    def message(self, model: str, version: str, binary: bytes) -> inference.ModelInferRequest:
+        """Returns the protocol's message, of the JSON and the raw bytes behind it."""
         made = inference.ModelInferRequest(model_name=model, model_version=version, id=self.id)
         for tensor in self.inputs:
             contents = inference.InferTensorContents(bytes_contents=_flat(tensor.data))
@@ -191,6 +195,8 @@ class InferenceRequest(Struct):
             # That they are there is all that counts.
             parameters = dict.fromkeys(output.parameters, inference.InferParameter())
             made.outputs.add(name=output.name, parameters=parameters)
+        if binary:
+            made.raw_input_contents.append(binary)
         return made
 
 
@@ -201,12 +207,13 @@ def _flat(data: Iterable[str | list[str]]) -> Iterable[bytes]:
 
 
 class OutputTensor(Struct):
-    """A tensor of the answer, its data flat in row-major order."""
+    """A tensor of the answer: its data flat in row-major order, or how many bytes behind the JSON are its own."""
 
     name: str
     datatype: str
     shape: list[int]
-    data: list[str | float]
+    data: list[str | float] | UnsetType = UNSET
+    parameters: dict[str, int] | UnsetType = UNSET
 
 
 class InferenceResponse(Struct):
@@ -219,16 +226,14 @@ class InferenceResponse(Struct):
 
     @classmethod
     def of(cls, message: inference.ModelInferResponse) -> "InferenceResponse":
-        """Converts the protocol's message."""
-        tensors = [
-            OutputTensor(
-                tensor.name,
-                tensor.datatype,
-                list(tensor.shape),
-                [text.decode() for text in tensor.contents.bytes_contents] or list(tensor.contents.fp32_contents),
-            )
-            for tensor in message.outputs
-        ]
+        """Converts the protocol's message. Raw contents are not part of it."""
+        tensors = [OutputTensor(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in message.outputs]
+        for tensor, raw in zip(tensors, message.raw_output_contents, strict=False):
+            tensor.parameters = {SIZE: len(raw)}
+        if not message.raw_output_contents:
+            for tensor, output in zip(tensors, message.outputs, strict=True):
+                tensor.data = [text.decode() for text in output.contents.bytes_contents]
+                tensor.data += output.contents.fp32_contents  # a tensor has one or the other
         return cls(message.model_name, message.model_version, message.id, tensors)
 
 

@@ -1,8 +1,10 @@
 """The HTTP endpoint /metrics: what all workers count, as one true total, and what each process uses.
 
-It is as open as gRPC is: encrypted with the same files, for clients with the same certificates and tokens.
+It is as open as gRPC is: encrypted with the same files, for clients with the same certificates and tokens. A browser
+that opens its port is sent on to the page, which the workers serve on another.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from mmap import mmap
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _log = structlog.get_logger()
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]+)?")
+"""A Host header: a name or an address, of IPv6 in brackets, and a port."""
 
 
 class ProcessesCollector(Collector):
@@ -66,9 +71,39 @@ def _authenticated(application: Any, tokens: Tokens) -> "WSGIApplication":
     return respond
 
 
+def _routed(metrics: "WSGIApplication", scheme: str, http_port: int | None) -> "WSGIApplication":
+    """Serves metrics at /metrics alone; from / it sends to the page at the HTTP port, of the host that was asked."""
+
+    def respond(environment: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        path, method = environment["PATH_INFO"], environment["REQUEST_METHOD"]
+        if path == "/metrics":
+            return metrics(environment, start_response)
+        headers = [("Content-Type", "text/plain; charset=utf-8")]
+        host = _HOST.fullmatch(environment.get("HTTP_HOST", ""))
+        if (method, path) != ("GET", "/"):
+            status = "404 Not Found"
+        elif host and http_port is not None:
+            status = "307 Temporary Redirect"
+            headers.append(("Location", f"{scheme}://{host[1]}:{http_port}/"))
+        else:
+            status = "200 OK"
+        start_response(status, headers)
+        return [b"Metrics are at /metrics.\n"]
+
+    return respond
+
+
 @contextmanager
-def metrics_endpoint(config: Config, worker_pages: Sequence[mmap], other_page: mmap) -> Iterator[None]:
+def metrics_endpoint(
+    config: Config, http_port: int | None, worker_pages: Sequence[mmap], other_page: mmap
+) -> Iterator[None]:
     """Serves /metrics while the block runs.
+
+    Args:
+        config: the server's configuration.
+        http_port: the port of the HTTP routes and the page; None: there are none.
+        worker_pages: what the workers count.
+        other_page: what is counted elsewhere.
 
     Raises:
         StartError: the port is taken, or a file for TLS or tokens cannot be used.
@@ -87,8 +122,10 @@ def metrics_endpoint(config: Config, worker_pages: Sequence[mmap], other_page: m
     if context:
         # No handshake in the thread that accepts connections: a silent client would keep all others waiting.
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    metrics = prometheus_client.make_wsgi_app(registry)
     if tokens:
-        server.set_app(_authenticated(server.get_app(), tokens))
+        metrics = _authenticated(metrics, tokens)
+    server.set_app(_routed(metrics, "https" if context else "http", http_port))
     # The server runs already; only now, when all is in place, it gets something to tell.
     workers = [Page(memory) for memory in worker_pages]
     registry.register(PagesCollector(FAMILIES, [*workers, Page(other_page)]))

@@ -9,6 +9,7 @@ import numpy as np
 from grpc_health.v1 import health, health_pb2
 from numpy.typing import NDArray
 
+from service.binary_tensors import EXTENSION
 from service.classifying import Answer, Classifier, deadline_of
 from service.errors import InvalidArgument, NotReady, shortened
 from service.repository import ModelRepository, Servable
@@ -44,7 +45,9 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
         self._repository = repository
         self._classifier = classifier
         self._health = health_servicer
-        self._metadata = pb2.ServerMetadataResponse(name=_PACKAGE, version=installed_version(_PACKAGE))
+        self._metadata = pb2.ServerMetadataResponse(
+            name=_PACKAGE, version=installed_version(_PACKAGE), extensions=[EXTENSION]
+        )
 
     async def ServerLive(self, request: pb2.ServerLiveRequest, context: Any) -> pb2.ServerLiveResponse:
         """See the contract."""
@@ -119,7 +122,7 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
         if rest not in ([], [1]) or count < 0:
             raise InvalidArgument("inputs[0].shape", "is neither [n] nor [n, 1]")
         self._classifier.check_count(count, TEXT)
-        if raw and (len(raw) > 1 or tensor.HasField("contents")):
+        if raw and (len(raw) > 1 or tensor.contents.ByteSize()):  # empty contents are none: MLServer sends them
             raise InvalidArgument("raw_input_contents", "stand for all contents: send one for the one input, or none")
         values = _split(raw[0], count) if raw else tensor.contents.bytes_contents
         if len(values) != count:

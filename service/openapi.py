@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from service import http_messages as json
+from service.http_calls import TIMEOUT, TIMEOUT_PATTERN
 
 if TYPE_CHECKING:
     from service.http_api import Operation
@@ -43,6 +44,15 @@ def document(operations: Iterable["Operation"]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "parameters": {
+                "timeout": {
+                    "name": TIMEOUT,
+                    "in": "header",
+                    "description": "How long the client waits, as gRPC says it: up to 8 digits and a unit, of H, M, S,"
+                    " m (milliseconds), u and n. Without it, as long as it takes.",
+                    "schema": {"type": "string", "pattern": TIMEOUT_PATTERN},
+                }
+            },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "Where the server uses tokens."}
             },
@@ -57,7 +67,8 @@ def _operation(operation: "Operation") -> dict[str, Any]:
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": _PATTERNS[name]}}
             for name in _PART.findall(operation.path)
-        ],
+        ]
+        + [{"$ref": "#/components/parameters/timeout"}],
         "responses": {"200": _body(operation.gives, "OK"), "default": _body(error, "An error")},
         "security": [] if operation.open else [{}, {"bearer": []}],
     }

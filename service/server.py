@@ -171,6 +171,7 @@ async def _http_server(
         observer=observer,
         most_bytes=config.max_request_bytes,
         cors_origins=config.cors_origins,
+        reflection=config.reflection == "on",
     )
     async with http_endpoint(config, port, api, stop):
         yield

@@ -114,7 +114,7 @@ class Supervisor:
         return work
 
     def _serve_metrics(self, end: ChildEnd) -> None:
-        with metrics_endpoint(self._config, self._pages, self._own_page):
+        with metrics_endpoint(self._config, _port(self._http_port), self._pages, self._own_page):
             end.ready()
             end.wait()
 

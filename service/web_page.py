@@ -4,16 +4,18 @@ They need no token: they hold nothing secret, and a browser that opens a page se
 """
 
 from pathlib import Path
+from time import perf_counter
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.metrics import RouteMetrics
+from service.series import Page
+
 _FOLDER = Path(__file__).parent / "web"
 _INDEX = "index.html"
 _MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_GRPC_PORT = b"{grpc_port}"
-"""Stands in the page for the port that its examples of gRPC call."""
 _HEADERS = {
     # Nothing but the server's own files and routes; no text can become markup, nor this page a part of another.
     "Content-Security-Policy": "; ".join(
@@ -36,23 +38,29 @@ _HEADERS = {
 }
 
 
-def web_page(grpc_port: int) -> list[Route]:
+def web_page(page: Page, grpc_port: int, *, reflection: bool) -> list[Route]:
     """Returns the routes: the page at `/`, its other files under `/web/`.
 
     Args:
+        page: where metrics go.
         grpc_port: the port of gRPC, for the page's examples.
+        reflection: whether the server describes itself: otherwise the page leaves out what needs that.
     """
+    index = (_FOLDER / _INDEX).read_text()
+    index = index.format(grpc_port=grpc_port, reflection="on" if reflection else "off")
+    files = [file for file in _FOLDER.iterdir() if file.suffix in _MEDIA_TYPES and file.name != _INDEX]
+    metrics = RouteMetrics(page, "GET", "/web/{file}")
     return [
-        _route("/" if file.name == _INDEX else f"/web/{file.name}", file, grpc_port)
-        for file in _FOLDER.iterdir()
-        if file.suffix in _MEDIA_TYPES
+        _route("/", index.encode(), ".html", RouteMetrics(page, "GET", "/")),
+        *(_route(f"/web/{file.name}", file.read_bytes(), file.suffix, metrics) for file in files),
     ]
 
 
-def _route(path: str, file: Path, grpc_port: int) -> Route:
-    content = file.read_bytes().replace(_GRPC_PORT, str(grpc_port).encode())
-
+def _route(path: str, content: bytes, suffix: str, metrics: RouteMetrics) -> Route:
     async def respond(request: Request) -> Response:
-        return Response(content, headers=_HEADERS, media_type=_MEDIA_TYPES[file.suffix])
+        start = perf_counter()
+        response = Response(content, headers=_HEADERS, media_type=_MEDIA_TYPES[suffix])
+        metrics.handled(response.status_code, perf_counter() - start)
+        return response
 
     return Route(path, respond)

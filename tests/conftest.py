@@ -24,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="interpreter of an environment with kserve, whose pins do not go with this project's",
     )
+    parser.addoption(
+        "--mlserver-python", type=Path, help="interpreter of an environment with mlserver, for the same reason"
+    )
     parser.addoption("--fuzz", type=int, default=100, metavar="N", help="examples of each fuzz test (default: 100)")
 
 
@@ -42,6 +45,15 @@ def kserve_python(request: pytest.FixtureRequest) -> Path:
     python: Path | None = request.config.getoption("--kserve-python")
     if python is None:
         pytest.skip("needs an environment with kserve: --kserve-python PYTHON")
+    return python
+
+
+@pytest.fixture(scope="session")
+def mlserver_python(request: pytest.FixtureRequest) -> Path:
+    """The interpreter that has MLServer's client. Tests that need it are skipped when none is given."""
+    python: Path | None = request.config.getoption("--mlserver-python")
+    if python is None:
+        pytest.skip("needs an environment with mlserver: --mlserver-python PYTHON")
     return python
 
 

@@ -33,7 +33,8 @@ async function run() {
   const { signal } = running;
   const model = models[$("model").value];
   const texts = form.elements.mode.value === "lines" ? lines($("text").value) : [$("text").value].filter(Boolean);
-  if (!model || !texts.length) {
+  if (!model) return; // that is shown already
+  if (!texts.length) {
     clear("Nothing to classify yet.");
     $("commands").hidden = true;
     return;
@@ -98,14 +99,18 @@ async function classifyMany(model, texts, signal) {
   $("many").hidden = false;
 }
 
+/** Lists the models, anew whenever one may have come or changed. */
 async function loadModels() {
-  const selected = models[$("model").value];
+  let listed;
   try {
-    models = await listModels(token());
+    listed = await listModels(token());
   } catch (error) {
-    failed(error);
+    if (!models.length) failed(error); // else the next answer tells
     return;
   }
+  if (models.length && JSON.stringify(listed) === JSON.stringify(models)) return;
+  const selected = models[$("model").value];
+  models = listed;
   const options = models.map((model, number) => {
     const aside = model.in_service ? "" : " (not in service)";
     const option = element("option", `${model.name}, version ${model.version}${aside}`);
@@ -113,16 +118,18 @@ async function loadModels() {
     return option;
   });
   $("model").replaceChildren(...options);
-  const same = (model) => model.name === selected?.name && model.version === selected.version;
-  const chosen = Math.max(models.findIndex(same), 0);
   if (models.length) {
-    $("model").value = chosen;
+    $("model").value = Math.max(models.findIndex((model) => follows(model, selected)), 0);
     describe();
     run();
   } else {
     failed(new Error("The server has no model that answers."));
   }
 }
+
+/** Tells whether a model is what was selected: the version in service, whichever it is now, or one aside. */
+const follows = (model, selected) =>
+  model.name === selected?.name && (selected.in_service ? model.in_service : model.version === selected.version);
 
 // ---- From the server's answers to the document
 
@@ -280,7 +287,14 @@ function element(name, text, className = "") {
 
 form.addEventListener("submit", (event) => event.preventDefault());
 $("text").addEventListener("input", changed);
-$("token").addEventListener("change", loadModels);
+$("token").addEventListener("change", async () => {
+  await loadModels();
+  run(); // of models that were known already, too
+});
+$("model").addEventListener("focus", loadModels);
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) loadModels();
+});
 $("model").addEventListener("change", () => {
   describe();
   run();

@@ -18,6 +18,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from tests.server_process import ROOT, ServerProcess, serving
+from tests.tiny_model import write_model
 from text_classifier import Client
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -91,6 +92,12 @@ def browser(session: Browser, server: ServerProcess) -> Browser:
     session.open(server)
     session.choose("topic")
     return session
+
+
+def test_the_metrics_port_opens_the_page(session: Browser, server: ServerProcess) -> None:
+    session.driver.get(f"http://127.0.0.1:{server.event('metrics')['port']}/")
+    session.choose("topic")
+    assert session.driver.current_url == f"http://{server.http}/"
 
 
 def test_typing_shows_what_the_server_says_of_the_text(browser: Browser, server: ServerProcess) -> None:
@@ -254,7 +261,53 @@ def test_a_server_with_tokens_is_asked_with_the_one_that_the_user_enters(
         for command in session.texts("pre"):
             assert TOKEN not in command
             assert "TOKEN" in command
+        session.one("header a").click()
+        session.until_says("body", '"openapi":"3.0.3"')
         session.driver.get("about:blank")  # its connection would be waited for
+
+
+def test_a_model_that_comes_or_a_version_that_takes_over_shows_without_opening_the_page_anew(
+    session: Browser, tmp_path: Path
+) -> None:
+    def seen() -> list[str]:
+        return [option.text for option in session.all("#model option")]
+
+    write_model(tmp_path, "topic")
+    with serving(tmp_path, "--workers", "1", "--watch-interval", "0.05") as server:
+        session.open(server)
+        session.choose("topic")
+        session.paste("a moving film")
+        session.until_says("#facts", "topic, version 1")
+        write_model(tmp_path, "another")
+        server.event("model in service", model="another")
+        session.one("#model").click()
+        session.until(lambda: seen() == ["another, version 1", "topic, version 1"])
+        assert Select(session.one("#model")).first_selected_option.text == "topic, version 1"
+        session.one("#text").click()
+
+        write_model(tmp_path, "topic", seed=1)
+        server.event("model unloaded", model="topic", version=1)
+        page = session.driver.current_window_handle
+        session.driver.switch_to.new_window("tab")
+        session.driver.close()
+        session.driver.switch_to.window(page)
+        session.until(lambda: seen() == ["another, version 1", "topic, version 2"])
+        assert Select(session.one("#model")).first_selected_option.text == "topic, version 2"
+        session.until_says("#facts", "topic, version 2")
+        session.driver.get("about:blank")
+
+
+def test_a_server_that_does_not_describe_itself_has_no_examples_that_need_that(
+    session: Browser, tiny_models: Path
+) -> None:
+    with serving(tiny_models, "--workers", "1", "--reflection", "off") as server:
+        session.open(server)
+        session.choose("topic")
+        session.paste("a moving film")
+        session.until(lambda: session.one("#curl").is_displayed())
+        assert not session.one("#grpcurl").is_displayed()
+        assert not session.one("header a").is_displayed()
+        session.driver.get("about:blank")
 
 
 def test_texts_stay_text_and_nothing_is_asked_of_another_host(browser: Browser, server: ServerProcess) -> None:

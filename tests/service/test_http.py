@@ -1,14 +1,17 @@
 """The HTTP routes of the real server, called as a browser, curl and a fuzzer would."""
 
+import http.client
 import json
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,6 +155,35 @@ def test_an_error_of_the_open_inference_routes_has_the_protocols_form(url: str) 
     assert "'classification' is not implemented" in answer.body["error"]
 
 
+def test_texts_behind_the_json_are_answered_behind_the_json(url: str) -> None:
+    texts = [b"oil", "café".encode()]
+    binary = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": len(binary)}}
+    outputs = [{"name": "label"}, {"name": "probability"}]
+    content = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
+    infer = f"{url}/v2/models/topic/infer"
+    header = "Inference-Header-Content-Length"
+    request = urllib.request.Request(infer, content + binary, {header: str(len(content))})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        body, length = response.read(), int(response.headers[header])
+        assert response.headers["Content-Type"] == "application/octet-stream"
+    labels, probabilities = json.loads(body[:length])["outputs"]
+    assert (labels["shape"], probabilities["shape"]) == ([2], [2])
+    sizes = [output["parameters"]["binary_data_size"] for output in (labels, probabilities)]
+    assert (sizes[1], sum(sizes)) == (8, len(body) - length)
+    in_json = call(infer, {"inputs": [{**tensor, "data": [text.decode() for text in texts]}], "outputs": outputs})
+    expected = [output["data"] for output in in_json.body["outputs"]]
+    framed = b"".join(len(label).to_bytes(4, "little") + label.encode() for label in expected[0])
+    assert body[length:] == framed + struct.pack("<2f", *expected[1])
+    for bad in ("-1", "x", "", str(len(content + binary) + 1), "9" * 100, "²".encode().decode("latin-1")):
+        refused = call(infer, content + binary, {header: bad})
+        assert refused.status == 400
+        assert header in refused.body["error"]
+    cut = call(infer, content + binary[:-1], {header: str(len(content))})
+    assert "ends in the middle of a text" in cut.body["error"]
+    assert call(f"{url}/v2").body["extensions"] == ["binary_tensor_data"]
+
+
 def test_what_is_not_there_is_404_and_a_wrong_method_405(url: str) -> None:
     answer = call(f"{url}/v1/models/nothing:classify", {"texts": ["oil"]})
     assert (answer.status, answer.body["error"]["status"]) == (404, "NOT_FOUND")
@@ -164,19 +196,47 @@ def test_what_is_not_there_is_404_and_a_wrong_method_405(url: str) -> None:
         assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
+@pytest.mark.parametrize("route", ["/v1/models/topic:classify", "/v2/models/topic/infer"])
+def test_a_timeout_is_a_deadline(url: str, route: str) -> None:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["oil"]}
+    body = {"texts": ["oil"]} if "v1" in route else {"inputs": [tensor]}
+    for timeout in ("99999999H", "1M", "10S", "60000m", "60000000u"):
+        assert call(url + route, body, {"Grpc-Timeout": timeout}).status == 200
+    for timeout in ("1n", "0S"):
+        passed = call(url + route, body, {"Grpc-Timeout": timeout})
+        assert passed.status == 504
+        assert "deadline" in str(passed.body["error"])
+    for timeout in ("", "1", "S", "1s", "1 S", "-1S", "1.5S", "123456789S", "١S".encode().decode("latin-1")):
+        refused = call(url + route, body, {"Grpc-Timeout": timeout})
+        assert refused.status == 400
+        assert "Grpc-Timeout" in str(refused.body["error"])
+    assert call(f"{url}/v1/models", headers={"Grpc-Timeout": "soon"}).status == 400
+
+
+def counted(server: ServerProcess, *series: str) -> list[float]:
+    lines = [line.rpartition(" ") for line in server.metrics().splitlines()]
+    return [sum(float(value) for name, _, value in lines if name == wanted) for wanted in series]
+
+
 def test_requests_are_counted_by_route_and_their_texts_with_all_others(server: ServerProcess, url: str) -> None:
     series = (
         'text_classifier_http_requests_total{code="200",method="POST",route="/v1/models/{model}:classify"}',
         'text_classifier_inference_seconds_count{model="sentiment",version="1"}',
     )
-
-    def counted() -> list[float]:
-        lines = [line.rpartition(" ") for line in server.metrics().splitlines()]
-        return [sum(float(value) for name, _, value in lines if name == wanted) for wanted in series]
-
-    before = counted()
+    before = counted(server, *series)
     call(f"{url}/v1/models/sentiment:classify", {"texts": ["film"]})
-    assert counted() == [count + 1 for count in before]
+    assert counted(server, *series) == [count + 1 for count in before]
+
+
+def test_the_page_and_its_files_are_counted(server: ServerProcess, url: str) -> None:
+    series = [
+        f'text_classifier_http_requests_total{{code="200",method="GET",route="{route}"}}'
+        for route in ("/", "/web/{file}")
+    ]
+    page, files = counted(server, *series)
+    for path in ("/", "/web/page.js", "/web/style.css"):
+        assert call(url + path).status == 200
+    assert counted(server, *series) == [page + 1, files + 2]
 
 
 def test_no_page_of_another_origin_may_read_unless_it_is_named(url: str, guarded: ServerProcess) -> None:
@@ -201,15 +261,16 @@ def guarded(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield server
 
 
-def test_with_tokens_every_route_but_health_needs_one(guarded: ServerProcess) -> None:
+def test_with_tokens_every_route_but_health_and_the_description_needs_one(guarded: ServerProcess) -> None:
     url = f"http://{guarded.http}"
     body = {"texts": ["oil"]}
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}):
-        for path in ("/v1/models", "/v1/models/topic", "/v2", "/v2/models/topic/ready", "/openapi.json"):
+        for path in ("/v1/models", "/v1/models/topic", "/v2", "/v2/models/topic/ready"):
             answer = call(url + path, headers=headers)
             assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
         assert call(f"{url}/v1/models/topic:classify", body, headers).status == 401
-        assert call(f"{url}/v2/health/ready", headers=headers).status == 200
+        for path in ("/v2/health/ready", "/openapi.json"):
+            assert call(url + path, headers=headers).status == 200
     assert call(f"{url}/v1/models/topic:classify", body, {"Authorization": f"Bearer {TOKEN}"}).status == 200
 
 
@@ -240,11 +301,47 @@ def test_https_and_mutual_tls_hold_for_http_too(tiny_models: Path, tmp_path: Pat
             call(url.replace("https", "http"))
         authority.issue_cert("client@example.org").configure_cert(trusting)
         assert call(url, context=trusting).status == 200
+        page = call(f"https://127.0.0.1:{server.event('metrics')['port']}/", context=trusting)  # redirected
+        assert page.body.startswith(b"<!doctype html>")
 
 
-def test_off_leaves_the_port_alone(tiny_models: Path) -> None:
+def at_metrics(
+    server: ServerProcess, path: str, host: str | None = "localhost:8000", method: str = "GET"
+) -> tuple[int, str | None, bytes]:
+    """Asks the metrics port, and follows no redirect: status, location and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.event("metrics")["port"], timeout=60)
+    with closing(connection):
+        connection.putrequest(method, path, skip_host=True)
+        if host is not None:
+            connection.putheader("Host", host)
+        connection.endheaders()
+        response = connection.getresponse()
+        return response.status, response.headers["Location"], response.read()
+
+
+def test_the_metrics_port_sends_a_browser_on_to_the_page_by_the_name_that_it_knows(guarded: ServerProcess) -> None:
+    port = guarded.event("started")["http_port"]
+    for name in ("localhost", "127.0.0.1", "[::1]", "classifier.example"):
+        for host in (name, f"{name}:8000"):
+            assert at_metrics(guarded, "/", host)[:2] == (307, f"http://{name}:{port}/")
+    for bad in (None, "", "a b", "user@evil.example", "evil.example/x", "[::1", "a:b", "é".encode().decode("latin-1")):
+        assert at_metrics(guarded, "/", bad) == (200, None, b"Metrics are at /metrics.\n")
+
+
+def test_the_metrics_port_has_nothing_but_metrics_and_that_way_to_the_page(
+    server: ServerProcess, guarded: ServerProcess
+) -> None:
+    for path in ("/nothing", "/metrics/", "/web/page.js", "/favicon.ico"):
+        assert at_metrics(server, path)[0] == 404
+    assert at_metrics(server, "/", method="POST")[0] == 404
+    assert b"grpc_server_started_total" in at_metrics(server, "/metrics")[2]
+    assert at_metrics(guarded, "/metrics")[0] == 401
+
+
+def test_off_leaves_the_port_alone_and_no_way_leads_to_the_page(tiny_models: Path) -> None:
     with serving(tiny_models, "--workers", "1", "--http-port", "off") as server:
         assert server.event("started")["http_port"] is None
+        assert at_metrics(server, "/") == (200, None, b"Metrics are at /metrics.\n")
 
 
 def accepts(host: str, port: int) -> bool:

@@ -43,9 +43,9 @@ def expected(server: ServerProcess) -> dict[str, list[Any]]:
     }
 
 
-def ask(program: str, server: ServerProcess, python: Path | str = sys.executable) -> dict[str, Any]:
+def ask(program: str, *addresses: str, python: Path | str = sys.executable) -> dict[str, Any]:
     """Runs one of the peers."""
-    command = [str(python), f"tests/peers/{program}.py", server.address, json.dumps(TEXTS)]
+    command = [str(python), f"tests/peers/{program}.py", *addresses, json.dumps(TEXTS)]
     heard: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
     return heard
 
@@ -62,7 +62,7 @@ def framed(values: Sequence[bytes]) -> bytes:
 
 
 def test_tritonclient_unchanged_gets_what_classify_gives(server: ServerProcess, expected: dict[str, list[Any]]) -> None:
-    heard = ask("triton_client", server)
+    heard = ask("triton_client", server.address)
     assert all((heard["live"], heard["ready"], heard["model ready"]))
     assert heard["server"]["name"] == "text-classifier"
     assert heard["model"] == {
@@ -87,11 +87,20 @@ def test_tritonclient_unchanged_gets_what_classify_gives(server: ServerProcess, 
 def test_the_client_of_kserve_unchanged_gets_what_classify_gives(
     server: ServerProcess, expected: dict[str, list[Any]], kserve_python: Path
 ) -> None:
-    heard = ask("kserve_client", server, kserve_python)
+    heard = ask("kserve_client", server.address, python=kserve_python)
     assert all((heard["live"], heard["ready"], heard["model ready"]))
     assert (heard["id"], heard["version"]) == ("7", "1")
     assert {name: heard[name] for name in expected} == heard["raw"] == expected
     assert heard["error"] == "StatusCode.NOT_FOUND"
+
+
+def test_the_client_of_mlserver_unchanged_gets_what_classify_gives_over_grpc_and_http(
+    server: ServerProcess, expected: dict[str, list[Any]], mlserver_python: Path
+) -> None:
+    heard = ask("mlserver_client", server.address, server.http, python=mlserver_python)
+    assert list(heard) == ["rest", "grpc", "raw grpc", "infer", "infer --binary-data"]
+    for way, answer in heard.items():
+        assert answer == {"id": "7", "version": "1", **expected}, way
 
 
 def test_contents_come_back_as_they_were_sent(
@@ -109,6 +118,7 @@ def test_contents_come_back_as_they_were_sent(
     raw.inputs[0].ClearField("contents")
     raw.inputs[0].shape[:] = [len(TEXTS), 1]
     raw.raw_input_contents.append(framed([text.encode() for text in TEXTS]))
+    raw.inputs[0].contents.SetInParent()  # empty, as MLServer sends them
     answer = inference.ModelInfer(raw)
     assert not any(tensor.HasField("contents") for tensor in answer.outputs)
     assert answer.raw_output_contents[0] == framed(label.contents.bytes_contents)

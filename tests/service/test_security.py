@@ -3,6 +3,8 @@
 import asyncio
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,8 @@ def test_reflection_can_be_turned_off(tiny_models: Path) -> None:
             reflect(channel)
         assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
         assert refusal(server, None) is None
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://{server.http}/openapi.json", timeout=60)
 
 
 def test_neither_metrics_nor_the_log_hold_a_request_s_text(tiny_models: Path) -> None:
