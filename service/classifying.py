@@ -81,6 +81,9 @@ class Classifier:
             RequestError: the request is none that can be answered.
         """
         servable = self._repository.get(model, version)
+        observation = current()
+        if observation:
+            observation.asks(servable.name, servable.version, len(texts))
         self.check_count(len(texts), field)
         most = self._limits.text_bytes
         for index, text in enumerate(texts):
@@ -89,9 +92,6 @@ class Classifier:
                 raise InvalidArgument(
                     f"{field}[{index}]", f"has {len(text.encode())} bytes; at most {most} are allowed"
                 )
-        observation = current()
-        if observation:
-            observation.asks(servable.name, servable.version, len(texts))
         return UnderWay(servable, servable.batcher.classify(texts, size, deadline, observation))
 
     def check_count(self, count: int, field: str) -> None:

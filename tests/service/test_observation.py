@@ -102,7 +102,11 @@ def test_a_refused_call_has_its_id_beside_the_details_of_its_error(
     assert dict(cast("Any", error.value.trailing_metadata())).keys() == {"x-request-id", "grpc-status-details-bin"}
     line = observed.event("call", request_id="request-2")
     assert line["code"] == "NOT_FOUND"
-    assert "model" not in line
+    assert "model" not in line  # the log names no model but those that there are
+    with pytest.raises(grpc.RpcError):
+        stub.Classify(request(texts=[]), metadata=metadata(12))
+    line = observed.event("call", request_id="request-12")
+    assert (line["code"], line["model"], line["texts"]) == ("INVALID_ARGUMENT", "topic", 0)
     (span,) = collector.trace(trace(2), 1).values()
     assert attributes(span.attributes)["rpc.response.status_code"] == "NOT_FOUND"
     assert span.status.code == span.status.STATUS_CODE_UNSET  # it is the client's fault
