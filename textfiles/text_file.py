@@ -28,7 +28,7 @@ FORMATS = f"{TABLES}, and plain text, a text a line (.txt, .txt.gz)"
 """All formats, for people."""
 
 _BOM = b"\xef\xbb\xbf"
-_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 
 
 class Format(StrEnum):
@@ -49,12 +49,12 @@ class Format(StrEnum):
 _ENDINGS = {**{each.value: each for each in Format}, ".ndjson": Format.JSON_LINES}
 
 
-class Row(NamedTuple, Generic[_T]):
+class Row(NamedTuple, Generic[_T_co]):
     """A row of a file."""
 
     number: int
     """From 1: of the line that the row starts on; in Parquet, of the row."""
-    value: _T
+    value: _T_co
 
 
 class Unreadable(NamedTuple):
