@@ -12,8 +12,8 @@ from textfiles import Format, InputError, Row, Unreadable
 from textfiles.text_file import not_utf8
 
 PART_ROWS = 2048
-PART_SIZE = 1 << 20
-"""A part ends when it has so many rows or so many characters, in Parquet so many bytes."""
+PART_CHARACTERS = 1 << 20
+"""A part ends when it has so many rows or so many characters; in Parquet, a like number of bytes."""
 
 
 class Part(NamedTuple):
@@ -106,7 +106,7 @@ def _gathered(
         else:
             values.append(row.value)
             total += size(row.value)
-        if len(values) + len(unreadable) == PART_ROWS or total >= PART_SIZE:
+        if len(values) + len(unreadable) == PART_ROWS or total >= PART_CHARACTERS:
             yield values, unreadable
             values, unreadable, total = [], [], 0
     yield values, unreadable

@@ -27,6 +27,10 @@ TABLES = "CSV (.csv), TSV (.tsv) and JSON Lines (.jsonl, .ndjson), each also wit
 FORMATS = f"{TABLES}, and plain text, a text a line (.txt, .txt.gz)"
 """All formats, for people."""
 
+_BATCH_BYTES = 1 << 20
+_STEP_ROWS = 128
+"""Of Parquet. More are no faster; they would be much memory where some rows are far larger than others, or repeat a long
+text that the file holds once."""
 _BOM = b"\xef\xbb\xbf"
 _T_co = TypeVar("_T_co", covariant=True)
 
@@ -214,7 +218,8 @@ class TextFile:
     def record_batches(
         self, file: IO[bytes], rows: int, columns: Sequence[str] | None = None
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """Reads the schema of Parquet, and then so many rows at a time of the columns, or of all.
+        """Reads the schema of Parquet, and then about so many rows at a time of the columns, or of all; fewer where they
+        are large.
 
         Raises:
             InputError: there is no such column, or more than one.
@@ -223,7 +228,7 @@ class TextFile:
         source = parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
         for name in columns or ():
             self.column(name, source.schema_arrow.names)
-        return source.schema_arrow, source.iter_batches(rows, columns=columns)
+        return source.schema_arrow, _record_batches(source, rows, columns)
 
     def column(self, name: str, columns: Sequence[str]) -> int:
         """Returns the place of a column among those of the file.
@@ -235,6 +240,21 @@ class TextFile:
             found = "no column" if name not in columns else "more than one column"
             raise InputError(f"{self.path}: {found} {name!r}: its columns are {', '.join(map(repr, columns))}")
         return columns.index(name)
+
+
+def _record_batches(source: parquet.ParquetFile, rows: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    """Gathers steps of a few rows: those of a step are in memory together, however large they are."""
+    gathered: list[pa.RecordBatch] = []
+    for group in range(source.num_row_groups):
+        about = source.metadata.row_group(group)
+        fitting = _BATCH_BYTES * about.num_rows // max(1, about.total_byte_size)
+        for step in source.iter_batches(max(1, min(fitting, _STEP_ROWS)), [group], columns=columns):
+            gathered.append(step)
+            if sum(map(len, gathered)) >= rows or sum(batch.nbytes for batch in gathered) >= _BATCH_BYTES:
+                yield pa.concat_batches(gathered)
+                gathered = []
+    if gathered:
+        yield pa.concat_batches(gathered)
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
