@@ -38,7 +38,7 @@ class Totals:
 
 
 @contextmanager
-def cluster(address: str | None, workers: int | None) -> Iterator[int]:
+def cluster(address: str | None, workers: int | None, console: Console) -> Iterator[int]:
     """Connects to a Ray cluster, or starts one of this machine's processes, and gives the number of workers.
 
     Args:
@@ -51,7 +51,7 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
     """
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    with stderr_hidden():
+    with stderr_hidden(), console.status("Starting Ray" if address is None else f"Connecting to {address}"):
         if address is None:
             workers = workers or len(os.sched_getaffinity(0))
             ray.init(
@@ -67,7 +67,7 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
                 _check_reachable(address)
                 ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
             except ConnectionError as error:
-                raise ConnectionError(f"{error}: {error.__cause__}") from error
+                raise ConnectionError(_reason(error)) from error
             except ValueError as error:
                 raise InputError(f"--address: {error}") from error
     try:
@@ -87,7 +87,14 @@ def _check_reachable(address: str) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         except OSError as error:
-            raise ConnectionError(f"no Ray cluster at {address}") from error
+            raise ConnectionError(f"no Ray cluster at {address}: {error}") from error
+
+
+def _reason(error: ConnectionError) -> str:
+    """Returns what Ray says, without the traceback in its cause."""
+    if "InvalidAuthToken" in str(error.__cause__):
+        return "the cluster asks for a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH give it"
+    return str(error)
 
 
 def run(

@@ -29,7 +29,7 @@ FORMATS = f"{TABLES}, and plain text, a text a line (.txt, .txt.gz)"
 
 _BATCH_BYTES = 1 << 20
 _STEP_ROWS = 128
-"""Of Parquet. More are no faster; they would be much memory where some rows are far larger than others, or repeat a long
+"""Of Parquet. More are no faster, and would be much memory where some rows are far larger than others, or repeat a long
 text that the file holds once."""
 _BOM = b"\xef\xbb\xbf"
 _T_co = TypeVar("_T_co", covariant=True)
@@ -218,8 +218,8 @@ class TextFile:
     def record_batches(
         self, file: IO[bytes], rows: int, columns: Sequence[str] | None = None
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """Reads the schema of Parquet, and then about so many rows at a time of the columns, or of all; fewer where they
-        are large.
+        """Reads the schema of Parquet, and then about so many rows at a time, fewer if they are large, of the columns
+        or of all.
 
         Raises:
             InputError: there is no such column, or more than one.
@@ -250,9 +250,9 @@ def _record_batches(source: parquet.ParquetFile, rows: int, columns: Sequence[st
         fitting = _BATCH_BYTES * about.num_rows // max(1, about.total_byte_size)
         for step in source.iter_batches(max(1, min(fitting, _STEP_ROWS)), [group], columns=columns):
             gathered.append(step)
-            if sum(map(len, gathered)) >= rows or sum(batch.nbytes for batch in gathered) >= _BATCH_BYTES:
-                yield pa.concat_batches(gathered)
-                gathered = []
+            if sum(map(len, gathered)) >= rows or sum(step.nbytes for step in gathered) >= _BATCH_BYTES:
+                batch, gathered = pa.concat_batches(gathered), []  # the steps are freed
+                yield batch
     if gathered:
         yield pa.concat_batches(gathered)
 
