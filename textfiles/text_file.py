@@ -116,7 +116,7 @@ class TextFile:
             InputError: from the block too, the file cannot be read to its end.
         """
         try:
-            with self.path.open("rb") as file:
+            with self.path.open("rb", buffering=1 << 16) as file:  # lines are mostly long
                 yield file
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise InputError(f"{self.path}: not a whole gzip file ({error})") from error
