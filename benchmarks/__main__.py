@@ -182,7 +182,8 @@ def _bulk(models: Path, data_dir: Path) -> list[dict[str, Any]]:
     for speed in bulk.measure(models / "imdb" / "1", texts.read(data_dir, "imdb", BULK_TEXTS)):
         rows.append(speed._asdict())
         print(f"bulk {speed.way:30}  {speed.workers} workers  {speed.files} files", end="")
-        print(f"  {speed.texts_per_second:8.0f} texts/s  start {speed.start_seconds:4.1f} s", flush=True)
+        print(f"  {speed.texts_per_second:8.0f} texts/s  {speed.cpu_us_per_text:5.1f} us CPU a text", end="")
+        print(f"  start {speed.start_seconds:4.1f} s  all {speed.seconds:5.1f} s", flush=True)
     return rows
 
 
@@ -219,7 +220,8 @@ def _markdown(results: dict[str, Any]) -> str:
     bulk_rows = [
         (
             *(row[name] for name in ("way", "workers", "files")),
-            *(f"{row['texts_per_second']:,.0f}", f"{row['start_seconds']:.1f}"),
+            f"{row['texts_per_second']:,.0f}",
+            *(f"{row[name]:.1f}" for name in ("cpu_us_per_text", "start_seconds", "seconds")),
         )
         for row in results["bulk"]
     ]
@@ -230,7 +232,7 @@ def _markdown(results: dict[str, Any]) -> str:
             *service_tables,
             _table(("workers", "start to SERVING, s", "memory, MiB", "memory after load, MiB"), starts),
             _table(OVERLOAD_COLUMNS, _overload_rows(results["overload"])),
-            _table(("way", "workers", "files", "texts/s", "start, s"), bulk_rows) + "\n",
+            _table(("way", "workers", "files", "texts/s", "us CPU a text", "start, s", "all, s"), bulk_rows) + "\n",
         ]
     )
 

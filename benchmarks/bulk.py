@@ -4,17 +4,18 @@ import itertools
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 import msgspec
 
+from benchmarks.processes import cpu_seconds
 from textmodel import Engine, VersionFolder, load_engine
 
 BATCH = 512
-"""Texts in a call, as in a chunk of the command."""
+"""Texts in a call."""
 COPIES = 20
 """How often the texts are in the input."""
 
@@ -27,28 +28,40 @@ class Speed(NamedTuple):
     files: int
     texts_per_second: float
     """From the first tenth on."""
+    cpu_us_per_text: float
+    """CPU time, of all its processes, in microseconds, from the first tenth on."""
     start_seconds: float
     """Until the first text is classified."""
+    seconds: float
+    """From start to end."""
 
 
 def measure(version: Path, texts: list[str]) -> Iterator[Speed]:
     """Measures each way in turn."""
     engine = load_engine(version)
-    start = perf_counter()
-    for at in range(0, len(texts), BATCH):
-        engine.classify(texts[at : at + BATCH])
-    yield Speed("engine alone, texts in memory", 1, 0, len(texts) / (perf_counter() - start), 0)
+    rows = len(texts) * COPIES
+    alone = _timed(lambda: [engine.classify(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)])
+    yield _steady("engine alone, texts in memory", 0, len(texts), *alone)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for files in (1, 4):
             _write(folder / f"{files} files", texts * COPIES, files)
-        seconds = _loop(engine, VersionFolder(version).labels, folder / "1 files" / "0.jsonl", folder / "loop.jsonl")
-        rows = len(texts) * COPIES
-        yield Speed("plain loop, file to file", 1, 1, rows / seconds, 0)
-        for workers, files in ((1, 1), (2, 1), (2, 4)):
-            start, *_, end = _tenths(version, folder / f"{files} files", folder / f"{workers} {files}", workers)
-            tenth = (end - start) / 9
-            yield Speed("text-classifier-bulk", workers, files, rows / 10 / tenth, start - tenth)
+        labels = VersionFolder(version).labels
+        source, target = folder / "1 files" / "0.jsonl", folder / "loop.jsonl"
+        yield _steady("plain loop, file to file", 1, rows, *_timed(lambda: _loop(engine, labels, source, target)))
+        for workers, files in ((1, 1), (1, 4), (2, 4)):
+            yield _command(version, folder / f"{files} files", folder / f"{workers} {files}", workers, rows)
+
+
+def _timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Returns the seconds that something takes, and those of CPU time."""
+    start, cpu = perf_counter(), process_time()
+    work()
+    return perf_counter() - start, process_time() - cpu
+
+
+def _steady(way: str, files: int, rows: int, seconds: float, cpu: float) -> Speed:
+    return Speed(way, 1, files, rows / seconds, cpu / rows * 1e6, 0, seconds)
 
 
 def _write(folder: Path, texts: Sequence[str], files: int) -> None:
@@ -58,10 +71,9 @@ def _write(folder: Path, texts: Sequence[str], files: int) -> None:
             lines.writelines(msgspec.json.encode({"text": text}) + b"\n" for text in texts[number::files])
 
 
-def _loop(engine: Engine, labels: Sequence[str], source: Path, target: Path) -> float:
-    """Returns the seconds that it takes to read, classify and write, without anything around it."""
+def _loop(engine: Engine, labels: Sequence[str], source: Path, target: Path) -> None:
+    """Reads, classifies and writes, without anything around it."""
     decoder = msgspec.json.Decoder(dict[str, Any])
-    start = perf_counter()
     with source.open("rb") as lines, target.open("wb") as output:
         rows = map(decoder.decode, lines)
         for batch in iter(lambda: list(itertools.islice(rows, BATCH)), []):
@@ -69,14 +81,21 @@ def _loop(engine: Engine, labels: Sequence[str], source: Path, target: Path) -> 
             for row, winner, probability in zip(batch, probabilities.argmax(1), probabilities.max(1), strict=True):
                 answer = {"label": labels[winner], "probability": float(probability)}
                 output.write(msgspec.json.encode(row | answer) + b"\n")
-    return perf_counter() - start
 
 
-def _tenths(version: Path, inputs: Path, output: Path, workers: int) -> list[float]:
-    """Returns the seconds after which the command says that another tenth is done."""
+def _command(version: Path, inputs: Path, output: Path, workers: int, rows: int) -> Speed:
+    """Runs the command, which says when another tenth is done."""
     arguments = ("--model", version, "--output", output, "--workers", workers, inputs)
-    start = perf_counter()
+    begin = perf_counter()
     command = [sys.executable, "-u", "-m", "bulk", *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        return [perf_counter() - start for line in process.stdout if line.startswith("  read ")]
+        tenths = [
+            (perf_counter() - begin, cpu_seconds(process.pid)) for line in process.stdout if line.startswith("  read ")
+        ]
+    (start, start_cpu), *_, (end, end_cpu) = tenths
+    most = rows * 0.9
+    rate, cpu = most / (end - start), (end_cpu - start_cpu) / most * 1e6
+    seconds = perf_counter() - begin
+    files = len(list(inputs.iterdir()))
+    return Speed("text-classifier-bulk", workers, files, rate, cpu, start - (end - start) / 9, seconds)

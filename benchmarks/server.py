@@ -1,7 +1,6 @@
 """A server under measurement, in processes of its own: how long it starts, what CPU time and memory it uses."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+from benchmarks.processes import cpu_seconds, family
 
 
 @dataclass
@@ -28,21 +27,11 @@ class Server:
 
     def processes(self) -> list[int]:
         """The ids of its process and of all below it."""
-        found, new = [], [self.process.pid]
-        while new:
-            pid = new.pop()
-            found.append(pid)
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                new += map(int, (task / "children").read_text().split())
-        return found
+        return family(self.process.pid)
 
     def cpu_seconds(self) -> float:
         """CPU time that they have used so far, the kernel's part included."""
-        ticks = 0
-        for pid in self.processes():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / _TICKS
+        return cpu_seconds(self.process.pid)
 
     def memory_mib(self) -> float:
         """Memory that they use, in MiB: what several share is counted once (proportional set size)."""

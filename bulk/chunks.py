@@ -1,4 +1,4 @@
-"""The parts of a file that go from one process to the next, each a row of a Ray Data block."""
+"""The parts of an output that go from a worker to the process that writes, each a row of a Ray Data block."""
 
 import io
 from collections.abc import Sequence
@@ -9,7 +9,9 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of a file, one after another, and what is known of those between them that cannot be read."""
+    """Some rows of a file with their answers, one after another, and what is known of those between them that cannot be
+    read.
+    """
 
     job: int
     """Which of the jobs."""
@@ -18,7 +20,7 @@ class Chunk:
     rows: int = 0
     """How many can be read."""
     data: bytes = b""
-    """The rows: a record batch that was dumped, or lines of the output."""
+    """The rows: lines of the output, or for Parquet a record batch that was dumped."""
     rejected: int = 0
     """How many cannot be read."""
     reasons: bytes = b""

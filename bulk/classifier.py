@@ -1,25 +1,25 @@
-"""What runs in a worker: one engine, loaded once."""
+"""What runs in a worker: one engine, loaded once, and a file after another."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from bulk.chunks import Chunk, chunks_in, dumped, loaded, table
-from bulk.encoding import lines, with_answers
+from bulk.chunks import Chunk, table
+from bulk.encoding import encoded
 from bulk.jobs import Columns, Job
-from textfiles import Format
+from bulk.reading import Part, parts, reasons
+from textfiles import InputError
 from textmodel import VersionFolder, load_engine
 
 
 class Classifier:
-    """Turns the rows of chunks into rows with answers.
+    """Turns files into the chunks of their outputs, one at a time in memory.
 
     Args:
         version: the version folder.
-        jobs: all of them; a chunk has the number of its own.
+        jobs: all of them.
         columns: of the texts and of the answers.
 
     Raises:
@@ -28,24 +28,32 @@ class Classifier:
 
     def __init__(self, version: Path, jobs: Sequence[Job], columns: Columns) -> None:
         self._engine = load_engine(version)
-        self._labels = VersionFolder(version).labels
+        self._labels = np.array(VersionFolder(version).labels, object)
         self._jobs, self._columns = jobs, columns
 
-    def __call__(self, block: pa.Table) -> pa.Table:
-        """Classifies the chunks of a block."""
-        return table([self._classified(chunk) for chunk in chunks_in(block)])
+    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
+        """Does the jobs whose numbers are in the block's column "item"."""
+        for number in block["item"].to_pylist():
+            for chunk in self.chunks(number):
+                yield table([chunk])
 
-    def _classified(self, chunk: Chunk) -> Chunk:
-        if not chunk.data:
-            return chunk
-        job = self._jobs[chunk.job]
-        batch = self._with_answers(loaded(chunk.data))
-        if job.format is Format.PARQUET:
-            return replace(chunk, data=dumped(batch))
-        return replace(chunk, data=lines(batch, job, self._columns, header=chunk.number == 0))
+    def chunks(self, number: int) -> Iterator[Chunk]:
+        """Does the job of this number. The last chunk is marked; there is one at least."""
+        job = self._jobs[number]
+        at = position = 0
+        try:
+            for part in parts(job, self._columns):
+                position = part.position
+                data = self._classified(part, job, header=at == 0)
+                unreadable = part.unreadable
+                yield Chunk(number, at, len(part.texts), data, len(unreadable), reasons(job, unreadable), position)
+                at += 1
+        except InputError as error:
+            yield Chunk(number, at, is_last=True, error=str(error))
+        else:
+            yield Chunk(number, at, is_last=True, position=position)
 
-    def _with_answers(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        texts = batch[self._columns.text].to_pylist()
-        probabilities = self._engine.classify(texts).probabilities if texts else np.empty((0, 1), np.float32)
-        labels = [self._labels[winner] for winner in probabilities.argmax(axis=1)]
-        return with_answers(batch, labels, probabilities.max(axis=1), self._columns)
+    def _classified(self, part: Part, job: Job, *, header: bool) -> bytes:
+        probabilities = self._engine.classify(part.texts).probabilities if part.texts else np.empty((0, 1), np.float32)
+        labels = self._labels[probabilities.argmax(axis=1)].tolist()
+        return encoded(part.rows, labels, probabilities.max(axis=1), job, self._columns, header=header)

@@ -43,6 +43,7 @@ def _run(options: argparse.Namespace) -> int:
     from ray.exceptions import RayError  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
+    from bulk.nodes import check_nodes  # noqa: PLC0415
     from bulk.outputs import REJECTED, Outputs  # noqa: PLC0415
     from bulk.run import cluster, run  # noqa: PLC0415
 
@@ -56,9 +57,12 @@ def _run(options: argparse.Namespace) -> int:
             print(f"{len(found) - len(left)} of {len(found)} files are finished already", flush=True)
         if not left:
             return 0
+        console = Console()
         try:
-            with cluster(options.address, options.workers) as workers:
-                totals = run(folder.path, left, columns, workers=workers, outputs=outputs, console=Console())
+            with cluster(options.address, options.workers, console) as workers:
+                if options.address:
+                    check_nodes(folder, left)
+                totals = run(folder.path, left, columns, workers=workers, outputs=outputs, console=console)
         except RayError as error:
             return _fail(1, f"error: {getattr(error, 'cause', error)!r}")
     print(f"Classified {totals.rows:,} rows of {totals.files} files into {options.output}")
@@ -94,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name}-column", default=name, metavar="NAME", help=f"column, or key, that {what} (default: %(default)s)"
         )
-    parser.add_argument("--workers", type=_positive, metavar="N", help="engines (default: for each CPU, or two, one)")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="engines (default: one for each CPU)")
     parser.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster's, or auto (default: this machine alone)")
     return parser
 

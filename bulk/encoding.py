@@ -1,8 +1,9 @@
-"""Rows as lines of the output."""
+"""Rows and their answers as bytes of the output."""
 
 import gzip
 import io
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -10,11 +11,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
+from bulk.chunks import dumped
 from bulk.jobs import Columns, Job
 from textfiles import Format, InputError
 
-LINE = "\0"
-"""The column, beside that of the texts, of rows that stay the JSON that they are. No other has this name."""
+Rows: TypeAlias = pa.RecordBatch | list[bytes]
+"""Columns, or each row as the JSON object that it is."""
+
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def check_schema(job: Job, schema: pa.Schema) -> None:
@@ -30,19 +35,35 @@ def check_schema(job: Job, schema: pa.Schema) -> None:
             raise InputError(f"{job.input.path}: {error}: choose --format jsonl or parquet") from error
 
 
-def with_answers(
-    batch: pa.RecordBatch, labels: Sequence[str], probabilities: NDArray[np.float32], columns: Columns
-) -> pa.RecordBatch:
-    """Returns the rows with the two columns more."""
-    batch = batch.append_column(columns.label, pa.array(labels, pa.string()))
-    return batch.append_column(columns.probability, pa.array(probabilities, pa.float32()))
+def encoded(
+    rows: Rows,
+    labels: Sequence[str],
+    probabilities: NDArray[np.float32],
+    job: Job,
+    columns: Columns,
+    *,
+    header: bool,
+) -> bytes:
+    """Returns rows with their answers: lines, compressed if the job's are; for Parquet a record batch that was dumped.
 
-
-def lines(batch: pa.RecordBatch, job: Job, columns: Columns, *, header: bool) -> bytes:
-    """Returns rows that have their answers as lines of CSV, TSV or JSON, compressed if the job's are."""
-    encoded = _json(batch, job, columns) if job.format is Format.JSON_LINES else _separated(batch, job, header=header)
+    Args:
+        rows: objects only if the job keeps JSON.
+        labels: as many as rows.
+        probabilities: as many as rows.
+        job: says the format.
+        columns: the names of those that are added.
+        header: whether the names of columns come first, in a format that has them once.
+    """
+    if isinstance(rows, list) or job.format is Format.JSON_LINES:
+        lines = _json(rows, labels, probabilities, columns)
+    else:
+        batch = rows.append_column(columns.label, pa.array(labels, pa.string()))
+        batch = batch.append_column(columns.probability, pa.array(probabilities, pa.float32()))
+        if job.format is Format.PARQUET:
+            return dumped(batch)
+        lines = _separated(batch, job, header=header)
     # Compressed streams one after another are one.
-    return gzip.compress(encoded, compresslevel=1, mtime=0) if job.input.compressed else encoded
+    return gzip.compress(lines, compresslevel=1, mtime=0) if job.input.compressed else lines
 
 
 def _separated(batch: pa.RecordBatch, job: Job, *, header: bool) -> bytes:
@@ -51,21 +72,13 @@ def _separated(batch: pa.RecordBatch, job: Job, *, header: bool) -> bytes:
     return sink.getvalue()
 
 
-def _json(batch: pa.RecordBatch, job: Job, columns: Columns) -> bytes:
-    rows: Iterable[bytes]
-    if job.keeps_json:
-        rows = (line.encode() for line in batch[LINE].to_pylist())
-    else:
-        encoder = msgspec.json.Encoder(enc_hook=str)
-        rows = map(encoder.encode, batch.drop_columns([columns.label, columns.probability]).to_pylist())
+def _json(rows: Rows, labels: Sequence[str], probabilities: NDArray[np.float32], columns: Columns) -> bytes:
+    objects: Iterable[bytes] = rows if isinstance(rows, list) else map(_encode, rows.to_pylist())
     label, probability = (msgspec.json.encode(name) for name in (columns.label, columns.probability))
-    answers = zip(
-        map(msgspec.json.encode, batch[columns.label].to_pylist()),
-        # As few digits as tell a float32 from the next.
-        batch[columns.probability].to_numpy().astype(str).tolist(),
-        strict=True,
-    )
+    answers = {name: b",%b:%b,%b:" % (label, msgspec.json.encode(name), probability) for name in set(labels)}
+    # As few digits as tell a float32 from the next.
+    digits = probabilities.astype("S")
     return b"".join(
-        b"%b,%b:%b,%b:%b}\n" % (row[:-1], label, name, probability, value.encode())
-        for row, (name, value) in zip(rows, answers, strict=True)
+        b"%b%b%b}\n" % (row[:-1], answers[name], value)
+        for row, name, value in zip(objects, labels, digits.tolist(), strict=True)
     )

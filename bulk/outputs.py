@@ -6,8 +6,8 @@ manifest does not hold yet, which is made again.
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -104,40 +104,41 @@ class Outputs:
         made_of = entry and _entry(job, entry.rows, entry.rejected)
         return entry is not None and entry == made_of and (self.folder / job.output).exists()
 
-    @contextmanager
-    def writing(self, job: Job) -> Iterator["Output"]:
-        """Gives the output to write. It gets its final name when the block ends, unless by an error."""
-        output = Output(self.folder, job)
-        try:
-            yield output
-            output.publish()
-        finally:
-            output.close()
+    def begin(self, job: Job) -> "Output":
+        """Returns the output to write: `publish` or its `close` ends that."""
+        return Output(self.folder, job)
+
+    def publish(self, output: "Output") -> None:
+        """Gives a whole output its final name, and the manifest a line of it."""
+        output.publish()
         with self._manifest.open("ab") as manifest:
-            manifest.write(msgspec.json.encode(_entry(job, output.rows, output.rejected)) + b"\n")
+            manifest.write(msgspec.json.encode(_entry(output.job, output.rows, output.rejected)) + b"\n")
 
 
 class Output:
     """The output of a job under hidden names, and beside it the rows that could not be read."""
 
     def __init__(self, folder: Path, job: Job) -> None:
-        self._final = folder / job.output
+        self.job = job
+        self.path = folder / job.output
+        """The final one."""
+        self.position = 0
+        """Bytes of the input that are read."""
         self._final_rejected = folder / REJECTED / f"{job.output}.jsonl"
         self._is_parquet = job.format is Format.PARQUET
         self.rows = self.rejected = self._chunks = 0
-        self._is_whole = False
         self._gathered: list[pa.RecordBatch] = []
         self._gathered_bytes = 0
         self._parquet: parquet.ParquetWriter | None = None
-        self._file = _open(self._final)
+        self._file = _open(self.path)
         self._reasons: IO[bytes] | None = None
 
     def write(self, chunk: Chunk) -> None:
         """Takes the next chunk."""
-        if chunk.number != self._chunks or self._is_whole:
-            raise RuntimeError(f"{self._final}: chunk {chunk.number} came in the place of {self._chunks}")
+        if chunk.number != self._chunks:
+            raise RuntimeError(f"{self.path}: chunk {chunk.number} came in the place of {self._chunks}")
         self._chunks += 1
-        self._is_whole = chunk.is_last
+        self.position = chunk.position
         self.rows += chunk.rows
         self.rejected += chunk.rejected
         if chunk.reasons:
@@ -162,8 +163,6 @@ class Output:
 
     def publish(self) -> None:
         """Gives the output its final name, when it is on the disk."""
-        if not self._is_whole:
-            raise RuntimeError(f"{self._final}: Ray ended before the file did")
         if self._parquet:
             self._write_row_group(self._parquet)
             self._parquet.close()
@@ -171,7 +170,7 @@ class Output:
             _publish(self._reasons, self._final_rejected)
         else:
             self._final_rejected.unlink(missing_ok=True)  # of the input as it was before
-        _publish(self._file, self._final)
+        _publish(self._file, self.path)
 
     def close(self) -> None:
         """Removes what has no final name."""

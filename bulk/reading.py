@@ -1,60 +1,70 @@
-"""Reads a file as chunks. Whatever its size, one chunk is in memory at a time."""
+"""Reads a file part by part. Whatever its size, one part is in memory at a time."""
 
-from collections.abc import Iterator, Sequence
-from typing import IO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import IO, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
 
-from bulk.chunks import Chunk, dumped
-from bulk.encoding import LINE, check_schema
+from bulk.encoding import Rows, check_schema
 from bulk.jobs import Columns, Job
 from textfiles import Format, InputError, Row, Unreadable
 from textfiles.text_file import not_utf8
 
-CHUNK_ROWS = 512
-CHUNK_CHARACTERS = 1 << 20
-"""A chunk ends when it has so many rows or so many characters, or so many rows of Parquet."""
+PART_ROWS = 2048
+PART_CHARACTERS = 1 << 20
+"""A part ends when it has so many rows or so many characters; in Parquet, a like number of bytes."""
 
-Part = tuple[pa.RecordBatch, list[Unreadable]]
-"""Rows that can be read, and those between them that cannot."""
-Fields = Row[list[str | None]]
+
+class Part(NamedTuple):
+    """Some rows of a file, one after another."""
+
+    texts: list[str]
+    """Of those that can be read."""
+    rows: Rows
+    """Those that can be read."""
+    unreadable: list[Unreadable]
+    """Those between them that cannot."""
+    position: int
+    """Bytes of the file that are read."""
+
+
+T = TypeVar("T")
+Fields = Row[Sequence[str | None]]
 Object = Row[dict[str, msgspec.Raw]]
 
 
-def chunks(number: int, job: Job, columns: Columns) -> Iterator[Chunk]:
-    """Reads the file of the job that has this number. The last chunk is marked; there is one at least."""
-    at = position = 0
-    try:
-        with job.input.open() as file:
-            for rows, unreadable in _parts(job, columns, file):
-                position = file.tell()
-                rejected = b"".join(_entry(job, row) for row in unreadable)
-                yield Chunk(number, at, rows.num_rows, dumped(rows), len(unreadable), rejected, position)
-                at += 1
-    except InputError as error:
-        yield Chunk(number, at, is_last=True, error=str(error))
-    else:
-        yield Chunk(number, at, is_last=True, position=position)
+def parts(job: Job, columns: Columns) -> Iterator[Part]:
+    """Reads the file of a job.
+
+    Raises:
+        InputError: it cannot be read, or not to its end.
+    """
+    with job.input.open() as file:
+        match job.input.format:
+            case Format.PARQUET:
+                yield from _parquet_parts(job, columns, file)
+            case Format.JSON_LINES:
+                names = _keys(job, columns)
+                objects = _objects(job, columns, file)
+                if job.keeps_json:
+                    yield from _object_parts(objects, columns, file)
+                else:
+                    yield from _column_parts(names, (_fields(row, names) for row in objects), columns, file)
+            case Format.TEXT:
+                yield from _column_parts([columns.text], map(_line, job.input.lines(file)), columns, file)
+            case _:
+                names, separated = job.input.separated(file)
+                _check(job, columns, names)
+                yield from _column_parts(names, separated, columns, file)
 
 
-def _entry(job: Job, row: Unreadable) -> bytes:
-    entry = {"file": str(job.input.path), job.input.unit: row.number, "reason": row.reason}
-    return msgspec.json.encode(entry) + b"\n"
-
-
-def _parts(job: Job, columns: Columns, file: IO[bytes]) -> Iterator[Part]:
-    match job.input.format:
-        case Format.PARQUET:
-            return _parquet_parts(job, columns, file)
-        case Format.JSON_LINES:
-            return _json_parts(job, columns, file)
-        case Format.TEXT:
-            return _gathered([columns.text], map(_line, job.input.lines(file)))
-        case _:
-            names, rows = job.input.separated(file)
-            _check(job, columns, names)
-            return _gathered(names, rows)
+def reasons(job: Job, unreadable: Iterable[Unreadable]) -> bytes:
+    """Returns what is wrong with rows, in JSON Lines."""
+    return b"".join(
+        msgspec.json.encode({"file": str(job.input.path), job.input.unit: row.number, "reason": row.reason}) + b"\n"
+        for row in unreadable
+    )
 
 
 def _check(job: Job, columns: Columns, names: Sequence[str]) -> None:
@@ -71,38 +81,45 @@ def _taken(name: str) -> str:
     return f"has {name!r} already: choose other names by --label-column and --probability-column"
 
 
-def _gathered(names: Sequence[str], rows: Iterator[Row[list[str]] | Fields | Unreadable]) -> Iterator[Part]:
-    """Makes parts of the fields of rows, strings all."""
+def _column_parts(
+    names: Sequence[str], rows: Iterable[Fields | Unreadable], columns: Columns, file: IO[bytes]
+) -> Iterator[Part]:
+    """Makes columns of the fields of rows, strings all."""
     schema = pa.schema([(name, pa.string()) for name in names])
-
-    def part() -> Part:
+    text = names.index(columns.text)
+    for fields, unreadable in _gathered(rows, lambda values: sum(map(len, filter(None, values)))):
         arrays = [pa.array(column, pa.string()) for column in zip(*fields, strict=True)]
-        return (pa.record_batch(arrays, schema) if fields else pa.RecordBatch.from_pylist([], schema)), unreadable
+        batch = pa.record_batch(arrays, schema) if fields else pa.RecordBatch.from_pylist([], schema)
+        yield Part([values[text] or "" for values in fields], batch, unreadable, file.tell())
 
-    fields: list[Sequence[str | None]] = []
+
+def _gathered(
+    rows: Iterable[Row[T] | Unreadable], size: Callable[[T], int]
+) -> Iterator[tuple[list[T], list[Unreadable]]]:
+    """Gathers rows until they are enough for a part. The last part may be empty."""
+    values: list[T] = []
     unreadable: list[Unreadable] = []
-    characters = 0
+    total = 0
     for row in rows:
         if isinstance(row, Unreadable):
             unreadable.append(row)
         else:
-            fields.append(row.value)
-            characters += sum(map(len, filter(None, row.value)))
-        if len(fields) + len(unreadable) == CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
-            yield part()
-            fields, unreadable, characters = [], [], 0
-    yield part()
+            values.append(row.value)
+            total += size(row.value)
+        if len(values) + len(unreadable) == PART_ROWS or total >= PART_CHARACTERS:
+            yield values, unreadable
+            values, unreadable, total = [], [], 0
+    yield values, unreadable
 
 
 def _line(line: Row[str] | Unreadable) -> Row[list[str]] | Unreadable:
     return line if isinstance(line, Unreadable) else Row(line.number, [line.value.rstrip("\r\n")])
 
 
-def _json_parts(job: Job, columns: Columns, file: IO[bytes]) -> Iterator[Part]:
-    names = _keys(job, columns)
-    if job.keeps_json:
-        return _gathered([columns.text, LINE], (_kept(row, columns) for row in _objects(job, columns, file)))
-    return _gathered(names, (_fields(row, names) for row in _objects(job, columns, file)))
+def _object_parts(objects: Iterable[Object | Unreadable], columns: Columns, file: IO[bytes]) -> Iterator[Part]:
+    """Keeps objects as the JSON that they are."""
+    for values, unreadable in _gathered((_kept(row, columns) for row in objects), lambda kept: len(kept[1])):
+        yield Part([text for text, _ in values], [json for _, json in values], unreadable, file.tell())
 
 
 def _keys(job: Job, columns: Columns) -> list[str]:
@@ -131,10 +148,10 @@ def _objects(job: Job, columns: Columns, file: IO[bytes]) -> Iterator[Object | U
             yield row
 
 
-def _kept(row: Object | Unreadable, columns: Columns) -> Fields | Unreadable:
+def _kept(row: Object | Unreadable, columns: Columns) -> Row[tuple[str, bytes]] | Unreadable:
     if isinstance(row, Unreadable):
         return row
-    return Row(row.number, [msgspec.json.decode(row.value[columns.text]), msgspec.json.encode(row.value).decode()])
+    return Row(row.number, (msgspec.json.decode(row.value[columns.text], type=str), msgspec.json.encode(row.value)))
 
 
 def _fields(row: Object | Unreadable, names: Sequence[str]) -> Fields | Unreadable:
@@ -156,18 +173,18 @@ def _field(value: msgspec.Raw | None) -> str | None:
 
 
 def _parquet_parts(job: Job, columns: Columns, file: IO[bytes]) -> Iterator[Part]:
-    schema, batches = job.input.record_batches(file, CHUNK_ROWS)
+    schema, batches = job.input.record_batches(file, PART_ROWS)
     _check(job, columns, schema.names)
     if not _holds_strings(schema.field(columns.text).type):
         raise InputError(f"{job.input.path}: {columns.text!r} holds {schema.field(columns.text).type}, not strings")
     check_schema(job, schema)
     number = 1
-    yield pa.RecordBatch.from_pylist([], schema), []  # a file without rows has columns all the same
+    yield Part([], pa.RecordBatch.from_pylist([], schema), [], 0)  # a file without rows has columns all the same
     for batch in batches:
         unreadable = list(_unreadable(batch, columns, number))
         bad = {row.number for row in unreadable}
         readable = batch.filter(pa.array(number + at not in bad for at in range(len(batch)))) if bad else batch
-        yield readable, unreadable
+        yield Part(readable[columns.text].to_pylist(), readable, unreadable, file.tell())
         number += len(batch)
 
 

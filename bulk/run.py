@@ -1,8 +1,6 @@
 """The run: Ray reads the files and classifies their rows, and this process writes the outputs."""
 
-import itertools
 import logging
-import math
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -10,24 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, DataContext, ExecutionOptions
+from ray.data import ActorPoolStrategy, DataContext
 from rich.console import Console
 
-from bulk.chunks import Chunk, chunks_in, table
+from bulk.chunks import Chunk, chunks_in
 from bulk.classifier import Classifier
 from bulk.jobs import Columns, Job
-from bulk.outputs import Outputs
-from bulk.reading import chunks
+from bulk.outputs import Output, Outputs
 from textfiles import InputError
 from textfiles.command import stderr_hidden
 from textfiles.progress import bytes_shown
 
-_READER_CPUS = 0.5
-"""Of Ray's CPUs. Less than a worker's: Ray would else let the workers read too, and a large file have one of them."""
-_BLOCK_BYTES = 1 << 22
-"""Of the chunks that go from one process to the next together."""
+_BLOCK_BYTES = 1 << 21
+"""Of the chunks that go from a worker to this process together."""
 _STORE_BYTES = 1 << 27
 """Of the shared memory for blocks, a worker, where the cluster is started here."""
 
@@ -44,12 +38,12 @@ class Totals:
 
 
 @contextmanager
-def cluster(address: str | None, workers: int | None) -> Iterator[int]:
+def cluster(address: str | None, workers: int | None, console: Console) -> Iterator[int]:
     """Connects to a Ray cluster, or starts one of this machine's processes, and gives the number of workers.
 
     Args:
         address: as `ray.init` takes it; None starts one.
-        workers: None: one for each CPU of this machine, or for two of three CPUs of the cluster.
+        workers: None: one for each CPU, of this machine or of the cluster.
 
     Raises:
         ConnectionError: there is no cluster at the address.
@@ -57,12 +51,12 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
     """
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    with stderr_hidden():
+    with stderr_hidden(), console.status("Starting Ray" if address is None else f"Connecting to {address}"):
         if address is None:
             workers = workers or len(os.sched_getaffinity(0))
             ray.init(
                 "local",
-                num_cpus=workers + math.ceil(workers * _READER_CPUS),  # no more than numbers to Ray
+                num_cpus=workers,  # no more than a number to Ray
                 object_store_memory=_STORE_BYTES * (workers + 1),
                 include_dashboard=False,
                 log_to_driver=False,
@@ -73,14 +67,14 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
                 _check_reachable(address)
                 ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
             except ConnectionError as error:
-                raise ConnectionError(f"{error}: {error.__cause__}") from error
+                raise ConnectionError(_reason(error)) from error
             except ValueError as error:
                 raise InputError(f"--address: {error}") from error
     try:
         cpus = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
-        workers = workers or max(1, int(cpus / (1 + _READER_CPUS)))
-        if workers >= cpus:
-            raise InputError(f"the cluster has {cpus} CPUs: --workers has to be less, so that one is left to read")
+        workers = workers or max(1, cpus)
+        if workers > cpus:
+            raise InputError(f"the cluster has {cpus} CPUs: --workers has to be no more")
         yield workers
     finally:
         ray.shutdown()
@@ -93,7 +87,14 @@ def _check_reachable(address: str) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         except OSError as error:
-            raise ConnectionError(f"no Ray cluster at {address}") from error
+            raise ConnectionError(f"no Ray cluster at {address}: {error}") from error
+
+
+def _reason(error: ConnectionError) -> str:
+    """Returns what Ray says, without the traceback in its cause."""
+    if "InvalidAuthToken" in str(error.__cause__):
+        return "the cluster asks for a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH give it"
+    return str(error)
 
 
 def run(
@@ -107,50 +108,55 @@ def run(
     """
     totals = Totals()
     done = 0
+    being_written: dict[int, Output] = {}
     with bytes_shown(console, f"Classifying {len(jobs)} files", sum(job.size for job in jobs)) as progress:
-        for number, parts in itertools.groupby(_chunks(version, jobs, columns, workers), lambda chunk: chunk.job):
-            job = jobs[number]
-            try:
-                with outputs.writing(job) as output:
-                    for chunk in parts:
-                        if chunk.error:
-                            raise InputError(chunk.error)
-                        output.write(chunk)
-                        progress(done + chunk.position)
-            except InputError as error:
-                totals.failed += 1
-                line = f"{error}: no output is written"
-            else:
-                totals.files += 1
-                totals.rows += output.rows
-                totals.rejected += output.rejected
-                line = f"{outputs.folder / job.output}: {output.rows:,} rows, {output.rejected:,} rejected"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-            done += job.size
-            progress(done)
+        try:
+            for chunk in _chunks(version, jobs, columns, workers):
+                job = jobs[chunk.job]
+                if chunk.number == 0:
+                    being_written[chunk.job] = outputs.begin(job)
+                output = being_written[chunk.job]
+                output.write(chunk)
+                if chunk.is_last:
+                    line = _finished(outputs, output, chunk.error, totals)
+                    console.print(line, markup=False, highlight=False, soft_wrap=True)
+                    del being_written[chunk.job]
+                    done += job.size
+                progress(done + sum(output.position for output in being_written.values()))
+            if being_written or totals.files + totals.failed < len(jobs):
+                raise RuntimeError("Ray ended before the files did")
+        finally:
+            for output in being_written.values():
+                output.close()
     return totals
 
 
+def _finished(outputs: Outputs, output: Output, error: str, totals: Totals) -> str:
+    """Publishes an output, or removes it if there is an error, and returns what to say of it."""
+    if error:
+        output.close()
+        totals.failed += 1
+        return f"{error}: no output is written"
+    outputs.publish(output)
+    totals.files += 1
+    totals.rows += output.rows
+    totals.rejected += output.rejected
+    return f"{output.path}: {output.rows:,} rows, {output.rejected:,} rejected"
+
+
 def _chunks(version: Path, jobs: Sequence[Job], columns: Columns, workers: int) -> Iterator[Chunk]:
-    """Yields the chunks of all jobs, with their answers, in order."""
+    """Yields the chunks of all jobs, with their answers; those of a job in order, among those of others."""
     context = DataContext.get_current()
-    context.execution_options = ExecutionOptions(preserve_order=True)
     context.target_max_block_size = _BLOCK_BYTES
     context.enable_progress_bars = False
-
-    def read(numbers: pa.Table) -> Iterator[pa.Table]:
-        (number,) = numbers["item"].to_pylist()
-        for chunk in chunks(number, jobs[number], columns):
-            yield table([chunk])
-
     numbers = ray.data.from_items(list(range(len(jobs))), override_num_blocks=len(jobs))
-    read_rows = numbers.map_batches(read, batch_size=1, batch_format="pyarrow", num_cpus=_READER_CPUS)
-    answered = read_rows.map_batches(
+    answered = numbers.map_batches(
         Classifier,
         fn_constructor_args=(version, jobs, columns),
         batch_size=None,
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=workers),
+        # A file at a time: none waits for another's worker while there is one without work.
+        compute=ActorPoolStrategy(size=min(workers, len(jobs)), max_tasks_in_flight_per_actor=1),
     )
     for block in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
         yield from chunks_in(block)

@@ -1,4 +1,4 @@
-"""Progress of reading, a line for each tenth; on a terminal a bar below them."""
+"""Progress of reading: on a terminal a bar, elsewhere a line for each tenth."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ def bytes_shown(console: Console, title: str, size: int) -> Iterator[Callable[[i
 
         def show(done: int) -> None:
             nonlocal tenths
-            if done * 10 >= (tenths + 1) * size:
+            if not console.is_terminal and done * 10 >= (tenths + 1) * size:
                 tenths = done * 10 // size
                 console.print(f"  read {decimal(done)} of {decimal(size)}", highlight=False, soft_wrap=True)
             progress.update(task, completed=done)

@@ -27,8 +27,12 @@ TABLES = "CSV (.csv), TSV (.tsv) and JSON Lines (.jsonl, .ndjson), each also wit
 FORMATS = f"{TABLES}, and plain text, a text a line (.txt, .txt.gz)"
 """All formats, for people."""
 
+_BATCH_BYTES = 1 << 20
+_STEP_ROWS = 128
+"""Of Parquet. More are no faster, and would be much memory where some rows are far larger than others, or repeat a long
+text that the file holds once."""
 _BOM = b"\xef\xbb\xbf"
-_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 
 
 class Format(StrEnum):
@@ -49,12 +53,12 @@ class Format(StrEnum):
 _ENDINGS = {**{each.value: each for each in Format}, ".ndjson": Format.JSON_LINES}
 
 
-class Row(NamedTuple, Generic[_T]):
+class Row(NamedTuple, Generic[_T_co]):
     """A row of a file."""
 
     number: int
     """From 1: of the line that the row starts on; in Parquet, of the row."""
-    value: _T
+    value: _T_co
 
 
 class Unreadable(NamedTuple):
@@ -112,7 +116,7 @@ class TextFile:
             InputError: from the block too, the file cannot be read to its end.
         """
         try:
-            with self.path.open("rb") as file:
+            with self.path.open("rb", buffering=1 << 16) as file:  # lines are mostly long
                 yield file
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise InputError(f"{self.path}: not a whole gzip file ({error})") from error
@@ -214,7 +218,8 @@ class TextFile:
     def record_batches(
         self, file: IO[bytes], rows: int, columns: Sequence[str] | None = None
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """Reads the schema of Parquet, and then so many rows at a time of the columns, or of all.
+        """Reads the schema of Parquet, and then about so many rows at a time, fewer if they are large, of the columns
+        or of all.
 
         Raises:
             InputError: there is no such column, or more than one.
@@ -223,7 +228,7 @@ class TextFile:
         source = parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
         for name in columns or ():
             self.column(name, source.schema_arrow.names)
-        return source.schema_arrow, source.iter_batches(rows, columns=columns)
+        return source.schema_arrow, _record_batches(source, rows, columns)
 
     def column(self, name: str, columns: Sequence[str]) -> int:
         """Returns the place of a column among those of the file.
@@ -235,6 +240,21 @@ class TextFile:
             found = "no column" if name not in columns else "more than one column"
             raise InputError(f"{self.path}: {found} {name!r}: its columns are {', '.join(map(repr, columns))}")
         return columns.index(name)
+
+
+def _record_batches(source: parquet.ParquetFile, rows: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    """Gathers steps of a few rows: those of a step are in memory together, however large they are."""
+    gathered: list[pa.RecordBatch] = []
+    for group in range(source.num_row_groups):
+        about = source.metadata.row_group(group)
+        fitting = _BATCH_BYTES * about.num_rows // max(1, about.total_byte_size)
+        for step in source.iter_batches(max(1, min(fitting, _STEP_ROWS)), [group], columns=columns):
+            gathered.append(step)
+            if sum(map(len, gathered)) >= rows or sum(step.nbytes for step in gathered) >= _BATCH_BYTES:
+                batch, gathered = pa.concat_batches(gathered), []  # the steps are freed
+                yield batch
+    if gathered:
+        yield pa.concat_batches(gathered)
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:

@@ -4,6 +4,8 @@ import csv
 import gzip
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import pytest
 from pyarrow import parquet
 
 from bulk.cli import main
+from tests.bulk.conftest import Cluster, node, started
 from tests.server_process import ROOT
 from tests.tiny_model import WORDS
 from textmodel import VersionFolder, load_engine
@@ -82,12 +85,15 @@ def _write_inputs(folder: Path) -> None:
 
 @pytest.mark.parametrize("ending", [None, "parquet", "csv", "jsonl"])
 def test_each_format_becomes_each_format_with_the_answers_of_the_engine(
-    ending: str | None, cluster: str, model: Path, tmp_path: Path
+    ending: str | None, cluster: Cluster, model: Path, tmp_path: Path
 ) -> None:
     _write_inputs(tmp_path / "in")
     out = tmp_path / "out"
     form = ["--format", ending] if ending else []
-    assert main(["--model", str(model), "--output", str(out), str(tmp_path / "in"), "--address", cluster, *form]) == 0
+    assert (
+        main(["--model", str(model), "--output", str(out), str(tmp_path / "in"), "--address", cluster.address, *form])
+        == 0
+    )
     text_file = f"deep/lines.{ending or 'jsonl'}{'' if ending == 'parquet' else '.gz'}"
     names = {kind: f"{kind}.{ending or default}" for kind, default in DEFAULTS.items()} | {"text": text_file}
     written = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
@@ -111,7 +117,7 @@ DEFAULTS = {"a": "csv", "b": "tsv", "json": "jsonl", "parquet": "parquet"}
 
 
 def test_rows_that_cannot_be_read_are_put_aside_and_files_that_cannot_have_no_output(
-    cluster: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     invalid = pa.Array.from_buffers(pa.string(), 3, pa.array([b"ok", b"\xff", b"x"]).buffers())
     parquet.write_table(pa.table({"text": invalid, "n": [1, 2, 3]}), tmp_path / "a.parquet")
@@ -133,7 +139,7 @@ def test_rows_that_cannot_be_read_are_put_aside_and_files_that_cannot_have_no_ou
     parquet.write_table(pa.table({"text": [1]}), tmp_path / "i.parquet")
     out = tmp_path / "out"
     inputs = [str(path) for path in sorted(tmp_path.iterdir())]
-    assert main(["--model", str(model), "--output", str(out), "--address", cluster, *inputs]) == 1
+    assert main(["--model", str(model), "--output", str(out), "--address", cluster.address, *inputs]) == 1
     for name, kept in (
         ("a.parquet", ["ok", "x"]),
         ("b.parquet", ["a"]),
@@ -201,7 +207,7 @@ def test_a_worker_that_is_killed_is_replaced_and_every_row_is_classified_once(
     run = _command("--model", model, "--output", tmp_path, "--workers", 2, many)
     assert run.stdout
     next(line for line in run.stdout if "20,000 rows" in line)
-    workers = [pid for pid in _descendants(run.pid) if "MapWorker(MapBatches(Classifier))" in _title(pid)]
+    workers = _workers(run.pid)
     assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
     shown, error = run.communicate(timeout=300)
@@ -210,10 +216,43 @@ def test_a_worker_that_is_killed_is_replaced_and_every_row_is_classified_once(
     _check_all(tmp_path, many, model)
 
 
-def test_a_run_that_is_killed_goes_on_without_doing_finished_files_again(
-    cluster: str, many: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_same_command_runs_on_all_nodes_of_a_cluster(
+    cluster: Cluster, many: Path, model: Path, tmp_path: Path
 ) -> None:
-    arguments = ["--model", str(model), "--output", str(tmp_path), "--address", cluster, str(many)]
+    run = _command("--model", model, "--output", tmp_path, "--address", cluster.address, many)
+    assert run.stdout
+    next(line for line in run.stdout if "20,000 rows" in line)
+    assert [len(_workers(pid)) for pid in cluster.nodes] == [1, 1]
+    shown, error = run.communicate(timeout=300)
+    assert (run.returncode, error) == (0, "")
+    assert f"Classified {FILES * ROWS:,} rows" in shown
+    _check_all(tmp_path, many, model)
+
+
+def test_a_node_that_lacks_the_model_or_an_input_is_named_before_work_begins(
+    cluster: Cluster, many: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ["--model", str(model), "--output", str(out), "--address", cluster.address, str(many)]
+    for hidden, lacks in ((model, f"{model}/1/assets.extra/metadata.json: "), (many, f"{many}/0.jsonl: ")):
+        script = f'mount -t tmpfs none "{hidden}" && exec "$@"'
+        within = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+        if subprocess.run([*within, "true"], check=False).returncode:
+            pytest.skip("needs the right to make a namespace of mounts")
+        with node(f"--address={cluster.address}", within=within) as other:
+            started(other)
+            assert main(command) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert lacks in error
+        assert "each machine of the cluster needs" in error
+        assert [path.name for path in out.iterdir()] == ["manifest.jsonl"]
+
+
+def test_a_run_that_is_killed_goes_on_without_doing_finished_files_again(
+    cluster: Cluster, many: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(model), "--output", str(tmp_path), "--address", cluster.address, str(many)]
     run = _command(*arguments)
     assert run.stdout
     next(line for line in run.stdout if "1.jsonl: 20,000 rows" in line)
@@ -232,6 +271,33 @@ def test_a_run_that_is_killed_goes_on_without_doing_finished_files_again(
     # Nothing is left to do, until an input changes.
     assert main(arguments) == 0
     assert capsys.readouterr().out == f"{FILES} of {FILES} files are finished already\n"
+
+
+def test_a_terminal_shows_a_bar_and_other_outputs_are_plain_lines(
+    cluster: Cluster, many: Path, model: Path, tmp_path: Path
+) -> None:
+    arguments = [f"--model={model}", f"--address={cluster.address}", f"{many}/0.jsonl"]
+    command = [sys.executable, "-m", "bulk", *arguments]
+    plain = subprocess.run(
+        [*command, f"--output={tmp_path}/plain"], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    ).stdout
+    assert plain.decode().splitlines()[0] == "Classifying 1 files"
+    assert plain.count(b"\n  read ") == 10
+    assert b"\x1b" not in plain
+    ours, theirs = pty.openpty()
+    run = subprocess.Popen([*command, f"--output={tmp_path}/bar"], cwd=ROOT, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the other side is closed
+        while more := os.read(ours, 1 << 16):
+            shown += more
+    os.close(ours)
+    assert run.wait() == 0
+    assert f"Connecting to {cluster.address}" in shown.decode()
+    assert "━ " in re.sub("\x1b[^m]*m", "", shown.decode())
+    assert b"  read " not in shown
+    *_, last = re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]|\r", "", shown.decode()).splitlines()
+    assert last == f"Classified 20,000 rows of 1 files into {tmp_path / 'bar'}"
 
 
 def test_the_memory_of_no_process_grows_with_the_file(model: Path, tmp_path: Path) -> None:
@@ -262,6 +328,10 @@ def _descendants(pid: int) -> list[int]:
             with suppress(FileNotFoundError, ProcessLookupError):  # or a thread of it
                 children += map(int, (task / "children").read_text().split())
     return [*children, *(below for child in children for below in _descendants(child))]
+
+
+def _workers(pid: int) -> list[int]:
+    return [below for below in _descendants(pid) if "MapWorker(MapBatches(Classifier))" in _title(below)]
 
 
 def _title(pid: int) -> str:

@@ -1,5 +1,8 @@
 """What the command refuses, before anything is written or Ray is started."""
 
+import os
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -7,6 +10,8 @@ import pytest
 
 from bulk.cli import main
 from bulk.outputs import Outputs
+from tests.bulk.conftest import Cluster
+from tests.server_process import ROOT
 
 
 @pytest.fixture
@@ -79,3 +84,18 @@ def test_no_cluster_at_the_address_is_one_line(
     status, reason = says
     assert main(arguments) == status
     assert capsys.readouterr().err == f"text-classifier-bulk: error: {reason}\n"
+
+
+def test_a_cluster_that_asks_for_a_token_is_one_line(cluster: Cluster, place: Path, tiny_models: Path) -> None:
+    arguments = [f"--model={tiny_models}/topic", f"--output={place}/out", f"--address={cluster.address}"]
+    run = subprocess.run(
+        [sys.executable, "-m", "bulk", *arguments, f"{place}/in/a.csv"],
+        cwd=ROOT,
+        env=os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_NUM_REDIS_GET_RETRIES": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith("text-classifier-bulk: error: the cluster asks for a token: RAY_AUTH_MODE=token")
+    assert run.stderr.count("\n") == 1
