@@ -109,7 +109,8 @@ def run(
     totals = Totals()
     done = 0
     being_written: dict[int, Output] = {}
-    with bytes_shown(console, f"Classifying {len(jobs)} files", sum(job.size for job in jobs)) as progress:
+    files = "1 file" if len(jobs) == 1 else f"{len(jobs)} files"
+    with bytes_shown(console, f"Classifying {files}", sum(job.size for job in jobs)) as progress:
         try:
             for chunk in _chunks(version, jobs, columns, workers):
                 job = jobs[chunk.job]

@@ -281,7 +281,7 @@ def test_a_terminal_shows_a_bar_and_other_outputs_are_plain_lines(
     plain = subprocess.run(
         [*command, f"--output={tmp_path}/plain"], cwd=ROOT, stdout=subprocess.PIPE, check=True
     ).stdout
-    assert plain.decode().splitlines()[0] == "Classifying 1 files"
+    assert plain.decode().splitlines()[0] == "Classifying 1 file"
     assert plain.count(b"\n  read ") == 10
     assert b"\x1b" not in plain
     ours, theirs = pty.openpty()
