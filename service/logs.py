@@ -3,7 +3,8 @@
 import json
 import logging
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -32,9 +33,23 @@ def configure(log_format: str, log_level: str) -> None:
     structlog.configure(
         processors=[*described, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(log_level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
+
+
+class _Stderr:
+    """Standard error, where a full disk or a closed pipe costs lines, not the server; `logging` is as forgiving."""
+
+    def write(self, text: str) -> None:
+        """Writes what can be written."""
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Sends on what can be sent."""
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 # One for all lines: `json.dumps` would build another for each.
