@@ -1,12 +1,15 @@
 """A server under measurement, in processes of its own: how long it starts, what CPU time and memory it uses."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,12 +78,14 @@ def empty_handler(workers: int) -> Iterator[Server]:
 
 
 @contextmanager
-def serving(models: Path, *flags: str) -> Iterator[Server]:
+def serving(models: Path, *flags: str, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Runs this project's server around the block."""
     command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0"]
     command += ["--http-port", "0", "--metrics-port", "0"]
     start = perf_counter()
-    with subprocess.Popen([*command, "--log-format", "json", *flags], stderr=subprocess.PIPE, text=True) as process:
+    command += ["--log-format", "json", *flags]
+    variables = {**os.environ, **(environment or {})}
+    with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         ports = {}
         for line in process.stderr:
@@ -91,6 +96,9 @@ def serving(models: Path, *flags: str) -> Iterator[Server]:
                 break
         else:
             raise RuntimeError("the server did not start; run it by hand to see why")
+        # A server whose log nobody reads on would wait.
+        reader = threading.Thread(target=deque, args=(process.stderr, 0))
+        reader.start()
         try:
             yield Server(
                 process,
@@ -100,3 +108,4 @@ def serving(models: Path, *flags: str) -> Iterator[Server]:
             )
         finally:
             process.send_signal(signal.SIGTERM)
+            reader.join()

@@ -1,0 +1,40 @@
+"""What the access log and tracing cost: this project's server with each, and without."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from benchmarks.server import Server, serving
+
+_COLLECTOR = "opentelemetry.proto.collector.trace.v1.TraceService"
+
+
+@contextmanager
+def servers(models: Path) -> Iterator[dict[str, Server]]:
+    """Runs the servers around the block, by what they tell of single calls."""
+    with ExitStack() as stack:
+        to_collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(_collector())}
+        unrecorded = {**to_collector, "OTEL_TRACES_SAMPLER": "always_off"}
+        yield {
+            "neither": stack.enter_context(serving(models)),
+            "access log": stack.enter_context(serving(models, "--access-log", "on")),
+            "tracing": stack.enter_context(serving(models, "--tracing", "on", environment=to_collector)),
+            "tracing, unrecorded": stack.enter_context(serving(models, "--tracing", "on", environment=unrecorded)),
+        }
+
+
+@contextmanager
+def _collector() -> Iterator[str]:
+    """Takes spans, and forgets them; gives its address."""
+    handler: Any = grpc.unary_unary_rpc_method_handler(lambda spans, context: b"")
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_COLLECTOR, {"Export": handler}),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"http://127.0.0.1:{port}"
+        server.stop(None).wait()
