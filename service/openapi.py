@@ -3,15 +3,13 @@
 import re
 from collections.abc import Iterable
 from importlib.metadata import version as installed_version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from service import http_messages as json
 from service.http_calls import TIMEOUT, TIMEOUT_PATTERN
-
-if TYPE_CHECKING:
-    from service.http_api import Operation
+from service.http_operations import Operation
 
 _PART = re.compile(r"{(\w+):name}")
 _PATTERNS = {"model": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "version": "^[1-9][0-9]{0,17}$"}
@@ -23,7 +21,7 @@ def is_open_inference(path: str) -> bool:
     return path == "/v2" or path.startswith("/v2/")
 
 
-def document(operations: Iterable["Operation"]) -> dict[str, Any]:
+def document(operations: Iterable[Operation]) -> dict[str, Any]:
     """Returns the document, OpenAPI 3.0: there an integer is written without a point, as msgspec reads it."""
     operations = list(operations)
     bodies = {body for each in operations for body in (each.takes, each.gives) if body}
@@ -60,7 +58,7 @@ def document(operations: Iterable["Operation"]) -> dict[str, Any]:
     }
 
 
-def _operation(operation: "Operation") -> dict[str, Any]:
+def _operation(operation: Operation) -> dict[str, Any]:
     error = json.InferenceError if is_open_inference(operation.path) else json.Error
     described: dict[str, Any] = {
         "summary": (operation.respond.__doc__ or "").rstrip("."),
