@@ -10,7 +10,7 @@ COPY training training
 COPY service service
 COPY bulk bulk
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[server]'
+    && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[server,otel]'
 
 FROM python:3.11.13-slim-bookworm
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin classifier
