@@ -13,9 +13,10 @@ def family(pid: int) -> list[int]:
     while new:
         pid = new.pop()
         found.append(pid)
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        with suppress(FileNotFoundError):  # the process has ended
             for task in Path(f"/proc/{pid}/task").iterdir():
-                new += map(int, (task / "children").read_text().split())
+                with suppress(FileNotFoundError, ProcessLookupError):  # or a thread of it
+                    new += map(int, (task / "children").read_text().split())
     return found
 
 

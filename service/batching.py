@@ -102,8 +102,7 @@ class Batcher:
         self._metrics.queued(0.0)
         self._metrics.inferred(len(texts), end - start)
         if observation:
-            observation.passed("queue", start, start)
-            observation.passed("inference", start, end)
+            observation.ran(start, start, end)
         answer: asyncio.Future[Prediction] = self._loop.create_future()
         answer.set_result(prediction)
         return answer
@@ -156,8 +155,7 @@ class Batcher:
             rows = slice(start_row, start_row + len(waiting.texts))
             start_row = rows.stop
             if waiting.observation:
-                waiting.observation.passed("queue", waiting.since, start)
-                waiting.observation.passed("inference", start, end)
+                waiting.observation.ran(waiting.since, start, end)
             if not waiting.answer.cancelled():
                 waiting.answer.set_result(prediction.rows(rows))
 

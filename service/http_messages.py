@@ -228,9 +228,10 @@ class InferenceResponse(Struct):
     def of(cls, message: inference.ModelInferResponse) -> "InferenceResponse":
         """Converts the protocol's message. Raw contents are not part of it."""
         tensors = [OutputTensor(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in message.outputs]
-        for tensor, raw in zip(tensors, message.raw_output_contents, strict=False):
-            tensor.parameters = {SIZE: len(raw)}
-        if not message.raw_output_contents:
+        if message.raw_output_contents:
+            for tensor, raw in zip(tensors, message.raw_output_contents, strict=True):
+                tensor.parameters = {SIZE: len(raw)}
+        else:
             for tensor, output in zip(tensors, message.outputs, strict=True):
                 tensor.data = [text.decode() for text in output.contents.bytes_contents]
                 tensor.data += output.contents.fp32_contents  # a tensor has one or the other

@@ -143,7 +143,7 @@ def status_of(error: Exception) -> status_pb2.Status:
 
 def _observe(observer: Observer, kind: Kind, context: Any) -> Observation:
     client = unquote(context.peer().partition(":")[2])  # of ipv4:127.0.0.1:5000 or ipv6:%5B::1%5D:5000
-    observation = observer.begin(kind, dict(context.invocation_metadata()), client)
+    observation = observer.begin(kind, dict(context.invocation_metadata()), client, {})
     context.set_trailing_metadata(((REQUEST_ID, observation.request_id),))
     return observation
 

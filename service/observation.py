@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Mapping
 from contextvars import ContextVar
 from time import perf_counter
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -22,7 +21,6 @@ _log = structlog.get_logger()
 REQUEST_ID = "x-request-id"
 """The header, or key of gRPC metadata, with which proxies and clients name a request; the answer has it too."""
 
-_NONE: Mapping[str, str] = MappingProxyType({})
 _VISIBLE = re.compile(r"[!-~]{1,128}")
 _USER_AGENT = re.compile(r"[ -~]{1,128}")
 
@@ -62,7 +60,7 @@ class Observer:
         self._tracer = tracer
 
     def begin(
-        self, kind: Kind, headers: Mapping[str, str], client: str, attributes: Mapping[str, str] = _NONE
+        self, kind: Kind, headers: Mapping[str, str], client: str, attributes: Mapping[str, str]
     ) -> "Observation":
         """Begins to observe the call that the running task answers.
 
@@ -79,11 +77,12 @@ class Observer:
         if self._tracer:
             trace = self._tracer.begin(kind.name, headers, {**kind.attributes, **attributes})
             structlog.contextvars.bind_contextvars(trace_id=trace.id)
-        agent = headers.get("user-agent", "")
-        line: dict[str, object] = {"client": client}
-        if _USER_AGENT.fullmatch(agent):
-            line["user_agent"] = agent
-        observation = Observation(kind, request_id, line if self._access_log else None, trace)
+        line: dict[str, object] | None = None
+        if self._access_log:
+            line = {"client": client}
+            if _USER_AGENT.fullmatch(agent := headers.get("user-agent", "")):
+                line["user_agent"] = agent
+        observation = Observation(kind, request_id, line, trace)
         _current.set(observation)
         return observation
 
@@ -117,6 +116,11 @@ class Observation:
             self._line |= about
         if self._trace:
             self._trace.set({f"text_classifier.{name}": value for name, value in about.items()})
+
+    def ran(self, queued: float, start: float, end: float) -> None:
+        """A request has waited for the engine and had its call, in seconds of `perf_counter`."""
+        self.passed("queue", queued, start)
+        self.passed("inference", start, end)
 
     def passed(self, phase: str, start: float, end: float) -> None:
         """A request has passed a phase of its way, from start to end in seconds of `perf_counter`."""

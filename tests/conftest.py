@@ -30,31 +30,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz", type=int, default=100, metavar="N", help="examples of each fuzz test (default: 100)")
 
 
+def _given(request: pytest.FixtureRequest, option: str, what: str) -> Path:
+    """Returns the path that an option gives. Without it tests that need what is there are skipped."""
+    path: Path | None = request.config.getoption(option.partition(" ")[0])
+    if path is None:
+        pytest.skip(f"needs {what}: {option}")
+    return path
+
+
 @pytest.fixture(scope="session")
 def data_dir(request: pytest.FixtureRequest) -> Path:
     """The folder with the real data sets. Tests that need them are skipped when none is given."""
-    folder: Path | None = request.config.getoption("--data-dir")
-    if folder is None:
-        pytest.skip("needs the real data sets: --data-dir DIR")
-    return folder
+    return _given(request, "--data-dir DIR", "the real data sets")
 
 
 @pytest.fixture(scope="session")
 def kserve_python(request: pytest.FixtureRequest) -> Path:
     """The interpreter that has KServe's client. Tests that need it are skipped when none is given."""
-    python: Path | None = request.config.getoption("--kserve-python")
-    if python is None:
-        pytest.skip("needs an environment with kserve: --kserve-python PYTHON")
-    return python
+    return _given(request, "--kserve-python PYTHON", "an environment with kserve")
 
 
 @pytest.fixture(scope="session")
 def mlserver_python(request: pytest.FixtureRequest) -> Path:
     """The interpreter that has MLServer's client. Tests that need it are skipped when none is given."""
-    python: Path | None = request.config.getoption("--mlserver-python")
-    if python is None:
-        pytest.skip("needs an environment with mlserver: --mlserver-python PYTHON")
-    return python
+    return _given(request, "--mlserver-python PYTHON", "an environment with mlserver")
 
 
 @pytest.fixture(scope="session")

@@ -245,13 +245,16 @@ class TextFile:
 def _record_batches(source: parquet.ParquetFile, rows: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     """Gathers steps of a few rows: those of a step are in memory together, however large they are."""
     gathered: list[pa.RecordBatch] = []
+    count = size = 0
     for group in range(source.num_row_groups):
         about = source.metadata.row_group(group)
         fitting = _BATCH_BYTES * about.num_rows // max(1, about.total_byte_size)
         for step in source.iter_batches(max(1, min(fitting, _STEP_ROWS)), [group], columns=columns):
             gathered.append(step)
-            if sum(map(len, gathered)) >= rows or sum(step.nbytes for step in gathered) >= _BATCH_BYTES:
-                batch, gathered = pa.concat_batches(gathered), []  # the steps are freed
+            count += len(step)
+            size += step.nbytes
+            if count >= rows or size >= _BATCH_BYTES:
+                batch, gathered, count, size = pa.concat_batches(gathered), [], 0, 0  # the steps are freed
                 yield batch
     if gathered:
         yield pa.concat_batches(gathered)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from benchmarks.processes import family
 from bulk.cli import main
 from tests.bulk.conftest import Cluster, node, started
 from tests.server_process import ROOT
@@ -306,7 +307,7 @@ def test_the_memory_of_no_process_grows_with_the_file(model: Path, tmp_path: Pat
         lines.writelines(block for _ in range(125))  # 150 MB
     run = _command("--model", model, "--output", tmp_path / "out", "--workers", 2, tmp_path / "large.jsonl")
     assert run.stdout
-    memory = [max(map(_memory, [run.pid, *_descendants(run.pid)])) for line in run.stdout if "  read " in line]
+    memory = [max(map(_memory, family(run.pid))) for line in run.stdout if "  read " in line]
     assert (run.wait(), run.stderr and run.stderr.read()) == (0, "")
     assert len(memory) == 10
     assert max(memory) < min(memory) + 75_000_000
@@ -321,17 +322,8 @@ def _memory(pid: int) -> int:
     return 1024 * next((int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")), 0)
 
 
-def _descendants(pid: int) -> list[int]:
-    children: list[int] = []
-    with suppress(FileNotFoundError):  # the process has ended
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(FileNotFoundError, ProcessLookupError):  # or a thread of it
-                children += map(int, (task / "children").read_text().split())
-    return [*children, *(below for child in children for below in _descendants(child))]
-
-
 def _workers(pid: int) -> list[int]:
-    return [below for below in _descendants(pid) if "MapWorker(MapBatches(Classifier))" in _title(below)]
+    return [each for each in family(pid) if "MapWorker(MapBatches(Classifier))" in _title(each)]
 
 
 def _title(pid: int) -> str:
