@@ -7,7 +7,7 @@ MLSERVER_PYTHON ?=
 MINUTES ?= 10
 MODELS ?= models
 SHARE ?= $(HOME)/.local/share
-PROTO := text_classifier/v1/text_classifier.proto service/stubs/open_inference.proto
+PROTO := text_classifier/v1/text_classifier.proto service/grpc/stubs/open_inference.proto
 
 .PHONY: help serve models test audit bench soak lint proto docs completion constraints clean
 
@@ -55,7 +55,7 @@ audit: .venv/.dev ## Look the pinned packages up in the database of known vulner
 
 # To Python the second is a part of the server: a package that is called just `inference` would be in others' way.
 proto: .venv/.dev ## Generate the stubs from the contracts
-	.venv/bin/python -m grpc_tools.protoc -Iproto -Iservice/stubs=proto/inference \
+	.venv/bin/python -m grpc_tools.protoc -Iproto -Iservice/grpc/stubs=proto/inference \
 		--python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
 
 docs: .venv/.dev ## Write the API reference from the contract's comments

@@ -15,8 +15,8 @@ import keras
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from training import datasets
-from training.classifier import best_epoch
+from training.classifiers.dense import best_epoch
+from training.data import keras_datasets
 from training.settings import PRESETS, Settings
 from training.train import new_classifier
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     curves: dict[tuple[str, str], list[Point]] = {}
     for data_set, panels in PANELS.items():
         preset = PRESETS[data_set]
-        data = datasets.load(data_set, options.data_dir, preset["dense"].num_words)
+        data = keras_datasets.load(data_set, options.data_dir, preset["dense"].num_words)
         dense[data_set] = _fit(preset["dense"], data, 0)
         _show(data_set, "dense", dense[data_set])
         for title, settings in panels.items():
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             curves[data_set, title] = []
             for value in values:
                 changed = replace(preset["ngram"], **{name: value})
-                data = datasets.load(data_set, options.data_dir, changed.num_words)
+                data = keras_datasets.load(data_set, options.data_dir, changed.num_words)
                 point = _fit(changed, data, value)
                 curves[data_set, title].append(point)
                 _show(data_set, f"ngram --{name.replace('_', '-')} {value}", point)
@@ -82,7 +82,7 @@ def _show(data_set: str, what: str, point: Point) -> None:
     )
 
 
-def _fit(settings: Settings, data: datasets.DataSet, value: float) -> Point:
+def _fit(settings: Settings, data: keras_datasets.DataSet, value: float) -> Point:
     held_out, others = data.training.split(settings.validation_samples)
     start = perf_counter()
     classifier = new_classifier(settings, len(data.labels))

@@ -13,7 +13,7 @@ from benchmarks.texts import batches
 from textmodel import Engine, VersionFolder
 from textmodel.compiled_engine import CompiledEngine
 from textmodel.tensorflow_engine import TensorFlowEngine
-from training.classifier import DenseClassifier
+from training.classifiers.dense import DenseClassifier
 from training.export import export
 from training.settings import PRESETS
 

@@ -7,7 +7,7 @@ from functools import partial
 from benchmarks import h2load
 from benchmarks.server import Server
 from benchmarks.texts import batches
-from service.stubs import open_inference_pb2 as oip_pb2
+from service.grpc.stubs import open_inference_pb2 as oip_pb2
 from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2 as pb2
 

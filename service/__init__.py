@@ -1,4 +1,4 @@
-"""The gRPC server: repository -> batching -> servicer -> server.
+"""The server: text classification over gRPC and HTTP.
 
-It serves the version folders that `textmodel` reads. Nothing of training enters here.
+It serves the version folders that `textmodel` reads. Nothing of `training` is imported here.
 """

@@ -12,16 +12,17 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import structlog
 
-from service import config, logs
+from service import config
 from service.errors import StartError
-from service.exposure import exposures
-from service.supervisor import Supervisor
+from service.process.supervisor import Supervisor
+from service.security.exposure_warnings import exposures
+from service.telemetry import logging
 
 
 def main() -> int:
     """Runs the server until it is told to stop. Returns the exit status: 0, or 1 when it could not start."""
     settings = config.parse(sys.argv[1:], os.environ)
-    logs.configure(settings.log_format, settings.log_level)
+    logging.configure(settings.log_format, settings.log_level)
     for reason in exposures(settings):
         structlog.get_logger().warning("exposed", reason=reason)
     try:

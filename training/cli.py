@@ -18,7 +18,7 @@ from textmodel import ModelError
 from textmodel.version_folder import is_model_name
 from textmodel.vocabulary import FIRST_WORD
 from training import evaluation_commands
-from training.labelled import LabelledFile, OwnFiles
+from training.data.labelled_file import LabelledFile, OwnFiles
 from training.options import add_labelled_file, add_models, labelled_file
 from training.settings import (
     DEFAULT_PRESET,

@@ -11,7 +11,7 @@ from textmodel.version_folder import served_version, versions
 from training.options import add_labelled_file, add_models, labelled_file
 
 if TYPE_CHECKING:
-    from training.samples import Version
+    from training.evaluation.version_evaluation import Version
 
 
 def add_evaluate(command: argparse.ArgumentParser) -> None:
@@ -61,8 +61,8 @@ def _evaluate(options: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    from training import evaluation_report  # noqa: PLC0415
-    from training.samples import Version, evaluate_file  # noqa: PLC0415
+    from training.evaluation import report as evaluation_report  # noqa: PLC0415
+    from training.evaluation.version_evaluation import Version, evaluate_file  # noqa: PLC0415
 
     file = labelled_file(options)
     path = _version_of(options["models"], options["model"], options["version"])
@@ -79,7 +79,7 @@ def _evaluate(options: dict[str, Any]) -> None:
 
 
 def _compare(options: dict[str, Any]) -> None:
-    from training.samples import compare_on_file  # noqa: PLC0415
+    from training.evaluation.version_evaluation import compare_on_file  # noqa: PLC0415
 
     file = labelled_file(options)
     a, b = (_version_at(options["models"], options[name]) for name in "ab")
@@ -101,7 +101,7 @@ def _version_of(models: Path, name: str, number: int | None) -> Path:
 
 
 def _version_at(models: Path, name: str) -> "Version":
-    from training.samples import Version  # noqa: PLC0415
+    from training.evaluation.version_evaluation import Version  # noqa: PLC0415
 
     folders = [folder for folder in (Path(name), models / name) if (folder / "assets.extra").is_dir()]
     if not folders:

@@ -18,9 +18,9 @@ from textmodel.graph import NGramVectorizer, Tokenizer, Words
 from textmodel.metadata import Layer, PaddedSequence
 from textmodel.version_folder import LABELS_FILE, VOCABULARY_FILE
 from textmodel.vocabulary import START, Vocabulary, write_lines
-from training.classifier import Classifier
-from training.ngram_classifier import NGramClassifier
-from training.vectorizers import vectorize
+from training.classifiers.dense import Classifier
+from training.classifiers.ngram import NGramClassifier
+from training.classifiers.vectorizers import vectorize
 
 _ACTIVATIONS = {
     "relu": tf.nn.relu,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from textfiles import TABLES
-from training.labelled import LabelledFile
+from training.data.labelled_file import LabelledFile
 
 
 def add_labelled_file(parser: argparse.ArgumentParser) -> None:

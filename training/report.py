@@ -13,12 +13,12 @@ from rich.text import Text
 
 from textmodel.metadata import Metadata, MultiHot, NGrams, PaddedSequence
 from textmodel.version_folder import VersionFolder
-from training import markdown
-from training.classifier import History, best_epoch
-from training.costs import Cost
-from training.evaluation import CALIBRATION_BINS, Evaluation
-from training.figures import confusion_matrix, png
-from training.own_data import Quality
+from training.classifiers.dense import History, best_epoch
+from training.data.file_dataset import Quality
+from training.evaluation import markdown
+from training.evaluation.figures import confusion_matrix, png
+from training.evaluation.metrics import CALIBRATION_BINS, Evaluation
+from training.resource_usage import Cost
 from training.settings import shown
 
 _CURVES_FILE = "curves.png"

@@ -19,17 +19,18 @@ from textfiles import InputError
 from textmodel import load_engine, metadata, probes
 from textmodel.metadata import Metadata
 from textmodel.version_folder import VersionFolder, new_version
-from training import datasets, own_data, report
-from training.classifier import Classifier, DenseClassifier, History, best_epoch
-from training.costs import Cost, Costs
-from training.datasets import DataSet
-from training.evaluation import Evaluation, evaluate
+from training import report
+from training.classifiers.dense import Classifier, DenseClassifier, History, best_epoch
+from training.classifiers.ngram import NGramClassifier
+from training.data import file_dataset, keras_datasets
+from training.data.keras_datasets import DataSet
+from training.data.labelled_file import OwnFiles
+from training.evaluation.metrics import Evaluation, evaluate
+from training.evaluation.promotion import Decision, decide, in_service
 from training.export import export
-from training.labelled import OwnFiles
-from training.ngram_classifier import NGramClassifier
-from training.probing import make_probes
+from training.golden_probes import make_probes
 from training.progress import epochs_shown
-from training.promotion import Decision, decide, in_service
+from training.resource_usage import Cost, Costs
 from training.settings import Settings
 
 _PACKAGES = ("keras", "numpy", "scikit-learn", "tensorflow")
@@ -85,15 +86,15 @@ def train(
     costs = Costs()
     with costs.of("reading the data"):
         if isinstance(source, OwnFiles):
-            own = own_data.load(source, settings, console)
+            own = file_dataset.load(source, settings, console)
             settings = replace(settings, num_words=len(own.vocabulary), validation_samples=own.validation_texts)
             console.print(report.findings(own.quality))
             data: DataSet = own
-            quality: own_data.Quality | None = own.quality
-            test_rows = partial(own_data.test_rows, source, own)
+            quality: file_dataset.Quality | None = own.quality
+            test_rows = partial(file_dataset.test_rows, source, own)
         else:
-            data, quality = datasets.load(settings.data_set, source, settings.num_words), None
-            test_rows = partial(datasets.test_rows, data.name, source)
+            data, quality = keras_datasets.load(settings.data_set, source, settings.num_words), None
+            test_rows = partial(keras_datasets.test_rows, data.name, source)
     if settings.validation_samples >= len(data.training):
         raise InputError(
             f"--validation-samples {settings.validation_samples} leaves nothing of the {len(data.training)} training"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from service.config import Config, parse, variable
-from service.supervisor import KILL_AFTER
+from service.process.supervisor import KILL_AFTER
 from tests.server_process import ROOT
 
 DEPLOY = ROOT / "deploy"

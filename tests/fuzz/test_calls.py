@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.stubs import open_inference_pb2 as oip_pb2
+from service.grpc.stubs import open_inference_pb2 as oip_pb2
 from tests.server_process import ServerProcess
 from tests.textmodel.strategies import TEXTS
 from tests.textmodel.tables import varint

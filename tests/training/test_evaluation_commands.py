@@ -14,9 +14,9 @@ import pytest
 from tests.tiny_model import WORDS, write_model
 from textmodel import VersionFolder, load_engine
 from training.cli import main
-from training.evaluation import evaluate
-from training.labelled import LabelledFile
-from training.samples import EXCERPT, MISTAKES, Version, evaluate_file
+from training.data.labelled_file import LabelledFile
+from training.evaluation.metrics import evaluate
+from training.evaluation.version_evaluation import EXCERPT, MISTAKES, Version, evaluate_file
 
 LABELS = ("negative", "positive")
 

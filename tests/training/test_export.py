@@ -14,10 +14,10 @@ from textmodel.engine import Engine
 from textmodel.metadata import PaddedSequence
 from textmodel.tensorflow_engine import TensorFlowEngine
 from textmodel.vocabulary import Vocabulary
-from training.classifier import Classifier, DenseClassifier
-from training.datasets import load
+from training.classifiers.dense import Classifier, DenseClassifier
+from training.classifiers.ngram import NGramClassifier
+from training.data.keras_datasets import load
 from training.export import export
-from training.ngram_classifier import NGramClassifier
 from training.settings import PRESETS
 
 Exported = tuple[Classifier, Vocabulary, Engine, Path]

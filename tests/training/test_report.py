@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from training.evaluation import evaluate
-from training.figures import confusion_matrix, png
+from training.evaluation.figures import confusion_matrix, png
+from training.evaluation.metrics import evaluate
 from training.report import curves
 
 HISTORY = {

@@ -8,7 +8,7 @@ import pytest
 from tests import raw_texts
 from textmodel import VersionFolder, load_engine
 from textmodel.loading import EngineKind
-from training.datasets import LABELS
+from training.data.keras_datasets import LABELS
 
 MODELS = Path(__file__).parents[2] / "models"
 EXPECTED = {"imdb": 0.875, "reuters": 0.785}

@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from training.classifier import DenseClassifier, best_epoch
-from training.datasets import load
-from training.evaluation import evaluate
-from training.ngram_classifier import NGramClassifier
+from training.classifiers.dense import DenseClassifier, best_epoch
+from training.classifiers.ngram import NGramClassifier
+from training.data.keras_datasets import load
+from training.evaluation.metrics import evaluate
 from training.settings import PRESETS
 from training.train import train
 

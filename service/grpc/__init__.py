@@ -1,0 +1,1 @@
+"""The RPC adapter: servicers, their instrumentation, and the gRPC server that carries them."""

@@ -1,0 +1,224 @@
+"""The Open Inference Protocol: tensors in, the way of Classify, tensors out. Errors leave as exceptions."""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import numpy as np
+from grpc_health.v1 import health, health_pb2
+from numpy.typing import NDArray
+
+from service.errors import InvalidArgument, NotReady, shortened
+from service.grpc.stubs import open_inference_pb2 as pb2
+from service.grpc.stubs import open_inference_pb2_grpc as pb2_grpc
+from service.inference.classification import Answer, Classifier, deadline_of
+from service.inference.repository import ModelRepository, Servable
+
+SERVICE = pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+
+TEXT = "text"
+OUTPUTS = ("label", "probability", "probabilities")
+"""The names of the tensors."""
+PLATFORM = "tensorflow_savedmodel"
+
+_PACKAGE = "text-classifier"
+_LENGTH_BYTES = 4
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+_BINARY_TENSORS = "binary_tensor_data"
+"""The protocol's extension for raw tensors behind the JSON of an HTTP body."""
+_EXTENSIONS = ("classification", "shared_memory_region")
+"""Parameters that ask for an output in another form."""
+
+
+class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
+    """Implements `inference.GRPCInferenceService`.
+
+    Args:
+        repository: where the models are.
+        classifier: what classifies with them.
+        health_servicer: knows whether the server serves.
+    """
+
+    def __init__(
+        self, repository: ModelRepository, classifier: Classifier, health_servicer: health.aio.HealthServicer
+    ) -> None:
+        self._repository = repository
+        self._classifier = classifier
+        self._health = health_servicer
+        self._metadata = pb2.ServerMetadataResponse(
+            name=_PACKAGE, version=installed_version(_PACKAGE), extensions=[_BINARY_TENSORS]
+        )
+
+    async def ServerLive(self, request: pb2.ServerLiveRequest, context: Any) -> pb2.ServerLiveResponse:
+        """See the contract."""
+        return pb2.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: pb2.ServerReadyRequest, context: Any) -> pb2.ServerReadyResponse:
+        """See the contract."""
+        health = await self._health.Check(health_pb2.HealthCheckRequest(), context)
+        return pb2.ServerReadyResponse(ready=health.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def ModelReady(self, request: pb2.ModelReadyRequest, context: Any) -> pb2.ModelReadyResponse:
+        """See the contract."""
+        number = _version("version", request.version)
+        try:
+            known = self._repository.find(request.name, number)
+        except NotReady:
+            return pb2.ModelReadyResponse(ready=False)
+        return pb2.ModelReadyResponse(ready=known.servable is not None)
+
+    async def ServerMetadata(self, request: pb2.ServerMetadataRequest, context: Any) -> pb2.ServerMetadataResponse:
+        """See the contract."""
+        return self._metadata
+
+    async def ModelMetadata(self, request: pb2.ModelMetadataRequest, context: Any) -> pb2.ModelMetadataResponse:
+        """See the contract."""
+        servable = self._repository.get(request.name, _version("version", request.version))
+        available = (known for known in self._repository.list() if known.name == servable.name and known.servable)
+        response = pb2.ModelMetadataResponse(
+            name=servable.name, versions=[str(known.version) for known in available], platform=PLATFORM
+        )
+        response.inputs.add(name=TEXT, datatype="BYTES", shape=[-1])
+        response.outputs.add(name="label", datatype="BYTES", shape=[-1])
+        response.outputs.add(name="probability", datatype="FP32", shape=[-1])
+        response.outputs.add(name="probabilities", datatype="FP32", shape=[-1, len(servable.labels)])
+        return response
+
+    async def ModelInfer(self, request: pb2.ModelInferRequest, context: Any) -> pb2.ModelInferResponse:
+        """See the contract."""
+        version = _version("model_version", request.model_version)
+        wanted = _wanted(request.outputs)
+        texts = self._texts(request)
+        under_way = self._classifier.begin(
+            request.model_name,
+            version,
+            texts,
+            size=request.ByteSize(),
+            deadline=deadline_of(context),
+            field=TEXT,
+        )
+        servable, answer = under_way.servable, await under_way.answer()
+        response = pb2.ModelInferResponse(model_name=servable.name, model_version=str(servable.version), id=request.id)
+        for name in wanted:
+            _add(response, name, _tensor(name, servable, answer), raw=bool(request.raw_input_contents))
+        return response
+
+    def _texts(self, request: pb2.ModelInferRequest) -> list[str]:
+        """Reads the tensor `text`.
+
+        Raises:
+            InvalidArgument: it is not there, or not what it should be.
+        """
+        if len(request.inputs) != 1:
+            raise InvalidArgument("inputs", f"holds {len(request.inputs)} tensors; send one, {TEXT!r}")
+        tensor, raw = request.inputs[0], request.raw_input_contents
+        if tensor.name != TEXT:
+            raise InvalidArgument(
+                "inputs[0].name", f"{shortened(tensor.name)!r} is no input; the one input is {TEXT!r}"
+            )
+        if tensor.datatype != "BYTES":
+            raise InvalidArgument("inputs[0].datatype", f"{shortened(tensor.datatype)!r} is not 'BYTES'")
+        count, *rest = tensor.shape or [-1]
+        if rest not in ([], [1]) or count < 0:
+            raise InvalidArgument("inputs[0].shape", "is neither [n] nor [n, 1]")
+        self._classifier.check_count(count, TEXT)
+        if raw and (len(raw) > 1 or tensor.contents.ByteSize()):  # empty contents are none: MLServer sends them
+            raise InvalidArgument("raw_input_contents", "stand for all contents: send one for the one input, or none")
+        values = _split(raw[0], count) if raw else tensor.contents.bytes_contents
+        if len(values) != count:
+            raise InvalidArgument("inputs[0].shape", f"says {count} texts; the contents hold {len(values)}")
+        return _decoded(values)
+
+
+def _version(field: str, text: str) -> int:
+    """Reads a version; 0 stands for none, which is the one in service.
+
+    Raises:
+        InvalidArgument: it is no version.
+    """
+    if not text:
+        return 0
+    if not _VERSION.fullmatch(text):
+        raise InvalidArgument(field, f"{shortened(text)!r} is no version: a whole number from 1 up, or nothing")
+    return int(text)
+
+
+def _wanted(outputs: Collection[pb2.ModelInferRequest.InferRequestedOutputTensor]) -> Sequence[str]:
+    """Returns the names of the outputs that a request asks for: all if it names none.
+
+    Raises:
+        InvalidArgument: there is no such output, it is asked for twice, or in a form that this server does not know.
+    """
+    names: list[str] = []
+    for index, output in enumerate(outputs):
+        if output.name not in OUTPUTS:
+            known = ", ".join(map(repr, OUTPUTS))
+            raise InvalidArgument(
+                f"outputs[{index}].name", f"{shortened(output.name)!r} is no output; there are {known}"
+            )
+        if output.name in names:
+            raise InvalidArgument(f"outputs[{index}].name", f"{output.name!r} has been asked for already")
+        for extension in _EXTENSIONS:
+            if extension in output.parameters:
+                raise InvalidArgument(f"outputs[{index}].parameters", f"the extension {extension!r} is not implemented")
+        names.append(output.name)
+    return names or OUTPUTS
+
+
+def _split(raw: bytes, most: int) -> list[bytes]:
+    """Takes raw BYTES apart, no further than one beyond `most` values.
+
+    Raises:
+        InvalidArgument: the bytes end in the middle of a value.
+    """
+    values: list[bytes] = []
+    at = 0
+    while at < len(raw) and len(values) <= most:
+        start = at + _LENGTH_BYTES
+        at = start + int.from_bytes(raw[at:start], "little")
+        if at > len(raw):
+            raise InvalidArgument(
+                "raw_input_contents[0]",
+                "ends in the middle of a text; each comes after its length, a little-endian number of 4 bytes",
+            )
+        values.append(raw[start:at])
+    return values
+
+
+def _decoded(values: Iterable[bytes]) -> list[str]:
+    texts: list[str] = []
+    for value in values:
+        try:
+            texts.append(value.decode())
+        except UnicodeDecodeError as error:
+            raise InvalidArgument(f"{TEXT}[{len(texts)}]", "is not UTF-8") from error
+    return texts
+
+
+def _tensor(name: str, servable: Servable, answer: Answer) -> list[bytes] | NDArray[np.float32]:
+    """Returns the values of an output: of a BYTES tensor a list, of an FP32 tensor an array."""
+    match name:
+        case "label":
+            return [servable.labels[winner].encode() for winner in answer.winners]
+        case "probability":
+            return np.array(answer.winning, np.float32)
+        case _:
+            return answer.probabilities
+
+
+def _add(response: pb2.ModelInferResponse, name: str, values: list[bytes] | NDArray[np.float32], *, raw: bool) -> None:
+    if isinstance(values, list):
+        tensor = response.outputs.add(name=name, datatype="BYTES", shape=[len(values)])
+        if raw:
+            response.raw_output_contents.append(
+                b"".join(len(value).to_bytes(_LENGTH_BYTES, "little") + value for value in values)
+            )
+        else:
+            tensor.contents.bytes_contents.extend(values)
+    else:
+        tensor = response.outputs.add(name=name, datatype="FP32", shape=values.shape)
+        if raw:
+            response.raw_output_contents.append(values.astype("<f4", copy=False).tobytes())
+        else:
+            tensor.contents.fp32_contents.extend(values.ravel().tolist())

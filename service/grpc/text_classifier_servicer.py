@@ -1,0 +1,163 @@
+"""The servicer: protobuf in, domain call, protobuf out. Errors leave as exceptions and are mapped elsewhere."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from service.errors import InvalidArgument
+from service.inference.classification import Classifier, UnderWay, deadline_of
+from service.inference.repository import ModelRepository, Version
+from service.telemetry.call_observer import current
+from text_classifier.v1 import text_classifier_pb2 as pb2
+from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
+
+EXPLAINED_TEXTS = 64
+"""Most texts in a request for explanations; the contract names it."""
+EXPLAINED_BYTES = 1 << 20
+"""Most bytes of UTF-8 that they have together; the contract names it."""
+
+STREAM_WINDOW = 64
+"""Requests of one stream that are worked on at a time: a client that does not read its answers has no more read."""
+
+
+class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
+    """Implements `text_classifier.v1.TextClassifier`.
+
+    Args:
+        repository: where the models are.
+        classifier: what classifies with them.
+    """
+
+    def __init__(self, repository: ModelRepository, classifier: Classifier) -> None:
+        self._repository = repository
+        self._classifier = classifier
+
+    async def Classify(self, request: pb2.ClassifyRequest, context: Any) -> pb2.ClassifyResponse:
+        """See the contract."""
+        return await _respond(self._begin(request, deadline_of(context)))
+
+    async def ClassifyStream(
+        self, requests: AsyncIterator[pb2.ClassifyRequest], context: Any
+    ) -> AsyncIterator[pb2.ClassifyResponse]:
+        """See the contract."""
+        deadline = deadline_of(context)
+        async for request in requests:
+            begun = self._begin(request, deadline)
+            if not begun.under_way.prediction.done():
+                async for response in self._read_ahead(begun, requests, deadline):
+                    yield response
+                return
+            yield await _respond(begun)
+
+    async def _read_ahead(
+        self, first: "_Request", requests: AsyncIterator[pb2.ClassifyRequest], deadline: float
+    ) -> AsyncIterator[pb2.ClassifyResponse]:
+        """Answers the rest of a stream whose engine takes its time: requests are read meanwhile, to share its calls."""
+        room = asyncio.Semaphore(STREAM_WINDOW - 1)
+        window: asyncio.Queue[_Request | Exception | None] = asyncio.Queue()
+        window.put_nowait(first)
+
+        async def read() -> None:
+            try:
+                async for request in requests:
+                    await room.acquire()
+                    window.put_nowait(self._begin(request, deadline))
+            except Exception as error:  # raised in its turn, after the answers to the requests before
+                window.put_nowait(error)
+            else:
+                window.put_nowait(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while begun := await window.get():
+                if isinstance(begun, Exception):
+                    raise begun
+                yield await _respond(begun)
+                room.release()
+        finally:
+            reader.cancel()
+            while not window.empty():
+                if isinstance(left := window.get_nowait(), _Request):
+                    left.under_way.prediction.cancel()
+
+    async def ListModels(self, request: pb2.ListModelsRequest, context: Any) -> pb2.ListModelsResponse:
+        """See the contract."""
+        return pb2.ListModelsResponse(models=[self._describe(version) for version in self._repository.list()])
+
+    async def GetModel(self, request: pb2.GetModelRequest, context: Any) -> pb2.Model:
+        """See the contract."""
+        return self._describe(self._repository.find(request.name, request.version))
+
+    def _describe(self, version: Version) -> pb2.Model:
+        model = pb2.Model(
+            name=version.name,
+            version=version.version,
+            state=f"STATE_{version.state.name}",
+            state_reason=version.reason,
+            in_service=self._repository.in_service(version),
+        )
+        if version.servable:
+            metadata = version.servable.metadata
+            model.labels.extend(version.servable.labels)
+            model.vocabulary_size = metadata.vectorizer.num_words
+            model.trained_on = metadata.data_set.name
+            model.test_accuracy = metadata.test_metrics.accuracy
+            model.engine = version.servable.engine.name
+        return model
+
+    def _begin(self, request: pb2.ClassifyRequest, deadline: float) -> "_Request":
+        texts = list(request.texts)
+        if request.top_k < 0:
+            raise InvalidArgument("top_k", f"{request.top_k} is negative; 0 asks for the winner alone")
+        if request.explain:
+            _validate_explained(texts)
+        under_way = self._classifier.begin(
+            request.model, request.version, texts, size=request.ByteSize(), deadline=deadline
+        )
+        return _Request(under_way, request.top_k, texts if request.explain else None)
+
+
+def _validate_explained(texts: list[str]) -> None:
+    if len(texts) > EXPLAINED_TEXTS:
+        raise InvalidArgument(
+            "texts", f"holds {len(texts)} texts; at most {EXPLAINED_TEXTS} are explained in a request: split it"
+        )
+    size = sum(len(text.encode()) for text in texts)
+    if size > EXPLAINED_BYTES:
+        raise InvalidArgument("texts", f"has {size} bytes; at most {EXPLAINED_BYTES} are explained in a request")
+
+
+class _Request(NamedTuple):
+    """A request for which the engine has or will get the texts, and what else it asks for."""
+
+    under_way: UnderWay
+    top_k: int
+    explained: list[str] | None
+    """The texts, if their answers are to be explained."""
+
+
+async def _respond(request: _Request) -> pb2.ClassifyResponse:
+    (servable, _), top_k, explained = request
+    answer = await request.under_way.answer()
+    labels = servable.labels
+    response = pb2.ClassifyResponse(model=servable.name, version=servable.version)
+    for probabilities, winner, probability, words, known_words in zip(*answer, strict=True):
+        classification = response.classifications.add(
+            label=labels[winner], probability=probability, words=words, known_words=known_words
+        )
+        if top_k:
+            # Stable: of equal probabilities the first class leads, here as in argmax.
+            order = np.argsort(-probabilities, kind="stable")[:top_k]
+            for scored, score in zip(order.tolist(), probabilities[order].tolist(), strict=True):
+                classification.scores.add(label=labels[scored], probability=score)
+    if explained:
+        start = perf_counter()
+        explanations = await servable.explanations.explain(explained, answer.winners)
+        if observation := current():
+            observation.passed("explain", start, perf_counter())
+        for classification, explanation in zip(response.classifications, explanations, strict=True):
+            classification.explanation.CopyFrom(explanation)
+    return response

@@ -1,0 +1,292 @@
+"""The JSON of the HTTP routes: what bodies look like, and their way to and from the messages of the contracts.
+
+The OpenAPI document is made from these types.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from service.grpc.open_inference_servicer import OUTPUTS
+from service.grpc.stubs import open_inference_pb2 as inference
+from service.http.binary_tensors import SIZE
+from text_classifier.v1 import text_classifier_pb2 as contract
+
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+# For the document alone: the servicers check all of this, whatever the protocol.
+AtLeastOne = Meta(extra_json_schema={"minItems": 1})
+One = Meta(extra_json_schema={"minItems": 1, "maxItems": 1})
+EachOnce = Meta(extra_json_schema={"uniqueItems": True})
+
+
+def _one_of(*values: str) -> Meta:
+    return Meta(extra_json_schema={"enum": values})
+
+
+class ClassifyRequest(Struct, forbid_unknown_fields=True):
+    """Texts to classify with one model; see `text_classifier.v1.ClassifyRequest`."""
+
+    texts: Annotated[list[str], AtLeastOne]
+    version: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    explain: bool = False
+
+    def message(self, model: str) -> contract.ClassifyRequest:
+        """Returns the contract's message."""
+        return contract.ClassifyRequest(
+            model=model, version=self.version, texts=self.texts, top_k=self.top_k, explain=self.explain
+        )
+
+
+class LabelScore(Struct):
+    """A label and its probability, 0 to 1."""
+
+    label: str
+    probability: float
+
+
+class WordContribution(Struct):
+    """What a word adds to the winning label's logit, and where it is, in code points."""
+
+    word: str
+    start: int
+    end: int
+    known: bool
+    contribution: float
+
+
+class Explanation(Struct):
+    """The winning label's logit, split among the words; see `text_classifier.v1.Explanation`."""
+
+    bias: float
+    words: list[WordContribution]
+
+
+class Classification(Struct):
+    """What the model says of one text; see `text_classifier.v1.Classification`."""
+
+    label: str
+    probability: float
+    scores: list[LabelScore]
+    words: int
+    known_words: int
+    explanation: Explanation | UnsetType = UNSET
+
+
+class ClassifyResponse(Struct):
+    """One classification for each text, in the order of the request."""
+
+    model: str
+    version: int
+    classifications: list[Classification]
+
+    @classmethod
+    def of(cls, message: contract.ClassifyResponse) -> "ClassifyResponse":
+        """Converts the contract's message."""
+        return cls(message.model, message.version, [_classification(each) for each in message.classifications])
+
+
+def _classification(message: contract.Classification) -> Classification:
+    scores = [LabelScore(score.label, score.probability) for score in message.scores]
+    converted = Classification(message.label, message.probability, scores, message.words, message.known_words)
+    if message.HasField("explanation"):
+        words = [
+            WordContribution(word.word, word.start, word.end, word.known, word.contribution)
+            for word in message.explanation.words
+        ]
+        converted.explanation = Explanation(message.explanation.bias, words)
+    return converted
+
+
+class Model(Struct):
+    """One version of a model; see `text_classifier.v1.Model`."""
+
+    name: str
+    version: int
+    state: str
+    state_reason: str
+    in_service: bool
+    labels: list[str]
+    vocabulary_size: int
+    trained_on: str
+    test_accuracy: float
+    engine: str
+
+    @classmethod
+    def of(cls, message: contract.Model) -> "Model":
+        """Converts the contract's message."""
+        return cls(
+            name=message.name,
+            version=message.version,
+            state=contract.Model.State.Name(message.state),
+            state_reason=message.state_reason,
+            in_service=message.in_service,
+            labels=list(message.labels),
+            vocabulary_size=message.vocabulary_size,
+            trained_on=message.trained_on,
+            test_accuracy=message.test_accuracy,
+            engine=message.engine,
+        )
+
+
+class Models(Struct):
+    """All versions of all models."""
+
+    models: list[Model]
+
+
+class Status(Struct):
+    """`google.rpc.Status`: `code` is that of HTTP, `status` the name of gRPC's."""
+
+    code: int
+    message: str
+    status: str
+    details: list[dict[str, Any]]
+
+
+class Error(Struct):
+    """What went wrong."""
+
+    error: Status
+
+
+class InferenceError(Struct):
+    """What went wrong, as the Open Inference Protocol has it."""
+
+    error: str
+
+
+class InputTensor(Struct):
+    """The tensor `text`: BYTES of shape [n] or [n, 1]. `data` is flat, or nested as the shape is.
+
+    It is left out where the texts come as raw bytes behind the JSON.
+    """
+
+    name: Annotated[str, _one_of("text")]
+    datatype: Annotated[str, _one_of("BYTES")]
+    shape: list[Int64]
+    data: list[str | list[str]] = field(default_factory=list)
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+class RequestedOutput(Struct):
+    """A tensor that is wanted."""
+
+    name: Annotated[str, _one_of(*OUTPUTS)]
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+class InferenceRequest(Struct):
+    """Texts to classify; see `inference.ModelInferRequest`."""
+
+    inputs: Annotated[list[InputTensor], One]
+    outputs: Annotated[list[RequestedOutput], EachOnce] = field(default_factory=list)
+    id: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def message(self, model: str, version: str, binary: bytes) -> inference.ModelInferRequest:
+        """Returns the protocol's message, of the JSON and the raw bytes behind it."""
+        made = inference.ModelInferRequest(model_name=model, model_version=version, id=self.id)
+        for tensor in self.inputs:
+            contents = inference.InferTensorContents(bytes_contents=_flat(tensor.data))
+            made.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape, contents=contents)
+        for output in self.outputs:
+            # That they are there is all that counts.
+            parameters = dict.fromkeys(output.parameters, inference.InferParameter())
+            made.outputs.add(name=output.name, parameters=parameters)
+        if binary:
+            made.raw_input_contents.append(binary)
+        return made
+
+
+def _flat(data: Iterable[str | list[str]]) -> Iterable[bytes]:
+    for item in data:
+        for text in [item] if isinstance(item, str) else item:
+            yield text.encode()
+
+
+class OutputTensor(Struct):
+    """A tensor of the answer: its data flat in row-major order, or how many bytes behind the JSON are its own."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[str | float] | UnsetType = UNSET
+    parameters: dict[str, int] | UnsetType = UNSET
+
+
+class InferenceResponse(Struct):
+    """What the model says of the texts."""
+
+    model_name: str
+    model_version: str
+    id: str
+    outputs: list[OutputTensor]
+
+    @classmethod
+    def of(cls, message: inference.ModelInferResponse) -> "InferenceResponse":
+        """Converts the protocol's message. Raw contents are not part of it."""
+        tensors = [OutputTensor(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in message.outputs]
+        if message.raw_output_contents:
+            for tensor, raw in zip(tensors, message.raw_output_contents, strict=True):
+                tensor.parameters = {SIZE: len(raw)}
+        else:
+            for tensor, output in zip(tensors, message.outputs, strict=True):
+                tensor.data = [text.decode() for text in output.contents.bytes_contents]
+                tensor.data += output.contents.fp32_contents  # a tensor has one or the other
+        return cls(message.model_name, message.model_version, message.id, tensors)
+
+
+class TensorMetadata(Struct):
+    """What a tensor is like; -1 stands for the number of texts."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(Struct):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+    @classmethod
+    def of(cls, message: inference.ModelMetadataResponse) -> "ModelMetadata":
+        """Converts the protocol's message."""
+        inputs, outputs = (
+            [TensorMetadata(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in tensors]
+            for tensors in (message.inputs, message.outputs)
+        )
+        return cls(message.name, list(message.versions), message.platform, inputs, outputs)
+
+
+class ServerMetadata(Struct):
+    """What the server is."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class ServerLive(Struct):
+    """Whether the server answers."""
+
+    live: bool
+
+
+class ServerReady(Struct):
+    """Whether the server serves."""
+
+    ready: bool
+
+
+class ModelReady(Struct):
+    """Whether a model answers requests."""
+
+    name: str
+    ready: bool

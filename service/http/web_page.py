@@ -1,0 +1,66 @@
+"""The page to try the models in a browser: a few static files, whose script calls the HTTP routes as any client does.
+
+They need no token: they hold nothing secret, and a browser that opens a page sends none.
+"""
+
+from pathlib import Path
+from time import perf_counter
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.telemetry.metrics import RouteMetrics
+from service.telemetry.shared_metrics import Page
+
+_FOLDER = Path(__file__).parent / "web"
+_INDEX = "index.html"
+_MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_HEADERS = {
+    # Nothing but the server's own files and routes; no text can become markup, nor this page a part of another.
+    "Content-Security-Policy": "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self'",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ]
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+def web_page(page: Page, grpc_port: int, *, reflection: bool) -> list[Route]:
+    """Returns the routes: the page at `/`, its other files under `/web/`.
+
+    Args:
+        page: where metrics go.
+        grpc_port: the port of gRPC, for the page's examples.
+        reflection: whether the server describes itself: otherwise the page leaves out what needs that.
+    """
+    index = (_FOLDER / _INDEX).read_text()
+    index = index.format(grpc_port=grpc_port, reflection="on" if reflection else "off")
+    files = [file for file in _FOLDER.iterdir() if file.suffix in _MEDIA_TYPES and file.name != _INDEX]
+    metrics = RouteMetrics(page, "GET", "/web/{file}")
+    return [
+        _route("/", index.encode(), ".html", RouteMetrics(page, "GET", "/")),
+        *(_route(f"/web/{file.name}", file.read_bytes(), file.suffix, metrics) for file in files),
+    ]
+
+
+def _route(path: str, content: bytes, suffix: str, metrics: RouteMetrics) -> Route:
+    async def respond(request: Request) -> Response:
+        start = perf_counter()
+        response = Response(content, headers=_HEADERS, media_type=_MEDIA_TYPES[suffix])
+        metrics.handled(response.status_code, perf_counter() - start)
+        return response
+
+    return Route(path, respond)

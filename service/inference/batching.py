@@ -1,0 +1,166 @@
+"""Adaptive batching: a lone request goes to the engine at once; while the engine is busy, requests gather and then go
+together. There is no timer, so an idle server never waits. The queue is bounded, by texts and by bytes, and what nobody
+waits for any more is dropped before it costs the engine's time.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+
+from service.errors import DeadlineExceeded, Overloaded
+from service.telemetry.call_observer import Observation
+from service.telemetry.metrics import ModelMetrics
+from textmodel import Engine, Prediction
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much goes into one engine call, and how much may wait for it."""
+
+    batch_texts: int
+    queue_texts: int
+    queue_bytes: int
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    texts: Sequence[str]
+    size: int
+    since: float
+    deadline: float
+    answer: asyncio.Future[Prediction]
+    observation: Observation | None
+
+
+class Batcher:
+    """Gives an engine its work, for one event loop: the running one.
+
+    The engine runs in a thread of its own, one call at a time, but for requests so small that it answers inline.
+
+    Args:
+        name: the model, for error messages.
+        engine: what classifies.
+        limits: its bounds.
+        metrics: where waiting and inference are recorded.
+    """
+
+    def __init__(self, name: str, engine: Engine, limits: Limits, metrics: ModelMetrics) -> None:
+        self._name = name
+        self._engine = engine
+        self._limits = limits
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{name}")
+        self._queue: deque[_Waiting] = deque()
+        self._texts = 0
+        self._bytes = 0
+        self._seconds_per_text = 0.0
+        self._work: asyncio.Task[None] | None = None
+
+    def classify(
+        self, texts: Sequence[str], size: int, deadline: float = math.inf, observation: Observation | None = None
+    ) -> asyncio.Future[Prediction]:
+        """Queues texts and returns their prediction's future. Who needs it no more cancels it.
+
+        Args:
+            texts: at least one.
+            size: their bytes.
+            deadline: when the answer is of no use any more, in seconds of `perf_counter`.
+            observation: what hears of the wait and of the inference.
+
+        Raises:
+            DeadlineExceeded: it has passed. The future raises it if it passes before the engine's turn.
+            Overloaded: the queue has no room for them.
+        """
+        if deadline <= perf_counter():
+            self._metrics.dropped("deadline")
+            raise DeadlineExceeded
+        if size <= self._engine.inline_bytes:
+            return self._classify_inline(texts, observation)
+        limits = self._limits
+        full = self._texts + len(texts) > limits.queue_texts or self._bytes + size > limits.queue_bytes
+        if full and self._queue:  # what is too large for an empty queue would never be answered
+            self._metrics.dropped("overload")
+            raise Overloaded(self._name, max(0.01, self._texts * self._seconds_per_text))
+        waiting = _Waiting(texts, size, perf_counter(), deadline, self._loop.create_future(), observation)
+        self._queue.append(waiting)
+        self._texts += len(texts)
+        self._bytes += size
+        if self._work is None:
+            self._work = self._loop.create_task(self._run())
+        return waiting.answer
+
+    def _classify_inline(self, texts: Sequence[str], observation: Observation | None) -> asyncio.Future[Prediction]:
+        """Answers here and now, where a thread hop would cost more than the work."""
+        start = perf_counter()
+        prediction = self._engine.classify(texts)
+        end = perf_counter()
+        self._metrics.queued(0.0)
+        self._metrics.inferred(len(texts), end - start)
+        if observation:
+            observation.ran(start, start, end)
+        answer: asyncio.Future[Prediction] = self._loop.create_future()
+        answer.set_result(prediction)
+        return answer
+
+    async def _run(self) -> None:
+        while batch := self._take():
+            await self._answer(batch)
+        self._work = None
+
+    def _take(self) -> list[_Waiting]:
+        """Takes the next requests, in order, up to the batch's bound; a larger request goes alone."""
+        batch: list[_Waiting] = []
+        taken = 0
+        while self._queue and (not batch or taken + len(self._queue[0].texts) <= self._limits.batch_texts):
+            waiting = self._queue.popleft()
+            self._texts -= len(waiting.texts)
+            self._bytes -= waiting.size
+            if not self._drop(waiting):
+                batch.append(waiting)
+                taken += len(waiting.texts)
+        return batch
+
+    def _drop(self, waiting: _Waiting) -> bool:
+        """Drops a request that nobody waits for any more. Tells whether it is one."""
+        late, gone = waiting.deadline <= perf_counter(), waiting.answer.cancelled()
+        if not (late or gone):
+            return False
+        if not gone:
+            waiting.answer.set_exception(DeadlineExceeded())
+        self._metrics.dropped("deadline" if late else "cancelled")  # gRPC cancels when a deadline has passed, too
+        return True
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        texts = [text for waiting in batch for text in waiting.texts]
+        start = perf_counter()
+        for waiting in batch:
+            self._metrics.queued(start - waiting.since)
+        try:
+            prediction = await self._loop.run_in_executor(self._thread, self._engine.classify, texts)
+        except Exception as error:  # whatever the engine raises, its callers hear of it and the queue goes on
+            for waiting in batch:
+                if not waiting.answer.cancelled():
+                    waiting.answer.set_exception(error)
+            return
+        end = perf_counter()
+        self._metrics.inferred(len(texts), end - start)
+        self._seconds_per_text = (end - start) / len(texts)
+        start_row = 0
+        for waiting in batch:
+            rows = slice(start_row, start_row + len(waiting.texts))
+            start_row = rows.stop
+            if waiting.observation:
+                waiting.observation.ran(waiting.since, start, end)
+            if not waiting.answer.cancelled():
+                waiting.answer.set_result(prediction.rows(rows))
+
+    async def close(self) -> None:
+        """Answers what waits, then ends the thread."""
+        if self._work:
+            await self._work
+        self._thread.shutdown()

@@ -1,0 +1,1 @@
+"""Who may call, and over which connection: tokens, TLS, and warnings about an exposed configuration."""

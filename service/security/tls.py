@@ -1,0 +1,108 @@
+"""TLS from files: the server's certificate, and with mutual TLS the authority of its clients.
+
+gRPC and the HTTP endpoints ask for them at each handshake, so that replaced files are used without a restart.
+"""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from service.config import Config
+from service.errors import StartError
+from service.security.reloaded_file import Reloaded, read_bytes
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """PEM files. Clients need a certificate when there is `client_ca`."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None
+
+    @property
+    def all(self) -> list[Path]:
+        """The files that there are."""
+        return [path for path in (self.certificate, self.key, self.client_ca) if path]
+
+
+def tls_files(config: Config) -> TlsFiles | None:
+    """Returns the files that the configuration names, or None when the server is to use no TLS.
+
+    Raises:
+        StartError: some are named and others missing.
+    """
+    if config.tls_cert and config.tls_key:
+        return TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
+    if config.tls_cert or config.tls_key or config.tls_client_ca:
+        raise StartError("TLS needs both --tls-cert and --tls-key; mutual TLS --tls-client-ca besides")
+    return None
+
+
+def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """Makes gRPC's credentials, which follow the files.
+
+    Raises:
+        StartError: a file cannot be read, or the files do not belong together.
+    """
+    configuration = Reloaded("certificates of gRPC", files.all, lambda: _certificate_configuration(files))
+    used = configuration.get()
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        """Returns the configuration for a handshake, or None when it is the one of before: that is kept, and cheap."""
+        nonlocal used
+        before, used = used, configuration.get()
+        return None if used is before else used
+
+    return grpc.dynamic_ssl_server_credentials(used, fetch, files.client_ca is not None)  # type: ignore[arg-type]
+
+
+def server_context(name: str, files: TlsFiles) -> ssl.SSLContext:
+    """Makes the context of a server of Python's, which follows the files.
+
+    Args:
+        name: what the log calls the certificates.
+        files: where they are.
+
+    Raises:
+        StartError: a file cannot be read, or the files do not belong together.
+    """
+    current = Reloaded(name, files.all, lambda: _context(files))
+
+    def choose(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        connection.context = current.get()
+
+    context = _context(files)
+    context.sni_callback = choose  # called at each handshake, whether the client names the server or not
+    return context
+
+
+def _context(files: TlsFiles) -> ssl.SSLContext:
+    """Makes a context from the files, which checks them all."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for path in files.all:
+        read_bytes(path)  # ssl would not say which of them it cannot read
+    try:
+        # A key that needs a password would make OpenSSL ask for one on the terminal.
+        context.load_cert_chain(files.certificate, files.key, password="")  # nosec B106
+    except (OSError, ValueError) as error:
+        raise StartError(
+            f"{files.certificate} and {files.key} are no certificate in PEM and its key without a password: {error}"
+        ) from error
+    if files.client_ca:
+        try:
+            context.load_verify_locations(files.client_ca)
+        except OSError as error:
+            raise StartError(f"{files.client_ca} holds no certificate in PEM: {error}") from error
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _certificate_configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
+    certificate, key, *authority = read = [read_bytes(path) for path in files.all]
+    _context(files)  # gRPC would only say that it failed
+    if read != [read_bytes(path) for path in files.all]:
+        raise StartError(f"{files.certificate} and its like are being replaced")
+    return grpc.ssl_server_certificate_configuration([(key, certificate)], *authority)

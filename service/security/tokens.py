@@ -1,0 +1,68 @@
+"""Bearer tokens: who may call, from a file that may change while the server runs."""
+
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Any
+
+from service.errors import StartError, Unauthenticated
+from service.security.reloaded_file import Reloaded, read_bytes
+from text_classifier.calls import TOKEN
+
+_SCHEME = "bearer "
+
+
+class Tokens:
+    """The tokens of a file: one a line, without spaces; empty lines and those that begin with # do not count.
+
+    Only their SHA-256 digests are kept. Whoever measures how long a comparison takes learns nothing of a token.
+
+    Raises:
+        StartError: the file cannot be read, holds no token, or a line that cannot be one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._digests = Reloaded("tokens", [path], lambda: _read(path))
+
+    def check(self, authorization: str) -> None:
+        """Looks for the token of an Authorization header, `Bearer <token>`.
+
+        Raises:
+            Unauthenticated: it is none of the file's.
+        """
+        scheme, token = authorization[: len(_SCHEME)], authorization[len(_SCHEME) :]
+        digest = _digest(token)
+        found = False
+        for known in self._digests.get():  # all of them: the time must not tell which one it was
+            found |= hmac.compare_digest(known, digest)
+        if not found or scheme.lower() != _SCHEME:
+            raise Unauthenticated
+
+    def check_call(self, context: Any) -> None:
+        """Looks for the token in the metadata of a gRPC call.
+
+        Raises:
+            Unauthenticated: it is none of the file's.
+        """
+        metadata = context.invocation_metadata()
+        self.check(next((value for key, value in metadata if key == "authorization"), ""))
+
+
+def _read(path: Path) -> tuple[bytes, ...]:
+    try:
+        lines = read_bytes(path).decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise StartError(f"{path} is not UTF-8") from error
+    digests = []
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if line and not line.startswith("#"):
+            if not TOKEN.fullmatch(line):
+                raise StartError(f"{path}, line {number}: a token is visible ASCII characters, without spaces")
+            digests.append(_digest(line))
+    if not digests:
+        raise StartError(f"{path} holds no token: write one a line")
+    return tuple(digests)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,209 @@
+"""What the server counts and times. Label values come from loaded models and registered methods only."""
+
+from collections.abc import Collection, Sequence
+from typing import Literal, NamedTuple, get_args
+
+import grpc
+
+from service.telemetry.shared_metrics import Counter, Family, Gauge, Histogram, Page
+
+# 0.1 ms to 10 s, about 2.2 times apart.
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_TENTHS = tuple(tenth / 10 for tenth in range(11))
+_POWERS = tuple(float(2**power) for power in range(13))
+
+# The names and labels of github.com/grpc-ecosystem/go-grpc-middleware's metrics, which gRPC dashboards know.
+_METHOD = ("grpc_type", "grpc_service", "grpc_method")
+STARTED = Family("counter", "grpc_server_started_total", "RPCs that started.", _METHOD)
+HANDLED = Family("counter", "grpc_server_handled_total", "RPCs that ended, by status code.", (*_METHOD, "grpc_code"))
+HANDLING = Family("histogram", "grpc_server_handling_seconds", "Time from start to end of an RPC.", _METHOD, _SECONDS)
+
+_ROUTE = ("method", "route")
+HTTP_REQUESTS = Family(
+    "counter", "text_classifier_http_requests_total", "HTTP requests, by status code.", (*_ROUTE, "code")
+)
+HTTP_SECONDS = Family(
+    "histogram", "text_classifier_http_request_seconds", "Time from start to end of an HTTP request.", _ROUTE, _SECONDS
+)
+
+_MODEL = ("model", "version")
+INFO = Family("gauge", "text_classifier_model_info", "1 for each model version that is loaded.", (*_MODEL, "engine"))
+IN_SERVICE = Family(
+    "gauge", "text_classifier_model_in_service", "1 for the version that answers when none is named.", _MODEL
+)
+REFUSED = Family(
+    "gauge",
+    "text_classifier_model_refused",
+    "1 for each model version whose files are refused as they are; the log has the reason's details.",
+    (*_MODEL, "reason"),
+)
+TEXTS = Family("counter", "text_classifier_texts_total", "Texts classified, by winning label.", (*_MODEL, "label"))
+INFERENCE = Family("histogram", "text_classifier_inference_seconds", "Time of one engine call.", _MODEL, _SECONDS)
+QUEUE = Family("histogram", "text_classifier_queue_seconds", "Time a request waits for its engine.", _MODEL, _SECONDS)
+BATCH = Family("histogram", "text_classifier_batch_texts", "Texts in one engine call.", _MODEL, _POWERS)
+DROPPED = Family(
+    "counter",
+    "text_classifier_dropped_requests_total",
+    "Requests dropped before inference: deadline passed, cancelled by the client, or overload (the queue was full).",
+    (*_MODEL, "reason"),
+)
+UNKNOWN = Family(
+    "histogram",
+    "text_classifier_unknown_word_ratio",
+    "Share of a text's words that the vocabulary does not hold; texts without words are left out.",
+    _MODEL,
+    _TENTHS,
+)
+PROBABILITY = Family(
+    "histogram", "text_classifier_winning_probability", "Probability of a text's winning label.", _MODEL, _TENTHS
+)
+
+RESTARTS = Family("counter", "text_classifier_process_restarts_total", "Times that a process died and was restarted.")
+
+FAMILIES = (
+    STARTED,
+    HANDLED,
+    HANDLING,
+    HTTP_REQUESTS,
+    HTTP_SECONDS,
+    INFO,
+    IN_SERVICE,
+    REFUSED,
+    TEXTS,
+    INFERENCE,
+    QUEUE,
+    BATCH,
+    DROPPED,
+    UNKNOWN,
+    PROBABILITY,
+    RESTARTS,
+)
+
+
+Reason = Literal["deadline", "cancelled", "overload"]
+"""Why a request was dropped."""
+
+
+class Method(NamedTuple):
+    """A gRPC method, as metrics name it: type is unary, client_stream, server_stream or bidi_stream."""
+
+    type: str
+    service: str
+    name: str
+
+
+class MethodMetrics:
+    """The metrics of one gRPC method."""
+
+    def __init__(self, page: Page, method: Method) -> None:
+        self._page = page
+        self._method = method
+        self._started = Counter(page, STARTED, method)
+        self._seconds = Histogram(page, HANDLING, method)
+        self._handled = {grpc.StatusCode.OK: self._counter(grpc.StatusCode.OK)}
+
+    def _counter(self, code: grpc.StatusCode) -> Counter:
+        return Counter(self._page, HANDLED, (*self._method, _camel_case(code)))
+
+    def started(self) -> None:
+        """An RPC has started."""
+        self._started.add()
+
+    def handled(self, code: grpc.StatusCode, seconds: float) -> None:
+        """An RPC has ended."""
+        if code not in self._handled:
+            self._handled[code] = self._counter(code)
+        self._handled[code].add()
+        self._seconds.observe(seconds)
+
+
+class RouteMetrics:
+    """The metrics of one HTTP route."""
+
+    def __init__(self, page: Page, method: str, route: str) -> None:
+        self._page = page
+        self._route = (method, route)
+        self._seconds = Histogram(page, HTTP_SECONDS, self._route)
+        self._codes: dict[int, Counter] = {}
+
+    def handled(self, code: int, seconds: float) -> None:
+        """A request has been answered."""
+        if code not in self._codes:
+            self._codes[code] = Counter(self._page, HTTP_REQUESTS, (*self._route, str(code)))
+        self._codes[code].add()
+        self._seconds.observe(seconds)
+
+
+class VersionStates:
+    """Where the model versions stand."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    def in_service(self, name: str, version: int | None) -> None:
+        """This version answers from now on, or none does."""
+        self._page.retire(lambda series: series.family == IN_SERVICE.name and series.labels[0] == name)
+        if version:
+            Gauge(self._page, IN_SERVICE, (name, str(version))).set(1)
+
+    def refused(self, name: str, version: int, reason: str) -> None:
+        """The version's files are refused, for a reason of one word."""
+        self.accepted(name, version)
+        Gauge(self._page, REFUSED, (name, str(version), reason)).set(1)
+
+    def accepted(self, name: str, version: int) -> None:
+        """The version's files are no longer refused."""
+        self._page.retire(lambda series: series.family == REFUSED.name and series.labels[:2] == (name, str(version)))
+
+    def keep(self, versions: Collection[tuple[str, int]]) -> None:
+        """Ends the series of all versions but these."""
+        kept = {(name, str(version)) for name, version in versions}
+        of_versions = {family.name for family in FAMILIES if family.labels[:2] == _MODEL}
+        self._page.retire(lambda series: series.family in of_versions and series.labels[:2] not in kept)
+
+
+class ModelMetrics:
+    """The metrics of one model version."""
+
+    def __init__(self, page: Page, name: str, version: int, engine: str, labels: Sequence[str]) -> None:
+        model = (name, str(version))
+        self._info = Gauge(page, INFO, (*model, engine))
+        self._texts = [Counter(page, TEXTS, (*model, label)) for label in labels]
+        self._inference = Histogram(page, INFERENCE, model)
+        self._queue = Histogram(page, QUEUE, model)
+        self._batch = Histogram(page, BATCH, model)
+        self._dropped = {reason: Counter(page, DROPPED, (*model, reason)) for reason in get_args(Reason)}
+        self._unknown = Histogram(page, UNKNOWN, model)
+        self._probability = Histogram(page, PROBABILITY, model)
+        self._info.set(1)
+
+    def queued(self, seconds: float) -> None:
+        """A request has waited for the engine."""
+        self._queue.observe(seconds)
+
+    def dropped(self, reason: Reason) -> None:
+        """A request has been dropped before the engine had it."""
+        self._dropped[reason].add()
+
+    def inferred(self, texts: int, seconds: float) -> None:
+        """The engine has answered one call."""
+        self._batch.observe(texts)
+        self._inference.observe(seconds)
+
+    def classified(
+        self,
+        winners: Sequence[int],
+        probabilities: Sequence[float],
+        words: Sequence[int],
+        known_words: Sequence[int],
+    ) -> None:
+        """Texts have been classified: winning class, its probability, words and known words of each."""
+        for winner in winners:
+            self._texts[winner].add()
+        self._probability.observe_all(probabilities)
+        self._unknown.observe_all([1 - known / all_ for known, all_ in zip(known_words, words, strict=True) if all_])
+
+
+def _camel_case(code: grpc.StatusCode) -> str:
+    """DEADLINE_EXCEEDED is DeadlineExceeded in these metrics, as Go spells it; OK stays OK."""
+    return "OK" if code is grpc.StatusCode.OK else code.name.title().replace("_", "")

@@ -1,0 +1,187 @@
+"""The server under clients that ask too much: floods, streams without end, readers that do not read, pings."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from service.grpc.channel_options import METADATA_BYTES, STREAMS
+from tests.server_process import ServerProcess, serving
+from text_classifier.v1 import text_classifier_pb2 as pb2
+from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
+
+REQUEST = pb2.ClassifyRequest(model="topic", texts=["oil"])
+
+
+@pytest.fixture(scope="module")
+def worker(tiny_models: Path) -> Iterator[ServerProcess]:
+    """A server of one worker that lets hardly any call wait."""
+    with serving(tiny_models, "--workers", "1", "--max-pending-calls", "1") as server:
+        yield server
+
+
+def connect(server: ServerProcess) -> grpc.Channel:
+    """Opens a connection of its own; channels of one process would share one."""
+    return grpc.insecure_channel(server.address, (("grpc.use_local_subchannel_pool", 1),))
+
+
+def stub_of(channel: grpc.Channel) -> pb2_grpc.TextClassifierStub:
+    return pb2_grpc.TextClassifierStub(channel)
+
+
+def counted(server: ServerProcess, name: str, *labels: str) -> float:
+    """The sum of a metric's series with these labels."""
+    lines = (line for line in server.metrics().splitlines() if line.startswith(f"{name}{{"))
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if all(label in line for label in labels))
+
+
+def test_calls_past_the_bound_of_those_that_wait_are_turned_away_and_health_still_answers(
+    worker: ServerProcess,
+) -> None:
+    with ExitStack() as stack:
+        stubs = [stub_of(stack.enter_context(connect(worker))) for _ in range(10)]
+        health: Any = health_pb2_grpc.HealthStub(stack.enter_context(connect(worker)))
+        calls = [stub.Classify.future(REQUEST, timeout=60) for _ in range(50) for stub in stubs]
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=60).status
+        refused = [call.code() for call in calls if call.exception()]
+    assert 0 < len(refused) < len(calls)
+    assert set(refused) == {grpc.StatusCode.CANCELLED}
+
+
+def test_a_connection_s_next_call_waits_until_one_of_its_streams_ends(worker: ServerProcess) -> None:
+    end = threading.Event()
+
+    def one_and_no_end() -> Iterator[pb2.ClassifyRequest]:
+        yield REQUEST
+        end.wait(60)
+
+    with connect(worker) as channel, connect(worker) as another:
+        streams = []
+        for _ in range(STREAMS):
+            streams.append(stub_of(channel).ClassifyStream(one_and_no_end()))
+            next(streams[-1])
+        call = stub_of(channel).Classify.future(REQUEST, timeout=60)
+        assert stub_of(another).Classify(REQUEST, timeout=60).classifications
+        assert not call.done()
+        streams[0].cancel()
+        assert call.result().classifications
+        end.set()
+
+
+def test_metadata_is_taken_up_to_its_limit_and_refused_beyond(worker: ServerProcess) -> None:
+    with connect(worker) as channel:
+        most = METADATA_BYTES - 1024  # what gRPC itself sends has to fit, too
+        for _ in range(20):  # gRPC's soft limit refuses at random
+            assert stub_of(channel).Classify(REQUEST, metadata=(("x", "y" * most),), timeout=60)
+        with pytest.raises(grpc.RpcError) as error:
+            stub_of(channel).Classify(REQUEST, metadata=(("x", "y" * METADATA_BYTES),), timeout=60)
+    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_client_that_pings_without_end_is_cut_off(worker: ServerProcess) -> None:
+    def frame(kind: int, payload: bytes = b"") -> bytes:
+        return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + payload
+
+    settings, ping = 4, 6
+    host, port = worker.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings) + 50 * frame(ping, bytes(8)))
+        said = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert said.endswith(b"too_many_pings")
+
+
+def test_a_connection_past_its_age_is_replaced_and_its_stream_goes_on(tiny_models: Path) -> None:
+    replaced, go_on = threading.Event(), threading.Event()
+
+    def requests() -> Iterator[pb2.ClassifyRequest]:
+        yield REQUEST
+        assert go_on.wait(60)
+        yield REQUEST
+
+    with serving(tiny_models, "--max-connection-age", "1") as server, connect(server) as channel:
+        responses = stub_of(channel).ClassifyStream(requests())
+        next(responses)
+        channel.subscribe(lambda state: replaced.set() if state is grpc.ChannelConnectivity.IDLE else None)
+        assert replaced.wait(60)
+        assert stub_of(channel).Classify(REQUEST, timeout=60).classifications
+        go_on.set()
+        assert len(list(responses)) == 1
+
+
+def test_a_stream_without_end_does_not_keep_other_calls_from_being_answered(worker: ServerProcess) -> None:
+    answered = threading.Event()
+
+    def requests() -> Iterator[pb2.ClassifyRequest]:
+        while not answered.is_set():
+            yield REQUEST
+
+    with connect(worker) as greedy, connect(worker) as channel:
+        responses = stub_of(greedy).ClassifyStream(requests())
+        reader = threading.Thread(target=lambda: [next(responses, None)] and sum(1 for _ in responses))
+        reader.start()
+        for _ in range(20):
+            assert stub_of(channel).Classify(REQUEST, timeout=60).classifications
+        answered.set()
+        reader.join()
+
+
+def test_a_client_that_does_not_read_its_answers_holds_up_its_own_stream_alone(worker: ServerProcess) -> None:
+    many, texts = 5_000, 100  # each answer has some 10 kB: more in all than any window between two processes
+
+    def classified() -> float:
+        return counted(worker, "text_classifier_texts_total", 'model="topic"') / texts
+
+    with connect(worker) as slow, connect(worker) as channel:
+        large = pb2.ClassifyRequest(model="topic", texts=["oil"] * texts, top_k=5)
+        before, seen = -1.0, classified()
+        start = seen
+        responses = stub_of(slow).ClassifyStream(large for _ in range(many))
+        next(responses)
+        while seen > before:  # the event loop answers others meanwhile, and the stream goes no further
+            for _ in range(100):
+                stub_of(channel).Classify(pb2.ClassifyRequest(model="sentiment", texts=["film"]), timeout=60)
+            before, seen = seen, classified()
+        assert seen - start < many
+        assert sum(1 for _ in responses) == many - 1
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "compiled"])
+def test_a_model_is_answered_while_another_s_queue_is_full(tiny_models: Path, engine: str) -> None:
+    large = pb2.ClassifyRequest(model="topic", texts=["a moving film " * 70] * 1024)  # too large to answer inline
+    full, answered, refusals = threading.Semaphore(0), threading.Event(), []
+
+    def flood(channel: grpc.Channel) -> None:
+        while not answered.is_set():
+            try:
+                stub_of(channel).Classify(large, timeout=60)
+            except grpc.RpcError as error:
+                refusals.append(error.code())
+                full.release()
+
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            serving(tiny_models, "--workers", "1", "--engine", engine, "--max-queue-texts", "1")
+        )
+        floods = [threading.Thread(target=flood, args=(stack.enter_context(connect(server)),)) for _ in range(8)]
+        for thread in floods:
+            thread.start()
+        assert full.acquire(timeout=60)
+        other = stub_of(stack.enter_context(connect(server)))
+        for _ in range(3):
+            assert other.Classify(pb2.ClassifyRequest(model="sentiment", texts=["film"]), timeout=60).classifications
+            while full.acquire(blocking=False):
+                pass
+            assert full.acquire(timeout=60)  # it still is
+        answered.set()
+        for thread in floods:
+            thread.join()
+        assert set(refusals) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        dropped = "text_classifier_dropped_requests_total"
+        assert counted(server, dropped, 'model="topic"', 'reason="overload"') == len(refusals)
+        assert counted(server, dropped, 'model="sentiment"') == 0

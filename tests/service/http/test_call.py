@@ -1,0 +1,160 @@
+"""HTTP clients that stop waiting, with an engine that waits until it is told to go on."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from grpc_health.v1 import health
+
+from service.config import Config
+from service.grpc.open_inference_servicer import OpenInferenceServicer
+from service.grpc.text_classifier_servicer import TextClassifierServicer
+from service.http.app import http_api
+from service.http.server import http_endpoint
+from service.inference.classification import Classifier, RequestLimits, UnderWay
+from service.inference.repository import ModelRepository, Servable
+from service.inference.version_policy import VersionPolicy
+from service.process.worker import publisher
+from service.telemetry.metrics import DROPPED, HTTP_REQUESTS, VersionStates
+from service.telemetry.shared_metrics import PAGE_BYTES, Page
+from textmodel import Engine, Prediction, VersionFolder
+from textmodel.version_folder import Fingerprint
+
+
+class GatedEngine:
+    """Classifies when it is told to. Notes the texts of each call."""
+
+    inline_bytes = 0
+
+    def __init__(self, engine: Engine, gate: threading.Semaphore, calls: list[list[str]]) -> None:
+        self.name = engine.name
+        self._engine = engine
+        self._gate = gate
+        self._calls = calls
+
+    def classify(self, texts: Sequence[str]) -> Prediction:
+        self._calls.append(list(texts))
+        assert self._gate.acquire(timeout=60)
+        return self._engine.classify(texts)
+
+
+class NotingClassifier(Classifier):
+    """Hands out what has been queued."""
+
+    def __init__(self, repository: ModelRepository, limits: RequestLimits) -> None:
+        super().__init__(repository, limits)
+        self.queued: asyncio.Queue[asyncio.Future[Prediction]] = asyncio.Queue()
+
+    def begin(self, *arguments: Any, **options: Any) -> UnderWay:
+        under_way = super().begin(*arguments, **options)
+        self.queued.put_nowait(under_way.prediction)
+        return under_way
+
+
+class Connection(NamedTuple):
+    """On which a request has been sent."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def answer(self) -> bytes:
+        """Reads to the end."""
+        return await self.reader.read()
+
+
+class Routes:
+    """The routes, served in this process."""
+
+    def __init__(self, models: Path) -> None:
+        self.gate = threading.Semaphore(0)
+        self.calls: list[list[str]] = []
+        self._page = Page(bytearray(PAGE_BYTES))
+        publish = publisher(Config(max_batch_texts=1), self._page)
+
+        def publish_gated(
+            folder: VersionFolder, files: Fingerprint, name: str, version: int, engine: Engine
+        ) -> Servable:
+            return publish(folder, files, name, version, GatedEngine(engine, self.gate, self.calls))
+
+        policy, states = VersionPolicy(1, {}), VersionStates(self._page)
+        self._repository = ModelRepository(models, "auto", policy, publish_gated, states)
+        self._classifier = NotingClassifier(self._repository, RequestLimits(100, 1000))
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+
+    async def run(self, test: Callable[["Routes"], Coroutine[Any, Any, None]]) -> dict[str, float]:
+        """Runs a test. Returns how many requests were answered with which status, and dropped for which reason."""
+        await self._repository.load()
+        inference = OpenInferenceServicer(self._repository, self._classifier, health.aio.HealthServicer())
+        servicer = TextClassifierServicer(self._repository, self._classifier)
+        api = http_api(
+            servicer,
+            inference,
+            self._page,
+            grpc_port=0,
+            tokens=None,
+            observer=None,
+            most_bytes=1000,
+            cors_origins=(),
+            reflection=True,
+        )
+        async with http_endpoint(Config(), self._port, api, asyncio.Event()):
+            async with asyncio.timeout(60):
+                await test(self)
+        await self._repository.close()
+        return {
+            series.labels[-1]: float(values[0])
+            for series, values in self._page.read()
+            if series.family in (DROPPED.name, HTTP_REQUESTS.name) and values[0]
+        }
+
+    async def ask(self, text: str, *headers: str) -> "Connection":
+        """Sends a request on a connection of its own."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        body = json.dumps({"texts": [text]})
+        head = ("POST /v1/models/topic:classify HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers)
+        writer.write("\r\n".join((*head, "Connection: close", "", body)).encode())
+        return Connection(reader, writer)
+
+    async def queued(self) -> asyncio.Future[Prediction]:
+        """Waits for the next request to be queued."""
+        return await self._classifier.queued.get()
+
+
+def test_a_client_that_leaves_has_its_queued_request_dropped_and_counted(tiny_models: Path) -> None:
+    async def test(routes: Routes) -> None:
+        first = await routes.ask("first")
+        await routes.queued()
+        leaving = await routes.ask("second")
+        prediction = await routes.queued()
+        leaving.writer.close()
+        await asyncio.wait([prediction])
+        assert prediction.cancelled()
+        routes.gate.release(2)
+        assert b"200 OK" in await first.answer()
+        third = await routes.ask("third")
+        assert b"200 OK" in await third.answer()
+        assert routes.calls == [["first"], ["third"]]
+
+    assert asyncio.run(Routes(tiny_models).run(test)) == {"200": 2, "499": 1, "cancelled": 1}
+
+
+def test_a_request_whose_deadline_passes_is_answered_then_and_never_reaches_the_engine(tiny_models: Path) -> None:
+    async def test(routes: Routes) -> None:
+        first = await routes.ask("first", "Grpc-Timeout: 1H")
+        await routes.queued()
+        late = await routes.ask("second", "Grpc-Timeout: 20m")
+        answer = await late.answer()  # while the engine is busy
+        assert b"504 Gateway Timeout" in answer
+        assert b"DEADLINE_EXCEEDED" in answer
+        routes.gate.release(2)
+        assert b"200 OK" in await first.answer()
+        third = await routes.ask("third")
+        assert b"200 OK" in await third.answer()
+        assert routes.calls == [["first"], ["third"]]
+
+    assert asyncio.run(Routes(tiny_models).run(test)) == {"200": 2, "504": 1, "deadline": 1}

@@ -1,0 +1,103 @@
+"""Explanations of a version, in this process."""
+
+import asyncio
+import shutil
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from service.config import Config
+from service.errors import CannotExplain, Overloaded
+from service.inference.explanations import WAITING_REQUESTS, Explanations
+from service.inference.repository import ModelRepository
+from service.inference.version_policy import VersionPolicy
+from service.process.worker import publisher
+from service.telemetry.metrics import VersionStates
+from service.telemetry.shared_metrics import PAGE_BYTES, Page
+from tests.tiny_model import write_model
+from textmodel.metadata import Layer, PaddedSequence
+from textmodel.version_folder import fingerprint
+
+
+def test_requests_beyond_those_that_may_wait_are_turned_away_and_the_others_answered(tiny_models: Path) -> None:
+    path = tiny_models / "topic" / "1"
+
+    async def run() -> None:
+        explanations = Explanations("topic", 1, path, fingerprint(path))
+        calls = [explanations.explain(["dull film"], [0]) for _ in range(WAITING_REQUESTS + 1)]
+        *answers, last = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(answer, list) and len(answer[0].words) == 2 for answer in answers)
+        assert isinstance(last, Overloaded)
+        assert await explanations.explain(["dull film"], [0])
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"vectorizer": PaddedSequence(14, 8, 4)},
+            "only models over words or n-grams can be explained; this one has an embedding",
+        ),
+        (
+            {"network": (Layer(4, "relu"), Layer(1, "relu"), Layer(1, "sigmoid"))},
+            "variables/variables.index: there is no variable dense/2/kernel",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_explained_says_why_but_not_where_it_is(
+    tmp_path: Path, changes: dict[str, object], reason: str
+) -> None:
+    folder = write_model(tmp_path, "topic")
+    msgspec.structs.replace(folder.metadata, **changes).write(folder.metadata_file)
+
+    async def run() -> None:
+        explanations = Explanations("topic", 1, folder.path, fingerprint(folder.path))
+        with pytest.raises(CannotExplain) as error:
+            await explanations.explain(["dull film"], [0])
+        assert str(error.value) == f"models/topic/versions/1 cannot be explained: {reason}"
+
+    asyncio.run(run())
+
+
+def repository_of(models: Path) -> ModelRepository:
+    page = Page(bytearray(PAGE_BYTES), owner=0)
+    return ModelRepository(models, "auto", VersionPolicy(1, {}), publisher(Config(), page), VersionStates(page))
+
+
+def test_files_that_were_refused_explain_nothing_for_the_version_that_serves(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, "topic")
+    other = write_model(tmp_path / "other", "topic", seed=2)
+
+    async def run() -> None:
+        repository = repository_of(tmp_path)
+        await repository.load()
+        shutil.copytree(other.path / "variables", folder.path / "variables", dirs_exist_ok=True)
+        await repository.load()
+        assert "probe 1" in repository.find("topic", 1).reason
+        with pytest.raises(CannotExplain, match="its files have changed since it was loaded"):
+            await repository.get("topic", 1).explanations.explain(["dull film"], [0])
+        await repository.close()
+
+    asyncio.run(run())
+
+
+def test_a_version_that_retires_takes_along_what_explains_it_and_its_thread(tmp_path: Path) -> None:
+    write_model(tmp_path, "topic")
+
+    async def run() -> None:
+        repository = repository_of(tmp_path)
+        await repository.load()
+        assert await repository.get("topic", 1).explanations.explain(["dull film"], [0])
+        (thread,) = (thread for thread in threading.enumerate() if thread.name.startswith("explain-topic"))
+        write_model(tmp_path, "topic", seed=2)
+        await repository.load()
+        assert repository.get("topic", 0).version == 2
+        thread.join(60)
+        assert not thread.is_alive()
+        await repository.close()
+
+    asyncio.run(run())

@@ -1,0 +1,202 @@
+import json
+import random
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from service.config import Config
+from textfiles import InputError
+from textmodel.tokenization import tokenize
+from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
+from training.data import file_dataset
+from training.data.file_dataset import LONGEST_TEXT, OwnDataSet, load
+from training.data.labelled_file import LabelledFile, OwnFiles
+from training.settings import OWN_DATA, PRESETS
+
+Rows = list[tuple[str, str]]
+SETTINGS = PRESETS[OWN_DATA]["dense"]
+WORDS = ("the", "a", "of", "film", "oil", "good", "bad", "Price", "don't", "café", "naïve")
+
+
+def _file(path: Path, rows: Rows) -> LabelledFile:
+    path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows))
+    return LabelledFile(path)
+
+
+def _load(folder: Path, rows: Rows, test_rows: Rows | None = None, **changes: object) -> OwnDataSet:
+    test = 0.2 if test_rows is None else _file(folder / "test.jsonl", test_rows)
+    settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
+    return load(OwnFiles(_file(folder / "data.jsonl", rows), test), settings, Console(file=StringIO()))
+
+
+def _rows(count: int, labels: tuple[str, ...] = ("no", "yes")) -> Rows:
+    """Returns different texts, sorted by label."""
+    chance = random.Random(5)
+    texts = [f"{' '.join(chance.choices(WORDS, range(11, 0, -1), k=12))} n{number}" for number in range(count)]
+    return [(text, labels[number * len(labels) // count]) for number, text in enumerate(texts)]
+
+
+def _words(data: OwnDataSet, sequence: np.ndarray) -> str:
+    return " ".join(data.vocabulary.entries[index] for index in sequence[1:])
+
+
+def test_each_text_is_in_one_part_with_its_label_and_its_words(tmp_path: Path) -> None:
+    rows = _rows(100)
+    data = _load(tmp_path, rows, num_words=1000)
+    known = set(data.vocabulary.entries)
+    expected = [
+        (" ".join(word if word in known else "[UNKNOWN]" for word in tokenize(text)), label) for text, label in rows
+    ]
+    found = [
+        (_words(data, sequence), data.labels[label])
+        for part in (data.training, data.test)
+        for sequence, label in zip(part.sequences, part.classes, strict=True)
+    ]
+    assert (len(data.training), len(data.test)) == (80, 20)
+    assert Counter(label for _, label in found) == {"no": 50, "yes": 50}
+    assert sorted(found) == sorted(expected)
+    assert all(sequence[0] == START and sequence.dtype == np.int32 for sequence in data.test.sequences)
+
+
+def test_the_vocabulary_is_ranked_on_the_training_texts_alone_the_first_to_come_before_its_equals(
+    tmp_path: Path,
+) -> None:
+    training = [("b a", "x"), ("a c", "x"), ("d c", "y"), ("A e\r!", "y")]
+    test = [("z z z z b b b b b d", "x"), ("z", "y")]
+    data = _load(tmp_path, training, test)
+    # "e\r" cannot be in the file of a vocabulary.
+    assert data.vocabulary.entries[FIRST_WORD:] == ("a", "c", "b", "d")
+    assert data.test.sequences[0].tolist() == [START, *[UNKNOWN] * 4, *[6] * 5, 7]
+    smaller = _load(tmp_path, training, test, num_words=6)
+    assert smaller.vocabulary.entries == data.vocabulary.entries[:6]
+    assert smaller.test.sequences[0].tolist() == [START, *[UNKNOWN] * 10]
+
+
+def test_both_splits_are_stratified_and_the_validation_texts_come_first(tmp_path: Path) -> None:
+    data = _load(tmp_path, _rows(300, ("a", "b", "c")), validation_split=0.25)
+    assert np.bincount(data.test.classes).tolist() == [20, 20, 20]
+    held_out, others = data.training.split(data.validation_texts)
+    assert np.bincount(held_out.classes).tolist() == [20, 20, 20]
+    for part in (held_out, others):
+        assert sum(a != b for a, b in pairwise(part.classes.tolist())) > len(part) / 3  # shuffled
+
+
+def test_the_same_seed_gives_the_same_data_and_another_seed_another_split(tmp_path: Path) -> None:
+    first, again, other = (_load(tmp_path, _rows(50), seed=seed) for seed in (1, 1, 2))
+    texts = [[_words(data, sequence) for sequence in data.training.sequences] for data in (first, again, other)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_labels_are_sorted(tmp_path: Path) -> None:
+    assert _load(tmp_path, _rows(40, ("b", "a", "É", "Z"))).labels == ("Z", "a", "b", "É")
+
+
+def test_what_is_odd_is_counted_and_texts_that_no_server_takes_are_left_out(tmp_path: Path) -> None:
+    rows = [
+        *_rows(30),
+        ("", "yes"),
+        (" ?!\n", "no"),
+        ("é" * (LONGEST_TEXT // 2) + "a", "no"),
+        ("é" * (LONGEST_TEXT // 2), "no"),
+        *[("twice", "yes")] * 2,
+        ("both", "yes"),
+        ("both", "no"),
+    ]
+    data = _load(tmp_path, rows, [("both", "no"), ("new", "yes"), ("", "yes")])
+    quality = data.quality
+    assert (quality.rows, quality.without_words, quality.too_long) == (41, 3, 1)
+    assert (quality.copies, quality.conflicts, quality.seen_in_training) == (3, 3, 1)
+    assert (len(data.training), len(data.test)) == (35, 2)
+
+
+def test_texts_of_the_same_words_are_on_one_side_of_each_split(tmp_path: Path) -> None:
+    rows = [(copy, label) for text, label in _rows(40) for copy in (text, text, f" {text.upper()}!\n")]
+    data = _load(tmp_path, rows, num_words=1000)
+    assert data.quality.copies == 80
+    assert data.quality.seen_in_training == 0
+    validation, others = data.training.split(data.validation_texts)
+    sides = [{_words(data, sequence) for sequence in part.sequences} for part in (validation, others)]
+    assert not sides[0] & sides[1]
+
+
+def test_the_longest_text_is_what_a_server_takes_by_default() -> None:
+    assert Config().max_text_bytes == LONGEST_TEXT
+
+
+@pytest.mark.parametrize(
+    ("rows", "test_rows", "says"),
+    [
+        ([], None, "data.jsonl: is empty"),
+        ([("", "a"), ("?", "b")], None, "holds no text with a word in it"),
+        ([("w", "a"), ("v", "a")], None, "every text has the label 'a'"),
+        ([*_rows(20), ("new", "x"), ("other", "x")], None, "needs 3 different texts, but 'x' has 2: add"),
+        ([*_rows(20), *[("new", "x")] * 9], [("new", "x")], "needs 2 different texts, but 'x' has 1: add"),
+        (_rows(16, tuple("abcdefgh")), None, "'e' has 2, and 3 labels more"),
+        (_rows(20), [("", "yes")], "test.jsonl: holds no text to test on"),
+        (_rows(20), [("a", "yes"), ("a", "maybe")], "test.jsonl: line 2: no text to train on has the label 'maybe'"),
+        ([("a\r", "a"), ("b\r", "a"), ("c\r", "b"), ("d\r", "b")], [("a", "a")], "no word that a vocabulary"),
+    ],
+)
+def test_data_that_cannot_be_split_are_an_error(rows: Rows, test_rows: Rows | None, says: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=says):
+        _load(tmp_path, rows, test_rows)
+
+
+_GROWTH = """
+import sys
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from training.data.labelled_file import LabelledFile, OwnFiles
+from training.data.file_dataset import load
+from training.settings import OWN_DATA, PRESETS
+
+
+def resident(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+before = resident("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+load(OwnFiles(LabelledFile(Path(sys.argv[1])), 0.2), PRESETS[OWN_DATA]["dense"], Console(file=StringIO()))
+print(resident("VmHWM") - before)
+"""
+"""Prints how many bytes of memory a process needs more to load a file."""
+
+
+def test_memory_grows_by_the_indices_and_not_by_the_text(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    long_words = [f"{'long' * 10}{number}" for number in range(500)]
+    lines = [" ".join(chance.choices(long_words, k=100)) for _ in range(500)]
+    path = tmp_path / "large.csv"
+    with path.open("w") as file:
+        file.write("text,label\n")
+        file.writelines(f"{number} {lines[number % 500]},{number % 2}\n" for number in range(15_000))
+    assert path.stat().st_size > 65_000_000
+    run = subprocess.run([sys.executable, "-c", _GROWTH, path], capture_output=True, text=True, check=True)
+    growth = int(run.stdout)
+    indices = 4 * 102 * 15_000
+    assert indices < growth < path.stat().st_size / 2
+
+
+@pytest.mark.parametrize("test_rows", [None, [("Good film", "yes"), ("bad", "no"), ("", "no")]], ids=["drawn", "file"])
+def test_the_test_rows_are_the_test_texts_again(test_rows: Rows | None, tmp_path: Path) -> None:
+    rows = [*_rows(40), ("", "yes"), ("é" * LONGEST_TEXT, "no")]
+    data = _load(tmp_path, rows, test_rows, num_words=1000)
+    test = 0.2 if test_rows is None else LabelledFile(tmp_path / "test.jsonl")
+    again = list(file_dataset.test_rows(OwnFiles(LabelledFile(tmp_path / "data.jsonl"), test), data))
+    assert Counter(tuple(data.vocabulary.indices(row.text)) for row in again) == Counter(
+        tuple(sequence.tolist()) for sequence in data.test.sequences
+    )
+    assert Counter(row.label for row in again) == Counter(data.labels[label] for label in data.test.classes)

@@ -1,0 +1,1 @@
+"""From files to labelled texts: readers, splits and the vocabulary."""

@@ -1,0 +1,62 @@
+"""What an evaluation looks like. Nothing here needs TensorFlow."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from training.evaluation.metrics import Calibration, Evaluation
+
+_MOST_NAMED = 64
+"""Labels that a figure of a usual size has room to name."""
+
+
+def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
+    """Draws the confusion matrix: numbers of texts, coloured by their share of the true class; the colours alone, if
+    there are too many labels to write them side by side.
+    """
+    counts = evaluation.confusion
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    inches = 3.5 + 0.26 * min(len(labels), _MOST_NAMED)
+    figure = Figure(figsize=(inches + 1, inches), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(labels) <= _MOST_NAMED:
+        for row, column in np.argwhere(counts):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            size = 8 if len(labels) > 10 else 11
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=size)
+        ticks = range(len(labels))
+        axes.set_xticks(ticks, labels, rotation=90, parse_math=False)
+        axes.set_yticks(ticks, labels, parse_math=False)
+    axes.set(xlabel="predicted", ylabel="true", title="Test texts by true and predicted label")
+    figure.colorbar(image, label="share of the true label", shrink=0.7, aspect=30, pad=0.01)
+    return figure
+
+
+def calibration_curve(calibration: Calibration) -> Figure:
+    """Draws the share of right answers over the winning probability, the size of a dot by the number of texts."""
+    figure = Figure(figsize=(6, 5.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], linestyle=":", color="tab:gray", label="perfectly calibrated")
+    axes.plot(calibration.confidence, calibration.accuracy, color="tab:blue")
+    sizes = 20 + 280 * calibration.texts / calibration.texts.max()
+    axes.scatter(calibration.confidence, calibration.accuracy, sizes, color="tab:blue", alpha=0.6, label="this model")
+    axes.set(
+        xlim=(0, 1.02),
+        ylim=(0, 1.02),
+        xlabel="winning probability",
+        ylabel="share of right answers",
+        title=f"Calibration (expected error {calibration.expected_error:.4f})",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", markerscale=0.5)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """Returns the figure as a PNG, the same bytes whatever the version of Matplotlib says of itself."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    return content.getvalue()

@@ -1,0 +1,137 @@
+"""What a person reads of an evaluation on labelled samples: HTML or Markdown, and a summary for a terminal.
+
+There is one document, in Markdown. HTML is that document rendered, with its figures inside.
+"""
+
+import base64
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from markdown_it import MarkdownIt
+
+from training.evaluation import markdown
+from training.evaluation.figures import calibration_curve, confusion_matrix, png
+from training.evaluation.metrics import CALIBRATION_BINS
+from training.evaluation.version_evaluation import EXCERPT, SampleEvaluation
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
+table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }}
+th, td {{ border-bottom: 1px solid #ddd; padding: 0.3rem 0.8rem; text-align: left; vertical-align: top; }}
+td {{ overflow-wrap: anywhere; min-width: 3rem; }}
+img {{ max-width: 100%; }}
+</style>
+</head>
+<body>
+{body}</body>
+</html>
+"""
+
+
+def write(path: Path, result: SampleEvaluation) -> None:
+    """Writes the report: to HTML that holds its figures, or to Markdown with the figures beside it, named after it.
+
+    Args:
+        path: ends in .html or .md.
+        result: what it says.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    figures = {
+        "confusion": png(confusion_matrix(result.evaluation, result.version.labels)),
+        "calibration": png(calibration_curve(result.evaluation.calibration)),
+    }
+    if path.suffix == ".html":
+        links = {name: f"data:image/png;base64,{base64.b64encode(image).decode()}" for name, image in figures.items()}
+        body = MarkdownIt("commonmark", {"html": False}).enable("table").render(_document(result, links))
+        path.write_text(_PAGE.format(title=html.escape(_title(result)), body=body), encoding="utf-8")
+        return
+    links = {}
+    for name, image in figures.items():
+        file = path.with_name(f"{path.stem}_{name}.png")
+        file.write_bytes(image)
+        links[name] = quote(file.name)
+    path.write_text(_document(result, links), encoding="utf-8")
+
+
+def summary(result: SampleEvaluation) -> list[tuple[str, str]]:
+    """Returns names and values of what the samples say of the whole model."""
+    evaluation = result.evaluation
+    low, high = evaluation.accuracy_interval
+    of_training = result.version.folder.metadata.data_set.unknown_word_ratio
+    return [
+        ("texts", f"{result.texts:,}"),
+        ("accuracy", f"{evaluation.accuracy:.4f} (95% interval {low:.4f} to {high:.4f})"),
+        ("log loss", f"{evaluation.log_loss:.4f}"),
+        ("expected calibration error", f"{evaluation.expected_calibration_error:.4f}"),
+        ("unknown words", f"{result.unknown_word_ratio:.2%}"),
+        (
+            "unknown words in training",
+            "not recorded" if of_training is None else f"{of_training:.2%}",
+        ),
+    ]
+
+
+def _title(result: SampleEvaluation) -> str:
+    return f"{result.version.folder.metadata.name}, version {result.version.folder.path.name}, on {result.file.name}"
+
+
+def _document(result: SampleEvaluation, links: Mapping[str, str]) -> str:
+    evaluation = result.evaluation
+    per_class = [
+        (markdown.escaped(label), *(f"{share:.3f}" for share in shares), f"{support:,}")
+        for label, support, *shares in zip(
+            result.version.labels,
+            evaluation.support,
+            evaluation.precision,
+            evaluation.recall,
+            evaluation.f1,
+            strict=True,
+        )
+    ]
+    mistakes = [
+        (
+            f"{mistake.confidence:.4f}",
+            markdown.escaped(mistake.predicted),
+            markdown.escaped(mistake.label),
+            f"{mistake.line:,}",
+            markdown.escaped(mistake.excerpt),
+        )
+        for mistake in result.mistakes
+    ]
+    return f"""# {markdown.escaped(_title(result))}
+
+{markdown.table(("", "value"), summary(result))}
+
+A share of unknown words well above that of the training texts says that the texts have drifted away from what the model
+has learned. The interval is Wilson's.
+
+## Labels
+
+{markdown.table(("label", "precision", "recall", "F1", "texts"), per_class)}
+
+![Texts by true and predicted label]({links["confusion"]})
+
+## Calibration
+
+The expected calibration error has {CALIBRATION_BINS} bins of equal width, by winning probability. A dot below the line
+is overconfident; the larger it is, the more texts it stands for.
+
+![Share of right answers over the winning probability]({links["calibration"]})
+
+## The most confident mistakes
+
+Of each text its first {EXCERPT} characters. A mistake that the model is sure of is often a wrong label in the file.
+
+{markdown.table(("probability", "predicted", "label in the file", "line", "text"), mistakes) if mistakes else "None."}
+"""

@@ -1,0 +1,46 @@
+"""Which texts a new model is probed with, and what its network says of them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from textmodel.probes import Probe
+from textmodel.vocabulary import FIRST_WORD, Vocabulary
+from training.classifiers.dense import Classifier
+from training.data.keras_datasets import Examples
+
+_EXCERPTS = (1, 2, 3, 5, 8, 12, 16, 20, 25, 30, 40, 50, 60)  # words
+_EDGES = (
+    "",
+    " ",
+    "?! ... --- (!)",
+    "qzxvkj wqzxvkj zzqxvkj",
+    "\0",
+    "a\0b good\0 bad",
+    "😀 👩\u200d👩\u200d👧 good",
+    "İSTANBUL ΟΔΟΣ ΣΊΣΥΦΟΣ Straße ǅ \u212a 300",
+    "tab\tline\nreturn\rno\u00a0break the end",
+)
+_LONG = 5_000  # words
+
+
+def make_probes(classifier: Classifier, vocabulary: Vocabulary, examples: Examples) -> list[Probe]:
+    """Returns the golden probes: excerpts of training texts, as a person might write them, and edge cases.
+
+    The probabilities are the Keras network's own, on the indices of `Vocabulary.indices`.
+    """
+    texts = [*_excerpts(vocabulary, examples), *_EDGES, _long(vocabulary)]
+    answers = classifier.probabilities([np.array(vocabulary.indices(text), np.int32) for text in texts])
+    return [Probe(text, tuple(answer)) for text, answer in zip(texts, answers.tolist(), strict=True)]
+
+
+def _excerpts(vocabulary: Vocabulary, examples: Examples) -> Iterator[str]:
+    for number, words in enumerate(_EXCERPTS):
+        sequence = examples.sequences[number * len(examples) // len(_EXCERPTS)]
+        text = " ".join([vocabulary.entries[index] for index in sequence if index >= FIRST_WORD][:words])
+        yield (text, f"{text.upper()}!", f'"{text.capitalize()}", (he) said.')[number % 3]
+
+
+def _long(vocabulary: Vocabulary) -> str:
+    words = vocabulary.entries[FIRST_WORD : FIRST_WORD + 500]
+    return " ".join(words[number % len(words)] for number in range(_LONG))
