@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from textmodel._bag_of_words import Network
+from textmodel._native import Network
 from textmodel.checkpoint import Checkpoint
 from textmodel.engine import Prediction
 from textmodel.errors import UnsupportedError

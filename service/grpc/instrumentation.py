@@ -21,7 +21,7 @@ from service.errors import to_status
 from service.security.tokens import Tokens
 from service.telemetry.call_observer import REQUEST_ID, Kind, Observation, Observer, rpc
 from service.telemetry.metrics import Method, MethodMetrics
-from service.telemetry.shared_metrics import Page
+from service.telemetry.shared_metrics import MetricsPage
 
 _log = structlog.get_logger()
 
@@ -58,7 +58,7 @@ class InstrumentedServer:
     def __init__(
         self,
         server: Any,
-        page: Page,
+        page: MetricsPage,
         tokens: Tokens | None,
         observer: Observer | None,
         probes: Collection[str],

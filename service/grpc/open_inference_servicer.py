@@ -90,7 +90,7 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
         version = _version("model_version", request.model_version)
         wanted = _wanted(request.outputs)
         texts = self._texts(request)
-        under_way = self._classifier.begin(
+        pending = self._classifier.begin(
             request.model_name,
             version,
             texts,
@@ -98,7 +98,7 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
             deadline=deadline_of(context),
             field=TEXT,
         )
-        servable, answer = under_way.servable, await under_way.answer()
+        servable, answer = pending.servable, await pending.answer()
         response = pb2.ModelInferResponse(model_name=servable.name, model_version=str(servable.version), id=request.id)
         for name in wanted:
             _add(response, name, _tensor(name, servable, answer), raw=bool(request.raw_input_contents))

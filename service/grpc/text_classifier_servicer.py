@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from service.errors import InvalidArgument
-from service.inference.classification import Classifier, UnderWay, deadline_of
+from service.inference.classification import Classifier, PendingClassification, deadline_of
 from service.inference.repository import ModelRepository, Version
 from service.telemetry.call_observer import current
 from text_classifier.v1 import text_classifier_pb2 as pb2
@@ -46,7 +46,7 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
         deadline = deadline_of(context)
         async for request in requests:
             begun = self._begin(request, deadline)
-            if not begun.under_way.prediction.done():
+            if not begun.pending.prediction.done():
                 async for response in self._read_ahead(begun, requests, deadline):
                     yield response
                 return
@@ -81,7 +81,7 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             reader.cancel()
             while not window.empty():
                 if isinstance(left := window.get_nowait(), _Request):
-                    left.under_way.prediction.cancel()
+                    left.pending.prediction.cancel()
 
     async def ListModels(self, request: pb2.ListModelsRequest, context: Any) -> pb2.ListModelsResponse:
         """See the contract."""
@@ -114,10 +114,10 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             raise InvalidArgument("top_k", f"{request.top_k} is negative; 0 asks for the winner alone")
         if request.explain:
             _validate_explained(texts)
-        under_way = self._classifier.begin(
+        pending = self._classifier.begin(
             request.model, request.version, texts, size=request.ByteSize(), deadline=deadline
         )
-        return _Request(under_way, request.top_k, texts if request.explain else None)
+        return _Request(pending, request.top_k, texts if request.explain else None)
 
 
 def _validate_explained(texts: list[str]) -> None:
@@ -133,7 +133,7 @@ def _validate_explained(texts: list[str]) -> None:
 class _Request(NamedTuple):
     """A request for which the engine has or will get the texts, and what else it asks for."""
 
-    under_way: UnderWay
+    pending: PendingClassification
     top_k: int
     explained: list[str] | None
     """The texts, if their answers are to be explained."""
@@ -141,7 +141,7 @@ class _Request(NamedTuple):
 
 async def _respond(request: _Request) -> pb2.ClassifyResponse:
     (servable, _), top_k, explained = request
-    answer = await request.under_way.answer()
+    answer = await request.pending.answer()
     labels = servable.labels
     response = pb2.ClassifyResponse(model=servable.name, version=servable.version)
     for probabilities, winner, probability, words, known_words in zip(*answer, strict=True):

@@ -29,7 +29,7 @@ from service.http.web_page import web_page
 from service.security.tokens import Tokens
 from service.telemetry.call_observer import REQUEST_ID, Kind, Observation, Observer, http_request
 from service.telemetry.metrics import RouteMetrics
-from service.telemetry.shared_metrics import Page
+from service.telemetry.shared_metrics import MetricsPage
 
 _CLIENT_CLOSED_REQUEST = 499
 """What is counted, by custom, when nobody is there any more to be told."""
@@ -47,7 +47,7 @@ register_url_convertor("name", _NameConvertor())
 def http_api(
     servicer: TextClassifierServicer,
     inference: OpenInferenceServicer,
-    page: Page,
+    page: MetricsPage,
     *,
     grpc_port: int,
     tokens: Tokens | None,
@@ -98,7 +98,7 @@ def http_api(
 
 
 def _endpoint(
-    operation: Operation, page: Page, tokens: Tokens | None, observer: Observer | None, most_bytes: int
+    operation: Operation, page: MetricsPage, tokens: Tokens | None, observer: Observer | None, most_bytes: int
 ) -> Callable[[Request], Awaitable[Response]]:
     route = operation.path.replace(":name}", "}")
     metrics = RouteMetrics(page, operation.method, route)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.telemetry.metrics import RouteMetrics
-from service.telemetry.shared_metrics import Page
+from service.telemetry.shared_metrics import MetricsPage
 
 _FOLDER = Path(__file__).parent / "web"
 _INDEX = "index.html"
@@ -38,7 +38,7 @@ _HEADERS = {
 }
 
 
-def web_page(page: Page, grpc_port: int, *, reflection: bool) -> list[Route]:
+def web_page(page: MetricsPage, grpc_port: int, *, reflection: bool) -> list[Route]:
     """Returns the routes: the page at `/`, its other files under `/web/`.
 
     Args:

@@ -18,7 +18,7 @@ from textmodel import Engine, Prediction
 
 
 @dataclass(frozen=True)
-class Limits:
+class QueueLimits:
     """How much goes into one engine call, and how much may wait for it."""
 
     batch_texts: int
@@ -48,7 +48,7 @@ class Batcher:
         metrics: where waiting and inference are recorded.
     """
 
-    def __init__(self, name: str, engine: Engine, limits: Limits, metrics: ModelMetrics) -> None:
+    def __init__(self, name: str, engine: Engine, limits: QueueLimits, metrics: ModelMetrics) -> None:
         self._name = name
         self._engine = engine
         self._limits = limits

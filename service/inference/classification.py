@@ -37,7 +37,7 @@ class Answer(NamedTuple):
     known_words: list[int]
 
 
-class UnderWay(NamedTuple):
+class PendingClassification(NamedTuple):
     """A valid request whose texts the engine has or will get."""
 
     servable: Servable
@@ -66,7 +66,7 @@ class Classifier:
 
     def begin(
         self, model: str, version: int, texts: Sequence[str], *, size: int, deadline: float, field: str = "texts"
-    ) -> UnderWay:
+    ) -> PendingClassification:
         """Checks texts and queues them.
 
         Args:
@@ -92,7 +92,7 @@ class Classifier:
                 raise InvalidArgument(
                     f"{field}[{index}]", f"has {len(text.encode())} bytes; at most {most} are allowed"
                 )
-        return UnderWay(servable, servable.batcher.classify(texts, size, deadline, observation))
+        return PendingClassification(servable, servable.batcher.classify(texts, size, deadline, observation))
 
     def check_count(self, count: int, field: str) -> None:
         """Checks how many texts a request holds.

@@ -110,7 +110,7 @@ class ModelRepository:
         Raises:
             ModelError: no model can be served.
         """
-        await self._look()
+        await self._scan()
         self._loaded = True
         self._end_other_series()
         for name in self._policy.pins.keys() - self._models.keys():
@@ -131,9 +131,9 @@ class ModelRepository:
                 pass
             else:
                 self._refresh.clear()
-                self._forgive()
+                self._reset_failures()
             try:
-                await self._look()
+                await self._scan()
             except Exception:  # the next look may do better, and what serves goes on
                 _log.exception("looking at the models failed")
 
@@ -141,14 +141,14 @@ class ModelRepository:
         """Has the folder looked at now, and refused versions tried again although their files have not changed."""
         self._refresh.set()
 
-    def _forgive(self) -> None:
+    def _reset_failures(self) -> None:
         for version in self.list():
             if version.reason:
                 version.files = None
 
-    async def _look(self) -> None:
+    async def _scan(self) -> None:
         try:
-            found = await self._beside(on_disk, self._folder)
+            found = await self._run_in_thread(on_disk, self._folder)
         except OSError as error:
             self._complain("", "cannot read the folder of the models", folder=str(self._folder), reason=error.strerror)
             return
@@ -179,7 +179,7 @@ class ModelRepository:
         available = 0
         for number in wanted:
             considered.add(number)
-            version = await self._bring(model, name, number)
+            version = await self._load_version(model, name, number)
             if version.servable:
                 available += 1
                 if available == 1:
@@ -193,11 +193,11 @@ class ModelRepository:
         if not model.versions:
             del self._models[name]
 
-    async def _bring(self, model: _Model, name: str, number: int) -> Version:
+    async def _load_version(self, model: _Model, name: str, number: int) -> Version:
         """Loads a version unless these very files have been loaded or refused already."""
         folder = VersionFolder(self._folder / name / str(number))
         version = model.versions.setdefault(number, Version(name, number))
-        files = await self._beside(fingerprint, folder.path)
+        files = await self._run_in_thread(fingerprint, folder.path)
         if version.files == files:
             return version
         version.files = files
@@ -205,7 +205,7 @@ class ModelRepository:
             version.state = State.LOADING
         log = _log.bind(model=name, version=number)
         try:
-            engine = await self._beside(self._load, folder, files, log)
+            engine = await self._run_in_thread(self._load, folder, files, log)
             servable = self._publish(folder, files, name, number, engine)
         except ModelError as error:
             self._refuse(version, reason_for_clients(error, folder.path), error.kind, log)
@@ -269,7 +269,7 @@ class ModelRepository:
         """Ends the metrics of versions that are not here any more."""
         self._states.keep([(version.name, version.version) for version in self.list()])
 
-    async def _beside(self, work: Callable[..., _T], *arguments: Any) -> _T:
+    async def _run_in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Does blocking work beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._aside, work, *arguments)
 

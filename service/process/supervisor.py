@@ -26,7 +26,7 @@ from service.process.child_pipe import ChildEnd, Failure, SupervisorEnd, lifelin
 from service.process.worker import serve
 from service.telemetry.metrics import RESTARTS
 from service.telemetry.metrics_server import metrics_endpoint
-from service.telemetry.shared_metrics import PAGE_BYTES, Counter, Page
+from service.telemetry.shared_metrics import PAGE_BYTES, Counter, MetricsPage
 from textmodel import ModelError
 
 _log = structlog.get_logger()
@@ -77,7 +77,7 @@ class Supervisor:
         self._threads_each = max(1, cpus // workers)
         self._pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
         self._own_page = mmap(-1, PAGE_BYTES)
-        self._restarts = Counter(Page(self._own_page), RESTARTS)
+        self._restarts = Counter(MetricsPage(self._own_page), RESTARTS)
         self._workers = [_Child(f"worker {number}", self._worker(number)) for number in range(workers)]
         self._metrics = _Child("metrics", self._serve_metrics)
         self._selector = selectors.DefaultSelector()
@@ -110,7 +110,7 @@ class Supervisor:
             structlog.contextvars.bind_contextvars(worker=number)
             for kind in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):  # read when TensorFlow is imported
                 os.environ.setdefault(kind, str(self._threads_each))
-            page = Page(self._pages[number], owner=os.getpid())
+            page = MetricsPage(self._pages[number], owner=os.getpid())
             uvloop.run(serve(self._config, _port(self._port), _port(self._http_port), page, end))
 
         return work
@@ -141,13 +141,13 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
         if pid == 0:
-            self._become(child, child_end)
+            self._run_child(child, child_end)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         child_end.close()
         child.pid, child.started = pid, time.monotonic()
         self._selector.register(child.end, selectors.EVENT_READ, child)
 
-    def _become(self, child: _Child, end: ChildEnd) -> None:
+    def _run_child(self, child: _Child, end: ChildEnd) -> None:
         """Does the child's work in the process just forked, and ends it."""
         status = 1
         try:
@@ -178,7 +178,7 @@ class Supervisor:
         timeout = max(0.0, min(due) - time.monotonic()) if due else None
         for key, _ in self._selector.select(timeout):
             if key.data:
-                self._hear(key.data)
+                self._receive(key.data)
             else:
                 received = set(self._wakeup.recv(4096))
                 if {signal.SIGTERM, signal.SIGINT} & received:
@@ -188,7 +188,7 @@ class Supervisor:
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._signal(signal.SIGKILL)
 
-    def _hear(self, child: _Child) -> None:
+    def _receive(self, child: _Child) -> None:
         assert child.end
         said = child.end.receive()
         if said is True:
@@ -206,11 +206,11 @@ class Supervisor:
     def _reap(self) -> None:
         for child in self._children:
             if child.end and os.waitpid(child.pid, os.WNOHANG)[0]:
-                self._bury(child)
+                self._child_exited(child)
         if self._kill_at is not None and not any(worker.end for worker in self._workers):
             self._dismiss(self._metrics)  # last, so that a scrape may still see how the others ended
 
-    def _bury(self, child: _Child) -> None:
+    def _child_exited(self, child: _Child) -> None:
         """Lets go of a child that has ended, and plans its next start."""
         self._dismiss(child)
         child.end, child.ready = None, False

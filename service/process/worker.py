@@ -20,7 +20,7 @@ from service.grpc.text_classifier_servicer import TextClassifierServicer
 from service.grpc.transport import Transport, choose_transport
 from service.http.app import http_api
 from service.http.server import http_endpoint
-from service.inference.batching import Batcher, Limits
+from service.inference.batching import Batcher, QueueLimits
 from service.inference.classification import Classifier, RequestLimits
 from service.inference.explanations import Explanations
 from service.inference.repository import ModelRepository, Servable
@@ -30,7 +30,7 @@ from service.security.tls import TlsFiles, tls_files
 from service.security.tokens import Tokens
 from service.telemetry.call_observer import Observer
 from service.telemetry.metrics import ModelMetrics, VersionStates
-from service.telemetry.shared_metrics import Page
+from service.telemetry.shared_metrics import MetricsPage
 from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import Engine, VersionFolder
@@ -39,7 +39,7 @@ from textmodel.version_folder import Fingerprint
 _SERVICES = (SERVICE, OPEN_INFERENCE)
 
 
-async def serve(config: Config, port: int, http_port: int | None, page: Page, supervisor: ChildEnd) -> None:
+async def serve(config: Config, port: int, http_port: int | None, page: MetricsPage, supervisor: ChildEnd) -> None:
     """Serves until SIGTERM, or until the supervisor has gone.
 
     Args:
@@ -93,9 +93,9 @@ async def _watch(supervisor: ChildEnd, health_servicer: health.aio.HealthService
     stop.set()
 
 
-def publisher(config: Config, page: Page) -> Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable]:
+def publisher(config: Config, page: MetricsPage) -> Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable]:
     """Returns what makes the servable of a verified engine."""
-    limits = Limits(config.max_batch_texts, config.max_queue_texts, config.max_queue_bytes)
+    limits = QueueLimits(config.max_batch_texts, config.max_queue_texts, config.max_queue_bytes)
 
     def publish(folder: VersionFolder, files: Fingerprint, name: str, version: int, engine: Engine) -> Servable:
         metrics = ModelMetrics(page, name, version, engine.name, folder.labels)
@@ -150,7 +150,7 @@ class _Servicers(NamedTuple):
 async def _http_server(
     config: Config,
     port: int | None,
-    page: Page,
+    page: MetricsPage,
     servicers: _Servicers,
     *,
     grpc_port: int,
@@ -181,7 +181,7 @@ async def _http_server(
 async def _grpc_server(
     config: Config,
     port: int,
-    page: Page,
+    page: MetricsPage,
     servicers: _Servicers,
     *,
     tokens: Tokens | None,

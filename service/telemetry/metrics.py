@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, get_args
 
 import grpc
 
-from service.telemetry.shared_metrics import Counter, Family, Gauge, Histogram, Page
+from service.telemetry.shared_metrics import Counter, Family, Gauge, Histogram, MetricsPage
 
 # 0.1 ms to 10 s, about 2.2 times apart.
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -95,7 +95,7 @@ class Method(NamedTuple):
 class MethodMetrics:
     """The metrics of one gRPC method."""
 
-    def __init__(self, page: Page, method: Method) -> None:
+    def __init__(self, page: MetricsPage, method: Method) -> None:
         self._page = page
         self._method = method
         self._started = Counter(page, STARTED, method)
@@ -120,7 +120,7 @@ class MethodMetrics:
 class RouteMetrics:
     """The metrics of one HTTP route."""
 
-    def __init__(self, page: Page, method: str, route: str) -> None:
+    def __init__(self, page: MetricsPage, method: str, route: str) -> None:
         self._page = page
         self._route = (method, route)
         self._seconds = Histogram(page, HTTP_SECONDS, self._route)
@@ -137,7 +137,7 @@ class RouteMetrics:
 class VersionStates:
     """Where the model versions stand."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: MetricsPage) -> None:
         self._page = page
 
     def in_service(self, name: str, version: int | None) -> None:
@@ -165,7 +165,7 @@ class VersionStates:
 class ModelMetrics:
     """The metrics of one model version."""
 
-    def __init__(self, page: Page, name: str, version: int, engine: str, labels: Sequence[str]) -> None:
+    def __init__(self, page: MetricsPage, name: str, version: int, engine: str, labels: Sequence[str]) -> None:
         model = (name, str(version))
         self._info = Gauge(page, INFO, (*model, engine))
         self._texts = [Counter(page, TEXTS, (*model, label)) for label in labels]

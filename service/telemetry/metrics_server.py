@@ -20,7 +20,7 @@ from service.errors import StartError, Unauthenticated
 from service.security.tls import server_context, tls_files
 from service.security.tokens import Tokens
 from service.telemetry.metrics import FAMILIES
-from service.telemetry.shared_metrics import Page, PagesCollector
+from service.telemetry.shared_metrics import MetricsPage, PagesCollector
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -38,7 +38,7 @@ class ProcessesCollector(Collector):
         pages: those of the workers, in their order.
     """
 
-    def __init__(self, pages: Sequence[Page]) -> None:
+    def __init__(self, pages: Sequence[MetricsPage]) -> None:
         self._collectors = [
             prometheus_client.ProcessCollector(pid=lambda page=page: page.owner, registry=None)  # type: ignore[misc]
             for page in pages
@@ -127,8 +127,8 @@ def metrics_endpoint(
         metrics = _authenticated(metrics, tokens)
     server.set_app(_routed(metrics, "https" if context else "http", http_port))
     # The server runs already; only now, when all is in place, it gets something to tell.
-    workers = [Page(memory) for memory in worker_pages]
-    registry.register(PagesCollector(FAMILIES, [*workers, Page(other_page)]))
+    workers = [MetricsPage(memory) for memory in worker_pages]
+    registry.register(PagesCollector(FAMILIES, [*workers, MetricsPage(other_page)]))
     registry.register(ProcessesCollector(workers))
     prometheus_client.PlatformCollector(registry=registry)
     _log.info("metrics", host=config.metrics_host, port=server.server_port)

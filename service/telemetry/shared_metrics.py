@@ -24,7 +24,7 @@ DIRECTORY_BYTES = 1 << 20
 VALUES = 1 << 18
 _HEADER_BYTES = 16
 PAGE_BYTES = _HEADER_BYTES + 2 * DIRECTORY_BYTES + 8 * VALUES
-"""Size of the memory that a `Page` lies in. What is not written to takes no memory."""
+"""Size of the memory that a `MetricsPage` lies in. What is not written to takes no memory."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Series(NamedTuple):
     live: bool = True
 
 
-class Page:
+class MetricsPage:
     """The series of one process.
 
     Args:
@@ -175,7 +175,7 @@ class Counter:
 
     __slots__ = ("_values",)
 
-    def __init__(self, page: Page, family: Family, labels: Sequence[str] = ()) -> None:
+    def __init__(self, page: MetricsPage, family: Family, labels: Sequence[str] = ()) -> None:
         self._values = page.series(family, labels)
 
     def add(self, amount: float = 1) -> None:
@@ -188,7 +188,7 @@ class Gauge:
 
     __slots__ = ("_values",)
 
-    def __init__(self, page: Page, family: Family, labels: Sequence[str] = ()) -> None:
+    def __init__(self, page: MetricsPage, family: Family, labels: Sequence[str] = ()) -> None:
         self._values = page.series(family, labels)
 
     def set(self, value: float) -> None:
@@ -201,7 +201,7 @@ class Histogram:
 
     __slots__ = ("_array", "_bounds", "_edges", "_values")
 
-    def __init__(self, page: Page, family: Family, labels: Sequence[str] = ()) -> None:
+    def __init__(self, page: MetricsPage, family: Family, labels: Sequence[str] = ()) -> None:
         self._bounds = family.bounds
         self._edges = np.array(family.bounds)
         self._values = page.series(family, labels)
@@ -226,7 +226,7 @@ class Histogram:
 class PagesCollector(Collector):
     """Gives the sum of several processes' pages to a Prometheus registry."""
 
-    def __init__(self, families: Iterable[Family], pages: Sequence[Page]) -> None:
+    def __init__(self, families: Iterable[Family], pages: Sequence[MetricsPage]) -> None:
         self._families = {family.name: family for family in families}
         self._pages = pages
 

@@ -47,15 +47,15 @@ def channel(server: ServerProcess) -> Iterator[grpc.Channel]:
 def call(channel: grpc.Channel, method: str, messages: list[bytes]) -> tuple[grpc.StatusCode, list[bytes]]:
     """Calls a method of whatever kind; the messages go as they are. Watch would never end: its first answer does."""
     answers = []
-    under_way: Any = channel.stream_stream(method, bytes, bytes)(iter(messages), timeout=60)
+    pending: Any = channel.stream_stream(method, bytes, bytes)(iter(messages), timeout=60)
     try:
-        for answer in under_way:
+        for answer in pending:
             answers.append(answer)
             if method.endswith("/Watch"):
-                under_way.cancel()
+                pending.cancel()
     except grpc.RpcError:
         pass
-    return under_way.code(), answers
+    return pending.code(), answers
 
 
 # Numbers at which encodings and types end.

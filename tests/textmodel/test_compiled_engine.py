@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tiny_model import write_model
-from textmodel._bag_of_words import Network
+from textmodel._native import Network
 from textmodel.compiled_engine import CompiledEngine, characters, readable
 from textmodel.errors import ModelError
 from textmodel.metadata import Layer, PaddedSequence

@@ -25,7 +25,7 @@ def other_version(version: VersionFolder) -> VersionFolder:
     return write_model(version.path.parent / "other", "sentiment", seed=2)
 
 
-def test_a_bag_of_words_model_takes_the_compiled_engine(version: VersionFolder) -> None:
+def test_a_native_model_takes_the_compiled_engine(version: VersionFolder) -> None:
     reasons: list[ModelError] = []
     assert load_engine(version.path, on_fallback=reasons.append).name == "compiled"
     assert not reasons

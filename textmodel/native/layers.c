@@ -15,7 +15,7 @@
 #define FOR_EACH_REGISTER_WIDTH
 #endif
 
-int layer_fill(Layer *layer, const float *kernel, const float *bias, const float *scale, size_t inputs, size_t units,
+int layer_init(Layer *layer, const float *kernel, const float *bias, const float *scale, size_t inputs, size_t units,
                Activation activation)
 {
     size_t width = units + (scale != NULL);

@@ -31,7 +31,7 @@ typedef struct {
 
 /* Copies a kernel (inputs, units) and a bias (units,); `scale`, (inputs,), may be NULL. Returns -1 without memory; free
    it then too. */
-int layer_fill(Layer *layer, const float *kernel, const float *bias, const float *scale, size_t inputs, size_t units,
+int layer_init(Layer *layer, const float *kernel, const float *bias, const float *scale, size_t inputs, size_t units,
                Activation activation);
 
 void layer_free(Layer *layer);

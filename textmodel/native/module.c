@@ -95,7 +95,7 @@ static int fill_layer(Layer *layer, PyObject *arguments, size_t inputs, const fl
                || (size_t)kernel.len % inputs) {
         PyErr_Format(PyExc_ValueError, "a layer of %zu inputs has a kernel of %zd bytes, a bias of %zd", inputs,
                      kernel.len, bias.len);
-    } else if (layer_fill(layer, kernel.buf, bias.buf, scale, inputs, units, (Activation)activation)) {
+    } else if (layer_init(layer, kernel.buf, bias.buf, scale, inputs, units, (Activation)activation)) {
         PyErr_NoMemory();
     } else {
         result = 0;
@@ -370,7 +370,7 @@ static PyType_Slot network_slots[] = {
 };
 
 static PyType_Spec network_spec = {
-    .name = "textmodel._bag_of_words.Network",
+    .name = "textmodel._native.Network",
     .basicsize = sizeof(NetworkObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = network_slots,
@@ -391,12 +391,12 @@ static PyModuleDef_Slot module_slots[] = {
 
 static PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "textmodel._bag_of_words",
+    .m_name = "textmodel._native",
     .m_doc = PyDoc_STR("Bag-of-words networks, compiled."),
     .m_slots = module_slots,
 };
 
-PyMODINIT_FUNC PyInit__bag_of_words(void)
+PyMODINIT_FUNC PyInit__native(void)
 {
     return PyModuleDef_Init(&module);
 }

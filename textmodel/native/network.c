@@ -32,7 +32,7 @@ static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, 
         .memory = memory,
         .sums = {take(memory, &size, network->widest * sizeof(Lanes)),
                  take(memory, &size, network->widest * sizeof(Lanes))},
-        .text = take(memory, &size, read_bytes(longest)),
+        .text = take(memory, &size, text_buffer_size(longest)),
         .indices = take(memory, &size, words * sizeof(uint32_t)),
     };
     if (network->has_ngrams) {
@@ -41,7 +41,7 @@ static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, 
             .features = take(memory, &size, features * sizeof(uint32_t)),
             .counts = take(memory, &size, features * sizeof(uint32_t)),
             .weights = take(memory, &size, features * sizeof(float)),
-            .seen = take(memory, &size, slots_for(features) * sizeof(Seen)),
+            .seen = take(memory, &size, slots_for(features) * sizeof(FeatureSlot)),
         };
     } else {
         scratch->rows = take(memory, &size, (network->vocabulary.size + 1) * sizeof(uint32_t));

@@ -14,7 +14,7 @@
 #include "tokenizer.h"
 
 typedef struct {
-    Reading reading;
+    CharTable reading;
     Vocabulary vocabulary;
     uint32_t start; /* the index that every multi-hot vector holds */
     int has_ngrams; /* whether the vectors are of n-grams, otherwise multi-hot */

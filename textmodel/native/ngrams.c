@@ -85,7 +85,7 @@ size_t slots_for(size_t features)
  * Drops repetitions, counts them, and returns how many features are left. A feature goes to a place that has been read
  * already, or to its own. Without branches on what the processor cannot guess: whether a feature is a repetition.
  */
-static size_t count_distinct(uint32_t *features, size_t count, uint32_t *counts, Seen *seen, const Layer *layer)
+static size_t count_distinct(uint32_t *features, size_t count, uint32_t *counts, FeatureSlot *seen, const Layer *layer)
 {
     uint32_t bits = slot_bits(count);
     uint32_t last = (1u << bits) - 1;
@@ -101,7 +101,7 @@ static size_t count_distinct(uint32_t *features, size_t count, uint32_t *counts,
         uint32_t is_new = seen[slot].feature == EMPTY;
         uint32_t repeated = is_new - 1; /* all bits or none */
         uint32_t at = (seen[slot].at & repeated) | (distinct & ~repeated);
-        seen[slot] = (Seen){feature, at};
+        seen[slot] = (FeatureSlot){feature, at};
         counts[at] = (counts[at] & repeated) + 1;
         features[at] = feature;
         distinct += is_new;

@@ -23,14 +23,14 @@ typedef struct {
 typedef struct {
     uint32_t feature;
     uint32_t at; /* its place among the distinct ones */
-} Seen;
+} FeatureSlot;
 
 /* What one text is worked on in. */
 typedef struct {
     uint32_t *features; /* (most_features,), with repetitions; afterwards, the distinct ones */
     uint32_t *counts;   /* (most_features,) */
     float *weights;     /* (most_features,) */
-    Seen *seen;         /* (slots_for(most_features),) */
+    FeatureSlot *seen;         /* (slots_for(most_features),) */
 } Windows;
 
 NGrams ngrams(uint32_t num_words, uint32_t buckets, uint32_t first_word, uint32_t orders, int log_counts);

@@ -20,7 +20,7 @@ enum {
     PADDING = 80,    /* readable bytes behind a text: a block of 64, or 16 from a word's last byte on */
 };
 
-int reading_fill(Reading *reading, const uint32_t *characters)
+int reading_fill(CharTable *reading, const uint32_t *characters)
 {
     reading->character = characters;
     memset(reading->ascii, STAND_IN, sizeof reading->ascii);
@@ -83,7 +83,7 @@ static uint64_t load(const uint8_t *bytes)
 }
 
 /* Reads valid UTF-8 into `out`, which has room for GROWTH times its length; returns the length there. */
-static size_t read_text(const Reading *reading, const uint8_t *text, size_t length, uint8_t *out)
+static size_t read_text(const CharTable *reading, const uint8_t *text, size_t length, uint8_t *out)
 {
     size_t i = 0;
     uint64_t any = 0;
@@ -243,7 +243,7 @@ static uint64_t spaces(uint64_t bytes)
     return (high >> 7) * 0x0102040810204080 >> 56;
 }
 
-size_t read_bytes(size_t length)
+size_t text_buffer_size(size_t length)
 {
     return GROWTH * length + PADDING;
 }
@@ -277,7 +277,7 @@ static size_t look_up(const Vocabulary *vocabulary, const uint8_t *read, const s
     return words;
 }
 
-size_t tokenize(const Reading *reading, const Vocabulary *vocabulary, Text text, uint8_t *read, uint32_t *indices)
+size_t tokenize(const CharTable *reading, const Vocabulary *vocabulary, Text text, uint8_t *read, uint32_t *indices)
 {
     size_t length = read_text(reading, text.utf8, text.length, read);
     memset(read + length, ' ', PADDING); /* ends the last word */

@@ -22,10 +22,10 @@ typedef struct {
 typedef struct {
     uint8_t ascii[256];
     const uint32_t *character; /* (CHARACTERS,) */
-} Reading;
+} CharTable;
 
 /* Borrows `characters`, (CHARACTERS,). Returns -1 if one is read as what is no character. */
-int reading_fill(Reading *reading, const uint32_t *characters);
+int reading_fill(CharTable *reading, const uint32_t *characters);
 
 /* Words hold no zero byte, so the zeros behind a word of up to 16 bytes say how long it is. */
 typedef struct {
@@ -56,12 +56,12 @@ int vocabulary_fill(Vocabulary *vocabulary, const Text *entries, size_t size, ui
 void vocabulary_free(Vocabulary *vocabulary);
 
 /* Room for what a text of so many bytes is read as. */
-size_t read_bytes(size_t length);
+size_t text_buffer_size(size_t length);
 
 /* Words in a text of so many bytes, at most. */
 size_t most_words(size_t length);
 
 /* Writes the index of each word, and returns how many there are. `read` and `indices` have the room named above. */
-size_t tokenize(const Reading *reading, const Vocabulary *vocabulary, Text text, uint8_t *read, uint32_t *indices);
+size_t tokenize(const CharTable *reading, const Vocabulary *vocabulary, Text text, uint8_t *read, uint32_t *indices);
 
 #endif

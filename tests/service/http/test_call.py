@@ -15,12 +15,12 @@ from service.grpc.open_inference_servicer import OpenInferenceServicer
 from service.grpc.text_classifier_servicer import TextClassifierServicer
 from service.http.app import http_api
 from service.http.server import http_endpoint
-from service.inference.classification import Classifier, RequestLimits, UnderWay
+from service.inference.classification import Classifier, PendingClassification, RequestLimits
 from service.inference.repository import ModelRepository, Servable
 from service.inference.version_policy import VersionPolicy
 from service.process.worker import publisher
 from service.telemetry.metrics import DROPPED, HTTP_REQUESTS, VersionStates
-from service.telemetry.shared_metrics import PAGE_BYTES, Page
+from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
 from textmodel import Engine, Prediction, VersionFolder
 from textmodel.version_folder import Fingerprint
 
@@ -49,10 +49,10 @@ class NotingClassifier(Classifier):
         super().__init__(repository, limits)
         self.queued: asyncio.Queue[asyncio.Future[Prediction]] = asyncio.Queue()
 
-    def begin(self, *arguments: Any, **options: Any) -> UnderWay:
-        under_way = super().begin(*arguments, **options)
-        self.queued.put_nowait(under_way.prediction)
-        return under_way
+    def begin(self, *arguments: Any, **options: Any) -> PendingClassification:
+        pending = super().begin(*arguments, **options)
+        self.queued.put_nowait(pending.prediction)
+        return pending
 
 
 class Connection(NamedTuple):
@@ -72,7 +72,7 @@ class Routes:
     def __init__(self, models: Path) -> None:
         self.gate = threading.Semaphore(0)
         self.calls: list[list[str]] = []
-        self._page = Page(bytearray(PAGE_BYTES))
+        self._page = MetricsPage(bytearray(PAGE_BYTES))
         publish = publisher(Config(max_batch_texts=1), self._page)
 
         def publish_gated(

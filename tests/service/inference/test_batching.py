@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from service.errors import DeadlineExceeded, Overloaded
-from service.inference.batching import Batcher, Limits
+from service.inference.batching import Batcher, QueueLimits
 from service.telemetry.metrics import DROPPED, ModelMetrics
-from service.telemetry.shared_metrics import PAGE_BYTES, Page
+from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
 from textmodel import Prediction
 
-LIMITS = Limits(batch_texts=8, queue_texts=100, queue_bytes=1000)
+LIMITS = QueueLimits(batch_texts=8, queue_texts=100, queue_bytes=1000)
 
 
 class GatedEngine:
@@ -39,10 +39,10 @@ class GatedEngine:
 
 
 def with_batcher(
-    test: Callable[[Batcher, GatedEngine], Coroutine[Any, Any, None]], limits: Limits = LIMITS
+    test: Callable[[Batcher, GatedEngine], Coroutine[Any, Any, None]], limits: QueueLimits = LIMITS
 ) -> dict[str, float]:
     """Runs a test, and returns how many requests were dropped for which reason."""
-    page = Page(bytearray(PAGE_BYTES))
+    page = MetricsPage(bytearray(PAGE_BYTES))
 
     async def run() -> None:
         engine = GatedEngine()
@@ -89,8 +89,8 @@ def test_a_batch_ends_at_its_bound_and_a_larger_request_goes_alone() -> None:
     with_batcher(test)
 
 
-@pytest.mark.parametrize("limits", [Limits(8, 3, 1000), Limits(8, 100, 3)])
-def test_a_full_queue_turns_requests_away_at_once_by_texts_and_by_bytes(limits: Limits) -> None:
+@pytest.mark.parametrize("limits", [QueueLimits(8, 3, 1000), QueueLimits(8, 100, 3)])
+def test_a_full_queue_turns_requests_away_at_once_by_texts_and_by_bytes(limits: QueueLimits) -> None:
     async def test(batcher: Batcher, engine: GatedEngine) -> None:
         busy = batcher.classify(["x"], 1)
         await entered(engine)
@@ -111,7 +111,7 @@ def test_a_request_larger_than_the_queue_is_answered_when_the_queue_is_empty() -
         engine.gate.release()
         assert len((await batcher.classify(["x"] * 5, 5)).words) == 5
 
-    with_batcher(test, Limits(8, 3, 3))
+    with_batcher(test, QueueLimits(8, 3, 3))
 
 
 def test_a_request_whose_client_has_gone_is_dropped_before_the_engine_and_counted() -> None:

@@ -15,7 +15,7 @@ from service.inference.repository import ModelRepository
 from service.inference.version_policy import VersionPolicy
 from service.process.worker import publisher
 from service.telemetry.metrics import VersionStates
-from service.telemetry.shared_metrics import PAGE_BYTES, Page
+from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
 from tests.tiny_model import write_model
 from textmodel.metadata import Layer, PaddedSequence
 from textmodel.version_folder import fingerprint
@@ -64,7 +64,7 @@ def test_a_model_that_cannot_be_explained_says_why_but_not_where_it_is(
 
 
 def repository_of(models: Path) -> ModelRepository:
-    page = Page(bytearray(PAGE_BYTES), owner=0)
+    page = MetricsPage(bytearray(PAGE_BYTES), owner=0)
     return ModelRepository(models, "auto", VersionPolicy(1, {}), publisher(Config(), page), VersionStates(page))
 
 

@@ -22,7 +22,7 @@ from service.inference.repository import ModelRepository
 from service.inference.version_policy import VersionPolicy
 from service.process.worker import publisher
 from service.telemetry.metrics import VersionStates
-from service.telemetry.shared_metrics import PAGE_BYTES, Page
+from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
 from tests.server_process import ROOT, ServerProcess, serving
 from tests.tiny_model import write_model
 from text_classifier import AsyncClient, Client
@@ -206,7 +206,7 @@ def test_why_a_version_is_refused_is_told_without_where_it_is(tmp_path: Path) ->
 
 
 def test_a_model_s_name_in_a_request_never_touches_the_file_system(tiny_models: Path) -> None:
-    page = Page(bytearray(PAGE_BYTES), owner=0)
+    page = MetricsPage(bytearray(PAGE_BYTES), owner=0)
     touched: list[str] = []
     watching = False
 

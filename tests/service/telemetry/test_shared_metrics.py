@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from service.telemetry.shared_metrics import PAGE_BYTES, Counter, Family, Gauge, Histogram, Page, PagesCollector, Series
+from service.telemetry.shared_metrics import (
+    PAGE_BYTES,
+    Counter,
+    Family,
+    Gauge,
+    Histogram,
+    MetricsPage,
+    PagesCollector,
+    Series,
+)
 
 COUNTER = Family("counter", "calls_total", "Calls.", ("method",))
 GAUGE = Family("gauge", "info", "Info.")
@@ -15,14 +24,14 @@ HISTOGRAM = Family("histogram", "seconds", "Seconds.", (), (0.1, 1.0))
 FAMILIES = (COUNTER, GAUGE, HISTOGRAM)
 
 
-def exposition(*pages: Page) -> list[str]:
+def exposition(*pages: MetricsPage) -> list[str]:
     registry = CollectorRegistry()
     registry.register(PagesCollector(FAMILIES, pages))
     return [line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")]
 
 
 def test_a_histogram_counts_a_bound_s_own_value_below_it_as_prometheus_does() -> None:
-    page = Page(bytearray(PAGE_BYTES))
+    page = MetricsPage(bytearray(PAGE_BYTES))
     histogram = Histogram(page, HISTOGRAM)
     for value in (0.1, 0.100001, 5.0):
         histogram.observe(value)
@@ -37,7 +46,7 @@ def test_a_histogram_counts_a_bound_s_own_value_below_it_as_prometheus_does() ->
 
 def test_many_observations_at_once_count_as_one_by_one() -> None:
     values = np.linspace(0, 2, 41)
-    one_by_one, at_once = Page(bytearray(PAGE_BYTES)), Page(bytearray(PAGE_BYTES))
+    one_by_one, at_once = MetricsPage(bytearray(PAGE_BYTES)), MetricsPage(bytearray(PAGE_BYTES))
     for value in values:
         Histogram(one_by_one, HISTOGRAM).observe(float(value))
     Histogram(at_once, HISTOGRAM).observe_all(values.tolist())
@@ -45,7 +54,7 @@ def test_many_observations_at_once_count_as_one_by_one() -> None:
 
 
 def test_pages_of_several_processes_sum_up_and_gauges_take_the_largest() -> None:
-    first, second = Page(bytearray(PAGE_BYTES)), Page(bytearray(PAGE_BYTES))
+    first, second = MetricsPage(bytearray(PAGE_BYTES)), MetricsPage(bytearray(PAGE_BYTES))
     Counter(first, COUNTER, ("a",)).add(2)
     Counter(second, COUNTER, ("a",)).add(3)
     Counter(second, COUNTER, ("b",)).add()
@@ -58,21 +67,21 @@ def test_a_process_that_follows_goes_on_counting_where_the_dead_one_stopped() ->
     memory = mmap.mmap(-1, PAGE_BYTES)
     for _ in range(2):
         if (child := os.fork()) == 0:
-            Counter(Page(memory), COUNTER, ("a",)).add()
+            Counter(MetricsPage(memory), COUNTER, ("a",)).add()
             os.kill(os.getpid(), 9)
         os.waitpid(child, 0)
-    assert exposition(Page(memory)) == ['calls_total{method="a"} 2.0']
+    assert exposition(MetricsPage(memory)) == ['calls_total{method="a"} 2.0']
 
 
 def test_the_same_labels_are_the_same_series() -> None:
-    page = Page(bytearray(PAGE_BYTES))
+    page = MetricsPage(bytearray(PAGE_BYTES))
     Counter(page, COUNTER, ("a",)).add()
     Counter(page, COUNTER, ("a",)).add()
     assert exposition(page) == ['calls_total{method="a"} 2.0']
 
 
 def test_a_full_page_says_so_and_keeps_what_it_has() -> None:
-    page = Page(bytearray(PAGE_BYTES))
+    page = MetricsPage(bytearray(PAGE_BYTES))
     Counter(page, COUNTER, ("a",)).add()
     with pytest.raises(MemoryError, match="full"):
         _ = [Counter(page, COUNTER, (f"{number:040}",)) for number in range(100_000)]
@@ -84,7 +93,7 @@ def all_series(series: Series) -> bool:
 
 
 def test_a_retired_series_is_shown_until_it_is_retired_in_every_process() -> None:
-    first, second = Page(bytearray(PAGE_BYTES)), Page(bytearray(PAGE_BYTES))
+    first, second = MetricsPage(bytearray(PAGE_BYTES)), MetricsPage(bytearray(PAGE_BYTES))
     for page in (first, second):
         Counter(page, COUNTER, ("a",)).add()
         Gauge(page, GAUGE).set(1)
@@ -96,35 +105,35 @@ def test_a_retired_series_is_shown_until_it_is_retired_in_every_process() -> Non
 
 def test_a_retired_series_that_comes_back_goes_on_counting() -> None:
     memory = bytearray(PAGE_BYTES)
-    page = Page(memory)
+    page = MetricsPage(memory)
     Counter(page, COUNTER, ("a",)).add(2)
     page.retire(all_series)
     Counter(page, COUNTER, ("a",)).add()
-    assert exposition(Page(memory)) == ['calls_total{method="a"} 3.0']
+    assert exposition(MetricsPage(memory)) == ['calls_total{method="a"} 3.0']
 
 
 def test_the_place_of_retired_series_is_used_again_from_zero() -> None:
     memory = bytearray(PAGE_BYTES)
-    page = Page(memory)
+    page = MetricsPage(memory)
     Gauge(page, GAUGE).set(1)
     for generation in range(300):
         for label in range(200):
             Counter(page, COUNTER, (f"{generation}.{label}" + "x" * 40,)).add()
         page.retire(lambda series: series.family == COUNTER.name)
     Counter(page, COUNTER, ("a",)).add()
-    assert exposition(Page(memory)) == ['calls_total{method="a"} 1.0', "info 1.0"]
+    assert exposition(MetricsPage(memory)) == ['calls_total{method="a"} 1.0', "info 1.0"]
 
 
 def test_a_reader_never_takes_one_series_for_another_while_they_come_and_go() -> None:
     memory = mmap.mmap(-1, PAGE_BYTES)
     if (child := os.fork()) == 0:
-        page = Page(memory)
+        page = MetricsPage(memory)
         for number in range(20_000):
             name = str(number)
             Counter(page, COUNTER, (name,)).add(number)
             page.retire(lambda series, name=name: series.labels == (name,))  # type: ignore[misc]
         os._exit(0)
-    reader = Page(memory)
+    reader = MetricsPage(memory)
     read = 0
     while not os.waitpid(child, os.WNOHANG)[0]:
         for series, values in reader.read():
