@@ -175,7 +175,9 @@ class NativeServer:
 
 def _method(handler: Any) -> _Method:
     """Chooses how a handler is served by what it takes and gives."""
-    kind = ("stream" if handler.request_streaming else "unary") + ("_stream" if handler.response_streaming else "_unary")
+    kind = ("stream" if handler.request_streaming else "unary") + (
+        "_stream" if handler.response_streaming else "_unary"
+    )
     behaviour = getattr(handler, kind)
     if not handler.response_streaming:
         serve = _answer
@@ -351,9 +353,7 @@ class _Context:
             raise RuntimeError("Send initial metadata failed: already sent")
         self._send_headers(tuple(initial_metadata))
 
-    async def abort(
-        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
-    ) -> None:
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
         """Ends the call with an error.
 
         Raises:

@@ -35,6 +35,7 @@ def build(library: Path = LIBRARY) -> None:
     """
     if not shutil.which("cargo"):
         raise Unavailable("cargo is not installed")
+    print("Building the native transport with cargo; the first time takes a minute or two.", flush=True)
     manifest = _copy(_pins(_listed()))
     _resolve(manifest)
     resolved = _resolved(manifest)
@@ -64,11 +65,14 @@ def _listed() -> list[str]:
 
 
 def _pins(packages: list[str]) -> str:
-    """Returns the requirements of exactly these packages, each `name version`."""
+    """Returns the requirements of exactly these packages, each `name version`. Cargo.toml pins the direct ones itself."""
+    direct = tomllib.loads((CRATE / "Cargo.toml").read_text())["dependencies"]
     lines = ["", "[target.'cfg(any())'.dependencies]"]
     for number, package in enumerate(packages):
         name, version = package.split()
-        lines.append(f'pin-{number} = {{ package = "{name}", version = "={version}", default-features = false }}')
+        if name not in direct:
+            exact = f"={version.partition('+')[0]}"  # what follows is no part of a requirement
+            lines.append(f'pin-{number} = {{ package = "{name}", version = "{exact}", default-features = false }}')
     return "\n".join(lines) + "\n"
 
 
@@ -110,19 +114,14 @@ def _cargo(command: str, *options: str, manifest: Path, seconds: float | None = 
         raise Unavailable(f"cargo {command} failed: {said[0] if said else 'see above'}") from error
 
 
-def main() -> int:
-    """Builds, or resolves. Returns the exit status: 0 without cargo, too."""
-    if sys.argv[1:] == ["--resolve"]:
-        resolve()
-        return 0
+def build_or_say_why_not(library: Path = LIBRARY) -> None:
+    """Builds the transport, or says in one line why it is left out."""
     try:
-        print("Building the native transport with cargo; the first time takes a minute or two.", flush=True)
-        build()
+        build(library)
     except Unavailable as error:
-        LIBRARY.unlink(missing_ok=True)
+        library.unlink(missing_ok=True)
         print(f"The native transport is left out, grpcio carries gRPC: {error}.")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    resolve() if sys.argv[1:] == ["--resolve"] else build_or_say_why_not()
