@@ -26,6 +26,7 @@ class BuildExtensions(build_ext):
     """Builds the native transport too. An editable installation has it from the Makefile, which shows the progress."""
 
     def run(self) -> None:
+        """Runs the command."""
         super().run()
         if not (self.inplace or self.editable_mode):
             transport = runpy.run_path("service/grpc/native/build.py")

@@ -212,8 +212,8 @@ class _Context:
 
     __slots__ = (
         "_call",
-        "_cancelled",
         "_callbacks",
+        "_cancelled",
         "_code",
         "_compress_next",
         "_details",

@@ -1,4 +1,4 @@
-"""Builds the native transport with cargo. Without cargo or its registry it says so in one line, and grpcio carries gRPC.
+"""Builds the native transport with cargo. Without cargo or its registry it says so in a line, and grpcio carries gRPC.
 
 `packages.txt` holds the build to the versions of all packages, names and versions alone: it becomes exact requirements
 of a copy of the manifest, of a target that never is, so the resolver has to take them and builds what it would anyway.
@@ -65,7 +65,7 @@ def _listed() -> list[str]:
 
 
 def _pins(packages: list[str]) -> str:
-    """Returns the requirements of exactly these packages, each `name version`. Cargo.toml pins the direct ones itself."""
+    """Returns the requirements of exactly these packages, each `name version`, but for those that Cargo.toml pins."""
     direct = tomllib.loads((CRATE / "Cargo.toml").read_text())["dependencies"]
     lines = ["", "[target.'cfg(any())'.dependencies]"]
     for number, package in enumerate(packages):
