@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -18,9 +19,12 @@ use tokio::sync::{oneshot, watch};
 use crate::bridge::{Action, Bridge, Event, NewCall};
 use crate::codec::encode;
 use crate::compression::Encoding;
+use crate::fast_path::{FastMethod, FastPath, Kind};
 use crate::limits::{CALLS_PER_TURN, Limits};
 use crate::metadata;
+use crate::metrics::MethodMetrics;
 use crate::method::Method;
+use crate::models::{Models, Publication, RequestLimits};
 use crate::server::{self, Port, Shared, Stage};
 use crate::status::Status;
 use crate::tls::Certificates;
@@ -31,7 +35,9 @@ struct Setup {
     limits: Limits,
     methods: HashMap<String, Arc<Method>>,
     ports: Vec<Port>,
-    overload: Option<HeaderValue>,
+    overload: Vec<u8>,
+    fast_methods: HashMap<usize, FastMethod>,
+    request_limits: RequestLimits,
 }
 
 /// A server. Its events are taken by one thread, that of Python's event loop.
@@ -40,6 +46,7 @@ pub struct Server {
     bridge: Arc<Bridge>,
     certificates: Arc<Certificates>,
     stage: watch::Sender<Stage>,
+    models: Arc<ArcSwap<Models>>,
     threads: usize,
     setup: Mutex<Option<Setup>>,
 }
@@ -63,6 +70,7 @@ impl Server {
             bridge: Arc::new(Bridge::new()?),
             certificates: Arc::default(),
             stage: watch::Sender::new(Stage::Running),
+            models: Arc::default(),
             threads: threads.max(1),
             setup: Mutex::new(Some(setup)),
         })
@@ -77,12 +85,35 @@ impl Server {
         })
     }
 
-    /// Sets the details of a refusal when too many calls wait: a serialized `google.rpc.Status`.
-    fn set_overload_status(&self, details: &[u8]) -> PyResult<()> {
+    /// Sets the status of a refusal when too many calls wait: a serialized `google.rpc.Status`.
+    fn set_overload_status(&self, status: Vec<u8>) -> PyResult<()> {
         self.set_up(|setup| {
-            setup.overload = metadata::binary(details).ok();
+            setup.overload = status;
             Ok(())
         })
+    }
+
+    /// Has plain requests of a method answered without Python.
+    fn add_fast_method(&self, path: &str, kind: &str, metrics: MethodMetrics) -> PyResult<()> {
+        let kind = Kind::from_name(kind).ok_or_else(|| PyValueError::new_err(format!("no kind {kind:?}")))?;
+        self.set_up(|setup| {
+            let method = setup.methods.get(path).ok_or_else(|| PyValueError::new_err(format!("no method {path}")))?;
+            setup.fast_methods.insert(method.index, FastMethod { kind, metrics });
+            Ok(())
+        })
+    }
+
+    /// Sets what one request may hold and what may wait for one model.
+    fn set_request_limits(&self, limits: RequestLimits) -> PyResult<()> {
+        self.set_up(|setup| {
+            setup.request_limits = limits;
+            Ok(())
+        })
+    }
+
+    /// Replaces the model versions that are answered without Python.
+    fn publish(&self, versions: Vec<Publication>) {
+        self.models.store(Arc::new(Models::new(versions)));
     }
 
     /// Listens on a host's addresses. Returns the port.
@@ -131,6 +162,11 @@ impl Server {
             stage: self.stage.clone(),
             next_call: AtomicU64::new(0),
             overload: setup.overload,
+            fast_path: FastPath {
+                methods: setup.fast_methods,
+                limits: setup.request_limits,
+                models: Arc::clone(&self.models),
+            },
         });
         server::start(&shared, ports)?;
         Ok(self.bridge.descriptor())
