@@ -1,4 +1,4 @@
-# Everything starts from a bare Python 3.11 or newer: each target sets up .venv with the pinned versions first.
+# Each target first sets up .venv with the pinned versions. Needs Python 3.11 or newer.
 
 PYTHON ?= python3
 DATA_DIR ?=
@@ -9,18 +9,23 @@ MODELS ?= models
 SHARE ?= $(HOME)/.local/share
 PROTO := text_classifier/v1/text_classifier.proto service/grpc/stubs/open_inference.proto
 
-.PHONY: help serve models test audit bench soak lint proto docs completion constraints clean
+.PHONY: help serve models test audit bench soak lint proto docs completion client-wheel constraints clean
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+INSTALL := .venv/bin/pip install --quiet --constraint constraints.txt --editable
 
 .venv/.server: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[server]'
+	$(INSTALL) '.[server]'
+	@.venv/bin/python -c 'import textmodel._native' 2> /dev/null || { \
+		echo 'The compiled engine was not built (is there a C compiler?): installing TensorFlow to run the models.'; \
+		$(INSTALL) '.[server,tensorflow]'; }
 	@touch $@
 
 .venv/.dev: .venv/.server
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) '.[dev]'
 	@touch $@
 
 serve: .venv/.server ## Serve the shipped models on 127.0.0.1: gRPC on 50051, HTTP on 8080, metrics on 8000
@@ -63,6 +68,12 @@ docs: .venv/.dev ## Write the API reference from the contract's comments
 
 completion: .venv/.dev ## Write the commands' completion scripts for bash, fish and zsh below SHARE
 	.venv/bin/python -m tools.completion $(SHARE)
+
+client-wheel: .venv/.dev ## Build the wheel for client programs, text-classifier-client, into dist/
+	rm -rf build/client
+	mkdir -p build/client
+	cp -r packaging/client/. LICENSE text_classifier build/client
+	.venv/bin/python -m build --wheel --no-isolation --outdir dist build/client
 
 constraints: ## Pin the newest versions of everything: names and versions alone
 	$(PYTHON) -m venv .venv-new

@@ -44,8 +44,8 @@ def _run(options: argparse.Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415
 
     from bulk.cluster import check_nodes  # noqa: PLC0415
-    from bulk.output_folder import REJECTED, Outputs  # noqa: PLC0415
     from bulk.driver import cluster, run  # noqa: PLC0415
+    from bulk.output_folder import REJECTED, Outputs  # noqa: PLC0415
 
     made_by = {
         "version": f"{folder.metadata.name}/{folder.path.name} of {folder.metadata.created_at.isoformat()}",
