@@ -6,6 +6,7 @@ KSERVE_PYTHON ?=
 MLSERVER_PYTHON ?=
 MINUTES ?= 10
 MODELS ?= models
+JOBS ?= 2
 SHARE ?= $(HOME)/.local/share
 PROTO := text_classifier/v1/text_classifier.proto service/grpc/stubs/open_inference.proto
 
@@ -37,8 +38,9 @@ models: .venv/.dev ## Train all that is shipped into MODELS, from DATA_DIR or Ke
 	.venv/bin/text-classifier-train imdb --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 	.venv/bin/text-classifier-train reuters --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 
-test: .venv/.dev ## Run all tests; some need DATA_DIR, KSERVE_PYTHON or MLSERVER_PYTHON
-	.venv/bin/pytest $(if $(DATA_DIR),--data-dir=$(DATA_DIR)) $(if $(KSERVE_PYTHON),--kserve-python=$(KSERVE_PYTHON)) \
+test: .venv/.dev ## Run all tests in JOBS processes; some need DATA_DIR, KSERVE_PYTHON or MLSERVER_PYTHON
+	.venv/bin/pytest --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder \
+		$(if $(DATA_DIR),--data-dir=$(DATA_DIR)) $(if $(KSERVE_PYTHON),--kserve-python=$(KSERVE_PYTHON)) \
 		$(if $(MLSERVER_PYTHON),--mlserver-python=$(MLSERVER_PYTHON))
 
 bench: .venv/.dev ## Measure everything into benchmarks/results/; needs DATA_DIR and h2load (Debian: nghttp2-client)
