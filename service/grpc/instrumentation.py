@@ -57,7 +57,7 @@ class InstrumentedServer:
 
     def __init__(
         self,
-        server: grpc.aio.Server,
+        server: Any,
         page: MetricsPage,
         tokens: Tokens | None,
         observer: Observer | None,

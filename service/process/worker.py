@@ -4,9 +4,8 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
@@ -18,6 +17,7 @@ from service.grpc.open_inference_servicer import SERVICE as OPEN_INFERENCE
 from service.grpc.open_inference_servicer import OpenInferenceServicer
 from service.grpc.stubs import open_inference_pb2_grpc
 from service.grpc.text_classifier_servicer import TextClassifierServicer
+from service.grpc.transport import Transport, choose_transport
 from service.http.app import http_api
 from service.http.server import http_endpoint
 from service.inference.batching import Batcher, QueueLimits
@@ -26,7 +26,7 @@ from service.inference.explanations import Explanations
 from service.inference.repository import ModelRepository, Servable
 from service.inference.version_policy import VersionPolicy
 from service.process.child_pipe import ChildEnd
-from service.security.tls import server_credentials, tls_files
+from service.security.tls import TlsFiles, tls_files
 from service.security.tokens import Tokens
 from service.telemetry.call_observer import Observer
 from service.telemetry.metrics import ModelMetrics, VersionStates
@@ -188,7 +188,8 @@ async def _grpc_server(
     observer: Observer | None,
 ) -> AsyncIterator[None]:
     """Runs the gRPC server around the block, and drains it afterwards."""
-    server = grpc.aio.server(options=channel_arguments(config))
+    transport = choose_transport(config)
+    server = transport.server(channel_arguments(config))
     instrumented = InstrumentedServer(server, page, tokens, observer, probes=(health.SERVICE_NAME,))
     instrumented.register(pb2_grpc.add_TextClassifierServicer_to_server, servicers.text_classifier)
     instrumented.register(open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicers.open_inference)
@@ -200,25 +201,26 @@ async def _grpc_server(
         )
     for service in ("", *_SERVICES):
         await servicers.health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
-    files = tls_files(config)
-    _listen(server, config.host, port, server_credentials(files) if files else None)
+    _listen(transport, server, config.host, port, tls_files(config))
     await server.start()
     try:
-        async with _health_server(config, servicers.health):
+        async with _health_server(config, transport, servicers.health):
             yield
     finally:
         await server.stop(config.grace_period)
 
 
 @asynccontextmanager
-async def _health_server(config: Config, health_servicer: health.aio.HealthServicer) -> AsyncIterator[None]:
+async def _health_server(
+    config: Config, transport: Transport, health_servicer: health.aio.HealthServicer
+) -> AsyncIterator[None]:
     """Answers on the health port, if there is to be one, while the block runs."""
     if config.health_port is None:
         yield
         return
-    server = grpc.aio.server(options=[SHARED_PORT])
+    server = transport.server([SHARED_PORT])
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    _listen(server, config.host, config.health_port, None)
+    _listen(transport, server, config.host, config.health_port, None)
     await server.start()
     try:
         yield
@@ -226,11 +228,11 @@ async def _health_server(config: Config, health_servicer: health.aio.HealthServi
         await server.stop(None)
 
 
-def _listen(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> None:
+def _listen(transport: Transport, server: Any, host: str, port: int, files: TlsFiles | None) -> None:
     address = f"{host}:{port}"
     try:
-        if credentials:
-            server.add_secure_port(address, credentials)
+        if files:
+            server.add_secure_port(address, transport.credentials(files))
         else:
             server.add_insecure_port(address)
     except RuntimeError as error:
