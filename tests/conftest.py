@@ -1,6 +1,6 @@
 """Options and fixtures of all tests.
 
-`make test` runs the modules side by side in worker processes (pytest-xdist, `--dist loadscope`): a module's tests share a
+`make test` runs the modules in worker processes (pytest-xdist, `--dist loadscope`): the tests of a module share a
 worker and its fixtures.
 """
 
