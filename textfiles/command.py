@@ -6,11 +6,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the options in one line. The first word of `prog` is the program."""
+    """Reports wrong options in one line, and has `--version`. The first word of `prog` is the program."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_argument("--version", action="version", version=f"text-classifier {version('text-classifier')}")
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""

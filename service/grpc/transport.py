@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import grpc.aio
 
 from service.config import Config
-from service.errors import Overloaded, StartError, to_status
+from service.errors import Overloaded, StartError
+from service.grpc.status import to_status
 from service.security.tls import TlsFiles, pem_files, server_credentials
 
 RETRY_SECONDS = 0.1
