@@ -19,10 +19,10 @@ use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
 use crate::bridge::{Action, Event, NewCall};
-use crate::codec::{Messages, ReadError};
+use crate::codec::{Message, Messages, ReadError};
 use crate::compression::Encoding;
 use crate::deadline::parse_timeout;
-use crate::fast_path::{FastMethod, Outcome};
+use crate::fast_path::{FastMethod, Kind, Outcome};
 use crate::limits::{MESSAGE, TURN_MESSAGES};
 use crate::method::Method;
 use crate::response::{Gone, ResponseWriter};
@@ -105,17 +105,13 @@ async fn run(
         return Err(shared.overloaded().into()); // before its body is read
     }
     let mut call = Call { shared, deadline, messages: Messages::new(body, encoding, shared.limits.message_bytes), writer };
-    let message = match (method.request_streaming, fast) {
-        (false, None) => Some(call.only_message().await?),
-        (false, Some(fast)) => {
-            let message = call.only_message().await?;
-            if call.answer_fast(fast, &message).await? {
-                return Ok(());
-            }
-            Some(message)
-        }
-        (true, None) => None,
-        (true, Some(fast)) => match call.answer_stream_fast(fast).await? {
+    let message = match fast {
+        None => call.message_that_is_here().await?,
+        Some(fast) if fast.kind == Kind::ClassifyStream => match call.answer_stream_fast(fast).await? {
+            Some(message) => Some(message),
+            None => return Ok(()),
+        },
+        Some(fast) => match call.answer_fast(fast).await? {
             Some(message) => Some(message),
             None => return Ok(()),
         },
@@ -185,21 +181,26 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Reads the one message of a request that is no stream, and decompresses it.
-    async fn only_message(&mut self) -> Result<Bytes, End> {
+    /// Returns the first message if it came with the headers: most do.
+    async fn message_that_is_here(&mut self) -> Result<Option<Message>, End> {
+        let mut next = pin!(poll_fn(|context| self.messages.poll_next(context)));
+        Ok(poll_once(next.as_mut()).await.transpose()?.flatten())
+    }
+
+    /// Reads the message of a request that is no stream.
+    async fn only_message(&mut self) -> Result<Message, End> {
         let latest = Instant::now() + MESSAGE;
         let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
         let next = poll_fn(|context| self.messages.poll_next(context));
-        match while_wanted(self.shared, self.writer, Some(until), next).await?? {
-            Some(message) => Ok(message.into_bytes()?),
-            None => Err(Status::new(Code::Internal, "the request holds no message").into()),
-        }
+        let message = while_wanted(self.shared, self.writer, Some(until), next).await??;
+        Ok(message.ok_or_else(|| Status::new(Code::Internal, "the request holds no message"))?)
     }
 
-    /// Answers a request without Python. Tells whether it has been; otherwise its handler is to.
-    async fn answer_fast(&mut self, method: &FastMethod, message: &Bytes) -> Result<bool, End> {
+    /// Answers a request without Python, or returns it for its handler.
+    async fn answer_fast(&mut self, method: &FastMethod) -> Result<Option<Message>, End> {
+        let message = self.only_message().await?;
         let start = Instant::now();
-        let answer = self.shared.fast_path.answer(method.kind, message);
+        let answer = self.shared.fast_path.answer(method.kind, &message);
         match while_wanted(self.shared, self.writer, self.deadline, answer).await {
             Ok(Outcome::Answered(response)) => {
                 let sent = self.writer.send_message(response);
@@ -211,18 +212,18 @@ impl Call<'_> {
                 method.metrics.handled(status.code, start.elapsed());
                 self.writer.finish(status);
             }
-            Ok(Outcome::Declined) => return Ok(false),
+            Ok(Outcome::Declined) => return Ok(Some(message)),
             Err(end) => {
                 method.metrics.handled(end.code(), start.elapsed());
                 return Err(end);
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     /// Answers the requests of a stream without Python. Returns the first one that its handler is to answer, and those
     /// after it; None: the call has ended.
-    async fn answer_stream_fast(&mut self, method: &FastMethod) -> Result<Option<Bytes>, End> {
+    async fn answer_stream_fast(&mut self, method: &FastMethod) -> Result<Option<Message>, End> {
         let start = Instant::now();
         let end = self.answer_messages_fast(method).await;
         match &end {
@@ -233,11 +234,10 @@ impl Call<'_> {
         end
     }
 
-    async fn answer_messages_fast(&mut self, method: &FastMethod) -> Result<Option<Bytes>, End> {
+    async fn answer_messages_fast(&mut self, method: &FastMethod) -> Result<Option<Message>, End> {
         for number in 1.. {
             let next = poll_fn(|context| self.messages.poll_next(context));
             let Some(message) = while_wanted(self.shared, self.writer, self.deadline, next).await?? else { break };
-            let message = message.into_bytes()?;
             let answer = self.shared.fast_path.answer(method.kind, &message);
             match while_wanted(self.shared, self.writer, self.deadline, answer).await? {
                 Outcome::Answered(response) => self.send(response).await?,
@@ -277,7 +277,7 @@ impl Call<'_> {
         method: Arc<Method>,
         headers: HeaderMap,
         peer: Arc<str>,
-        message: Option<Bytes>,
+        message: Option<Message>,
     ) -> Result<(), End> {
         let shared = self.shared;
         if !method.try_wait(shared.limits.pending_calls) {
@@ -285,12 +285,8 @@ impl Call<'_> {
         }
         let id = shared.next_call.fetch_add(1, Ordering::Relaxed);
         let (sender, actions) = unbounded_channel();
-        let (message, first) = if method.request_streaming { (None, message) } else { (message, None) };
         let call = NewCall { id, method, headers, peer, deadline: self.deadline, message, actions: sender };
         shared.bridge.push(Event::Call(call));
-        if first.is_some() {
-            shared.bridge.push(Event::Message(id, first));
-        }
         let end = self.converse(id, actions).await;
         if end.is_err() {
             shared.bridge.push(Event::Cancelled(id));
@@ -327,7 +323,7 @@ impl Call<'_> {
                     None => return Err(Status::new(Code::Internal, "the handler has gone").into()),
                 },
                 message = poll_fn(|context| self.messages.poll_next(context)), if wanted > 0 => {
-                    let message = message?.map(|message| message.into_bytes()).transpose()?;
+                    let message = message?;
                     wanted = if message.is_some() { wanted - 1 } else { 0 };
                     bridge.push(Event::Message(id, message));
                 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::task::yield_now;
 
-use crate::codec::encode_with;
+use crate::codec::{Message, encode_with};
 use crate::limits::TURN_BYTES;
 use crate::metadata;
 use crate::metrics::MethodMetrics;
@@ -28,6 +28,7 @@ const READ_BY_PYTHON: [&str; 2] = ["Σ", "İ"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Classify,
+    ClassifyStream,
     ModelInfer,
 }
 
@@ -35,6 +36,7 @@ impl Kind {
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "classify" => Some(Self::Classify),
+            "classify-stream" => Some(Self::ClassifyStream),
             "infer" => Some(Self::ModelInfer),
             _ => None,
         }
@@ -65,10 +67,11 @@ pub struct FastPath {
 
 impl FastPath {
     /// Answers a request, refuses it because too much waits, or declines it.
-    pub async fn answer(&self, kind: Kind, message: &Bytes) -> Outcome {
+    pub async fn answer(&self, kind: Kind, message: &Message) -> Outcome {
+        let Ok(message) = message.bytes() else { return Outcome::Declined };
         match kind {
-            Kind::Classify => self.classify(message).await,
-            Kind::ModelInfer => self.infer(message).await,
+            Kind::Classify | Kind::ClassifyStream => self.classify(&message).await,
+            Kind::ModelInfer => self.infer(&message).await,
         }
     }
 

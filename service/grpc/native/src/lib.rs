@@ -29,5 +29,7 @@ fn _native_server(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<python::Server>()?;
     module.add_class::<python::Call>()?;
     module.add_class::<python::EventKind>()?;
+    module.add_class::<python::Message>()?;
+    module.add("MessageError", module.py().get_type::<python::MessageError>())?;
     module.add_class::<python::Handshake>()
 }

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Method {
     /// Its number, in the order of registration.
     pub index: usize,
-    pub request_streaming: bool,
     /// Calls that Python has not begun.
     waiting: AtomicUsize,
 }
 
 impl Method {
-    pub fn new(index: usize, request_streaming: bool) -> Self {
-        Self { index, request_streaming, waiting: AtomicUsize::new(0) }
+    pub fn new(index: usize) -> Self {
+        Self { index, waiting: AtomicUsize::new(0) }
     }
 
     /// Takes a place among the calls that wait for Python, if there is one.

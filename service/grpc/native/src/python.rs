@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::HeaderMap;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use crate::bridge::{Action, Bridge, Event, NewCall};
-use crate::codec::encode;
+use crate::codec::{self, encode};
 use crate::compression::Encoding;
 use crate::fast_path::{FastMethod, FastPath, Kind};
 use crate::limits::{CALLS_PER_TURN, Limits};
@@ -77,10 +77,10 @@ impl Server {
     }
 
     /// Registers a method and returns its number.
-    fn add_method(&self, path: String, request_streaming: bool) -> PyResult<usize> {
+    fn add_method(&self, path: String) -> PyResult<usize> {
         self.set_up(|setup| {
             let index = setup.methods.len();
-            setup.methods.insert(path, Arc::new(Method::new(index, request_streaming)));
+            setup.methods.insert(path, Arc::new(Method::new(index)));
             Ok(index)
         })
     }
@@ -214,21 +214,37 @@ impl EventKind {
 }
 
 fn to_tuple(python: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
-    let bytes = |message: Option<Bytes>| message.map(|message| PyBytes::new(python, &message));
     match event {
         Event::Call(mut call) => {
             call.method.begun();
-            let message = bytes(call.message.take());
+            let message = call.message.take().map(Message);
             let (id, index) = (call.id, call.method.index);
             (EventKind::CALL, id, Bound::new(python, Call::from(call))?, index, message).into_pyobject(python)
         }
-        Event::Message(id, message) => (EventKind::MESSAGE, id, bytes(message)).into_pyobject(python),
+        Event::Message(id, message) => (EventKind::MESSAGE, id, message.map(Message)).into_pyobject(python),
         Event::Sent(id) => (EventKind::SENT, id).into_pyobject(python),
         Event::Cancelled(id) => (EventKind::CANCELLED, id).into_pyobject(python),
         Event::Handshake(proceed) => {
             (EventKind::HANDSHAKE, Handshake(Mutex::new(Some(proceed)))).into_pyobject(python)
         }
         Event::Stopped => (EventKind::STOPPED,).into_pyobject(python),
+    }
+}
+
+create_exception!(service.grpc._native_server, MessageError, PyException, "A message that ends its call: code, details.");
+
+/// A message of a request, as it came.
+#[pyclass(frozen, module = "service.grpc._native_server")]
+pub struct Message(codec::Message);
+
+#[pymethods]
+impl Message {
+    /// The message, decompressed.
+    fn bytes<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        match self.0.bytes() {
+            Ok(bytes) => Ok(PyBytes::new(python, &bytes)),
+            Err(status) => Err(MessageError::new_err((status.code, status.message))),
+        }
     }
 }
 
