@@ -35,29 +35,32 @@ class Server:
     def set_overload_status(self, status: bytes) -> None:
         """Sets the serialized `google.rpc.Status` of a call for which there is no room."""
 
-    def add_fast_method(self, path: str, kind: Literal["classify", "classify-stream", "infer"], metrics: tuple[Any, ...]) -> None:
+    def add_fast_method(
+        self, path: str, kind: Literal["classify", "classify-stream", "infer"], metrics: dict[str, Any]
+    ) -> None:
         """Has plain requests of a method answered without Python.
 
         Args:
             path: the method's, which has been added.
             kind: what its messages are.
-            metrics: the values of its series: started; handled by code OK, CANCELLED, DEADLINE_EXCEEDED and
-                RESOURCE_EXHAUSTED; a histogram of seconds. A histogram is its values and its upper bounds.
+            metrics: the values of its series `started`; of `handled` by code: OK, CANCELLED, DEADLINE_EXCEEDED,
+                RESOURCE_EXHAUSTED; the histogram `seconds`. A histogram is its values and its upper bounds.
         """
 
-    def set_request_limits(self, limits: tuple[int, int, int, int, int]) -> None:
-        """Sets what requests may hold that are answered without Python: texts, bytes of one text, bytes of the texts of
-        one that does not wait for its turn; texts and bytes that may wait for one model.
+    def set_request_limits(self, limits: dict[str, int]) -> None:
+        """Sets what requests may hold that are answered without Python, `texts` and `text_bytes` of one, and what may
+        wait for one model, `queue_texts` and `queue_bytes`.
         """
 
-    def publish(self, versions: list[tuple[str, int, bool, tuple[str, ...], object, tuple[Any, ...], bytes]]) -> None:
+    def publish(self, versions: list[dict[str, Any]]) -> None:
         """Replaces the model versions that are answered without Python.
 
         Args:
-            versions: of each its name, number, whether it is in service, its labels, its network's capsule, its metrics,
-                and the serialized `google.rpc.Status` of a request for which its queue has no room. The metrics are the
-                values of its texts by label, its histograms of inference seconds, queue seconds, texts in a call, share
-                of unknown words and winning probability, and its requests dropped for overload.
+            versions: of each `name`, `number`, whether it is `in_service`, `labels`, `inline_bytes` of text that it
+                classifies at once, its `network`'s capsule, its `metrics`, and `overload`, the serialized
+                `google.rpc.Status` of a request for which its queue has no room. The metrics are the values of its
+                `texts` by label; its histograms `inference`, `queue`, `batch`, `unknown` and `probability`; and the
+                values of its requests dropped for `overload`.
         """
 
     def add_port(self, host: str, port: int, tls: bool) -> int:

@@ -8,7 +8,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import grpc
 import grpc.aio
@@ -24,6 +24,9 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 WRITE_AHEAD = 4
 """Messages of a response stream that HTTP/2 has not taken yet, at most; then the handler waits."""
+
+FastKind = Literal["classify", "classify-stream", "infer"]
+"""What the messages of a method are that is answered without Python."""
 
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 _ENCODINGS: Mapping[Any, str | None] = {
@@ -99,6 +102,18 @@ class NativeServer:
         self._certificates = certificates
         self._reload()
         return self._listen(address, tls=True)
+
+    def set_request_limits(self, limits: dict[str, int]) -> None:
+        """Sets what requests may hold that are answered without Python: see the extension's stub."""
+        self._server.set_request_limits(limits)
+
+    def add_fast_method(self, path: str, kind: FastKind, metrics: dict[str, Any]) -> None:
+        """Has plain requests of a method answered without Python: see the extension's stub."""
+        self._server.add_fast_method(path, kind, metrics)
+
+    def publish(self, versions: list[dict[str, Any]]) -> None:
+        """Replaces the model versions that are answered without Python: see the extension's stub."""
+        self._server.publish(versions)
 
     def _listen(self, address: str, *, tls: bool) -> int:
         try:

@@ -101,8 +101,17 @@ class ModelRepository:
         self._loaded = False
         self._refresh = asyncio.Event()
         self._complaints: dict[str, str] = {}
+        self._subscribers: list[Callable[[], None]] = []
         # Not asyncio's own threads: the process's end does not wait for a load.
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="models")
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Has this called whenever other versions can answer, or another one is in service."""
+        self._subscribers.append(changed)
+
+    def _changed(self) -> None:
+        for changed in self._subscribers:
+            changed()
 
     async def load(self) -> None:
         """Loads the models for the first time.
@@ -218,9 +227,10 @@ class ModelRepository:
         version.state, version.reason = State.AVAILABLE, ""
         self._states.accepted(name, number)
         log.info("model loaded", engine=engine.name, classes=len(servable.labels))
+        if replaced and model.in_service is replaced:
+            model.in_service = servable
+        self._changed()
         if replaced:
-            if model.in_service is replaced:
-                model.in_service = servable
             await replaced.batcher.close()
         return version
 
@@ -250,6 +260,7 @@ class ModelRepository:
         if model.in_service is not servable:
             model.in_service = servable
             self._states.in_service(servable.name, servable.version)
+            self._changed()
             _log.info("model in service", model=servable.name, version=servable.version, pinned=pinned)
 
     async def _retire(self, model: _Model, version: Version) -> None:
@@ -260,6 +271,7 @@ class ModelRepository:
                 model.in_service = None
                 self._states.in_service(version.name, None)
             version.state = State.UNLOADING
+            self._changed()
             await servable.batcher.close()
             _log.info("model unloaded", model=version.name, version=version.version)
         del model.versions[version.version]

@@ -76,6 +76,7 @@ class Supervisor:
         # Together the workers' TensorFlows have as many threads as there are CPUs.
         self._threads_each = max(1, cpus // workers)
         self._pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
+        self._native_pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
         self._own_page = mmap(-1, PAGE_BYTES)
         self._restarts = Counter(MetricsPage(self._own_page), RESTARTS)
         self._workers = [_Child(f"worker {number}", self._worker(number)) for number in range(workers)]
@@ -111,12 +112,13 @@ class Supervisor:
             for kind in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):  # read when TensorFlow is imported
                 os.environ.setdefault(kind, str(self._threads_each))
             page = MetricsPage(self._pages[number], owner=os.getpid())
-            uvloop.run(serve(self._config, _port(self._port), _port(self._http_port), page, end))
+            pages = (page, MetricsPage(self._native_pages[number]))
+            uvloop.run(serve(self._config, _port(self._port), _port(self._http_port), pages, end))
 
         return work
 
     def _serve_metrics(self, end: ChildEnd) -> None:
-        with metrics_endpoint(self._config, _port(self._http_port), self._pages, self._own_page):
+        with metrics_endpoint(self._config, _port(self._http_port), self._pages, [*self._native_pages, self._own_page]):
             end.ready()
             end.wait()
 

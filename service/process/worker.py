@@ -26,20 +26,27 @@ from textmodel import Engine, VersionFolder
 from textmodel.version_folder import Fingerprint
 
 
-async def serve(config: Config, port: int, http_port: int | None, page: MetricsPage, supervisor: ChildEnd) -> None:
+async def serve(
+    config: Config,
+    port: int,
+    http_port: int | None,
+    pages: tuple[MetricsPage, MetricsPage],
+    supervisor: ChildEnd,
+) -> None:
     """Serves until SIGTERM, or until the supervisor has gone.
 
     Args:
         config: the server's configuration.
         port: the gRPC port, which other workers listen on too.
         http_port: the port of the HTTP routes, likewise; None: there are none.
-        page: where metrics go.
+        pages: where metrics go, and where the native transport counts what it answers without Python.
         supervisor: who hears that this worker is ready, and tells whether all are.
 
     Raises:
         StartError: the port cannot be listened on, or tracing cannot start.
         ModelError: there is no model to serve.
     """
+    page, native_page = pages
     policy = VersionPolicy(config.keep_versions, dict(config.pin))
     repository = ModelRepository(config.models, config.engine, policy, publisher(config, page), VersionStates(page))
     limits = RequestLimits(config.max_texts, config.max_text_bytes)
@@ -47,9 +54,12 @@ async def serve(config: Config, port: int, http_port: int | None, page: MetricsP
     tokens = Tokens(config.tokens) if config.tokens else None
     stop = asyncio.Event()
     with _observer(config) as observer, _signal_handlers({signal.SIGTERM: stop.set, signal.SIGHUP: repository.refresh}):
-        instruments = Instruments(page, tokens, observer)
+        instruments = Instruments(page, tokens, observer, native_page)
         app = http_app(servicers, instruments, HttpOptions.of(config, port))
-        async with http_server(config, http_port, app, stop), grpc_server(config, port, servicers, instruments):
+        async with (
+            http_server(config, http_port, app, stop),
+            grpc_server(config, port, servicers, repository, instruments),
+        ):
             await repository.load()
             supervisor.ready()
             watching = [

@@ -95,7 +95,7 @@ def _routed(metrics: "WSGIApplication", scheme: str, http_port: int | None) -> "
 
 @contextmanager
 def metrics_endpoint(
-    config: Config, http_port: int | None, worker_pages: Sequence[mmap], other_page: mmap
+    config: Config, http_port: int | None, worker_pages: Sequence[mmap], other_pages: Sequence[mmap]
 ) -> Iterator[None]:
     """Serves /metrics while the block runs.
 
@@ -103,7 +103,7 @@ def metrics_endpoint(
         config: the server's configuration.
         http_port: the port of the HTTP routes and the page; None: there are none.
         worker_pages: what the workers count.
-        other_page: what is counted elsewhere.
+        other_pages: what is counted elsewhere.
 
     Raises:
         StartError: the port is taken, or a file for TLS or tokens cannot be used.
@@ -128,7 +128,7 @@ def metrics_endpoint(
     server.set_app(_routed(metrics, "https" if context else "http", http_port))
     # The server runs already; only now, when all is in place, it gets something to tell.
     workers = [MetricsPage(memory) for memory in worker_pages]
-    registry.register(PagesCollector(FAMILIES, [*workers, MetricsPage(other_page)]))
+    registry.register(PagesCollector(FAMILIES, [*workers, *map(MetricsPage, other_pages)]))
     registry.register(ProcessesCollector(workers))
     prometheus_client.PlatformCollector(registry=registry)
     _log.info("metrics", host=config.metrics_host, port=server.server_port)

@@ -114,7 +114,7 @@ impl FastPath {
         }
         let mut prediction = Prediction::new(version.network.classes(), texts.len());
         let arrived = Instant::now();
-        let (queued, inferred) = if bytes <= self.limits.inline_bytes {
+        let (queued, inferred) = if bytes <= version.inline_bytes {
             (Duration::ZERO, classify_turn(version, texts, &mut prediction, 0)?)
         } else {
             let Some(place) = version.queue(texts.len(), bytes, &self.limits) else {

@@ -15,6 +15,8 @@ pub struct Version {
     pub name: String,
     pub number: i64,
     pub labels: Vec<String>,
+    /// Bytes of text that are classified at once.
+    pub inline_bytes: usize,
     pub network: Network,
     pub metrics: ModelMetrics,
     /// The serialized `google.rpc.Status` of a request for which the queue has no room.
@@ -30,6 +32,7 @@ pub struct Publication {
     number: i64,
     in_service: bool,
     labels: Vec<String>,
+    inline_bytes: usize,
     network: Network,
     metrics: ModelMetrics,
     overload: Vec<u8>,
@@ -49,10 +52,10 @@ impl Models {
     pub fn new(publications: Vec<Publication>) -> Self {
         let mut models: HashMap<String, Model> = HashMap::new();
         for publication in publications {
-            let Publication { name, number, in_service, labels, network, metrics, overload } = publication;
+            let Publication { name, number, in_service, labels, inline_bytes, network, metrics, overload } = publication;
             let model = models.entry(name.clone()).or_default();
             let queue = Queue::default();
-            let version = Arc::new(Version { name, number, labels, network, metrics, overload, queue });
+            let version = Arc::new(Version { name, number, labels, inline_bytes, network, metrics, overload, queue });
             if in_service {
                 model.in_service = Some(Arc::clone(&version));
             }
@@ -74,7 +77,6 @@ impl Models {
 pub struct RequestLimits {
     pub texts: usize,
     pub text_bytes: usize,
-    pub inline_bytes: usize,
     pub queue_texts: usize,
     pub queue_bytes: usize,
 }
