@@ -277,6 +277,7 @@ class _Context:
             self._finish(grpc.StatusCode.CANCELLED, "")
         except Exception as error:  # the handler's fault ends its own call alone
             _log.error("handler failed", error=type(error).__name__)
+            self._trailing = ()  # it may be what failed
             self._finish(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}")
         finally:
             self._ended = True
@@ -314,9 +315,9 @@ class _Context:
         message = self.method.encode(response)
         if self._ended:
             return
-        self._ended = True
         encoding = self._begin_message()
         self._call.answer(message, encoding, self._code.value[0], self._details, self._trailing or None)
+        self._ended = True
 
     def _begin_message(self) -> str | None:
         """Sends the headers if they matter. Returns the encoding of the next message."""
@@ -331,8 +332,8 @@ class _Context:
 
     def _finish(self, code: grpc.StatusCode, details: str) -> None:
         if not self._ended:
-            self._ended = True
             self._call.finish(code.value[0], details, self._trailing or None)
+            self._ended = True
 
     # ---- What handlers use ----
 
