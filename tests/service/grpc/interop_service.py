@@ -8,7 +8,9 @@ from typing import Any
 
 import grpc
 
-pb2, pb2_grpc = grpc.protos_and_services("tests/service/grpc/interop_service.proto")  # type: ignore[no-untyped-call]
+pb2: Any
+pb2_grpc: Any
+pb2, pb2_grpc = grpc.protos_and_services("tests/service/grpc/interop_service.proto")
 
 _ECHO_INITIAL = "x-grpc-test-echo-initial"
 _ECHO_TRAILING = "x-grpc-test-echo-trailing-bin"
@@ -32,7 +34,7 @@ async def _abort_if_asked(request: Any, context: Any) -> None:
         await context.abort(code, request.response_status.message)
 
 
-class Servicer(pb2_grpc.TestServiceServicer):  # type: ignore[misc]
+class Servicer(pb2_grpc.TestServiceServicer):
     """The service as gRPC's test descriptions ask for it."""
 
     async def EmptyCall(self, request: Any, context: Any) -> Any:
