@@ -16,7 +16,8 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 
-from service.errors import InvalidArgument
+from service.errors import InvalidArgument, RequestTooLarge
+from service.grpc.channel_options import METADATA_BYTES, METADATA_OVERHEAD
 from service.grpc.decoding import DecodingLimits, RequestDecoder
 from service.grpc.status import SERVER_FAULTS, drop_tracebacks, status_code, status_of
 from service.security.tokens import Tokens
@@ -129,13 +130,25 @@ class _Method:
     tokens: Tokens | None
     observe: Callable[[Any], Observation] | None
 
+    def admit(self, context: Any) -> None:
+        """Checks a call before anything of its request is read.
+
+        Raises:
+            RequestTooLarge: its metadata exceed their limit.
+            Unauthenticated: it has no valid token, and needs one.
+        """
+        metadata = context.invocation_metadata()
+        if sum(len(key) + len(value) + METADATA_OVERHEAD for key, value in metadata) > METADATA_BYTES:
+            raise RequestTooLarge(f"metadata: is larger than the maximum of {METADATA_BYTES} bytes")
+        if self.tokens:
+            self.tokens.check(next((value for key, value in metadata if key == "authorization"), ""))
+
 
 def _respond(method: _Method) -> Callable[[Any, Any], Any]:
     async def respond(messages: AsyncIterator[bytes], context: Any) -> Any:
         rpc = _Rpc(method, context)
         try:
-            if method.tokens:
-                method.tokens.check_call(context)
+            method.admit(context)
             response = await method.behaviour(await method.read(messages, context), context)
         except BaseException as error:
             await rpc.failed(error)
@@ -150,8 +163,7 @@ def _respond_with_stream(method: _Method) -> Callable[[Any, Any], AsyncIterator[
     async def respond(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         rpc = _Rpc(method, context)
         try:
-            if method.tokens:
-                method.tokens.check_call(context)
+            method.admit(context)
             async for response in method.behaviour(await method.read(messages, context), context):
                 yield response
         except BaseException as error:
