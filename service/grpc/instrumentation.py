@@ -6,7 +6,7 @@ Handlers are wrapped once, when they are registered: an interceptor would be loo
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -95,12 +95,12 @@ class InstrumentedServer:
         return handler._replace(request_streaming=True, request_deserializer=None, **changes)
 
 
-_Read = Callable[[AsyncIterator[bytes], Any], Any]
-"""Makes what a behaviour takes, a request or an iterator of them, of a call's messages and its context."""
+_Read = Callable[[Any], Awaitable[Any]]
+"""Reads from a call's context what a behaviour takes: a request, or an iterator of them."""
 
 
 def _one(decode: RequestDecoder) -> _Read:
-    async def read(messages: AsyncIterator[bytes], context: Any) -> Any:
+    async def read(context: Any) -> Any:
         message = await context.read()
         if message is grpc.aio.EOF:
             raise InvalidArgument("request", "is missing: send one message")
@@ -110,12 +110,13 @@ def _one(decode: RequestDecoder) -> _Read:
 
 
 def _each(decode: RequestDecoder) -> _Read:
-    async def decoded(messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for message in messages:
+    # Not gRPC's own iterator, which is part of a reference cycle with the message that it gave last.
+    async def decoded(context: Any) -> AsyncIterator[Any]:
+        while (message := await context.read()) is not grpc.aio.EOF:
             yield await decode(message)
 
-    async def read(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
-        return decoded(messages)
+    async def read(context: Any) -> AsyncIterator[Any]:
+        return decoded(context)
 
     return read
 
@@ -145,11 +146,11 @@ class _Method:
 
 
 def _respond(method: _Method) -> Callable[[Any, Any], Any]:
-    async def respond(messages: AsyncIterator[bytes], context: Any) -> Any:
+    async def respond(_: AsyncIterator[bytes], context: Any) -> Any:
         rpc = _Rpc(method, context)
         try:
             method.admit(context)
-            response = await method.behaviour(await method.read(messages, context), context)
+            response = await method.behaviour(await method.read(context), context)
         except BaseException as error:
             await rpc.failed(error)
             raise
@@ -160,11 +161,11 @@ def _respond(method: _Method) -> Callable[[Any, Any], Any]:
 
 
 def _respond_with_stream(method: _Method) -> Callable[[Any, Any], AsyncIterator[Any]]:
-    async def respond(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+    async def respond(_: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         rpc = _Rpc(method, context)
         try:
             method.admit(context)
-            async for response in method.behaviour(await method.read(messages, context), context):
+            async for response in method.behaviour(await method.read(context), context):
                 yield response
         except BaseException as error:
             await rpc.failed(error)
