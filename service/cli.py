@@ -4,11 +4,11 @@ import os
 import sys
 
 # Read when the libraries are imported, so set before. NumPy's BLAS has nothing to do here: its threads would only be in
-# the way of forking. TensorFlow's start-up notices are for its developers. gRPC's notices quote bytes as clients send
-# them, line breaks too.
+# the way of forking. TensorFlow's start-up notices are for its developers. gRPC's lines are not JSON, and a client can
+# have it write one with each call.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import structlog
 

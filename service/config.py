@@ -62,6 +62,17 @@ def _origins(text: str) -> tuple[str, ...]:
 
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
 _ORIGINS = _Kind("ORIGIN,...", "origins, as https://example.org,http://127.0.0.1:3000, or *", _origins)
+_HOST_NAME = re.compile(r"\*|[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?")
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(filter(None, map(str.strip, text.split(","))))
+    if not all(map(_HOST_NAME.fullmatch, hosts)):
+        raise ValueError
+    return hosts
+
+
+_HOSTS = _Kind("HOST,...", "host names without ports, as api.example.org,10.0.0.7, or *", _hosts)
 _HOST = _Kind("HOST", "a host", str)
 _FOLDER = _Kind("DIR", "a folder", Path)
 _FILE = _Kind("FILE", "a file", Path)
@@ -96,6 +107,12 @@ class Config:
     )
     cors_origins: tuple[str, ...] = _option(
         (), _ORIGINS, "origins whose pages may call the HTTP routes, as https://example.org; *: all"
+    )
+    allowed_hosts: tuple[str, ...] = _option(
+        (),
+        _HOSTS,
+        "host names that HTTP requests may use, as api.example.org; *: all. Default: the loopback names where --host is"
+        " one, otherwise all",
     )
     metrics_host: str = _option("127.0.0.1", _HOST, "address to listen on for /metrics")
     metrics_port: int = _option(8000, _PORT, "HTTP port of /metrics; 0: any free one")

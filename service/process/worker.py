@@ -17,6 +17,7 @@ from service.inference.classification import ClassificationService, RequestLimit
 from service.inference.explanations import Explanations
 from service.inference.repository import ModelRepository, Servable
 from service.inference.version_policy import VersionPolicy
+from service.process.allocator import return_freed_memory
 from service.process.child_pipe import ChildEnd
 from service.security.tokens import Tokens
 from service.telemetry.call_observer import Observer
@@ -40,6 +41,7 @@ async def serve(config: Config, port: int, http_port: int | None, page: MetricsP
         StartError: the port cannot be listened on, or tracing cannot start.
         ModelError: there is no model to serve.
     """
+    return_freed_memory()
     policy = VersionPolicy(config.keep_versions, dict(config.pin))
     repository = ModelRepository(config.models, config.engine, policy, publisher(config, page), VersionStates(page))
     limits = RequestLimits(config.max_texts, config.max_text_bytes)
