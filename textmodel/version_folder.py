@@ -17,6 +17,7 @@ from textmodel import probes
 from textmodel.errors import ModelError
 from textmodel.metadata import Metadata
 from textmodel.vocabulary import Vocabulary, read_lines
+from textmodel.weights import Weights
 
 VOCABULARY_FILE = "vocabulary.txt"
 LABELS_FILE = "labels.txt"
@@ -83,6 +84,11 @@ class VersionFolder:
                 f" but the metadata says {self.metadata.vectorizer.num_words}"
             )
         return vocabulary
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The weights, for engines without TensorFlow: raises `UnsupportedError` too, as `Weights.read` does."""
+        return Weights.read(self.path, self.metadata)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
