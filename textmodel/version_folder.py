@@ -76,8 +76,8 @@ class VersionFolder:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The vocabulary."""
-        vocabulary = Vocabulary.read(self.assets / VOCABULARY_FILE)
+        """The vocabulary. Hashed n-grams have none."""
+        vocabulary = Vocabulary.read(self.assets / VOCABULARY_FILE, self.metadata.tokenization)
         if len(vocabulary) != self.metadata.vectorizer.num_words:
             raise ModelError(
                 f"{self.assets / VOCABULARY_FILE}: {len(vocabulary)} entries,"

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from textmodel.errors import ModelError, UnsupportedError
-from textmodel.metadata import Metadata, MultiHot, NGrams, PaddedSequence
+from textmodel.metadata import HashedNGrams, Metadata, MultiHot, NGrams, PaddedSequence
 
 WEIGHTS_FILE = "weights.safetensors"
 KEPT = "features/kept"
@@ -46,6 +46,8 @@ class Weights(NamedTuple):
     layers: tuple[DenseLayer, ...]
     scale: NDArray[np.float32] | None
     """(inputs,), for n-grams."""
+    kept: NDArray[np.int32] | None
+    """(inputs,), for hashed n-grams: the bucket of each input, rising."""
 
     @classmethod
     def read(cls, version: Path, metadata: Metadata) -> "Weights":
@@ -60,9 +62,11 @@ class Weights(NamedTuple):
         vectorizer = metadata.vectorizer
         assert not isinstance(vectorizer, PaddedSequence)
         tensors = _Tensors(version)
-        inputs = vectorizer.features if isinstance(vectorizer, NGrams) else vectorizer.num_words
-        kept = tensors.kept(inputs) if KEPT in tensors else None
+        inputs = vectorizer.num_words if isinstance(vectorizer, MultiHot) else vectorizer.features
+        kept = tensors.kept(inputs) if KEPT in tensors or isinstance(vectorizer, HashedNGrams) else None
         rows = inputs if kept is None else len(kept)
+        if isinstance(vectorizer, HashedNGrams) and rows != vectorizer.kept:
+            raise ModelError(f"{version}: the weights keep {rows} features, but the metadata say {vectorizer.kept}")
         widths = (rows, *(layer.units for layer in metadata.network))
         layers = [
             DenseLayer(
@@ -73,12 +77,12 @@ class Weights(NamedTuple):
             for number, (shape, layer) in enumerate(zip(pairwise(widths), metadata.network, strict=True))
         ]
         if isinstance(vectorizer, MultiHot):
-            return cls(tuple(layers), None)
+            return cls(tuple(layers), None, None)
         scale = tensors.floats("features/scale", (rows,))
-        if kept is not None:
+        if isinstance(vectorizer, NGrams) and kept is not None:
             layers[0] = layers[0]._replace(kernel=_spread(layers[0].kernel, kept, inputs))
-            scale = _spread(scale, kept, inputs)
-        return cls(tuple(layers), scale)
+            scale, kept = _spread(scale, kept, inputs), None
+        return cls(tuple(layers), scale, kept)
 
 
 def check_supported(metadata: Metadata) -> None:
