@@ -9,7 +9,7 @@ import pyarrow as pa
 from bulk.encoding import Rows, check_schema
 from bulk.jobs import Columns, Job
 from textfiles import Format, InputError, Row, Unreadable
-from textfiles.text_file import not_utf8
+from textfiles.decoding import invalid_text
 
 PART_ROWS = 2048
 PART_CHARACTERS = 1 << 20
@@ -208,4 +208,4 @@ def _unreadable(batch: pa.RecordBatch, columns: Columns, number: int) -> Iterato
             if row[columns.text] is None:
                 yield Unreadable(number + at, f"{columns.text!r} holds no string")
         except UnicodeDecodeError as error:
-            yield Unreadable(number + at, not_utf8(error))
+            yield Unreadable(number + at, invalid_text(error))

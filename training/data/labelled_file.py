@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 import msgspec
 
 from textfiles import TABLES, Format, InputError, TextFile, Unreadable
-from textfiles.text_file import not_utf8
+from textfiles.decoding import invalid_text
 
 _ROWS = 1000
 """Rows between two calls of `progress`, and rows of Parquet in memory at a time."""
@@ -96,7 +96,7 @@ class LabelledFile(TextFile):
                 try:
                     pair = text.as_py(), label.as_py()
                 except UnicodeDecodeError as error:
-                    self._fail(number, not_utf8(error))
+                    self._fail(number, invalid_text(error))
                 yield number, self._text(pair[0], number), pair[1]
 
     def _text(self, value: object, number: int) -> str:

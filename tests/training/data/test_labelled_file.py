@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from textfiles import LONGEST, InputError
+from textfiles import MAX_LINE_BYTES, InputError
 from training.data.labelled_file import LabelledFile, Row
 
 ROWS = [Row("A good film, really", "positive", 0), Row("café 😀\nsecond line", "negative", 0), Row("", "3", 0)]
@@ -114,15 +114,15 @@ _INVALID = pa.Array.from_buffers(pa.string(), 2, pa.array([b"ok", b"\xff"]).buff
         ("a.csv", _bytes(b""), "a.csv: is empty"),
         ("a.csv", _bytes(b"text,label\n"), "no column 'body': its columns are 'text', 'label'"),
         ("a.csv", _bytes(b"body,label,body\n"), "more than one column 'body'"),
-        ("a.csv", _bytes(b'body,label\n"a\n\nb",c\nd,e,f\n'), "line 5: 3 columns, but the first row names 2"),
+        ("a.csv", _bytes(b'body,label\n"a\n\nb",c\nd,e,f\n'), "line 5: 3 columns, but the first row has 2"),
         ("a.csv", _bytes(b"body,label\na\n"), "line 2: 1 columns"),
         ("a.csv", _bytes(b'body,label\n"a\nb",c\nd\xff,e\n'), "line 4: not UTF-8 .*0xff"),
-        ("a.csv", _bytes(b'body,label\na,b\n"c\n,d\n'), "line 3: unexpected end of data"),
-        ("a.csv", _bytes(b'body,label\na,b\n"c"d,e\n'), "line 3: ',' expected after '\"'"),
+        ("a.csv", _bytes(b'body,label\na,b\n"c\n,d\n'), "line 3: a quotation mark is opened here and never closed"),
+        ("a.csv", _bytes(b'body,label\na,b\n"c"d,e\n'), "line 3: text follows a closing quotation mark"),
         ("a.csv", _bytes(b"body,label\na,b\nc, \n"), "line 3: the label is empty"),
         ("a.csv", _bytes(b'body,label\na,b\nc,"d\ne"\n'), "line 3: the label is on several lines"),
-        ("a.csv", _bytes(b"body,label\n" + b"a" * LONGEST + b",b\n"), "line 2: longer than"),
-        ("a.csv", _bytes(b'body,label\n"' + b"a\n" * (LONGEST // 2 + 1)), "line 2: field larger than"),
+        ("a.csv", _bytes(b"body,label\n" + b"a" * MAX_LINE_BYTES + b",b\n"), "line 2: longer than"),
+        ("a.csv", _bytes(b'body,label\n"' + b"a\n" * (MAX_LINE_BYTES // 2 + 1)), "line 2: a field is longer than"),
         ("a.csv.gz", _bytes(b"body,label\n"), "not a whole gzip file"),
         ("a.csv.gz", _bytes(gzip.compress(b"body,label\na,b\n")[:-9]), "not a whole gzip file"),
         ("a.jsonl", _bytes(b"{}\n"), "line 1: no key 'body'"),
