@@ -4,10 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from textfiles import STANDARD_INPUT, Format, InputError, ReadOptions, TextFile
+from textfiles import DEFAULT_OPTIONS, STANDARD_INPUT, Format, InputError, ReadOptions, TextFile
 from textfiles.formats import format_of, split_compression
-
-_DEFAULT_OPTIONS = ReadOptions()
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Job:
 
 
 def jobs(
-    paths: Sequence[Path], output: Path, format_: Format | None, options: ReadOptions = _DEFAULT_OPTIONS
+    paths: Sequence[Path], output: Path, format_: Format | None, options: ReadOptions = DEFAULT_OPTIONS
 ) -> list[Job]:
     """Returns a job for each file, and for each file in a folder whose ending names a format, hidden ones left out.
 

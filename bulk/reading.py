@@ -61,10 +61,7 @@ def parts(job: Job, columns: Columns) -> Iterator[Part]:
 
 def reasons(job: Job, unreadable: Iterable[Unreadable]) -> bytes:
     """Returns what is wrong with rows, in JSON Lines."""
-    return b"".join(
-        msgspec.json.encode({"file": str(job.input.path), job.input.unit: row.number, "reason": row.reason}) + b"\n"
-        for row in unreadable
-    )
+    return b"".join(map(job.input.reason, unreadable))
 
 
 def _check(job: Job, columns: Columns, names: Sequence[str]) -> None:

@@ -4,9 +4,10 @@ from textfiles.errors import InputError, listed
 from textfiles.formats import FORMATS, TABLES, Compression, Format
 from textfiles.rows import Row, Unreadable
 from textfiles.separated import MAX_LINE_BYTES
-from textfiles.text_file import STANDARD_INPUT, ReadOptions, TextFile
+from textfiles.text_file import DEFAULT_OPTIONS, STANDARD_INPUT, ReadOptions, TextFile
 
 __all__ = [
+    "DEFAULT_OPTIONS",
     "FORMATS",
     "MAX_LINE_BYTES",
     "STANDARD_INPUT",

@@ -66,6 +66,9 @@ class ReadOptions:
         return [*words, *([] if self.quoting else ["--quoting", "none"]), *([] if self.header else ["--no-header"])]
 
 
+DEFAULT_OPTIONS = ReadOptions()
+
+
 class TextFile:
     """A file of texts. Its methods read what `open` gives, as often as that is called.
 
@@ -77,7 +80,7 @@ class TextFile:
         InputError: neither the options nor the ending of the name says the format, or a zip file cannot be used.
     """
 
-    def __init__(self, path: Path, options: ReadOptions = ReadOptions()) -> None:
+    def __init__(self, path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> None:
         self.path = path
         self.options = options
         name, self.compression = split_compression(path.name)
@@ -108,6 +111,10 @@ class TextFile:
     def where(self, number: int) -> str:
         """Returns the file and the line or row of this number, as errors name it."""
         return f"{self}: {self.unit} {number}"
+
+    def reason(self, row: Unreadable) -> bytes:
+        """Returns where a row is and why it cannot be read, as a line of JSON."""
+        return msgspec.json.encode({"file": str(self), self.unit: row.number, "reason": row.reason}) + b"\n"
 
     def size(self) -> int:
         """Returns the size of the file in bytes.
