@@ -150,7 +150,7 @@ def test_own_data_become_a_version_that_serves_their_labels(
     said = capsys.readouterr().out
     for label in queues:
         escaped = re.sub(r"([][|$])", r"\\\1", label)
-        assert re.search(rf"\| {re.escape(escaped)} \| \d+ \| 1 \| \d+ \| 1.000 \| 1.000 \| 1.000 \|", card)
+        assert re.search(rf"\| {re.escape(escaped)} \| \d+ \| [\d.]+ \| \d+ \| 1.000 \| 1.000 \| 1.000 \|", card)
         assert f"│ {label} " in said
     for path in folder.path.rglob("*"):
         assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()
