@@ -6,7 +6,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from bulk.jobs import Columns, jobs
+from bulk.inputs import Columns, jobs
 from textfiles import FORMATS, Format, InputError
 from textfiles.command import Parser, add_read_options, fail, read_options
 from textmodel import ModelError, VersionFolder, load_engine
@@ -44,9 +44,9 @@ def _run(options: argparse.Namespace) -> int:
     from ray.exceptions import RayError  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from bulk.nodes import check_nodes  # noqa: PLC0415
-    from bulk.outputs import REJECTED, Outputs  # noqa: PLC0415
-    from bulk.run import cluster, run  # noqa: PLC0415
+    from bulk.cluster import check_nodes  # noqa: PLC0415
+    from bulk.driver import cluster, run  # noqa: PLC0415
+    from bulk.output_folder import REJECTED, Outputs  # noqa: PLC0415
 
     made_by = {
         "version": f"{folder.metadata.name}/{folder.path.name} of {folder.metadata.created_at.isoformat()}",

@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from bulk.chunks import dumped
-from bulk.jobs import Columns, Job
+from bulk.inputs import Columns, Job
+from bulk.results import dumped
 from textfiles import Format, InputError
 
 Rows: TypeAlias = pa.RecordBatch | list[bytes]

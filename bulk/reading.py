@@ -7,7 +7,7 @@ import msgspec
 import pyarrow as pa
 
 from bulk.encoding import Rows, check_schema
-from bulk.jobs import Columns, Job
+from bulk.inputs import Columns, Job
 from textfiles import Format, InputError, Row, Unreadable
 from textfiles.decoding import invalid_text
 

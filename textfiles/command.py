@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any, NoReturn
 
 from textfiles.formats import Format
@@ -15,7 +16,11 @@ _QUOTING = ("standard", "none")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors take one line. The first word of `prog` is the program."""
+    """Reports wrong options in one line, and has `--version`. The first word of `prog` is the program."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_argument("--version", action="version", version=f"text-classifier {version('text-classifier')}")
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""
