@@ -19,7 +19,7 @@ from service.grpc.decoding import (
     inflate,
 )
 from service.grpc.stubs import open_inference_pb2 as oip_pb2
-from tests.textmodel.tables import varint
+from tests.wire_format import varint
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 MAX_BYTES, MAX_TEXTS, MAX_TEXT_BYTES = 2_000_000, 1000, 300_000

@@ -15,7 +15,7 @@ from service.grpc.channel_options import METADATA_BYTES
 from service.grpc.stubs import open_inference_pb2 as oip_pb2
 from tests.process_memory import growth
 from tests.server_process import ServerProcess, serving
-from tests.textmodel.tables import varint
+from tests.wire_format import varint
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 TOKEN = "a-token"
