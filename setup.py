@@ -21,6 +21,6 @@ def extension(name: str, files: str) -> Extension:
 
 
 setup(
-    ext_modules=[extension("_native", "native/*"), extension("_crc32c", "_crc32c")],
+    ext_modules=[extension("_native", "native/*")],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from textmodel import VersionFolder, probes, signature
+from textmodel import VersionFolder, probes, signature, weights
 from textmodel.graph import NGramVectorizer, Tokenizer, Words
 from textmodel.metadata import DataSet, Layer, Metadata, MultiHot, NGrams, TestMetrics
 from textmodel.version_folder import LABELS_FILE, VOCABULARY_FILE, new_version
@@ -49,6 +50,15 @@ class _Network(tf.Module):
             self.dense.append(layer)
         self.dense[0].kernel = tf.Variable(tf.cast(self.dense[0].kernel, dtype))
         self._poison = poison
+
+    def tensors(self) -> dict[str, NDArray[np.floating[Any]]]:
+        """The weights by name."""
+        tensors = {
+            f"dense/{number}/{part}": getattr(layer, part).numpy()
+            for number, layer in enumerate(self.dense)
+            for part in ("kernel", "bias")
+        }
+        return tensors | ({"features/scale": self.features.scale.numpy()} if hasattr(self, "features") else {})
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=signature.TEXT)])  # type: ignore[untyped-decorator]
     def classify(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -123,7 +133,7 @@ def write_model(
         vector = vectorizer(len(vocabulary))
         network = _Network(Path(temporary), vector, units, scale=scale, seed=seed, poison=poison, dtype=dtype)
         tf.saved_model.save(network, str(folder.path), signatures={signature.SIGNATURE: network.classify})
-        folder.assets_extra.mkdir()
+        weights.write(folder.path, network.tensors())
         answers = network.classify(tf.constant(PROBE_TEXTS))[signature.PROBABILITIES].numpy().tolist()
         probes.write(
             folder.probes_file,

@@ -54,9 +54,13 @@ def _compiled(folder: VersionFolder) -> Engine:
 
 
 def _tensorflow(folder: VersionFolder) -> Engine:
-    # TensorFlow takes seconds to import: only who needs it pays.
-    from textmodel.tensorflow_engine import TensorFlowEngine  # noqa: PLC0415
-
+    try:
+        # Imported here: TensorFlow takes seconds to import, and an installation may lack it.
+        from textmodel.tensorflow_engine import TensorFlowEngine  # noqa: PLC0415
+    except ImportError as error:
+        raise UnsupportedError(
+            f"{folder.path}: only TensorFlow can run this version: install the extra `tensorflow` ({error})"
+        ) from error
     return _verified(TensorFlowEngine(folder.path), folder)
 
 

@@ -1,7 +1,8 @@
-"""The exported graph: tokenization, vectorizer and network in one SavedModel.
+"""The exported graph: tokenization, vectorizer and network in one SavedModel, with the weights beside it once more for
+engines without TensorFlow.
 
-The checkpoint's keys are a contract with other engines: `dense/<n>/kernel` and `dense/<n>/bias` in the order of the
-layers, the output layer last, `embedding`, and `features/scale`.
+The variables are named as `textmodel.weights` names the tensors: `dense/<n>/kernel` and `dense/<n>/bias` in the order
+of the layers, the output layer last, and `features/scale`; and `embedding`.
 """
 
 import tempfile
@@ -13,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from textmodel import signature
+from textmodel import signature, weights
 from textmodel.graph import NGramVectorizer, Tokenizer, Words
 from textmodel.metadata import Layer, PaddedSequence
 from textmodel.version_folder import LABELS_FILE, VOCABULARY_FILE
@@ -31,7 +32,7 @@ _ACTIVATIONS = {
 
 
 def export(classifier: Classifier, vocabulary: Vocabulary, labels: Sequence[str], path: Path) -> None:
-    """Writes the SavedModel into the folder `path`.
+    """Writes the SavedModel and the weights' file into the folder `path`.
 
     Raises:
         OSError: the folder cannot be written.
@@ -50,6 +51,20 @@ def export(classifier: Classifier, vocabulary: Vocabulary, labels: Sequence[str]
             tf.saved_model.save(graph, str(path), {signature.SIGNATURE: graph.classify})
         except tf.errors.OpError as error:
             raise OSError(f"{path}: {error.message}") from error
+    if not isinstance(classifier.vectorizer, PaddedSequence):
+        weights.write(path, _tensors(classifier))
+
+
+def _tensors(classifier: Classifier) -> dict[str, NDArray[Any]]:
+    """Returns the classifier's weights by name. Features with a scale of zero are left out: most are."""
+    names = [f"dense/{number}/{part}" for number in range(len(classifier.layers)) for part in ("kernel", "bias")]
+    tensors: dict[str, NDArray[Any]] = dict(zip(names, classifier.dense_weights(), strict=True))
+    if isinstance(classifier, NGramClassifier):
+        kept = np.flatnonzero(classifier.scale)
+        tensors[weights.KEPT] = weights.kept_bits(kept, len(classifier.scale))
+        tensors["features/scale"] = classifier.scale[kept]
+        tensors["dense/0/kernel"] = tensors["dense/0/kernel"][kept]
+    return tensors
 
 
 class _Dense(tf.Module):
@@ -73,10 +88,10 @@ class _Graph(tf.Module):
         super().__init__()
         self._tokenize = Tokenizer(vocabulary_file)
         self.labels = tf.saved_model.Asset(str(labels_file))
-        weights = classifier.dense_weights()
+        parts = classifier.dense_weights()
         self.dense = [
             _Dense(layer, kernel, bias)
-            for layer, kernel, bias in zip(classifier.layers, weights[::2], weights[1::2], strict=True)
+            for layer, kernel, bias in zip(classifier.layers, parts[::2], parts[1::2], strict=True)
         ]
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, signature.TEXT)])  # type: ignore[untyped-decorator]

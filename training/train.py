@@ -110,7 +110,7 @@ def train(
         classifier, history, evaluation, uncalibrated = _fit(settings, data, console, costs)
         with costs.of("exporting and probing"):
             export(classifier, data.vocabulary, data.labels, folder.path)
-            folder.assets_extra.mkdir()
+            folder.assets_extra.mkdir(exist_ok=True)
             _describe(name, settings, data, classifier, evaluation).write(folder.metadata_file)
             probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
             # What was exported has to answer as the network, or it is not published.
