@@ -7,6 +7,7 @@ does not assign is read as `STAND_IN`.
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +42,22 @@ UNASSIGNED = 5
 
 
 @cache
+def runs() -> dict[str, NDArray[np.integer[Any]]]:
+    """Returns the runs of characters that are read alike: `first`, `offset` and `flags`, (runs,) each. A flag is the
+    class, and the bit of `CONTEXT`, shifted down as that is.
+    """
+    return load_file(FILE)
+
+
+@cache
 def table() -> NDArray[np.uint32]:
     """Returns the entry of each code point, (0x110000,)."""
-    runs = load_file(FILE)
-    lengths = np.diff(runs["first"], append=sys.maxunicode + 1)
-    flags = np.repeat(runs["flags"].astype(np.uint32), lengths)
-    codes = np.arange(sys.maxunicode + 1, dtype=np.uint32) + np.repeat(runs["offset"], lengths).astype(np.uint32)
+    lengths = np.diff(runs()["first"], append=sys.maxunicode + 1)
+    flags = np.repeat(runs()["flags"], lengths).astype(np.uint32)
+    codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
+    codes += np.repeat(runs()["offset"], lengths).astype(np.uint32)
     kinds = flags & CLASS
     codes[kinds == SPACE] = ord(" ")
     codes[kinds == UNASSIGNED] = STAND_IN
     flags[kinds == UNASSIGNED] = WORD
-    return flags << CLASS_SHIFT | codes
+    return flags << np.uint32(CLASS_SHIFT) | codes

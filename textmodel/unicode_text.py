@@ -5,8 +5,8 @@
    would turn the jamo that Koreans type alone ("ㅠㅠ", "ㅋㅋ") into others.
 3. Each character is read as its lower case, one character for one, whatever its neighbours; a final sigma as a sigma.
 4. White space, punctuation and symbols of all scripts separate words. A word is a run of letters, numbers, marks and
-   joiners. Each emoji begins a word of its own. Apostrophes separate words too: on film reviews, sentences and questions
-   that was as accurate as keeping them, or more (0.766 instead of 0.761 on sentence polarity).
+   joiners. Each emoji begins a word of its own. Apostrophes separate words too: on film reviews, sentences and
+   questions that was as accurate as keeping them, or more (0.766 instead of 0.761 on sentence polarity).
 
 `textmodel.characters` is the table of steps 1, 3 and 4.
 """
