@@ -1,15 +1,14 @@
 """What every classifier has: a vectorizer and dense layers behind it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textmodel.metadata import Layer
-from training.classifiers.vectorizers import Vectorizer
-from training.settings import Settings
+from textmodel.metadata import HashedNGrams, Layer, MultiHot, NGrams, PaddedSequence
+from training.data.keras_datasets import Examples
+from training.settings import ClassWeights, Settings
 
 
 class Classifier(ABC):
@@ -20,7 +19,7 @@ class Classifier(ABC):
         classes: number of classes. Two are one unit, more a unit for each.
     """
 
-    vectorizer: Vectorizer
+    vectorizer: MultiHot | PaddedSequence | NGrams | HashedNGrams
     layers: tuple[Layer, ...]
     """The dense layers, the output layer last."""
 
@@ -30,17 +29,23 @@ class Classifier(ABC):
         self._binary = classes == 2
 
     @abstractmethod
-    def probabilities(self, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
-        """Returns the probabilities, (texts, classes), of sequences of word indices."""
-
-    @abstractmethod
-    def dense_weights(self) -> list[NDArray[np.floating[Any]]]:
-        """Returns kernel and bias of each of `layers`, as they are exported."""
+    def probabilities(self, examples: Examples) -> NDArray[np.float32]:
+        """Returns the probabilities, (texts, classes)."""
 
     def class_weights(self, classes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Returns the weight in the loss of a text of each class, (classes,), in a fit on texts of these classes: 1; or,
-        balanced, inversely proportional to the number of texts of the class.
-        """
-        if self._settings.class_weights == "none":
-            return np.ones(self._classes)
-        return len(classes) / (self._classes * np.maximum(np.bincount(classes, minlength=self._classes), 1))
+        """Returns the weight in the loss of a text of each class, (classes,), in a fit on texts of these classes."""
+        return class_weights(self._settings.class_weights, classes, self._classes)
+
+
+def class_weights(kind: ClassWeights, classes: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Returns the weight of a text of each class, (count,): 1; or, balanced, inversely proportional to the number of texts
+    of the class.
+
+    Args:
+        kind: which of the two.
+        classes: (texts,)
+        count: number of classes.
+    """
+    if kind == "none":
+        return np.ones(count)
+    return len(classes) / (count * np.maximum(np.bincount(classes, minlength=count), 1))
