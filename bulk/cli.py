@@ -6,9 +6,9 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from bulk.jobs import Columns, jobs
+from bulk.inputs import Columns, jobs
 from textfiles import FORMATS, Format, InputError
-from textfiles.command import Parser, fail
+from textfiles.command import Parser, add_read_options, fail, read_options
 from textmodel import ModelError, VersionFolder, load_engine
 from textmodel.version_folder import served_version
 
@@ -37,19 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     columns = Columns(options.text_column, options.label_column, options.probability_column)
-    found = jobs(options.inputs, options.output, options.format and _OUTPUTS[options.format])
+    reading = read_options(vars(options))
+    found = jobs(options.inputs, options.output, options.format and _OUTPUTS[options.format], reading)
     folder = _version(options.model)
     # Imported here: help and a wrong option need not wait for Ray.
     from ray.exceptions import RayError  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from bulk.nodes import check_nodes  # noqa: PLC0415
-    from bulk.outputs import REJECTED, Outputs  # noqa: PLC0415
-    from bulk.run import cluster, run  # noqa: PLC0415
+    from bulk.cluster import check_nodes  # noqa: PLC0415
+    from bulk.driver import cluster, run  # noqa: PLC0415
+    from bulk.output_folder import REJECTED, Outputs  # noqa: PLC0415
 
     made_by = {
         "version": f"{folder.metadata.name}/{folder.path.name} of {folder.metadata.created_at.isoformat()}",
         **{f"{name} column": value for name, value in vars(columns).items()},
+        **({"input": " ".join(reading.arguments())} if reading.arguments() else {}),
     }
     with closing(Outputs(options.output, made_by)) as outputs:
         left = [job for job in found if not outputs.is_finished(job)]
@@ -98,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name}-column", default=name, metavar="NAME", help=f"column, or key, that {what} (default: %(default)s)"
         )
+    add_read_options(parser)
     parser.add_argument("--workers", type=_positive, metavar="N", help="engines (default: one for each CPU)")
     parser.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster's, or auto (default: this machine alone)")
     return parser

@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from bulk.chunks import dumped
-from bulk.jobs import Columns, Job
+from bulk.inputs import Columns, Job
+from bulk.results import dumped
 from textfiles import Format, InputError
 
 Rows: TypeAlias = pa.RecordBatch | list[bytes]
@@ -63,12 +63,13 @@ def encoded(
             return dumped(batch)
         lines = _separated(batch, job, header=header)
     # Compressed streams one after another are one.
-    return gzip.compress(lines, compresslevel=1, mtime=0) if job.input.compressed else lines
+    return gzip.compress(lines, compresslevel=1, mtime=0) if job.compressed else lines
 
 
 def _separated(batch: pa.RecordBatch, job: Job, *, header: bool) -> bytes:
     sink = io.BytesIO()
-    csv.write_csv(batch, sink, csv.WriteOptions(include_header=header, delimiter=job.format.delimiter))
+    header = header and job.input.options.header
+    csv.write_csv(batch, sink, csv.WriteOptions(include_header=header, delimiter=job.delimiter))
     return sink.getvalue()
 
 

@@ -7,9 +7,9 @@ import msgspec
 import pyarrow as pa
 
 from bulk.encoding import Rows, check_schema
-from bulk.jobs import Columns, Job
+from bulk.inputs import Columns, Job
 from textfiles import Format, InputError, Row, Unreadable
-from textfiles.text_file import not_utf8
+from textfiles.decoding import invalid_text
 
 PART_ROWS = 2048
 PART_CHARACTERS = 1 << 20
@@ -61,10 +61,7 @@ def parts(job: Job, columns: Columns) -> Iterator[Part]:
 
 def reasons(job: Job, unreadable: Iterable[Unreadable]) -> bytes:
     """Returns what is wrong with rows, in JSON Lines."""
-    return b"".join(
-        msgspec.json.encode({"file": str(job.input.path), job.input.unit: row.number, "reason": row.reason}) + b"\n"
-        for row in unreadable
-    )
+    return b"".join(map(job.input.reason, unreadable))
 
 
 def _check(job: Job, columns: Columns, names: Sequence[str]) -> None:
@@ -208,4 +205,4 @@ def _unreadable(batch: pa.RecordBatch, columns: Columns, number: int) -> Iterato
             if row[columns.text] is None:
                 yield Unreadable(number + at, f"{columns.text!r} holds no string")
         except UnicodeDecodeError as error:
-            yield Unreadable(number + at, not_utf8(error))
+            yield Unreadable(number + at, invalid_text(error))

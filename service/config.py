@@ -108,6 +108,11 @@ class Config:
     tokens: Path | None = _option(None, _FILE, "bearer tokens, one a line: all calls but health need one")
     reflection: str = _option("on", _one_of("on", "off"), "whether the server describes its contract to any caller")
     workers: int = _option(0, _COUNT_OR_ZERO, "processes that share the ports; 0: one for each CPU")
+    transport: str = _option(
+        "auto",
+        _one_of("auto", "native", "grpcio"),
+        "what carries gRPC; auto: the native transport where it is installed, otherwise grpcio",
+    )
     engine: EngineKind = _option(
         "auto", _one_of(*get_args(EngineKind)), "auto: compiled for models over words or n-grams, TensorFlow for others"
     )

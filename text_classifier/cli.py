@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import grpc
 
+from text_classifier import __version__
 from text_classifier.calls import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 from text_classifier.client import Client
 from text_classifier.highlighting import coloured, coloured_output, printable
@@ -81,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     server.add_argument("--json", action="store_true", help="print JSON, one object a line")
 
     whole = argparse.ArgumentParser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
+    whole.add_argument("--version", action="version", version=f"text-classifier {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
     classify = commands.add_parser("classify", parents=[server], help="label texts")

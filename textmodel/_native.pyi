@@ -45,3 +45,6 @@ class Network:
 
     def features(self, text: str) -> dict[int, int]:
         """Returns the distinct features that the text holds, and how often: multi-hot ones once, `start` too."""
+
+    def capsule(self) -> object:
+        """Returns a capsule that keeps the network, for other native code: see native/network_api.h."""

@@ -12,6 +12,7 @@ ClassWeights = Literal["none", "balanced"]
 Features = Literal["auto", "words", "characters", "both"]
 CharSpans = Literal["within-words", "across-words"]
 TermFrequency = Literal["binary", "log"]
+PromotionMetric = Literal["accuracy", "macro-f1"]
 Value = str | int | float | list[int]
 
 OWN_DATA = "own data"

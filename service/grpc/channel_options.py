@@ -19,6 +19,9 @@ KEEPALIVE_ANSWER_SECONDS = 20
 IDLE_SECONDS = 600
 """A connection without calls is closed after so long; a gRPC client opens another when it needs one."""
 
+_IDENTITY, _GZIP = 1 << 0, 1 << 2
+"""Bits of grpc/impl/compression_types.h."""
+
 SHARED_PORT = ("grpc.so_reuseport", 1)
 """Several workers listen on a port, and the kernel spreads connections over them."""
 
@@ -28,6 +31,9 @@ def channel_arguments(config: Config) -> list[tuple[str, int]]:
     return [
         SHARED_PORT,
         ("grpc.max_receive_message_length", config.max_request_bytes),
+        # gRPC would inflate a message before the call's token is checked: `service.grpc.decoding` does it afterwards.
+        ("grpc.per_message_decompression", 0),
+        ("grpc.compression_enabled_algorithms_bitset", _IDENTITY | _GZIP),
         ("grpc.max_metadata_size", METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", METADATA_BYTES),
         ("grpc.max_concurrent_streams", STREAMS),

@@ -21,6 +21,7 @@ import uvloop
 
 from service.config import Config
 from service.errors import StartError
+from service.grpc.transport import choose_transport
 from service.process.child_pipe import ChildEnd, Failure, SupervisorEnd, lifeline
 from service.process.worker import serve
 from service.telemetry.metrics import RESTARTS
@@ -92,7 +93,8 @@ class Supervisor:
         """Runs until SIGTERM or SIGINT, or until it turns out that the server cannot start. Returns the exit status."""
         version, host, workers = installed_version("text-classifier"), self._config.host, len(self._workers)
         ports = {"port": _port(self._port), "http_port": _port(self._http_port)}
-        _log.info("started", version=version, host=host, **ports, workers=workers)
+        transport = choose_transport(self._config).name
+        _log.info("started", version=version, host=host, **ports, workers=workers, transport=transport)
         self._listen_to_signals()
         while self._kill_at is None or any(child.end for child in self._children):
             self._start_what_is_due()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulk.cli import main
-from bulk.outputs import Outputs
+from bulk.output_folder import Outputs
 from tests.bulk.conftest import Cluster
 from tests.server_process import ROOT
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from bulk.jobs import Columns, jobs
+from bulk.inputs import Columns, jobs
 from bulk.reading import parts
 from textfiles import Format
 

@@ -282,8 +282,8 @@ def test_a_body_over_the_limit_is_refused_however_it_comes(guarded: ServerProces
         request = urllib.request.Request(url, sent, headers)
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=60)
-        assert refused.value.code == 400
-        assert b"more than the 1000 bytes" in refused.value.read()
+        assert refused.value.code == 413
+        assert b"maximum of 1000 bytes" in refused.value.read()
 
 
 def test_https_and_mutual_tls_hold_for_http_too(tiny_models: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import msgspec
 import pyarrow as pa
 from pyarrow import parquet
 
-from bulk.chunks import Chunk, loaded
-from bulk.jobs import Job
+from bulk.inputs import Job
+from bulk.results import Chunk, loaded
 from textfiles import Format, InputError
 
 MANIFEST = "manifest.jsonl"

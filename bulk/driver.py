@@ -12,10 +12,10 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from rich.console import Console
 
-from bulk.chunks import Chunk, chunks_in
-from bulk.classifier import Classifier
-from bulk.jobs import Columns, Job
-from bulk.outputs import Output, Outputs
+from bulk.inputs import Columns, Job
+from bulk.output_folder import Output, Outputs
+from bulk.results import Chunk, chunks_in
+from bulk.worker import Classifier
 from textfiles import InputError
 from textfiles.command import stderr_hidden
 from textfiles.progress import bytes_shown

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bulk.chunks import Chunk, table
 from bulk.encoding import encoded
-from bulk.jobs import Columns, Job
+from bulk.inputs import Columns, Job
 from bulk.reading import Part, parts, reasons
+from bulk.results import Chunk, table
 from textfiles import InputError
 from textmodel import VersionFolder, load_engine
 

@@ -7,7 +7,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bulk.jobs import Job
+from bulk.inputs import Job
 from textfiles import InputError
 from textmodel import ModelError, VersionFolder
 from textmodel.metadata import Metadata
