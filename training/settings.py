@@ -69,6 +69,12 @@ class Settings:
     cost: float | None = None
     seed: int = 0
 
+    @property
+    def required_cost(self) -> float:
+        """The cost, once it is chosen."""
+        assert self.cost is not None
+        return self.cost
+
     def options(self) -> dict[str, Value]:
         """Returns the settings that have an effect, named and typed as the command's options."""
         without_effect = {"data_set"}

@@ -12,21 +12,21 @@ from training.classifiers.feature_weights import feature_weights
 from training.data.keras_datasets import Examples
 from training.settings import OWN_DATA, Settings
 
-_WITHIN_WORDS = CharacterNGrams(2, 5, across_words=False)
-_ACROSS_WORDS = CharacterNGrams(1, 5, across_words=True)
-
 
 def vectorizer(settings: Settings) -> NGrams | HashedNGrams:
-    """Returns the vectorizer of these settings, before features are kept: for Keras's data sets, whose texts are word
-    indices, n-grams of indices; for text, hashed n-grams.
+    """Returns the vectorizer of these settings: n-grams of word indices for Keras's data sets, hashed n-grams for text. No
+    feature is kept yet.
     """
     if settings.data_set != OWN_DATA:
-        buckets = settings.buckets if settings.max_ngram > 1 else 0
-        return NGrams(settings.num_words, settings.max_ngram, buckets, settings.term_frequency, normalize=True)
-    characters = CharacterNGrams(*settings.char_ngrams, across_words=settings.char_spans == "across-words")
+        words = settings.max_ngram or 1
+        buckets = settings.buckets if words > 1 else 0
+        return NGrams(settings.num_words, words, buckets, settings.term_frequency, normalize=True)
+    characters = settings.char_ngrams and CharacterNGrams(
+        *settings.char_ngrams, across_words=settings.char_spans == "across-words"
+    )
     return HashedNGrams(
-        words=0 if settings.features == "characters" else settings.max_ngram,
-        characters=None if settings.features == "words" else characters,
+        words=settings.max_ngram or 0,
+        characters=characters,
         buckets=settings.buckets,
         kept=0,
         counts=settings.term_frequency,
@@ -34,12 +34,22 @@ def vectorizer(settings: Settings) -> NGrams | HashedNGrams:
     )
 
 
+def describe(settings: Settings) -> str:
+    """Names the features of settings."""
+    parts = []
+    if settings.max_ngram:
+        parts.append("words" if settings.max_ngram == 1 else f"words 1-{settings.max_ngram}")
+    if settings.char_ngrams:
+        parts.append("characters {}-{} {}".format(*settings.char_ngrams, (settings.char_spans or "").replace("-", " ")))
+    return " + ".join(parts)
+
+
 def count_matrix(vectorizer: NGrams | HashedNGrams, examples: Examples) -> csr_array:
     """Returns how often each text has each feature, int32 (texts, features)."""
     if isinstance(vectorizer, NGrams):
         found = ngrams.features(vectorizer, examples.sequences)
     else:
-        found = hashed_ngrams.features(vectorizer, examples.texts)
+        found = hashed_ngrams.features(vectorizer, examples.texts or ())
     return csr_array((found.counts, found.ids, found.row_splits), shape=(len(examples), vectorizer.features))
 
 

@@ -5,13 +5,11 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
-from textmodel.metadata import HashedNGrams, Layer
+from textmodel.metadata import HashedNGrams, Layer, NGrams
 from training.classifiers import features, linear_svm, temperature_scaling
 from training.classifiers.classifier import Classifier
 from training.classifiers.features import Weighting
-from training.classifiers.linear_svm import LinearModel
 from training.classifiers.temperature_scaling import Calibration
 from training.data.keras_datasets import Examples
 from training.settings import Settings
@@ -36,10 +34,11 @@ class NGramClassifier(Classifier):
         classes: number of classes.
     """
 
+    vectorizer: NGrams | HashedNGrams
     weighting: Weighting
-    """Known after `fit`."""
+    """Known after `fit`, as all that follows."""
     kernel: NDArray[np.float16] | NDArray[np.int8]
-    """(kept features, units). Known after `fit`."""
+    """(kept features, units)"""
     kernel_scale: NDArray[np.float32] | None
     """(units,), what the columns of an int8 kernel are multiplied by."""
     bias: NDArray[np.float32]
@@ -49,6 +48,26 @@ class NGramClassifier(Classifier):
         super().__init__(settings, classes)
         self.layers = (Layer(1, "sigmoid") if self._binary else Layer(classes, "one-vs-rest"),)
         self.vectorizer = features.vectorizer(settings)
+
+    @property
+    def kept(self) -> NDArray[np.int32]:
+        """The features that are kept, (kept,), rising."""
+        return self.weighting.kept.astype(np.int32)
+
+    @property
+    def scale(self) -> NDArray[np.float16]:
+        """The weights of the kept hashed n-grams, (kept,); of `NGrams`, those of all features."""
+        return self.weighting.scale if isinstance(self.vectorizer, HashedNGrams) else self._spread(self.weighting.scale)
+
+    def dense_weights(self) -> list[NDArray[Any]]:
+        """Returns the kernel, with a row for each component of `scale`, and the bias."""
+        hashed = isinstance(self.vectorizer, HashedNGrams)
+        return [self.kernel if hashed else self._spread(self.kernel), self.bias]
+
+    def _spread(self, rows: NDArray[Any]) -> NDArray[Any]:
+        spread = np.zeros((self.vectorizer.features, *rows.shape[1:]), rows.dtype)
+        spread[self.weighting.kept] = rows
+        return spread
 
     def fit(self, examples: Examples) -> None:
         """Weighs the features and fits the output layer."""
@@ -72,7 +91,7 @@ class NGramClassifier(Classifier):
         kernel = self.kernel.astype(np.float32) * (1 if self.kernel_scale is None else self.kernel_scale)
         found = np.empty((len(examples), self.layers[0].units), np.float32)
         for first in range(0, len(examples), _TEXTS_AT_ONCE):
-            some = examples.slice(slice(first, first + _TEXTS_AT_ONCE))
+            some = examples.part(slice(first, first + _TEXTS_AT_ONCE))
             vectors = self.weighting.vectors(features.count_matrix(self.vectorizer, some))
             found[first : first + _TEXTS_AT_ONCE] = vectors @ kernel + self.bias
         return temperature_scaling.probabilities(found)

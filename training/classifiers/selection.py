@@ -17,6 +17,7 @@ from training.classifiers import features, linear_svm, temperature_scaling
 from training.classifiers.classifier import class_weights
 from training.classifiers.temperature_scaling import Calibration
 from training.data.keras_datasets import Examples
+from training.data.text_hashes import canonical
 from training.settings import OWN_DATA, Settings
 
 _FEW_TEXTS = 20_000
@@ -225,7 +226,7 @@ class _Problem:
 
 def _cross_validation(examples: Examples, random: np.random.Generator) -> Iterator[_Fold]:
     """Yields folds that are alike in their classes. Copies of a text are in one of them."""
-    _, first, text = np.unique(examples.hashes, return_index=True, return_inverse=True)
+    _, first, text = np.unique(_copies(examples), return_index=True, return_inverse=True)
     order = random.permutation(len(first))
     order = order[np.argsort(examples.classes[first][order], kind="stable")]
     fold_of_text = np.empty(len(first), np.int64)
@@ -233,6 +234,14 @@ def _cross_validation(examples: Examples, random: np.random.Generator) -> Iterat
     fold = fold_of_text[text]
     for number in range(_FOLDS):
         yield _Fold(np.flatnonzero(fold != number), np.flatnonzero(fold == number))
+
+
+def _copies(examples: Examples) -> NDArray[np.int64]:
+    """Returns numbers, (texts,), that are equal for copies of a text."""
+    keys = (sequence.tobytes() for sequence in examples.sequences)
+    texts = keys if examples.texts is None else map(canonical, examples.texts)
+    numbers: dict[object, int] = {}
+    return np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
 
 
 def _some_classes(classes: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -247,7 +256,8 @@ def _sample(problem: _Problem, random: np.random.Generator) -> _Problem:
     wanted = _some_classes(problem.classes, _SAMPLE_CLASSES, random)
     rows = random.permutation(np.flatnonzero(np.isin(examples.classes, wanted)))
     rows = rows[: min(_SAMPLE_TEXTS, _SAMPLE_UNITS // len(wanted))]
-    lengths = np.fromiter((len(examples.texts[row]) for row in rows), np.int64, len(rows))
+    texts = examples.texts or ()
+    lengths = np.array([len(texts[row]) for row in rows])
     rows = np.sort(rows[: max(1, np.searchsorted(np.cumsum(lengths), _SAMPLE_CHARACTERS))])
     folds = [_Fold(*(np.flatnonzero(np.isin(rows, part)) for part in fold)) for fold in problem.folds]
     return replace(problem, rows=rows, folds=folds, wanted=wanted)
