@@ -38,9 +38,8 @@ class Stream(NamedTuple):
 
 
 def normalize(text: str) -> str:
-    """Returns the text after steps 1 and 2."""
+    """Returns the text after step 2. In a text that is in NFC already, step 1 is left to the table."""
     if text.isascii() or unicodedata.is_normalized("NFC", text):
-        # Other code points than those of Unicode 14 are no reason to compose anything: the table reads them.
         return text
     codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
     assigned = np.where(characters.table()[codes] & characters.CODE == STAND_IN, STAND_IN, codes)

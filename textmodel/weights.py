@@ -105,6 +105,13 @@ def kept_bits(kept: NDArray[np.integer[Any]], features: int) -> NDArray[np.uint8
     return np.packbits(bits, bitorder="little")
 
 
+def quantize(kernel: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Returns a kernel (inputs, units) as int8, and the scale of its units, (units,)."""
+    largest = np.abs(kernel).max(axis=0, initial=0).astype(np.float32)
+    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return np.rint(kernel / scale).astype(np.int8), scale
+
+
 def write(version: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     """Writes the weights of a version folder whose SavedModel is written.
 

@@ -140,7 +140,7 @@ def test_the_graph_computes_the_same_vectors_and_counts(vectorizer: HashedNGrams
     scale = random.normal(size=vectorizer.kept).astype(np.float32)
     layer = graph.HashedNGramVectorizer(vectorizer, kept, scale)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
     def vectorize(text: tf.Tensor) -> graph.HashedVectors:
         return layer(text, tf.size(text, tf.int64))
 
