@@ -21,8 +21,10 @@ OWN_DATA = "own data"
 EMBEDDING_ONLY = ("sequence_length", "embedding_dim")
 """The settings that have no effect without `--vectorizer embedding`."""
 
-DENSE_ONLY = ("layers", "optimizer", "learning_rate", "loss", "vectorizer", "epochs", "patience", "batch_size")
-DENSE_ONLY += EMBEDDING_ONLY
+DENSE_ONLY = (
+    *("layers", "optimizer", "learning_rate", "loss", "vectorizer", "epochs", "patience", "batch_size"),
+    *EMBEDDING_ONLY,
+)
 """The settings that have no effect without `--preset dense`."""
 
 OWN_DATA_ONLY = ("features", "char_ngrams", "char_spans")
@@ -137,6 +139,8 @@ DEFAULT_PRESETS: Mapping[str, Preset] = {"imdb": "dense", "reuters": "dense", OW
 
 def shown(value: object) -> str:
     """Returns a value as the command line takes it."""
+    if value is None:
+        return "auto"
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

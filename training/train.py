@@ -112,7 +112,8 @@ def train(
         fit = (_fit_ngram if settings.preset == "ngram" else _fit_dense)(settings, data, console, costs)
         classifier = fit.classifier
         with costs.of("exporting and probing"):
-            export(classifier, data.vocabulary, data.labels, folder.path)
+            hashed = isinstance(classifier.vectorizer, HashedNGrams)
+            export(classifier, None if hashed else data.vocabulary, data.labels, folder.path)
             folder.assets_extra.mkdir(exist_ok=True)
             if isinstance(data, file_dataset.FileDataset):
                 text_hashes.write(folder.assets_extra / text_hashes.FILE, data.training_hashes.tolist())
@@ -163,7 +164,9 @@ def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: 
         history = classifier.fit(others, settings.epochs, progress, held_out)
     epochs = best_epoch(history)
     if epochs == settings.epochs:
-        console.print(f"The last epoch is the best: more than --epochs {epochs} may give a better model", soft_wrap=True)
+        console.print(
+            f"The last epoch is the best: more than --epochs {epochs} may give a better model", soft_wrap=True
+        )
 
     classifier = DenseClassifier(settings, len(data.labels))
     fitting = epochs_shown(console, "Fitting a new network on all training texts", epochs)
@@ -175,7 +178,7 @@ def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: 
 
 
 def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: Costs) -> _Fit:
-    """Chooses features and cost on texts that are held out, fits on all training texts, and evaluates on the test set."""
+    """Chooses features and cost on held-out texts, fits on all training texts, and evaluates on the test set."""
     with costs.of("choosing features and cost"), trials_shown(console) as tried:
         selection = select(settings, data.training, len(data.labels), tried)
     console.print(report.trials(selection))

@@ -32,14 +32,18 @@ class Classifier(ABC):
     def probabilities(self, examples: Examples) -> NDArray[np.float32]:
         """Returns the probabilities, (texts, classes)."""
 
+    @abstractmethod
+    def dense_weights(self) -> list[NDArray[Any]]:
+        """Returns kernel and bias of each of `layers`, as they are exported."""
+
     def class_weights(self, classes: NDArray[np.int64]) -> NDArray[np.float64]:
         """Returns the weight in the loss of a text of each class, (classes,), in a fit on texts of these classes."""
         return class_weights(self._settings.class_weights, classes, self._classes)
 
 
 def class_weights(kind: ClassWeights, classes: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Returns the weight of a text of each class, (count,): 1; or, balanced, inversely proportional to the number of texts
-    of the class.
+    """Returns the weight of a text of each class, (count,): 1; or, balanced, inversely proportional to the number of
+    texts of the class.
 
     Args:
         kind: which of the two.

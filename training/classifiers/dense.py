@@ -84,7 +84,9 @@ class DenseClassifier(Classifier):
             return keras.metrics.BinaryAccuracy("accuracy")
         return keras.metrics.SparseCategoricalAccuracy("accuracy")
 
-    def _batches(self, examples: Examples, *, targets: bool = False, shuffle_seed: int | None = None) -> tf.data.Dataset:
+    def _batches(
+        self, examples: Examples, *, targets: bool = False, shuffle_seed: int | None = None
+    ) -> tf.data.Dataset:
         """Returns the mini-batches of an epoch: vectors, with their classes as targets, (texts, 1), if asked."""
         classes = examples.classes[:, np.newaxis].astype(np.float32 if self._binary else np.int32)
         size = self._settings.batch_size or batch_size(len(examples))
@@ -92,8 +94,8 @@ class DenseClassifier(Classifier):
 
 
 def batch_size(texts: int) -> int:
-    """Returns the size of mini-batches that suits a number of training texts: 32 mini-batches or more in an epoch, of 16
-    to 512 texts, a power of two.
+    """Returns the size of mini-batches that suits a number of training texts: a power of two from 16 to 512 that gives
+    32 mini-batches or more in an epoch, where there are as many.
     """
     return int(2 ** np.clip(np.floor(np.log2(max(texts, 1) / 32)), 4, 9))
 

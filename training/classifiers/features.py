@@ -14,8 +14,8 @@ from training.settings import OWN_DATA, Settings
 
 
 def vectorizer(settings: Settings) -> NGrams | HashedNGrams:
-    """Returns the vectorizer of these settings: n-grams of word indices for Keras's data sets, hashed n-grams for text. No
-    feature is kept yet.
+    """Returns the vectorizer of these settings: n-grams of word indices for Keras's data sets, hashed n-grams for text.
+    No feature is kept yet.
     """
     if settings.data_set != OWN_DATA:
         words = settings.max_ngram or 1
@@ -70,7 +70,8 @@ class Weighting(NamedTuple):
         """
         found = hashed_ngrams.rows_of(ngrams.Features(counts.indptr, counts.indices, counts.data), self.kept)
         values = ngrams.weigh(self.vectorizer, found, self.scale.astype(np.float32))
-        return csr_array((values, found.ids, found.row_splits), shape=(counts.shape[0], len(self.kept)))
+        row_splits = found.row_splits.astype(np.int32)  # scikit-learn takes no others
+        return csr_array((values, found.ids, row_splits), shape=(counts.shape[0], len(self.kept)))
 
 
 def fit_weighting(

@@ -1,7 +1,7 @@
 """Linear support vector machines with the squared hinge loss, one class against the rest.
 
-LIBLINEAR's dual coordinate descent (Hsieh et al., ICML 2008), as scikit-learn has it: the same vectors and seed give the
-same weights.
+LIBLINEAR's dual coordinate descent (Hsieh et al., ICML 2008), as scikit-learn has it: the same vectors and seed give
+the same weights.
 """
 
 import warnings

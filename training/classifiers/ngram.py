@@ -79,7 +79,7 @@ class NGramClassifier(Classifier):
         self._model = linear_svm.fit(
             self.weighting.vectors(counts),
             examples.classes,
-            np.arange(self._classes),
+            np.array([1]) if self._binary else np.arange(self._classes),
             cost=self._settings.required_cost,
             weights=self.class_weights(examples.classes)[examples.classes],
             seed=self._settings.seed,

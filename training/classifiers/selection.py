@@ -160,7 +160,7 @@ class _Problem:
     folds: Sequence[_Fold]
     """Of positions among these."""
     wanted: NDArray[np.int64]
-    """The classes that are fitted, each against all others. Texts of other classes are not tried."""
+    """The classes that are fitted, each against all others; of two classes, class 1. Texts of others are not tried."""
     classes: int
     """Number of all classes."""
 
@@ -209,11 +209,10 @@ class _Problem:
                 weights=class_weights(choice.class_weights, targets, self.classes)[targets],
                 seed=choice.seed,
             )
-            tried = np.isin(classes[fold.held_out], self.wanted)
-            logits.append(held_out[np.flatnonzero(tried)] @ model.kernel + model.bias)
-            own.append(np.searchsorted(self.wanted, classes[fold.held_out][tried]))
-        if self.classes == 2:  # one unit, for class 1
-            logits = [each[:, 1:] for each in logits]
+            mine = classes[fold.held_out]
+            tried = np.flatnonzero((self.classes == 2) | np.isin(mine, self.wanted))
+            logits.append(held_out[tried] @ model.kernel + model.bias)
+            own.append(mine[tried] if self.classes == 2 else np.searchsorted(self.wanted, mine[tried]))
         scores, units = np.concatenate(logits), np.concatenate(own)
         found = scores[:, 0] > 0 if self.classes == 2 else scores.argmax(axis=1)
         accuracy = float((found == units).mean()) if len(units) else 0.0
@@ -245,7 +244,9 @@ def _copies(examples: Examples) -> NDArray[np.int64]:
 
 
 def _some_classes(classes: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Returns so many of the classes, two at least, rising."""
+    """Returns so many of the classes, two at least, rising; of two, class 1 alone."""
+    if classes == 2:
+        return np.array([1])
     count = max(2, count)
     return np.arange(classes) if classes <= count else np.sort(random.choice(classes, count, replace=False))
 
@@ -254,7 +255,7 @@ def _sample(problem: _Problem, random: np.random.Generator) -> _Problem:
     """Returns a problem with some of the texts and classes."""
     examples = problem.examples
     wanted = _some_classes(problem.classes, _SAMPLE_CLASSES, random)
-    rows = random.permutation(np.flatnonzero(np.isin(examples.classes, wanted)))
+    rows = random.permutation(np.flatnonzero((problem.classes == 2) | np.isin(examples.classes, wanted)))
     rows = rows[: min(_SAMPLE_TEXTS, _SAMPLE_UNITS // len(wanted))]
     texts = examples.texts or ()
     lengths = np.array([len(texts[row]) for row in rows])

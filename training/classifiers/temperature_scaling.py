@@ -1,8 +1,8 @@
 """Calibration: from the logits of one-vs-rest classifiers to probabilities that are as often right as they say.
 
-Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017), with the shift that a hinge loss
-needs beside it (Platt, "Probabilistic Outputs for Support Vector Machines", 1999): one of each for all classes. A normal
-prior keeps them close to no calibration where few texts speak for another.
+Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017), with the shift that a hinge
+loss needs beside it (Platt, "Probabilistic Outputs for Support Vector Machines", 1999): one of each for all classes. A
+normal prior keeps them close to no calibration where few texts speak for another.
 """
 
 from typing import NamedTuple, TypeVar
@@ -35,9 +35,10 @@ def probabilities(logits: NDArray[_Float]) -> NDArray[_Float]:
     their sum. One unit gives the probability of class 1.
     """
     if logits.shape[1] == 1:
-        return np.exp(np.hstack([log_expit(-logits), log_expit(logits)]))
-    output: NDArray[_Float] = np.exp(log_softmax(log_expit(logits), axis=1))
-    return output
+        logs: NDArray[_Float] = np.hstack([log_expit(-logits), log_expit(logits)])
+    else:
+        logs = log_softmax(log_expit(logits), axis=1)
+    return np.exp(logs)
 
 
 def fit(logits: NDArray[np.float32], classes: NDArray[np.int64], others: float = 1) -> Calibration:
@@ -66,7 +67,8 @@ def _log_likelihoods(logits: NDArray[np.float64], classes: NDArray[np.int64], ot
     """Returns the logarithm of the probability of each text's class, (texts,)."""
     rows = np.arange(len(classes))
     if logits.shape[1] == 1:
-        return log_expit(np.where(classes == 1, logits[:, 0], -logits[:, 0]))
+        binary: NDArray[np.float64] = log_expit(np.where(classes == 1, logits[:, 0], -logits[:, 0]))
+        return binary
     logs = log_expit(logits)
     own = logs[rows, classes]
     stands_for = np.full_like(logs, others)

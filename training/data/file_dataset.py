@@ -1,7 +1,7 @@
 """The user's own data: files of labelled texts become a data set, in one pass over each file.
 
-In memory are word indices and the texts, in UTF-8. A word gets a number when it first occurs. When all rows are read, the
-words of the training texts are ranked by frequency, as Keras ranks them, and the numbers become indices.
+In memory are word indices and the texts, in UTF-8. A word gets a number when it first occurs. When all rows are read,
+the words of the training texts are ranked by frequency, as Keras ranks them, and the numbers become indices.
 """
 
 import itertools
