@@ -59,7 +59,7 @@ def _tensorflow(folder: VersionFolder) -> Engine:
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":
             raise
-        raise UnsupportedError(
+        raise ModelError(
             f"{folder.path} needs TensorFlow, which is not installed: pip install 'text-classifier[tensorflow]'"
         ) from error
     return _verified(TensorFlowEngine(folder.path), folder)

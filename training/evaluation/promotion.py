@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textfiles import listed
-from textmodel.version_folder import PIN_FILE, NewVersion, served_version
+from textmodel.version_folder import PIN_FILE, NewVersion, served_version, version_path
 from training.data.labelled_file import LabelledText
 from training.evaluation.comparison import Comparison
 from training.evaluation.version_evaluation import LoadedVersion, VersionComparison, compare
@@ -106,7 +106,7 @@ def in_service(model: Path) -> LoadedVersion | None:
         ModelError: it cannot be loaded.
     """
     number = served_version(model)
-    return None if number is None else LoadedVersion(model / str(number))
+    return None if number is None else LoadedVersion(version_path(model, number))
 
 
 def decide(incumbent: LoadedVersion | None, new: NewVersion, rows: Iterable[LabelledText], gate: Gate) -> Decision:
