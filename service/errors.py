@@ -51,10 +51,10 @@ class Unauthenticated(RequestError):
 
 
 class NotReady(RequestError):
-    """The models are being loaded."""
+    """The model is being loaded, or no model is in service yet."""
 
     def __init__(self) -> None:
-        super().__init__("the models are being loaded; the health service tells when they serve")
+        super().__init__("no model is ready yet; the health service tells when the server serves")
 
 
 class DeadlineExceeded(RequestError):
@@ -98,6 +98,17 @@ class TooManyRequests(RequestError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} requests are in flight already; try again later")
+
+
+class ForeignHost(RequestError):
+    """The request names a host that is not one of the server's.
+
+    Args:
+        host: what it names.
+    """
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"Host: {shortened(host)!r} is not a name of this server; allow it with --allowed-hosts")
 
 
 class RequestTooLarge(RequestError):
