@@ -104,7 +104,8 @@ async fn run(
     if fast.is_none() && method.is_full(shared.limits.pending_calls) {
         return Err(shared.overloaded().into()); // before its body is read
     }
-    let mut call = Call { shared, deadline, messages: Messages::new(body, encoding, shared.limits.message_bytes), writer };
+    let mut call =
+        Call { shared, deadline, messages: Messages::new(body, encoding, shared.limits.message_bytes), writer };
     let message = match fast {
         None => call.message_that_is_here().await?,
         Some(fast) if fast.kind == Kind::ClassifyStream => match call.answer_stream_fast(fast).await? {

@@ -169,11 +169,7 @@ fn classify_turn(
     first: usize,
 ) -> Result<Duration, Outcome> {
     let start = Instant::now();
-    if version.network.classify(texts, prediction, first) {
-        Ok(start.elapsed())
-    } else {
-        Err(Outcome::Declined)
-    }
+    if version.network.classify(texts, prediction, first) { Ok(start.elapsed()) } else { Err(Outcome::Declined) }
 }
 
 /// Returns the status of a refusal, as Python has put it. It is a serialized `google.rpc.Status`.

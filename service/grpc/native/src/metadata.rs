@@ -57,7 +57,9 @@ pub fn from_python(pairs: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
             (Ok(name), Ok(value)) if !name.as_str().starts_with("grpc-") || name.as_str().ends_with(BINARY) => {
                 headers.append(name, value);
             }
-            _ => return Err(PyValueError::new_err(format!("metadata {key:?}: HTTP/2 cannot carry this key and value"))),
+            _ => {
+                return Err(PyValueError::new_err(format!("metadata {key:?}: HTTP/2 cannot carry this key and value")));
+            }
         }
     }
     Ok(headers)

@@ -17,8 +17,9 @@ impl Method {
 
     /// Takes a place among the calls that wait for Python, if there is one.
     pub fn try_wait(&self, limit: usize) -> bool {
-        let taken =
-            self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < limit).then_some(count + 1));
+        let taken = self
+            .waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < limit).then_some(count + 1));
         taken.is_ok()
     }
 

@@ -52,7 +52,8 @@ impl Models {
     pub fn new(publications: Vec<Publication>) -> Self {
         let mut models: HashMap<String, Model> = HashMap::new();
         for publication in publications {
-            let Publication { name, number, in_service, labels, inline_bytes, network, metrics, overload } = publication;
+            let Publication { name, number, in_service, labels, inline_bytes, network, metrics, overload } =
+                publication;
             let model = models.entry(name.clone()).or_default();
             let queue = Queue::default();
             let version = Arc::new(Version { name, number, labels, inline_bytes, network, metrics, overload, queue });

@@ -35,12 +35,7 @@ pub struct Prediction {
 
 impl Prediction {
     pub fn new(classes: usize, texts: usize) -> Self {
-        Self {
-            classes,
-            probabilities: vec![0.0; texts * classes],
-            words: vec![0; texts],
-            known_words: vec![0; texts],
-        }
+        Self { classes, probabilities: vec![0.0; texts * classes], words: vec![0; texts], known_words: vec![0; texts] }
     }
 
     /// Returns each text's probabilities, winning class, words and known words.

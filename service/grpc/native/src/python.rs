@@ -22,8 +22,8 @@ use crate::compression::Encoding;
 use crate::fast_path::{FastMethod, FastPath, Kind};
 use crate::limits::{CALLS_PER_TURN, Limits};
 use crate::metadata;
-use crate::metrics::MethodMetrics;
 use crate::method::Method;
+use crate::metrics::MethodMetrics;
 use crate::models::{Models, Publication, RequestLimits};
 use crate::server::{self, Port, Shared, Stage};
 use crate::status::Status;
@@ -224,14 +224,17 @@ fn to_tuple(python: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         Event::Message(id, message) => (EventKind::MESSAGE, id, message.map(Message)).into_pyobject(python),
         Event::Sent(id) => (EventKind::SENT, id).into_pyobject(python),
         Event::Cancelled(id) => (EventKind::CANCELLED, id).into_pyobject(python),
-        Event::Handshake(proceed) => {
-            (EventKind::HANDSHAKE, Handshake(Mutex::new(Some(proceed)))).into_pyobject(python)
-        }
+        Event::Handshake(proceed) => (EventKind::HANDSHAKE, Handshake(Mutex::new(Some(proceed)))).into_pyobject(python),
         Event::Stopped => (EventKind::STOPPED,).into_pyobject(python),
     }
 }
 
-create_exception!(service.grpc._native_server, MessageError, PyException, "A message that ends its call: code, details.");
+create_exception!(
+    service.grpc._native_server,
+    MessageError,
+    PyException,
+    "A message that ends its call: code, details."
+);
 
 /// A message of a request, as it came.
 #[pyclass(frozen, module = "service.grpc._native_server")]

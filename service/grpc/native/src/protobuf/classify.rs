@@ -73,12 +73,12 @@ mod tests {
     #[test]
     fn what_is_not_plain_is_declined() {
         for message in [
-            &b"\x28\x01"[..],           // explain
-            b"\x20\xff\xff\xff\xff\x0f", // top_k -1
+            &b"\x28\x01"[..],               // explain
+            b"\x20\xff\xff\xff\xff\x0f",    // top_k -1
             b"\x1a\x01a\x1a\x01b\x1a\x01c", // three texts
-            b"\x1a\x01\xff",             // no UTF-8
-            b"\x30\x01",                 // an unknown field
-            b"\x08\x01",                 // another type
+            b"\x1a\x01\xff",                // no UTF-8
+            b"\x30\x01",                    // an unknown field
+            b"\x08\x01",                    // another type
         ] {
             assert_eq!(read(message, 2), None, "{message:?}");
         }

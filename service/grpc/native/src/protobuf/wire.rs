@@ -135,7 +135,9 @@ mod tests {
 
     #[test]
     fn malformed_fields_are_declined() {
-        for bytes in [&b"\x0a\x05ab"[..], b"\x80", b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x02\x00", b"\x0d"] {
+        for bytes in
+            [&b"\x0a\x05ab"[..], b"\x80", b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x02\x00", b"\x0d"]
+        {
             assert_eq!(Fields(bytes).next(), None, "{bytes:?}");
         }
     }
