@@ -5,13 +5,14 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from service.address import UNIX
 from service.config import Config
 
 
 def exposures(config: Config) -> Iterator[str]:
     """Yields a sentence for each thing that is more open than it looks."""
     for host in dict.fromkeys((config.host, config.metrics_host)):
-        if config.tls_cert or _is_loopback(host):
+        if config.tls_cert or host.startswith(UNIX) or _is_loopback(host):
             continue
         tokens = ", tokens among it" if config.tokens else ""
         yield (
