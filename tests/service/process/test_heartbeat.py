@@ -20,7 +20,10 @@ def pid_of(server: ServerProcess, process: str) -> int:
 
 @pytest.mark.parametrize("process", ["worker 1", "metrics"])
 def test_a_process_that_is_stuck_is_replaced(process: str, tiny_models: Path) -> None:
-    with serving(tiny_models, "--workers", "2", "--heartbeat-timeout", "2") as server:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = ("--workers", "2", "--heartbeat-timeout", "2", "--metrics-port", str(port))
+    with serving(tiny_models, *flags) as server:
         stuck = pid_of(server, process)
         os.kill(stuck, signal.SIGSTOP)
         silent = server.event("does not respond", process=process, pid=stuck)

@@ -7,13 +7,13 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.server_process import ROOT
+from tests.server_process import ROOT, UNPRIVILEGED
 from text_classifier import Client
 
 WRITE_LINES = """
@@ -35,6 +35,14 @@ output.write("read again\\n")
 
 def pipe() -> tuple[int, int]:
     reading, writing = os.pipe()
+    return reading, writing
+
+
+def foreign_pipe() -> tuple[int, int]:
+    if os.geteuid():
+        pytest.skip("needs root, to give a pipe to another user")
+    reading, writing = os.pipe()
+    os.fchown(writing, 65534, 65534)
     return reading, writing
 
 
@@ -63,34 +71,31 @@ def drain(reading: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("kind", "user"),
-    [(pipe, None), (pipe, 65534), (stream, None), (terminal, None)],
+    ("kind", "run_by"),
+    [(pipe, ()), (foreign_pipe, UNPRIVILEGED), (stream, ()), (terminal, ())],
     ids=["pipe", "another user's pipe", "socket", "terminal"],
 )
 def test_lines_that_nobody_reads_are_dropped_whole_and_counted(
-    kind: Callable[[], tuple[int, int]], user: int | None
+    kind: Callable[[], tuple[int, int]], run_by: Sequence[str]
 ) -> None:
-    if user and os.geteuid():
-        pytest.skip("needs root, to become another user")
     reading, writing = kind()
     flags = fcntl.fcntl(writing, fcntl.F_GETFL)
-    command = [sys.executable, "-c", WRITE_LINES]
+    command = [*run_by, sys.executable, "-c", WRITE_LINES]
     with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writing, user=user, text=True
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writing, text=True
     ) as process:
         assert process.stdout
         assert process.stdin
         dropped = int(process.stdout.readline())
         assert 0 < dropped < 3000
         assert fcntl.fcntl(writing, fcntl.F_GETFL) == flags  # others that share the descriptor still wait
-        lines = drain(reading).decode().splitlines()
+        written = drain(reading)
         process.stdin.write("\n")
         process.stdin.flush()
         process.wait(60)
-        lines += drain(reading).decode().splitlines()
-    text = "\n".join(lines)
-    assert text.endswith(f"{dropped} lost\nread again")
-    numbers = text.splitlines()[:-2]
+        written += drain(reading)
+    *numbers, report, last = written.decode().splitlines()
+    assert (report, last) == (f"{dropped} lost", "read again")
     assert numbers == [f"{number:0100}" for number in range(len(numbers))]
     assert len(numbers) + dropped == 3000
     os.close(reading)
