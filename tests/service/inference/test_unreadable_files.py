@@ -9,16 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.server_process import serving
+from tests.server_process import UNPRIVILEGED, serving
 from tests.tiny_model import write_model
 from text_classifier import Client, State
 
 FOLLOWING = ("--workers", "1", "--watch-interval", "0.05")
-UNPRIVILEGED = (
-    ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all", "--")
-    if not os.geteuid()
-    else ()
-)
 
 
 @pytest.fixture
