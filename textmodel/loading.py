@@ -54,9 +54,14 @@ def _compiled(folder: VersionFolder) -> Engine:
 
 
 def _tensorflow(folder: VersionFolder) -> Engine:
-    # TensorFlow takes seconds to import: only who needs it pays.
-    from textmodel.tensorflow_engine import TensorFlowEngine  # noqa: PLC0415
-
+    try:
+        from textmodel.tensorflow_engine import TensorFlowEngine  # noqa: PLC0415 - slow to import, and optional
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise ModelError(
+            f"{folder.path} needs TensorFlow, which is not installed: pip install 'text-classifier[tensorflow]'"
+        ) from error
     return _verified(TensorFlowEngine(folder.path), folder)
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
@@ -20,9 +19,10 @@ from service.grpc.open_inference_servicer import SERVICE as OPEN_INFERENCE
 from service.grpc.open_inference_servicer import OpenInferenceServicer
 from service.grpc.stubs import open_inference_pb2_grpc
 from service.grpc.text_classifier_servicer import TextClassifierServicer
+from service.grpc.transport import Transport, choose_transport
 from service.inference.classification import ClassificationService
 from service.inference.repository import ModelRepository
-from service.security.tls import server_credentials, tls_files
+from service.security.tls import TlsFiles, tls_files
 from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
@@ -55,19 +55,19 @@ async def grpc_server(config: Config, port: int, servicers: Servicers, instrumen
     Raises:
         StartError: the port cannot be listened on, or a file for TLS cannot be used.
     """
-    server = grpc.aio.server(options=channel_arguments(config))
+    transport = choose_transport(config)
+    server = transport.server(channel_arguments(config))
     _register(_instrumented(server, config, instruments), servicers, reflect=config.reflection == "on")
-    files = tls_files(config)
-    _listen(server, config.host, port, server_credentials(files) if files else None)
+    _listen(transport, server, config.host, port, tls_files(config))
     await server.start()
     try:
-        async with _health_server(config, servicers.health, instruments):
+        async with _health_server(config, transport, servicers.health, instruments):
             yield
     finally:
         await server.stop(config.grace_period)
 
 
-def _instrumented(server: grpc.aio.Server, config: Config, instruments: Instruments) -> InstrumentedServer:
+def _instrumented(server: Any, config: Config, instruments: Instruments) -> InstrumentedServer:
     limits = DecodingLimits(config.max_request_bytes, config.max_texts, config.max_text_bytes)
     return InstrumentedServer(server, instruments, limits, probes=(HEALTH,))
 
@@ -84,14 +84,16 @@ def _register(server: InstrumentedServer, servicers: Servicers, *, reflect: bool
 
 
 @asynccontextmanager
-async def _health_server(config: Config, health: HealthServicer, instruments: Instruments) -> AsyncIterator[None]:
+async def _health_server(
+    config: Config, transport: Transport, health: HealthServicer, instruments: Instruments
+) -> AsyncIterator[None]:
     """Serves the health port, if the configuration names one, while the block runs."""
     if config.health_port is None:
         yield
         return
-    server = grpc.aio.server(options=channel_arguments(config))
+    server = transport.server(channel_arguments(config))
     _instrumented(server, config, instruments).register(health_pb2_grpc.add_HealthServicer_to_server, health)
-    _listen(server, config.host, config.health_port, None)
+    _listen(transport, server, config.host, config.health_port, None)
     await server.start()
     try:
         yield
@@ -99,11 +101,11 @@ async def _health_server(config: Config, health: HealthServicer, instruments: In
         await server.stop(None)
 
 
-def _listen(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> None:
+def _listen(transport: Transport, server: Any, host: str, port: int, files: TlsFiles | None) -> None:
     target = address(host, port)
     try:
-        if credentials:
-            server.add_secure_port(target, credentials)
+        if files:
+            server.add_secure_port(target, transport.credentials(files))
         else:
             server.add_insecure_port(target)
     except RuntimeError as error:

@@ -23,6 +23,7 @@ import uvloop
 from service.address import socket_path
 from service.config import Config
 from service.errors import StartError
+from service.grpc.transport import choose_transport
 from service.process.child_pipe import ChildEnd, Failure, Signal, SupervisorEnd, child_pipe
 from service.process.cpus import available_cpus
 from service.process.heartbeat import BEATS
@@ -118,7 +119,8 @@ class Supervisor:
         self._listen_to_signals()
         version, host, workers = installed_version("text-classifier"), self._config.host, len(self._workers)
         ports = {"port": _port(self._port), "http_port": _port(self._http_port)}
-        _log.info("started", version=version, host=host, **ports, workers=workers)
+        transport = choose_transport(self._config).name
+        _log.info("started", version=version, host=host, **ports, workers=workers, transport=transport)
         while self._kill_at is None or any(child.end for child in self._children):
             self._start_due_children()
             self._wait()

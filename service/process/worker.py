@@ -19,6 +19,7 @@ from service.inference.explanations import Explanations
 from service.inference.reconciler import Publish, Reconciler
 from service.inference.repository import ModelRepository, Servable
 from service.inference.version_policy import VersionPolicy
+from service.process.allocator import return_freed_memory
 from service.process.child_pipe import ChildEnd
 from service.process.heartbeat import Heartbeat
 from service.security.tokens import Tokens
@@ -43,6 +44,7 @@ async def serve(config: Config, port: int, http_port: int | None, page: MetricsP
         StartError: the port cannot be listened on, or tracing cannot start.
         ModelError: there is no model to serve, and the configuration requires one.
     """
+    return_freed_memory()
     repository = ModelRepository()
     heartbeat = Heartbeat(supervisor, config.heartbeat_timeout)
     reconciler = Reconciler(
