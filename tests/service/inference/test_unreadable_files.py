@@ -87,7 +87,7 @@ def test_a_version_that_cannot_be_read_is_failed_and_the_rest_goes_on(harm: str,
         assert len(refusals) == 1
 
 
-def test_a_start_with_unreadable_versions_serves_the_others_and_they_serve_once_readable(models: Path) -> None:
+def test_a_start_with_unreadable_versions_serves_the_others(models: Path) -> None:
     bad = write_model(models, "sentiment", seed=2).path
     bad.chmod(0o644)
     (models / "another").mkdir(mode=0)

@@ -11,7 +11,8 @@ from service.config import Config
 from service.process.child_pipe import Failure, Signal, SupervisorEnd, child_pipe
 from service.process.heartbeat import Heartbeat
 from tests.server_process import ServerProcess, serving
-from text_classifier import Client
+from text_classifier import Client, calls
+from text_classifier.calls import CHANNEL_OPTIONS
 
 
 def pid_of(server: ServerProcess, process: str) -> int:
@@ -44,6 +45,28 @@ def test_clients_of_a_stuck_worker_move_on(tiny_models: Path) -> None:
             with client:
                 assert client.classify(["oil"], model="topic")
         assert server.event("does not respond", process="worker 0")
+
+
+def test_a_client_leaves_a_server_that_is_stuck_as_a_whole(
+    server: ServerProcess, tiny_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorter = {"grpc.keepalive_time_ms": 1000, "grpc.keepalive_timeout_ms": 500}
+    monkeypatch.setattr(calls, "CHANNEL_OPTIONS", tuple((dict(calls.CHANNEL_OPTIONS) | shorter).items()))
+    assert shorter.keys() <= dict(CHANNEL_OPTIONS).keys()  # the shipped clients have longer ones
+    with (
+        serving(tiny_models, "--workers", "1") as stuck,
+        Client(f"ipv4:{stuck.address},{server.address}", timeout=60) as client,
+    ):
+        for _ in range(4):
+            client.classify(["oil"], model="topic")
+        assert "text_classifier_texts_total" in stuck.metrics()  # it had its share
+        pids = [stuck.process.pid, pid_of(stuck, "worker 0")]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        for _ in range(4):
+            assert client.classify(["oil"], model="topic")
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_stuck_process_stays_if_heartbeats_are_off(tiny_models: Path) -> None:
