@@ -1,6 +1,6 @@
 """The vocabulary: which index a word has. One file of it, one entry a line, is an asset of the exported graph."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from textmodel import tokenization, unicode_text
@@ -21,7 +21,12 @@ FIRST_WORD = 4
 _RESERVED = ("[PADDING]", "[START]", "[UNKNOWN]", "[UNUSED 3]")
 
 
-_RULES = {"keras": tokenization, "unicode": unicode_text}
+_Tokenize = Callable[[str], list[str]]
+_Spans = Callable[[str], list[tuple[int, int]]]
+_RULES: dict[Tokenization, tuple[_Tokenize, _Spans]] = {
+    "keras": (tokenization.tokenize, tokenization.spans),
+    "unicode": (unicode_text.tokenize, unicode_text.spans),
+}
 
 
 class Vocabulary:
@@ -37,7 +42,7 @@ class Vocabulary:
 
     def __init__(self, entries: Iterable[str], tokenization: Tokenization = "keras") -> None:
         self.entries = tuple(entries)
-        self._rules = _RULES[tokenization]
+        self._tokenize, self._spans = _RULES[tokenization]
         if self.entries[:FIRST_WORD] != _RESERVED:
             raise ModelError(f"a vocabulary starts with the lines {', '.join(_RESERVED)}")
         for index, entry in enumerate(self.entries[FIRST_WORD:], FIRST_WORD):
@@ -53,12 +58,11 @@ class Vocabulary:
 
     def tokenize(self, text: str) -> list[str]:
         """Returns the words of the text, in order."""
-        return self._rules.tokenize(text)
+        return self._tokenize(text)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Returns where the words are in the text itself: start and end of each, in code points."""
-        spans: list[tuple[int, int]] = self._rules.spans(text)
-        return spans
+        return self._spans(text)
 
     def indices(self, text: str) -> list[int]:
         """Returns the indices of the text's words, `START` before them, `UNKNOWN` for each word outside."""
