@@ -1,8 +1,9 @@
-# Two stages: the first builds the virtual environment with a compiler at hand, the second holds only what runs.
+# Two images: the server, and with `--target tensorflow` the server with TensorFlow, for models that the compiled engine
+# does not run. Virtual environments are built in stages with a compiler; the images contain only what runs.
 
 FROM python:3.11.13-bookworm AS build
 WORKDIR /src
-COPY constraints.txt pyproject.toml setup.py README.md ./
+COPY constraints.txt pyproject.toml setup.py README.md LICENSE MANIFEST.in ./
 COPY text_classifier text_classifier
 COPY textmodel textmodel
 COPY textfiles textfiles
@@ -10,11 +11,14 @@ COPY training training
 COPY service service
 COPY bulk bulk
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[server,otel]'
+    && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[server,otel]' \
+    && cd / && /opt/venv/bin/python -c 'import textmodel._native'
 
-FROM python:3.11.13-slim-bookworm
+FROM build AS build-tensorflow
+RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[server,otel,tensorflow]'
+
+FROM python:3.11.13-slim-bookworm AS base
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin classifier
-COPY --from=build /opt/venv /opt/venv
 COPY models /models
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -25,3 +29,10 @@ USER 10001
 EXPOSE 50051 8080 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", "service.healthcheck"]
 ENTRYPOINT ["text-classifier-server"]
+
+FROM base AS tensorflow
+COPY --from=build-tensorflow /opt/venv /opt/venv
+
+# The last stage is the default target.
+FROM base AS server
+COPY --from=build /opt/venv /opt/venv

@@ -1,10 +1,12 @@
-"""The compiled parts of textmodel; all else is in pyproject.toml. Without a C compiler they are left out, and
-TensorFlow runs every model.
+"""The compiled parts; all else is in pyproject.toml. Without a C compiler those of textmodel are left out, and
+TensorFlow runs every model. Without cargo the native transport is left out, and grpcio carries gRPC.
 """
 
+import runpy
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 
 def extension(name: str, files: str) -> Extension:
@@ -20,7 +22,19 @@ def extension(name: str, files: str) -> Extension:
     )
 
 
+class BuildExtensions(build_ext):
+    """Builds the native transport too. An editable installation has it from the Makefile, which shows the progress."""
+
+    def run(self) -> None:
+        """Runs the command."""
+        super().run()
+        if not (self.inplace or self.editable_mode):
+            transport = runpy.run_path("service/grpc/native/build.py")
+            transport["build_or_say_why_not"](Path(self.build_lib, "service", "grpc", transport["LIBRARY"].name))
+
+
 setup(
+    cmdclass={"build_ext": BuildExtensions},
     ext_modules=[extension("_native", "native/*")],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

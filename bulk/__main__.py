@@ -1,7 +1,21 @@
-"""`python -m bulk` is `text-classifier-bulk`."""
+"""The command `text-classifier-bulk`. It starts where the packages of its extra are missing, and says so."""
 
 import sys
 
-from bulk.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Runs the command. Returns its exit status, 2 if a package of the extra is missing."""
+    try:
+        from bulk.cli import main as command  # noqa: PLC0415 - may be missing
+
+        return command()
+    except ModuleNotFoundError as error:
+        print(
+            f"text-classifier-bulk: error: {error.name} is not installed: pip install 'text-classifier[bulk]'",
+            file=sys.stderr,
+        )
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

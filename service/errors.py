@@ -1,12 +1,6 @@
-"""What can go wrong with the start and with a request, and the one place that says how a client hears of it."""
+"""The errors that a start or a request can end with. `service.grpc.status` maps them to gRPC and HTTP statuses."""
 
-from collections.abc import Sequence
 from pathlib import Path
-
-import grpc
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2
 
 from textmodel import ModelError
 
@@ -57,10 +51,10 @@ class Unauthenticated(RequestError):
 
 
 class NotReady(RequestError):
-    """The models are being loaded."""
+    """The model is being loaded, or no model is in service yet."""
 
     def __init__(self) -> None:
-        super().__init__("the models are being loaded; the health service tells when they serve")
+        super().__init__("no model is ready yet; the health service tells when the server serves")
 
 
 class DeadlineExceeded(RequestError):
@@ -81,6 +75,64 @@ class Overloaded(RequestError):
     def __init__(self, model: str, retry_seconds: float) -> None:
         super().__init__(f"the queue of model {model!r} is full, try again in {retry_seconds:g} s")
         self.retry_seconds = retry_seconds
+
+
+class TooManyStreams(RequestError):
+    """Too many calls of a streaming method are open.
+
+    Args:
+        method: its name.
+        limit: the maximum per worker.
+    """
+
+    def __init__(self, method: str, limit: int) -> None:
+        super().__init__(f"{limit} calls of {method} are open already; close some, or try again later")
+
+
+class TooManyRequests(RequestError):
+    """Too many HTTP requests are in flight.
+
+    Args:
+        limit: the maximum per worker.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} requests are in flight already; try again later")
+
+
+class ForeignHost(RequestError):
+    """The request names a host that is not one of the server's.
+
+    Args:
+        host: what it names.
+    """
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"Host: {shortened(host)!r} is not a name of this server; allow it with --allowed-hosts")
+
+
+class RequestTooLarge(RequestError):
+    """The request has more bytes than the server accepts.
+
+    Args:
+        description: what is too large, and the limit.
+    """
+
+
+class RequestTimeout(RequestError):
+    """The request did not arrive in time.
+
+    Args:
+        description: what did not arrive, and the limit.
+    """
+
+
+class UnsupportedEncoding(RequestError):
+    """The request is encoded in a way that the server does not decode.
+
+    Args:
+        description: the encoding, and what would be right.
+    """
 
 
 class CannotExplain(RequestError):
@@ -105,65 +157,3 @@ def shortened(name: str) -> str:
 def reason_for_clients(error: ModelError, folder: Path) -> str:
     """Returns what is wrong with a version. It names files as the version folder has them, not where that is."""
     return str(error).replace(f"{folder}/", "").replace(str(folder), "the version folder")
-
-
-def to_status(error: Exception) -> status_pb2.Status:  # noqa: PLR0911, one for each case
-    """Maps an error to the status that the client sees. What is not foreseen here is internal."""
-    match error:
-        case InvalidArgument():
-            violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.description)
-            details = error_details_pb2.BadRequest(field_violations=[violation])
-            return _status(grpc.StatusCode.INVALID_ARGUMENT, str(error), [details])
-        case NotFound():
-            info = error_details_pb2.ResourceInfo(
-                resource_type="text_classifier.v1.Model", resource_name=error.resource, description=error.description
-            )
-            return _status(grpc.StatusCode.NOT_FOUND, str(error), [info])
-        case Unauthenticated():
-            return _status(grpc.StatusCode.UNAUTHENTICATED, str(error), [])
-        case NotReady():
-            return _status(grpc.StatusCode.UNAVAILABLE, str(error), [])
-        case DeadlineExceeded():
-            return _status(grpc.StatusCode.DEADLINE_EXCEEDED, str(error), [])
-        case Overloaded():
-            delay = Duration()
-            delay.FromMilliseconds(round(error.retry_seconds * 1000))
-            retry = error_details_pb2.RetryInfo(retry_delay=delay)
-            return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), [retry])
-        case CannotExplain():
-            failure = error_details_pb2.PreconditionFailure()
-            failure.violations.add(type="EXPLAIN", subject=error.resource, description=error.reason)
-            return _status(grpc.StatusCode.FAILED_PRECONDITION, str(error), [failure])
-        case DecodeError():
-            return _status(grpc.StatusCode.INVALID_ARGUMENT, "the request's bytes are not the method's message", [])
-        case NotImplementedError():  # a method of a standard service that its library leaves out
-            return _status(grpc.StatusCode.UNIMPLEMENTED, "this server does not implement the method", [])
-        case _:
-            return _status(grpc.StatusCode.INTERNAL, "internal error; the server's log has the cause", [])
-
-
-# google/rpc/code.proto gives each code of gRPC one of HTTP; these are the codes that `to_status` gives.
-_HTTP = {
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.INTERNAL: 500,
-    grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-}
-_HTTP_BY_NUMBER = {code.value[0]: status for code, status in _HTTP.items()}
-
-
-def http_status(code: int) -> int:
-    """Returns the HTTP status for the number of a gRPC code."""
-    return _HTTP_BY_NUMBER[code]
-
-
-def _status(code: grpc.StatusCode, message: str, details: Sequence[Message]) -> status_pb2.Status:
-    status = status_pb2.Status(code=code.value[0], message=message)
-    for detail in details:
-        status.details.add().Pack(detail)
-    return status

@@ -1,9 +1,14 @@
-"""Options and fixtures of all tests."""
+"""Options and fixtures of all tests.
+
+`make test` runs modules in parallel processes (pytest-xdist, `--dist loadscope`): the tests of a module share a process
+and its fixtures.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from tests.server_process import ServerProcess, serving
@@ -56,14 +61,31 @@ def mlserver_python(request: pytest.FixtureRequest) -> Path:
     return _given(request, "--mlserver-python PYTHON", "an environment with mlserver")
 
 
-@pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two small models: `sentiment` of 2 classes and `topic` of 5. Not to be changed."""
-    from tests.tiny_model import write_model  # noqa: PLC0415, only those who need it import TensorFlow
+LONG = (
+    "tests/bulk/test_bulk.py",
+    "tests/training/test_cli.py",
+    "tests/service/process/test_worker.py",
+)
+"""Modules that take longest: they start first, so that no worker is left with one at the end."""
 
-    models = tmp_path_factory.mktemp("models")
-    write_model(models, "sentiment")
-    write_model(models, "topic", labels=("grain", "crude", "gold", "ship", "tin"), hidden=(8, 8), seed=1)
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of the long modules first. Within a module the order stays."""
+    places = {module: place for place, module in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONG)))
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder with two small models: `sentiment` of 2 classes and `topic` of 5. All workers share it: read only."""
+    base = tmp_path_factory.getbasetemp()
+    models = (base if worker_id == "master" else base.parent) / "tiny-models"
+    with FileLock(f"{models}.lock"):
+        if not models.exists():
+            from tests.tiny_model import write_model  # noqa: PLC0415, imports TensorFlow: in one worker is enough
+
+            write_model(models, "sentiment")
+            write_model(models, "topic", labels=("grain", "crude", "gold", "ship", "tin"), hidden=(8, 8), seed=1)
     return models
 
 

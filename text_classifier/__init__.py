@@ -10,4 +10,6 @@ from text_classifier.async_client import AsyncClient
 from text_classifier.client import Client
 from text_classifier.results import Classification, Explanation, LabelScore, Model, State, WordContribution
 
+__version__ = "0.1.0"
+
 __all__ = ["AsyncClient", "Classification", "Client", "Explanation", "LabelScore", "Model", "State", "WordContribution"]

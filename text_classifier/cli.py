@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import grpc
 
+from text_classifier import __version__
 from text_classifier.calls import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 from text_classifier.client import Client
 from text_classifier.highlighting import coloured, coloured_output, printable
@@ -81,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     server.add_argument("--json", action="store_true", help="print JSON, one object a line")
 
     whole = argparse.ArgumentParser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
+    whole.add_argument("--version", action="version", version=f"text-classifier {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
     classify = commands.add_parser("classify", parents=[server], help="label texts")
@@ -245,7 +247,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[str]:
     """Yields the lines as they come, without their end."""
     for number, line in enumerate(file, 1):
         try:
-            yield line.removesuffix(b"\n").removesuffix(b"\r").decode()
+            yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason})") from error
 

@@ -44,6 +44,12 @@ class CompiledEngine:
         self._network.classify(tuple(map(self._readable, texts)), *prediction)
         return prediction
 
+    def capsule(self) -> object:
+        """Returns what native code classifies with, without Python: see native/network_api.h. It takes texts for which
+        `readable` changes nothing.
+        """
+        return self._network.capsule()
+
     def features(self, text: str) -> dict[int, int]:
         """Returns the distinct features of the text and how often it has each: the indices that a multi-hot vector has
         ones at, once each, or the n-grams; of hashed ones, the rows.

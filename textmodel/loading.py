@@ -55,11 +55,12 @@ def _compiled(folder: VersionFolder) -> Engine:
 
 def _tensorflow(folder: VersionFolder) -> Engine:
     try:
-        # Imported here: TensorFlow takes seconds to import, and an installation may lack it.
-        from textmodel.tensorflow_engine import TensorFlowEngine  # noqa: PLC0415
-    except ImportError as error:
-        raise UnsupportedError(
-            f"{folder.path}: only TensorFlow can run this version: install the extra `tensorflow` ({error})"
+        from textmodel.tensorflow_engine import TensorFlowEngine  # noqa: PLC0415 - slow to import, and optional
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise ModelError(
+            f"{folder.path} needs TensorFlow, which is not installed: pip install 'text-classifier[tensorflow]'"
         ) from error
     return _verified(TensorFlowEngine(folder.path), folder)
 

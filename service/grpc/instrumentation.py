@@ -1,12 +1,13 @@
-"""What happens around every RPC of every service: it is counted and timed, observed if calls are, needs a token where
-tokens are used, and its errors become statuses.
+"""What happens around every RPC of every service: its token is checked, its request is read and decoded, it is counted,
+timed and observed, and its errors become statuses.
 
 Handlers are wrapped once, when they are registered: an interceptor would be looked up anew in every call.
 """
 
+import asyncio
 import inspect
-import traceback
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -14,18 +15,17 @@ from urllib.parse import unquote
 
 import grpc
 import grpc.aio
-import structlog
-from google.rpc import status_pb2
 
-from service.errors import to_status
+from service.errors import InvalidArgument, RequestTooLarge
+from service.grpc.channel_options import METADATA_BYTES, METADATA_OVERHEAD
+from service.grpc.decoding import DecodingLimits, RequestDecoder
+from service.grpc.status import SERVER_FAULTS, drop_tracebacks, status_code, status_of
 from service.security.tokens import Tokens
 from service.telemetry.call_observer import REQUEST_ID, Kind, Observation, Observer, rpc
 from service.telemetry.metrics import Method, MethodMetrics
 from service.telemetry.shared_metrics import MetricsPage
 
-_log = structlog.get_logger()
-
-# The kinds of handler, and what these metrics call them.
+# The kinds of handler, and the names that the metrics have for them.
 _TYPES = {
     "unary_unary": "unary",
     "stream_unary": "client_stream",
@@ -33,15 +33,17 @@ _TYPES = {
     "stream_stream": "bidi_stream",
 }
 
-# What OpenTelemetry's semantic conventions for gRPC take for a server's faults.
-_FAULTS = {
-    grpc.StatusCode.UNKNOWN,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.UNIMPLEMENTED,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DATA_LOSS,
-}
+
+@dataclass(frozen=True)
+class Instruments:
+    """What every call goes through, over gRPC and over HTTP."""
+
+    page: MetricsPage
+    """Where metrics go."""
+    tokens: Tokens | None = None
+    """The accepted tokens; None: calls need none."""
+    observer: Observer | None = None
+    """Writes the access log and the traces; None: neither."""
 
 
 class InstrumentedServer:
@@ -49,24 +51,15 @@ class InstrumentedServer:
 
     Args:
         server: where the wrapped handlers go.
-        page: where their metrics go.
-        tokens: those that calls need, if they do.
-        observer: observes calls, if they are to be observed.
-        probes: the services that need no token even so, and are not observed.
+        instruments: what calls go through.
+        limits: the bounds of each request.
+        probes: names of services that need no token and are not observed.
     """
 
-    def __init__(
-        self,
-        server: grpc.aio.Server,
-        page: MetricsPage,
-        tokens: Tokens | None,
-        observer: Observer | None,
-        probes: Collection[str],
-    ) -> None:
+    def __init__(self, server: Any, instruments: Instruments, limits: DecodingLimits, probes: Collection[str]) -> None:
         self._server = server
-        self._page = page
-        self._tokens = tokens
-        self._observer = observer
+        self._instruments = instruments
+        self._limits = limits
         self._probes = probes
 
     def register(self, add_to_server: Callable[..., None], servicer: object) -> None:
@@ -74,71 +67,112 @@ class InstrumentedServer:
         add_to_server(servicer, self)
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """Takes no notice: generated code gives the same handlers in the other form too."""
+        """Ignores them: generated code registers the same handlers by method too."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Registers a service's handlers, each wrapped."""
-        probe = service in self._probes
-        wrapped = {}
-        for name, handler in handlers.items():
-            kind = next(kind for kind in _TYPES if getattr(handler, kind))
-            metrics = MethodMetrics(self._page, Method(_TYPES[kind], service, name))
-            tokens = None if probe else self._tokens
-            observe = partial(_observe, self._observer, rpc(service, name)) if self._observer and not probe else None
-            begin = partial(_Rpc, metrics, observe)
-            changes: dict[str, Any] = {}
-            decode = _as_it_is
-            if not handler.request_streaming:
-                # gRPC would decode it before the RPC, where an error is neither counted nor told as the others are.
-                changes["request_deserializer"], decode = None, handler.request_deserializer
-            changes[kind] = _wrap(getattr(handler, kind), begin, tokens, decode)
-            wrapped[name] = handler._replace(**changes)
+        wrapped = {name: self._wrapped(service, name, handler) for name, handler in handlers.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
         self._server.add_registered_method_handlers(service, wrapped)
 
+    def _wrapped(self, service: str, name: str, handler: Any) -> Any:
+        """Wraps a handler. gRPC sees each as one that takes a stream: the handler decides when a request is read."""
+        kind = next(kind for kind in _TYPES if getattr(handler, kind))
+        tokens, observer = self._instruments.tokens, self._instruments.observer
+        if service in self._probes:
+            tokens = observer = None
+        decode = RequestDecoder(handler.request_deserializer.__self__, self._limits)
+        method = _Method(
+            behaviour=getattr(handler, kind),
+            read=_each(decode) if handler.request_streaming else _one(decode),
+            metrics=MethodMetrics(self._instruments.page, Method(_TYPES[kind], service, name)),
+            tokens=tokens,
+            observe=partial(_observe, observer, rpc(service, name)) if observer else None,
+        )
+        respond = _respond_with_stream if inspect.isasyncgenfunction(method.behaviour) else _respond
+        kind = "stream_stream" if handler.response_streaming else "stream_unary"
+        changes = {**dict.fromkeys(_TYPES), kind: respond(method)}
+        return handler._replace(request_streaming=True, request_deserializer=None, **changes)
 
-def _as_it_is(requests: Any) -> Any:
-    return requests
+
+_Read = Callable[[Any], Awaitable[Any]]
+"""Reads from a call's context what a behaviour takes: a request, or an iterator of them."""
 
 
-def _wrap(
-    behaviour: Any, begin: "Callable[[Any], _Rpc]", tokens: Tokens | None, decode: Callable[[Any], Any]
-) -> Callable[[Any, Any], Any]:
-    async def respond(request: Any, context: Any) -> Any:
-        rpc = begin(context)
+def _one(decode: RequestDecoder) -> _Read:
+    async def read(context: Any) -> Any:
+        message = await context.read()
+        if message is grpc.aio.EOF:
+            raise InvalidArgument("request", "is missing: send one message")
+        return await decode(message)
+
+    return read
+
+
+def _each(decode: RequestDecoder) -> _Read:
+    # Not gRPC's own iterator, which is part of a reference cycle with the message that it gave last.
+    async def decoded(context: Any) -> AsyncIterator[Any]:
+        while (message := await context.read()) is not grpc.aio.EOF:
+            yield await decode(message)
+
+    async def read(context: Any) -> AsyncIterator[Any]:
+        return decoded(context)
+
+    return read
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A method, and what its calls go through."""
+
+    behaviour: Any
+    read: _Read
+    metrics: MethodMetrics
+    tokens: Tokens | None
+    observe: Callable[[Any], Observation] | None
+
+    def admit(self, context: Any) -> None:
+        """Checks a call before anything of its request is read.
+
+        Raises:
+            RequestTooLarge: its metadata exceed their limit.
+            Unauthenticated: it has no valid token, and needs one.
+        """
+        metadata = context.invocation_metadata()
+        if sum(len(key) + len(value) + METADATA_OVERHEAD for key, value in metadata) > METADATA_BYTES:
+            raise RequestTooLarge(f"metadata: is larger than the maximum of {METADATA_BYTES} bytes")
+        if self.tokens:
+            self.tokens.check(next((value for key, value in metadata if key == "authorization"), ""))
+
+
+def _respond(method: _Method) -> Callable[[Any, Any], Any]:
+    async def respond(_: AsyncIterator[bytes], context: Any) -> Any:
+        rpc = _Rpc(method, context)
         try:
-            if tokens:
-                tokens.check_call(context)
-            response = await behaviour(decode(request), context)
+            method.admit(context)
+            response = await method.behaviour(await method.read(context), context)
         except BaseException as error:
             await rpc.failed(error)
             raise
         rpc.ended(grpc.StatusCode.OK)
         return response
 
-    async def respond_with_stream(request: Any, context: Any) -> AsyncIterator[Any]:
-        rpc = begin(context)
+    return respond
+
+
+def _respond_with_stream(method: _Method) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def respond(_: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+        rpc = _Rpc(method, context)
         try:
-            if tokens:
-                tokens.check_call(context)
-            async for response in behaviour(decode(request), context):
+            method.admit(context)
+            async for response in method.behaviour(await method.read(context), context):
                 yield response
         except BaseException as error:
             await rpc.failed(error)
             raise
         rpc.ended(grpc.StatusCode.OK)
 
-    return respond_with_stream if inspect.isasyncgenfunction(behaviour) else respond
-
-
-def status_of(error: Exception) -> status_pb2.Status:
-    """Returns the status that the client sees. The log has what it does not."""
-    status = to_status(error)
-    if status.code == grpc.StatusCode.INTERNAL.value[0]:
-        # Not the error's own message: TensorFlow's may quote the text that it failed on.
-        trace = "".join(traceback.format_tb(error.__traceback__))
-        _log.error("request failed", error=type(error).__name__, trace=trace)
-    return status
+    return respond
 
 
 def _observe(observer: Observer, kind: Kind, context: Any) -> Observation:
@@ -149,44 +183,50 @@ def _observe(observer: Observer, kind: Kind, context: Any) -> Observation:
 
 
 class _Rpc:
-    """One RPC under way."""
+    """One call in flight."""
 
     __slots__ = ("_context", "_metrics", "_observation", "_start")
 
-    def __init__(self, metrics: MethodMetrics, observe: Callable[[Any], Observation] | None, context: Any) -> None:
-        self._metrics = metrics
+    def __init__(self, method: _Method, context: Any) -> None:
+        self._metrics = method.metrics
         self._context = context
         self._start = perf_counter()
-        self._observation = observe(context) if observe else None
-        metrics.started()
+        self._observation = method.observe(context) if method.observe else None
+        self._metrics.started()
 
     def ended(self, code: grpc.StatusCode) -> None:
         """Records the end."""
         self._metrics.handled(code, perf_counter() - self._start)
         if self._observation:
-            self._observation.end(code.name, fault=code in _FAULTS)
+            self._observation.end(code.name, fault=code in SERVER_FAULTS)
 
     async def failed(self, error: BaseException) -> None:
-        """Records the end, and tells the client unless it has been told. Raises, or returns for `error` to go on."""
+        """Records the end, and aborts the call unless that was done. Raises, or returns for `error` to be raised."""
         context = self._context
         match error:
             case grpc.aio.AbortError():
-                self.ended(_code(context.code()))
+                _forget_later(error)
+                self.ended(status_code(context.code()))
             case Exception():
                 status = status_of(error)
-                code = _code(status.code)
+                code = status_code(status.code)
                 self.ended(code)
                 details = ("grpc-status-details-bin", status.SerializeToString())
-                await context.abort(code, status.message, (*(context.trailing_metadata() or ()), details))
+                try:
+                    await context.abort(code, status.message, (*(context.trailing_metadata() or ()), details))
+                except grpc.aio.AbortError as abort:
+                    _forget_later(abort)
+                    raise
             case _:  # cancelled: by the client, or by its deadline
                 left = context.time_remaining()
                 late = left is not None and left <= 0
                 self.ended(grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED)
 
 
-_CODES: dict[Any, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+def _forget_later(abort: grpc.aio.AbortError) -> None:
+    """Drops the error's traceback once gRPC has caught it.
 
-
-def _code(code: Any) -> grpc.StatusCode:
-    """Gives the status code for its number, which the asyncio context has instead, too."""
-    return _CODES.get(code, grpc.StatusCode.UNKNOWN) if isinstance(code, int) else code
+    The call keeps the error, the error its traceback, that the frames, these the context, and the context the call:
+    a reference cycle, which would hold the request until the garbage collector runs.
+    """
+    asyncio.get_running_loop().call_soon(drop_tracebacks, abort)

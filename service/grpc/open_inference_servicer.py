@@ -6,13 +6,13 @@ from importlib.metadata import version as installed_version
 from typing import Any
 
 import numpy as np
-from grpc_health.v1 import health, health_pb2
 from numpy.typing import NDArray
 
 from service.errors import InvalidArgument, NotReady, shortened
+from service.grpc.health import HealthServicer
 from service.grpc.stubs import open_inference_pb2 as pb2
 from service.grpc.stubs import open_inference_pb2_grpc as pb2_grpc
-from service.inference.classification import Answer, Classifier, deadline_of
+from service.inference.classification import Answer, ClassificationService, deadline_of
 from service.inference.repository import ModelRepository, Servable
 
 SERVICE = pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
@@ -36,16 +36,16 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
 
     Args:
         repository: where the models are.
-        classifier: what classifies with them.
-        health_servicer: knows whether the server serves.
+        classification: validates and queues their requests.
+        health: knows whether the server serves.
     """
 
     def __init__(
-        self, repository: ModelRepository, classifier: Classifier, health_servicer: health.aio.HealthServicer
+        self, repository: ModelRepository, classification: ClassificationService, health: HealthServicer
     ) -> None:
         self._repository = repository
-        self._classifier = classifier
-        self._health = health_servicer
+        self._classification = classification
+        self._health = health
         self._metadata = pb2.ServerMetadataResponse(
             name=_PACKAGE, version=installed_version(_PACKAGE), extensions=[_BINARY_TENSORS]
         )
@@ -56,8 +56,7 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ServerReady(self, request: pb2.ServerReadyRequest, context: Any) -> pb2.ServerReadyResponse:
         """See the contract."""
-        health = await self._health.Check(health_pb2.HealthCheckRequest(), context)
-        return pb2.ServerReadyResponse(ready=health.status == health_pb2.HealthCheckResponse.SERVING)
+        return pb2.ServerReadyResponse(ready=self._health.serving)
 
     async def ModelReady(self, request: pb2.ModelReadyRequest, context: Any) -> pb2.ModelReadyResponse:
         """See the contract."""
@@ -90,7 +89,7 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
         version = _version("model_version", request.model_version)
         wanted = _wanted(request.outputs)
         texts = self._texts(request)
-        pending = self._classifier.begin(
+        pending = self._classification.begin(
             request.model_name,
             version,
             texts,
@@ -122,7 +121,7 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
         count, *rest = tensor.shape or [-1]
         if rest not in ([], [1]) or count < 0:
             raise InvalidArgument("inputs[0].shape", "is neither [n] nor [n, 1]")
-        self._classifier.check_count(count, TEXT)
+        self._classification.check_count(count, TEXT)
         if raw and (len(raw) > 1 or tensor.contents.ByteSize()):  # empty contents are none: MLServer sends them
             raise InvalidArgument("raw_input_contents", "stand for all contents: send one for the one input, or none")
         values = _split(raw[0], count) if raw else tensor.contents.bytes_contents

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from service.errors import InvalidArgument
-from service.inference.classification import Classifier, PendingClassification, deadline_of
-from service.inference.repository import ModelRepository, Version
+from service.inference.classification import ClassificationService, PendingClassification, deadline_of
+from service.inference.repository import ModelRepository, ModelVersion
 from service.telemetry.call_observer import current
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
@@ -28,12 +28,12 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
 
     Args:
         repository: where the models are.
-        classifier: what classifies with them.
+        classification: validates and queues their requests.
     """
 
-    def __init__(self, repository: ModelRepository, classifier: Classifier) -> None:
+    def __init__(self, repository: ModelRepository, classification: ClassificationService) -> None:
         self._repository = repository
-        self._classifier = classifier
+        self._classification = classification
 
     async def Classify(self, request: pb2.ClassifyRequest, context: Any) -> pb2.ClassifyResponse:
         """See the contract."""
@@ -91,7 +91,7 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
         """See the contract."""
         return self._describe(self._repository.find(request.name, request.version))
 
-    def _describe(self, version: Version) -> pb2.Model:
+    def _describe(self, version: ModelVersion) -> pb2.Model:
         model = pb2.Model(
             name=version.name,
             version=version.version,
@@ -114,7 +114,7 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             raise InvalidArgument("top_k", f"{request.top_k} is negative; 0 asks for the winner alone")
         if request.explain:
             _validate_explained(texts)
-        pending = self._classifier.begin(
+        pending = self._classification.begin(
             request.model, request.version, texts, size=request.ByteSize(), deadline=deadline
         )
         return _Request(pending, request.top_k, texts if request.explain else None)

@@ -1,59 +1,184 @@
-"""Serves the HTTP routes in a worker, with uvicorn, on a port that all workers listen on."""
+"""Serves an HTTP application with uvicorn, within bounds on what a client can hold: connections and time."""
 
 import asyncio
 import math
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.address import address, listening_socket
 from service.config import Config
-from service.errors import StartError
+from service.errors import StartError, TooManyRequests
+from service.http.endpoint import error_response, is_probe
 from service.security.tls import server_context, tls_files
 
-_CONNECTIONS = 1000
-"""That one worker has at a time; more are answered with 503."""
+MAX_CONNECTIONS = 500
+"""Maximum connections per worker. Past it, a new one replaces the one that has kept the server waiting longest."""
+MAX_REQUESTS = 500
+"""Maximum requests in flight per worker. Past it, probes alone are answered."""
+HANDSHAKE_SECONDS = 10.0
+"""Maximum time of a TLS handshake."""
+HEADER_SECONDS = 10.0
+"""Maximum time until a connection's next request has all its headers."""
+IDLE_SECONDS = 5.0
+"""Time after which a connection without a request is closed."""
+STALL_SECONDS = 30.0
+"""Time after which a connection is closed whose client reads nothing of its response."""
+
+
+class _Protocol(H11Protocol):
+    """A connection that keeps nobody waiting: it has bounds on the time it waits for its client."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._waiting_since = self.loop.time()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for_headers()
+        if len(self.connections) > MAX_CONNECTIONS:
+            waiting = [each for each in self.connections if isinstance(each, _Protocol) and each.waits_for_client()]
+            min(waiting, key=_waiting_since).transport.abort()  # this one at least waits
+
+    def waits_for_client(self) -> bool:
+        """Tells whether the client is to go on: to send a request, the rest of it, or to read a response."""
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._cancel(self._header_timer)
+            self._header_timer = None
+        elif self._header_timer is None:
+            self._wait_for_headers()
+
+    def on_response_complete(self) -> None:
+        self._waiting_since = self.loop.time()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._cancel(self._header_timer)
+        self._cancel(self._stall_timer)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait_for_reader(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._cancel(self._stall_timer)
+
+    def _wait_for_headers(self) -> None:
+        self._waiting_since = self.loop.time()
+        self._header_timer = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+
+    def _wait_for_reader(self, unread: int) -> None:
+        def check() -> None:
+            left = self.transport.get_write_buffer_size()
+            if left < unread:
+                self._wait_for_reader(left)
+            else:
+                self.transport.abort()
+
+        self._stall_timer = self.loop.call_later(STALL_SECONDS, check)
+
+    @staticmethod
+    def _cancel(timer: asyncio.TimerHandle | None) -> None:
+        if timer:
+            timer.cancel()
+
+
+def _waiting_since(connection: _Protocol) -> float:
+    return connection._waiting_since
 
 
 class _Server(uvicorn.Server):
-    """Leaves the process's signals to who owns them."""
+    """A server that leaves signals to the process, and bounds TLS handshakes and requests in flight."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
         yield
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Starts to listen."""
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        context = self.config.ssl
+        self.servers = [
+            await loop.create_server(
+                lambda: _Protocol(self.config, self.server_state, self.lifespan.state),
+                sock=each,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None,
+            )
+            for each in sockets
+        ]
+        self.started = True
+
+
+class _Admission:
+    """Turns requests away while too many are in flight, except probes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._in_flight >= MAX_REQUESTS and not is_probe(scope["path"]):
+            await error_response(scope["path"], TooManyRequests(MAX_REQUESTS))(scope, receive, send)
+            return
+        self._in_flight += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._in_flight -= 1
 
 
 @asynccontextmanager
-async def http_endpoint(config: Config, port: int, api: Starlette, stop: asyncio.Event) -> AsyncIterator[None]:
-    """Serves around the block. From `stop` on it takes no new requests; the block's end waits for those in flight.
+async def http_server(config: Config, port: int | None, app: ASGIApp, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Serves the application around the block. It drains from `stop` on; the block's end waits for that.
+
+    Args:
+        config: the server's configuration.
+        port: the port, which other workers listen on too; None: serves nothing.
+        app: the application.
+        stop: when to stop.
 
     Raises:
         StartError: the port cannot be listened on, or a file for TLS cannot be used.
     """
+    if port is None:
+        yield
+        return
     files = tls_files(config)
     context = server_context("certificates of HTTP", files) if files else None
     server = _Server(
         uvicorn.Config(
-            api,
+            _Admission(app),
             lifespan="off",
             log_config=None,
-            log_level="warning",
+            log_level="error",  # its warnings are of requests: a client could fill the log
             access_log=False,
             server_header=False,
             proxy_headers=False,
             ws="none",
-            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=IDLE_SECONDS,  # type: ignore[arg-type]
             timeout_graceful_shutdown=math.ceil(config.grace_period),
             ssl_context_factory=(lambda *_: context) if context else None,
         )
     )
     try:
-        family, *_, address = socket.getaddrinfo(config.host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.create_server(address, family=family, reuse_port=True)
+        listener = listening_socket(config.host, port, shared=True)
     except OSError as error:
-        raise StartError(f"cannot listen on {config.host}:{port}: {error.strerror}") from error
+        raise StartError(f"cannot listen on {address(config.host, port)}: {error.strerror}") from error
 
     async def drain() -> None:
         await stop.wait()

@@ -52,7 +52,7 @@ class PendingClassification(NamedTuple):
         return Answer(prediction.probabilities, winners, winning, words, known_words)
 
 
-class Classifier:
+class ClassificationService:
     """Gives requests to the engines.
 
     Args:

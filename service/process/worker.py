@@ -2,45 +2,36 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from typing import NamedTuple
-
-import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from service.config import Config
 from service.errors import StartError
-from service.grpc.channel_options import SHARED_PORT, channel_arguments
-from service.grpc.instrumentation import InstrumentedServer
-from service.grpc.open_inference_servicer import SERVICE as OPEN_INFERENCE
-from service.grpc.open_inference_servicer import OpenInferenceServicer
-from service.grpc.stubs import open_inference_pb2_grpc
-from service.grpc.text_classifier_servicer import TextClassifierServicer
-from service.http.app import http_api
-from service.http.server import http_endpoint
+from service.grpc.health import HealthServicer
+from service.grpc.instrumentation import Instruments
+from service.grpc.server import Servicers, grpc_server
+from service.http.app import HttpOptions, http_app
+from service.http.server import http_server
 from service.inference.batching import Batcher, QueueLimits
-from service.inference.classification import Classifier, RequestLimits
+from service.inference.classification import ClassificationService, RequestLimits
 from service.inference.explanations import Explanations
+from service.inference.reconciler import Publish, Reconciler
 from service.inference.repository import ModelRepository, Servable
 from service.inference.version_policy import VersionPolicy
+from service.process.allocator import return_freed_memory
 from service.process.child_pipe import ChildEnd
-from service.security.tls import server_credentials, tls_files
+from service.process.heartbeat import Heartbeat
 from service.security.tokens import Tokens
 from service.telemetry.call_observer import Observer
 from service.telemetry.metrics import ModelMetrics, VersionStates
 from service.telemetry.shared_metrics import MetricsPage
-from text_classifier.calls import SERVICE
-from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import Engine, VersionFolder
 from textmodel.version_folder import Fingerprint
 
-_SERVICES = (SERVICE, OPEN_INFERENCE)
-
 
 async def serve(config: Config, port: int, http_port: int | None, page: MetricsPage, supervisor: ChildEnd) -> None:
-    """Serves until SIGTERM, or until the supervisor has gone.
+    """Serves until SIGTERM, or until the supervisor is gone.
 
     Args:
         config: the server's configuration.
@@ -51,49 +42,74 @@ async def serve(config: Config, port: int, http_port: int | None, page: MetricsP
 
     Raises:
         StartError: the port cannot be listened on, or tracing cannot start.
-        ModelError: there is no model to serve.
+        ModelError: there is no model to serve, and the configuration requires one.
     """
-    policy = VersionPolicy(config.keep_versions, dict(config.pin))
-    repository = ModelRepository(config.models, config.engine, policy, publisher(config, page), VersionStates(page))
-    classifier = Classifier(repository, RequestLimits(config.max_texts, config.max_text_bytes))
-    health_servicer = health.aio.HealthServicer()
-    servicers = _Servicers(
-        TextClassifierServicer(repository, classifier),
-        OpenInferenceServicer(repository, classifier, health_servicer),
-        health_servicer,
+    return_freed_memory()
+    repository = ModelRepository()
+    heartbeat = Heartbeat(supervisor, config.heartbeat_timeout)
+    reconciler = Reconciler(
+        repository,
+        config.models,
+        engine=config.engine,
+        policy=VersionPolicy(config.keep_versions, dict(config.pin)),
+        publish=publisher(config, page),
+        states=VersionStates(page),
+        while_loading=heartbeat.loading,
     )
+    limits = RequestLimits(config.max_texts, config.max_text_bytes)
+    servicers = Servicers.of(repository, ClassificationService(repository, limits))
     tokens = Tokens(config.tokens) if config.tokens else None
     stop = asyncio.Event()
-    with _observer(config) as observer, _signal_handlers({signal.SIGTERM: stop.set, signal.SIGHUP: repository.refresh}):
-        async with (
-            _http_server(
-                config, http_port, page, servicers, grpc_port=port, tokens=tokens, observer=observer, stop=stop
-            ),
-            _grpc_server(config, port, page, servicers, tokens=tokens, observer=observer),
-        ):
-            await repository.load()
-            supervisor.ready()
-            watching = [
-                asyncio.create_task(repository.watch(config.watch_interval)),
-                asyncio.create_task(_watch(supervisor, health_servicer, stop)),
-            ]
-            await stop.wait()
-            for task in watching:
-                task.cancel()
-            await health_servicer.enter_graceful_shutdown()
-        await repository.close()
+    handlers = {signal.SIGTERM: stop.set, signal.SIGHUP: reconciler.refresh}
+    async with heartbeat.running():
+        with _observer(config) as observer, _signal_handlers(handlers):
+            instruments = Instruments(page, tokens, observer)
+            app = http_app(servicers, instruments, HttpOptions.of(config, port))
+            async with http_server(config, http_port, app, stop), grpc_server(config, port, servicers, instruments):
+                await _run_until(
+                    stop,
+                    _load_and_watch(reconciler, config),
+                    _tell_when_ready(repository, supervisor),
+                    _watch(supervisor, servicers.health, stop),
+                )
+                servicers.health.stop()
+        await reconciler.close()
 
 
-async def _watch(supervisor: ChildEnd, health_servicer: health.aio.HealthServicer, stop: asyncio.Event) -> None:
-    """Keeps health as the supervisor says: serving while every worker does."""
+async def _run_until(stop: asyncio.Event, *work: Coroutine[Any, Any, None]) -> None:
+    """Runs the work until the event is set, or until some of it raises."""
+    stopping = asyncio.create_task(stop.wait())
+    tasks: set[asyncio.Task[Any]] = {stopping, *map(asyncio.create_task, work)}
+    pending = tasks
+    try:
+        while stopping in pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _load_and_watch(reconciler: Reconciler, config: Config) -> None:
+    await reconciler.load(required=config.require_model == "on")
+    await reconciler.watch(config.watch_interval)
+
+
+async def _tell_when_ready(repository: ModelRepository, supervisor: ChildEnd) -> None:
+    """Tells the supervisor that this worker is ready once a model is in service."""
+    await repository.serves.wait()
+    supervisor.ready()
+
+
+async def _watch(supervisor: ChildEnd, health: HealthServicer, stop: asyncio.Event) -> None:
+    """Sets the health status that the supervisor sends: serving while every worker is ready."""
     async for serving in supervisor.serving():
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", *_SERVICES):
-            await health_servicer.set(service, status)
+        health.set(serving)
     stop.set()
 
 
-def publisher(config: Config, page: MetricsPage) -> Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable]:
+def publisher(config: Config, page: MetricsPage) -> Publish:
     """Returns what makes the servable of a verified engine."""
     limits = QueueLimits(config.max_batch_texts, config.max_queue_texts, config.max_queue_bytes)
 
@@ -111,7 +127,7 @@ def _observer(config: Config) -> Iterator[Observer | None]:
     """Yields what observes calls, if any are to be observed. At the end of the block the last spans are sent.
 
     Raises:
-        StartError: tracing is not installed, or the environment asks for what there is not.
+        StartError: tracing is not installed, or an OTEL_ variable names an exporter that is not available.
     """
     access_log = config.access_log == "on"
     if config.tracing == "off":
@@ -136,102 +152,3 @@ def _signal_handlers(handlers: Mapping[signal.Signals, Callable[[], None]]) -> I
     finally:
         for number in handlers:
             loop.remove_signal_handler(number)
-
-
-class _Servicers(NamedTuple):
-    """What answers, whatever protocol a request comes by."""
-
-    text_classifier: TextClassifierServicer
-    open_inference: OpenInferenceServicer
-    health: health.aio.HealthServicer
-
-
-@asynccontextmanager
-async def _http_server(
-    config: Config,
-    port: int | None,
-    page: MetricsPage,
-    servicers: _Servicers,
-    *,
-    grpc_port: int,
-    tokens: Tokens | None,
-    observer: Observer | None,
-    stop: asyncio.Event,
-) -> AsyncIterator[None]:
-    """Runs the HTTP routes, if there are to be any, around the block. They drain when gRPC does: at `stop`."""
-    if port is None:
-        yield
-        return
-    api = http_api(
-        servicers.text_classifier,
-        servicers.open_inference,
-        page,
-        grpc_port=grpc_port,
-        tokens=tokens,
-        observer=observer,
-        most_bytes=config.max_request_bytes,
-        cors_origins=config.cors_origins,
-        reflection=config.reflection == "on",
-    )
-    async with http_endpoint(config, port, api, stop):
-        yield
-
-
-@asynccontextmanager
-async def _grpc_server(
-    config: Config,
-    port: int,
-    page: MetricsPage,
-    servicers: _Servicers,
-    *,
-    tokens: Tokens | None,
-    observer: Observer | None,
-) -> AsyncIterator[None]:
-    """Runs the gRPC server around the block, and drains it afterwards."""
-    server = grpc.aio.server(options=channel_arguments(config))
-    instrumented = InstrumentedServer(server, page, tokens, observer, probes=(health.SERVICE_NAME,))
-    instrumented.register(pb2_grpc.add_TextClassifierServicer_to_server, servicers.text_classifier)
-    instrumented.register(open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicers.open_inference)
-    instrumented.register(health_pb2_grpc.add_HealthServicer_to_server, servicers.health)
-    if config.reflection == "on":
-        names = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        instrumented.register(
-            reflection_pb2_grpc.add_ServerReflectionServicer_to_server, reflection.aio.ReflectionServicer(names)
-        )
-    for service in ("", *_SERVICES):
-        await servicers.health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
-    files = tls_files(config)
-    _listen(server, config.host, port, server_credentials(files) if files else None)
-    await server.start()
-    try:
-        async with _health_server(config, servicers.health):
-            yield
-    finally:
-        await server.stop(config.grace_period)
-
-
-@asynccontextmanager
-async def _health_server(config: Config, health_servicer: health.aio.HealthServicer) -> AsyncIterator[None]:
-    """Answers on the health port, if there is to be one, while the block runs."""
-    if config.health_port is None:
-        yield
-        return
-    server = grpc.aio.server(options=[SHARED_PORT])
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    _listen(server, config.host, config.health_port, None)
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(None)
-
-
-def _listen(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> None:
-    address = f"{host}:{port}"
-    try:
-        if credentials:
-            server.add_secure_port(address, credentials)
-        else:
-            server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise StartError(f"cannot listen on {address}") from error

@@ -6,6 +6,7 @@ gRPC and the HTTP endpoints ask for them at each handshake, so that replaced fil
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 
@@ -26,6 +27,14 @@ class TlsFiles:
     def all(self) -> list[Path]:
         """The files that there are."""
         return [path for path in (self.certificate, self.key, self.client_ca) if path]
+
+
+class PemFiles(NamedTuple):
+    """The contents of the files."""
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None
 
 
 def tls_files(config: Config) -> TlsFiles | None:
@@ -57,6 +66,15 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
         return None if used is before else used
 
     return grpc.dynamic_ssl_server_credentials(used, fetch, files.client_ca is not None)  # type: ignore[arg-type]
+
+
+def pem_files(files: TlsFiles) -> Reloaded[PemFiles]:
+    """Returns the contents of the files, which follow them.
+
+    Raises:
+        StartError: a file cannot be read, or the files do not belong together.
+    """
+    return Reloaded("certificates of gRPC", files.all, lambda: _read(files))
 
 
 def server_context(name: str, files: TlsFiles) -> ssl.SSLContext:
@@ -101,8 +119,13 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
 
 
 def _certificate_configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
+    pem = _read(files)
+    return grpc.ssl_server_certificate_configuration([(pem.key, pem.certificate)], pem.client_ca)
+
+
+def _read(files: TlsFiles) -> PemFiles:
     certificate, key, *authority = read = [read_bytes(path) for path in files.all]
     _context(files)  # gRPC would only say that it failed
     if read != [read_bytes(path) for path in files.all]:
         raise StartError(f"{files.certificate} and its like are being replaced")
-    return grpc.ssl_server_certificate_configuration([(key, certificate)], *authority)
+    return PemFiles(certificate, key, authority[0] if authority else None)

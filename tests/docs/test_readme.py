@@ -1,4 +1,4 @@
-"""The commands and programs of the README, run as they stand there."""
+"""The commands and programs of the README and of the guide to serving, run as they stand there."""
 
 import os
 import re
@@ -21,11 +21,11 @@ README = ROOT / "README.md"
 ADDRESS = "127.0.0.1:50051"
 HTTP_ADDRESS = "127.0.0.1:8080"
 
-TOKENS = markdown.tokens(README)
 BLOCKS = [
     (block.content, block.info, before.content if before.type == "html_block" else "")
-    for before, block in pairwise(TOKENS)
-    if block.type == "fence"
+    for file in (README, ROOT / "docs" / "serving.md")
+    for before, block in pairwise(markdown.tokens(file))
+    if block.type == "fence" and block.info
 ]
 """Content and language of the code blocks, and the comment that says how one that cannot run here is tested."""
 
@@ -36,8 +36,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copytree(ROOT / "models", folder / "models")
     (folder / "reviews.txt").write_text("A moving film.\nDull.\n")
-    (folder / "reviews").mkdir()
-    shutil.copy(folder / "reviews.txt", folder / "reviews" / "1.txt")
     tickets = [f"bill,pay invoice {number}\nbug,error {number} again\n" for number in range(20)]
     (folder / "tickets.csv").write_text("".join(["queue,body\n", *tickets]))
     programs = folder / ".venv" / "bin"
@@ -89,6 +87,10 @@ def test_a_console_shows_what_its_commands_print(content: str, checkout: Path, s
         printed = run(command, "sh", checkout, shipped)
         assert printed
         assert shown in ("", printed)
+
+
+def test_the_readme_stays_short() -> None:
+    assert len(README.read_text().split()) <= 900
 
 
 def test_the_long_training_commands_have_options_that_exist() -> None:

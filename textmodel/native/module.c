@@ -5,6 +5,7 @@
 #include <Python.h>
 
 #include "network.h"
+#include "network_api.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@ typedef struct {
     PyObject_HEAD
     Py_buffer characters;
     Network network;
+    NetworkApi api;
 } NetworkObject;
 
 static Network *network_of(PyObject *self)
@@ -369,7 +371,50 @@ static PyObject *network_classify(PyObject *self, PyObject *arguments)
     return result ? NULL : Py_NewRef(Py_None);
 }
 
+static int api_classify(const void *network, const NetworkText *texts, size_t count, float *probabilities, int32_t *words,
+                        int32_t *known_words)
+{
+    const Network *of = network;
+    size_t longest = 0;
+    for (size_t i = 0; i < count; i++) {
+        longest = texts[i].length > longest ? texts[i].length : longest;
+    }
+    Scratch scratch;
+    if (scratch_fill(&scratch, of, longest)) {
+        return -1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        Text text = {.utf8 = texts[i].utf8, .length = texts[i].length};
+        Counts counts = classify(of, text, &scratch, probabilities + i * of->classes);
+        words[i] = (int32_t)counts.words;
+        known_words[i] = (int32_t)counts.known;
+    }
+    scratch_free(&scratch);
+    return 0;
+}
+
+static void capsule_dealloc(PyObject *capsule)
+{
+    Py_XDECREF(PyCapsule_GetContext(capsule));
+}
+
+static PyObject *network_capsule(PyObject *self, PyObject *nothing)
+{
+    (void)nothing;
+    const Network *network = network_of(self);
+    NetworkApi *api = &((NetworkObject *)self)->api;
+    *api = (NetworkApi){NETWORK_API_VERSION, (uint32_t)network->classes, network, api_classify};
+    PyObject *capsule = PyCapsule_New(api, NETWORK_API_CAPSULE, capsule_dealloc);
+    if (capsule && PyCapsule_SetContext(capsule, Py_NewRef(self))) {
+        Py_DECREF(self);
+        Py_CLEAR(capsule);
+    }
+    return capsule;
+}
+
 static PyMethodDef network_methods[] = {
+    {"capsule", network_capsule, METH_NOARGS,
+     PyDoc_STR("capsule()\n--\n\nThe network for other native code: see network_api.h.")},
     {"classify", network_classify, METH_VARARGS,
      PyDoc_STR("classify(texts, probabilities, words, known_words)\n--\n\nFills the three arrays.")},
     {"features", network_features, METH_O,

@@ -12,9 +12,9 @@ import grpc
 import numpy as np
 import pytest
 from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health, health_pb2
 
 from service.errors import NotReady
+from service.grpc.health import HealthServicer
 from service.grpc.open_inference_servicer import OpenInferenceServicer
 from service.grpc.stubs import open_inference_pb2 as pb2
 from service.grpc.stubs import open_inference_pb2_grpc as pb2_grpc
@@ -228,12 +228,11 @@ def test_nothing_is_ready_before_the_server_serves_and_its_models_are_loaded() -
             raise NotReady
 
     async def test() -> None:
-        health_servicer, call = health.aio.HealthServicer(), cast("Any", None)
-        servicer = OpenInferenceServicer(cast("Any", Loading()), cast("Any", None), health_servicer)
-        for status in (health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING):
-            await health_servicer.set("", status)
-            ready = await servicer.ServerReady(pb2.ServerReadyRequest(), call)
-            assert ready.ready == (status == health_pb2.HealthCheckResponse.SERVING)
+        health, call = HealthServicer(("",)), cast("Any", None)
+        servicer = OpenInferenceServicer(cast("Any", Loading()), cast("Any", None), health)
+        for serving in (False, True):
+            health.set(serving)
+            assert (await servicer.ServerReady(pb2.ServerReadyRequest(), call)).ready == serving
         assert not (await servicer.ModelReady(pb2.ModelReadyRequest(name="topic"), call)).ready
 
     asyncio.run(test())

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from service.grpc.text_classifier_servicer import STREAM_WINDOW, TextClassifierServicer
-from service.inference.classification import Classifier, RequestLimits
+from service.inference.classification import ClassificationService, RequestLimits
 from service.inference.repository import Servable
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from textmodel import Prediction
@@ -62,8 +62,8 @@ async def settle() -> None:
 
 def stream(batcher: PendingBatcher) -> AsyncIterator[pb2.ClassifyResponse]:
     repository = cast("Any", Repository(batcher))
-    classifier = Classifier(repository, RequestLimits(10, 1000))
-    return TextClassifierServicer(repository, classifier).ClassifyStream(many(), Context())
+    classification = ClassificationService(repository, RequestLimits(10, 1000))
+    return TextClassifierServicer(repository, classification).ClassifyStream(many(), Context())
 
 
 ANSWER = Prediction(np.ones((1, 1), np.float32), np.ones(1, np.int32), np.ones(1, np.int32))

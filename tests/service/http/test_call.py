@@ -8,17 +8,17 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from grpc_health.v1 import health
-
 from service.config import Config
-from service.grpc.open_inference_servicer import OpenInferenceServicer
-from service.grpc.text_classifier_servicer import TextClassifierServicer
-from service.http.app import http_api
-from service.http.server import http_endpoint
-from service.inference.classification import Classifier, PendingClassification, RequestLimits
+from service.grpc.instrumentation import Instruments
+from service.grpc.server import Servicers
+from service.http.app import HttpOptions, http_app
+from service.http.server import http_server
+from service.inference.classification import ClassificationService, PendingClassification, RequestLimits
+from service.inference.reconciler import Reconciler
 from service.inference.repository import ModelRepository, Servable
 from service.inference.version_policy import VersionPolicy
 from service.process.worker import publisher
+from service.security.hosts import AllowedHosts
 from service.telemetry.metrics import DROPPED, HTTP_REQUESTS, VersionStates
 from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
 from textmodel import Engine, Prediction, VersionFolder
@@ -42,7 +42,7 @@ class GatedEngine:
         return self._engine.classify(texts)
 
 
-class NotingClassifier(Classifier):
+class NotingService(ClassificationService):
     """Hands out what has been queued."""
 
     def __init__(self, repository: ModelRepository, limits: RequestLimits) -> None:
@@ -80,32 +80,28 @@ class Routes:
         ) -> Servable:
             return publish(folder, files, name, version, GatedEngine(engine, self.gate, self.calls))
 
-        policy, states = VersionPolicy(1, {}), VersionStates(self._page)
-        self._repository = ModelRepository(models, "auto", policy, publish_gated, states)
-        self._classifier = NotingClassifier(self._repository, RequestLimits(100, 1000))
+        self._repository = ModelRepository()
+        self._reconciler = Reconciler(
+            self._repository,
+            models,
+            engine="auto",
+            policy=VersionPolicy(1, {}),
+            publish=publish_gated,
+            states=VersionStates(self._page),
+        )
+        self._classification = NotingService(self._repository, RequestLimits(100, 1000))
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
 
     async def run(self, test: Callable[["Routes"], Coroutine[Any, Any, None]]) -> dict[str, float]:
         """Runs a test. Returns how many requests were answered with which status, and dropped for which reason."""
-        await self._repository.load()
-        inference = OpenInferenceServicer(self._repository, self._classifier, health.aio.HealthServicer())
-        servicer = TextClassifierServicer(self._repository, self._classifier)
-        api = http_api(
-            servicer,
-            inference,
-            self._page,
-            grpc_port=0,
-            tokens=None,
-            observer=None,
-            most_bytes=1000,
-            cors_origins=(),
-            reflection=True,
-        )
-        async with http_endpoint(Config(), self._port, api, asyncio.Event()):
+        await self._reconciler.load()
+        servicers = Servicers.of(self._repository, self._classification)
+        app = http_app(servicers, Instruments(self._page), HttpOptions(1000, 100, AllowedHosts("127.0.0.1")))
+        async with http_server(Config(), self._port, app, asyncio.Event()):
             async with asyncio.timeout(60):
                 await test(self)
-        await self._repository.close()
+        await self._reconciler.close()
         return {
             series.labels[-1]: float(values[0])
             for series, values in self._page.read()
@@ -116,13 +112,13 @@ class Routes:
         """Sends a request on a connection of its own."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         body = json.dumps({"texts": [text]})
-        head = ("POST /v1/models/topic:classify HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers)
+        head = ("POST /v1/models/topic:classify HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers)
         writer.write("\r\n".join((*head, "Connection: close", "", body)).encode())
         return Connection(reader, writer)
 
     async def queued(self) -> asyncio.Future[Prediction]:
         """Waits for the next request to be queued."""
-        return await self._classifier.queued.get()
+        return await self._classification.queued.get()
 
 
 def test_a_client_that_leaves_has_its_queued_request_dropped_and_counted(tiny_models: Path) -> None:

@@ -1,0 +1,174 @@
+//! One HTTP/2 connection: its calls, its limits, its age.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection};
+use h2::{Ping, PingPong};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{sleep_until, timeout};
+
+use crate::call;
+use crate::io::{Activity, Watched};
+use crate::limits::{CONNECTION_WINDOW, HANDSHAKE, LAST_WORDS, Limits, SEND_BUFFER, STREAM_WINDOW};
+use crate::server::{Shared, Stage};
+
+/// Serves a connection until it ends.
+pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Arc<str>, transport: T) {
+    let (watched, activity) = Watched::new(transport, shared.limits.ping_interval);
+    let limits = &shared.limits;
+    let handshake = Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.decoded_metadata())
+        .handshake(watched);
+    let Ok(Ok(connection)) = timeout(HANDSHAKE, handshake).await else { return };
+    let life = Life { activity, limits: limits.clone(), born: Instant::now(), draining: false, pinged: None };
+    drive(&shared, peer, connection, life).await;
+}
+
+async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Arc<Shared>,
+    peer: Arc<str>,
+    mut connection: Connection<Watched<T>, Bytes>,
+    mut life: Life,
+) {
+    let Some(mut pings) = connection.ping_pong() else { return };
+    let calls = Arc::new(Calls::new());
+    let mut stage = shared.stage.subscribe();
+    loop {
+        tokio::select! {
+            biased;
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    let under_way = calls.begin();
+                    let answer = call::answer(Arc::clone(shared), Arc::clone(&peer), request, respond);
+                    tokio::spawn(async move {
+                        answer.await;
+                        drop(under_way);
+                    });
+                }
+                _ => return,
+            },
+            changed = stage.changed() => {
+                let stage = if changed.is_ok() { *stage.borrow_and_update() } else { Stage::Closing };
+                if stage == Stage::Closing {
+                    return flush(connection).await;
+                }
+                life.draining = true;
+                connection.graceful_shutdown();
+            }
+            next = life.next(&calls, &mut pings) => match next {
+                Next::Drain => connection.graceful_shutdown(),
+                Next::Close => return,
+            },
+        }
+    }
+}
+
+/// Sends what is left, for a moment: the calls have been ended.
+async fn flush<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Watched<T>, Bytes>) {
+    connection.graceful_shutdown();
+    let mut closed = pin!(poll_fn(|context| connection.poll_closed(context)));
+    timeout(LAST_WORDS, &mut closed).await.ok();
+}
+
+/// The calls of one connection that are under way.
+struct Calls {
+    count: AtomicUsize,
+    start: Instant,
+    /// Milliseconds after `start` at which the last one ended.
+    ended: AtomicU64,
+}
+
+impl Calls {
+    fn new() -> Self {
+        Self { count: AtomicUsize::new(0), start: Instant::now(), ended: AtomicU64::new(0) }
+    }
+
+    fn begin(self: &Arc<Self>) -> UnderWay {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(self))
+    }
+
+    /// Returns since when there have been no calls.
+    fn idle_since(&self) -> Instant {
+        match self.count.load(Ordering::Relaxed) {
+            0 => self.start + Duration::from_millis(self.ended.load(Ordering::Relaxed)),
+            _ => Instant::now(),
+        }
+    }
+}
+
+struct UnderWay(Arc<Calls>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let calls = &self.0;
+        let passed = calls.start.elapsed().as_millis();
+        calls.ended.store(u64::try_from(passed).unwrap_or(u64::MAX), Ordering::Relaxed);
+        calls.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the passing of time asks for.
+enum Next {
+    /// The connection is to take no further calls.
+    Drain,
+    /// The client has gone.
+    Close,
+}
+
+/// When a connection is pinged, and when it ends.
+struct Life {
+    activity: Arc<Activity>,
+    limits: Limits,
+    born: Instant,
+    draining: bool,
+    pinged: Option<Instant>,
+}
+
+impl Life {
+    /// Waits for what is next. A wait that is dropped loses nothing.
+    async fn next(&mut self, calls: &Calls, pings: &mut PingPong) -> Next {
+        loop {
+            let now = Instant::now();
+            let heard = self.activity.last_read();
+            if self.pinged.is_some_and(|pinged| heard > pinged) {
+                self.pinged = None;
+            }
+            let end = (self.born + self.limits.age).min(calls.idle_since() + self.limits.idle);
+            if !self.draining && now >= end {
+                self.draining = true;
+                return Next::Drain;
+            }
+            let mut due = match self.pinged {
+                Some(pinged) => pinged + self.limits.keepalive_answer,
+                None => heard + self.limits.keepalive,
+            };
+            if now >= due {
+                if self.pinged.is_some() || pings.send_ping(Ping::opaque()).is_err() {
+                    return Next::Close;
+                }
+                self.pinged = Some(now);
+                due = now + self.limits.keepalive_answer;
+            }
+            if !self.draining {
+                due = due.min(end);
+            }
+            tokio::select! {
+                () = sleep_until(due.into()) => {}
+                pong = poll_fn(|context| pings.poll_pong(context)) => match pong {
+                    Ok(_) => self.pinged = None,
+                    Err(_) => return Next::Close,
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What a connection's bytes tell before HTTP/2 reads them: when the client was heard last, and whether it only pings.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+const PREFACE_BYTES: usize = 24;
+const HEADER_BYTES: usize = 9;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const ACK: u8 = 1;
+/// So many pings may come too early, one after another.
+const EARLY_PINGS: u32 = 2;
+
+/// GOAWAY with ENHANCE_YOUR_CALM and the text at which gRPC clients ping less often.
+const TOO_MANY_PINGS: &[u8] = b"\x00\x00\x16\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0btoo_many_pings";
+
+/// When a client was heard last.
+pub struct Activity {
+    start: Instant,
+    read: AtomicU64,
+}
+
+impl Activity {
+    pub fn last_read(&self) -> Instant {
+        self.start + Duration::from_millis(self.read.load(Ordering::Relaxed))
+    }
+
+    fn heard(&self, now: Instant) {
+        let passed = now.duration_since(self.start).as_millis();
+        self.read.store(u64::try_from(passed).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// A connection whose frames are watched.
+pub struct Watched<T> {
+    transport: T,
+    activity: Arc<Activity>,
+    frames: Frames,
+}
+
+impl<T> Watched<T> {
+    pub fn new(transport: T, ping_interval: Duration) -> (Self, Arc<Activity>) {
+        let activity = Arc::new(Activity { start: Instant::now(), read: AtomicU64::new(0) });
+        let frames = Frames::new(ping_interval);
+        (Self { transport, activity: Arc::clone(&activity), frames }, activity)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
+        let now = Instant::now();
+        self.activity.heard(now);
+        if self.frames.read(&buffer.filled()[before..], now) {
+            return Poll::Ready(Ok(()));
+        }
+        let said = Pin::new(&mut self.transport).poll_write(context, TOO_MANY_PINGS);
+        if matches!(said, Poll::Ready(Ok(_))) {
+            let _ = Pin::new(&mut self.transport).poll_shutdown(context);
+        }
+        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(context)
+    }
+}
+
+/// Follows the frames of one direction, of which it looks at the headers alone.
+struct Frames {
+    /// Bytes to pass over before the next header.
+    skip: usize,
+    header: [u8; HEADER_BYTES],
+    filled: usize,
+    interval: Duration,
+    pinged: Option<Instant>,
+    early: u32,
+}
+
+impl Frames {
+    fn new(interval: Duration) -> Self {
+        Self { skip: PREFACE_BYTES, header: [0; HEADER_BYTES], filled: 0, interval, pinged: None, early: 0 }
+    }
+
+    /// Passes over bytes. Tells whether they are those of a client that does more than ping.
+    fn read(&mut self, mut bytes: &[u8], now: Instant) -> bool {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let skipped = self.skip.min(bytes.len());
+                self.skip -= skipped;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            let taken = (HEADER_BYTES - self.filled).min(bytes.len());
+            self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            bytes = &bytes[taken..];
+            if self.filled == HEADER_BYTES {
+                self.filled = 0;
+                let [high, middle, low, kind, flags, ..] = self.header;
+                self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
+                self.frame(kind, flags, now);
+            }
+        }
+        self.early <= EARLY_PINGS
+    }
+
+    fn frame(&mut self, kind: u8, flags: u8, now: Instant) {
+        match kind {
+            DATA | HEADERS | WINDOW_UPDATE => (self.pinged, self.early) = (None, 0),
+            PING if flags & ACK == 0 => {
+                let early = self.pinged.is_some_and(|pinged| now < pinged + self.interval);
+                self.early += u32::from(early);
+                self.pinged = Some(now);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, length: usize) -> Vec<u8> {
+        let mut frame = (length as u32).to_be_bytes()[1..].to_vec();
+        frame.extend_from_slice(&[kind, 0, 0, 0, 0, 0]);
+        frame.resize(HEADER_BYTES + length, 0);
+        frame
+    }
+
+    fn after_preface() -> Frames {
+        let mut frames = Frames::new(Duration::from_secs(10));
+        assert!(frames.read(&[0; PREFACE_BYTES], Instant::now()));
+        frames
+    }
+
+    #[test]
+    fn pings_without_end_are_found_however_their_bytes_come() {
+        let pings = frame(PING, 8).repeat(4);
+        for size in 1..pings.len() {
+            let mut frames = after_preface();
+            let now = Instant::now();
+            assert!(!pings.chunks(size).fold(true, |calm, chunk| frames.read(chunk, now) && calm), "{size}");
+        }
+    }
+
+    #[test]
+    fn pings_between_calls_are_no_flood() {
+        let mut frames = after_preface();
+        let call_and_ping = [frame(HEADERS, 40), frame(DATA, 300), frame(PING, 8)].concat();
+        assert!(frames.read(&call_and_ping.repeat(10), Instant::now()));
+    }
+
+    #[test]
+    fn pings_at_their_interval_are_no_flood() {
+        let mut frames = after_preface();
+        let start = Instant::now();
+        assert!((0..10).all(|turn| frames.read(&frame(PING, 8), start + Duration::from_secs(11 * turn))));
+    }
+}

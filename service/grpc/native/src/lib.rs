@@ -1,0 +1,28 @@
+//! A gRPC server below Python: it carries calls to handlers on Python's event loop.
+
+mod bridge;
+mod call;
+mod codec;
+mod compression;
+mod connection;
+mod deadline;
+mod io;
+mod limits;
+mod metadata;
+mod method;
+mod python;
+mod response;
+mod server;
+mod status;
+mod tls;
+
+use pyo3::prelude::*;
+
+/// The module `service.grpc._native_server`.
+#[pymodule]
+fn _native_server(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<python::Server>()?;
+    module.add_class::<python::Call>()?;
+    module.add_class::<python::EventKind>()?;
+    module.add_class::<python::Handshake>()
+}

@@ -1,0 +1,83 @@
+//! What one server bounds.
+
+use std::time::Duration;
+
+/// How long a client may take to greet: TLS and HTTP/2's preface.
+pub const HANDSHAKE: Duration = Duration::from_secs(20);
+/// How long a message may take to come once its call waits for nothing else.
+pub const MESSAGE: Duration = Duration::from_secs(60);
+/// How long a connection may take to send what is left when the server ends it.
+pub const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Unread bytes of one stream, and of one connection.
+pub const STREAM_WINDOW: u32 = 256 * 1024;
+pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Unsent bytes of one stream that HTTP/2 holds.
+pub const SEND_BUFFER: usize = 256 * 1024;
+/// Calls that are handed to Python in one turn of its event loop.
+pub const CALLS_PER_TURN: usize = 64;
+/// What RFC 9113 counts for each header beside its name and value.
+const HEADER_OVERHEAD: usize = 32;
+/// Header lists up to so many times the metadata's limit are decoded, to be refused with a status that says why.
+const DECODED_METADATA: u32 = 4;
+
+/// Limits that the configuration sets.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub message_bytes: usize,
+    pub metadata_bytes: usize,
+    pub streams: u32,
+    pub pending_calls: usize,
+    pub keepalive: Duration,
+    pub keepalive_answer: Duration,
+    pub ping_interval: Duration,
+    pub idle: Duration,
+    pub age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+        Self {
+            message_bytes: 4 << 20,
+            metadata_bytes: 16 << 10,
+            streams: 100,
+            pending_calls: 200,
+            keepalive: Duration::from_secs(7200),
+            keepalive_answer: Duration::from_secs(20),
+            ping_interval: Duration::from_secs(300),
+            idle: FOREVER,
+            age: FOREVER,
+        }
+    }
+}
+
+impl Limits {
+    /// Sets the limit that a gRPC channel argument names. Those of other concerns are ignored.
+    pub fn set(&mut self, argument: &str, value: u64) {
+        let milliseconds = Duration::from_millis(value);
+        let count = usize::try_from(value).unwrap_or(usize::MAX);
+        match argument {
+            "grpc.max_receive_message_length" => self.message_bytes = count.min(u32::MAX as usize),
+            "grpc.absolute_max_metadata_size" => self.metadata_bytes = count.min(1 << 24),
+            "grpc.max_concurrent_streams" => self.streams = u32::try_from(value).unwrap_or(u32::MAX),
+            "grpc.server.max_pending_requests_hard_limit" => self.pending_calls = count,
+            "grpc.keepalive_time_ms" => self.keepalive = milliseconds,
+            "grpc.keepalive_timeout_ms" => self.keepalive_answer = milliseconds,
+            "grpc.http2.min_ping_interval_without_data_ms" => self.ping_interval = milliseconds,
+            "grpc.max_connection_idle_ms" => self.idle = milliseconds,
+            "grpc.max_connection_age_ms" => self.age = milliseconds,
+            _ => {}
+        }
+    }
+
+    /// Size of the header lists that HTTP/2 decodes.
+    pub fn decoded_metadata(&self) -> u32 {
+        (self.metadata_bytes as u32).saturating_mul(DECODED_METADATA)
+    }
+
+    /// Tells whether a call's headers are within the limit.
+    pub fn allows(&self, headers: &http::HeaderMap) -> bool {
+        let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_OVERHEAD).sum();
+        size <= self.metadata_bytes
+    }
+}

@@ -1,0 +1,116 @@
+//! The client's side of one call: headers, messages, and the status.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use crate::compression::{ACCEPTED, Encoding};
+use crate::status::Status;
+
+static GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+static GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+static APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// The client is not there any more.
+#[derive(Debug)]
+pub struct Gone;
+
+enum State {
+    /// Nothing has been sent.
+    New(SendResponse<Bytes>),
+    /// The headers have been sent.
+    Open(SendStream<Bytes>),
+    /// The status has been sent, or the client has gone.
+    Ended,
+}
+
+/// Sends the response of one call.
+pub struct ResponseWriter {
+    state: State,
+}
+
+impl ResponseWriter {
+    pub fn new(respond: SendResponse<Bytes>) -> Self {
+        Self { state: State::New(respond) }
+    }
+
+    /// Sends the headers, once; later calls change nothing.
+    pub fn send_headers(&mut self, metadata: HeaderMap, encoding: Encoding) -> Result<(), Gone> {
+        if let State::New(respond) = &mut self.state {
+            let mut response = grpc_response(metadata);
+            if encoding != Encoding::Identity {
+                response.headers_mut().insert(GRPC_ENCODING.clone(), HeaderValue::from_static(encoding.name()));
+            }
+            self.state = State::Open(respond.send_response(response, false).map_err(|_| Gone)?);
+        }
+        Ok(())
+    }
+
+    /// Sends a message with its prefix, headers first if they have not been sent.
+    pub fn send_message(&mut self, message: Bytes) -> Result<(), Gone> {
+        self.send_headers(HeaderMap::new(), Encoding::Identity)?;
+        match &mut self.state {
+            State::Open(stream) => stream.send_data(message, false).map_err(|_| Gone),
+            _ => Err(Gone),
+        }
+    }
+
+    /// Waits until the client's window has room: a client that does not read holds up its own stream.
+    pub async fn ready(&mut self) -> Result<(), Gone> {
+        let State::Open(stream) = &mut self.state else { return Ok(()) };
+        stream.reserve_capacity(1);
+        while stream.capacity() == 0 {
+            match poll_fn(|context| stream.poll_capacity(context)).await {
+                Some(Ok(_)) => {}
+                _ => return Err(Gone),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the call.
+    pub fn finish(&mut self, status: Status) {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::New(mut respond) => {
+                let response = grpc_response(status.into_trailers());
+                respond.send_response(response, true).ok();
+            }
+            State::Open(mut stream) => {
+                stream.send_trailers(status.into_trailers()).ok();
+            }
+            State::Ended => {}
+        }
+    }
+
+    /// Refuses a request that is not gRPC.
+    pub fn refuse(&mut self, code: StatusCode) {
+        if let State::New(mut respond) = std::mem::replace(&mut self.state, State::Ended) {
+            let mut response = Response::new(());
+            *response.status_mut() = code;
+            respond.send_response(response, true).ok();
+        }
+    }
+
+    /// Completes when the client resets the call, or its connection goes.
+    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let reset = match &mut self.state {
+            State::New(respond) => respond.poll_reset(context),
+            State::Open(stream) => stream.poll_reset(context),
+            State::Ended => Poll::Ready(Ok(Reason::NO_ERROR)),
+        };
+        reset.map(|_| ())
+    }
+}
+
+fn grpc_response(mut headers: HeaderMap) -> Response<()> {
+    headers.insert(CONTENT_TYPE, APPLICATION_GRPC.clone());
+    headers.insert(GRPC_ACCEPT_ENCODING.clone(), HeaderValue::from_static(ACCEPTED));
+    let mut response = Response::new(());
+    *response.headers_mut() = headers;
+    response
+}

@@ -1,0 +1,207 @@
+//! The server: ports, the threads that serve them, and the stages of a stop.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use http::HeaderValue;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::bridge::{Bridge, Event};
+use crate::connection;
+use crate::limits::{HANDSHAKE, Limits};
+use crate::method::Method;
+use crate::status::{Code, Status};
+use crate::tls::Certificates;
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 1024;
+/// Pause after an accept that failed: descriptors may be short.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where a server stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Running,
+    /// New connections and calls are refused, calls under way go on.
+    Draining,
+    /// All calls are ended.
+    Closing,
+}
+
+impl Stage {
+    /// Waits until the server has come this far.
+    pub async fn reached(self, stage: &mut watch::Receiver<Stage>) {
+        stage.wait_for(|stage| *stage >= self).await.ok();
+    }
+}
+
+/// What all threads of a server share.
+pub struct Shared {
+    pub limits: Limits,
+    pub methods: HashMap<String, Arc<Method>>,
+    pub bridge: Arc<Bridge>,
+    pub certificates: Arc<Certificates>,
+    pub stage: watch::Sender<Stage>,
+    pub next_call: AtomicU64,
+    /// The details of a refusal when too many calls wait: a serialized `google.rpc.Status`.
+    pub overload: Option<HeaderValue>,
+}
+
+impl Shared {
+    /// Returns the status of a call for which there is no room.
+    pub fn overloaded(&self) -> Status {
+        let mut status = Status::new(Code::ResourceExhausted, "the server has too many calls waiting, try again later");
+        if let Some(details) = &self.overload {
+            status.trailing.insert("grpc-status-details-bin", details.clone());
+        }
+        status
+    }
+}
+
+/// A port, or a socket of the file system, that is listened on.
+pub enum Port {
+    Tcp { listener: StdTcpListener, tls: bool },
+    Unix { listener: StdUnixListener },
+}
+
+impl Port {
+    /// Listens on a TCP port that several processes and threads share: the kernel spreads connections over them.
+    pub fn tcp(address: SocketAddr, tls: bool) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Self::Tcp { listener: socket.into(), tls })
+    }
+
+    pub fn unix(path: &str) -> io::Result<Self> {
+        let listener = StdUnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self::Unix { listener })
+    }
+
+    /// Returns another listener on the same port, for another thread.
+    pub fn again(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp { listener, tls } => Self::tcp(listener.local_addr()?, *tls),
+            Self::Unix { listener } => Ok(Self::Unix { listener: listener.try_clone()? }),
+        }
+    }
+}
+
+/// Serves ports on threads of their own. `Event::Stopped` tells when all have ended.
+pub fn start(shared: &Arc<Shared>, ports: Vec<Vec<Port>>) -> io::Result<()> {
+    let running = Arc::new(AtomicUsize::new(ports.len()));
+    for (number, ports) in ports.into_iter().enumerate() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let (shared, running) = (Arc::clone(shared), Arc::clone(&running));
+        thread::Builder::new().name(format!("grpc-{number}")).spawn(move || {
+            runtime.block_on(serve(&shared, ports));
+            runtime.shutdown_background();
+            if running.fetch_sub(1, Ordering::AcqRel) == 1 {
+                shared.bridge.push(Event::Stopped);
+            }
+        })?;
+    }
+    Ok(())
+}
+
+async fn serve(shared: &Arc<Shared>, ports: Vec<Port>) {
+    let mut tasks = JoinSet::new();
+    for port in ports {
+        tasks.spawn(listen(Arc::clone(shared), port));
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Accepts connections until the server stops, and waits until they have ended.
+async fn listen(shared: Arc<Shared>, port: Port) {
+    let mut stage = shared.stage.subscribe();
+    let mut connections = JoinSet::new();
+    let (listener, tls) = match port {
+        Port::Tcp { listener, tls } => (TcpListener::from_std(listener).map(Listener::Tcp), tls),
+        Port::Unix { listener } => (UnixListener::from_std(listener).map(Listener::Unix), false),
+    };
+    let Ok(listener) = listener else { return };
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => {
+                    connections.spawn(greet(Arc::clone(&shared), accepted, tls));
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            },
+            Some(_) = connections.join_next() => {}
+            () = Stage::Draining.reached(&mut stage) => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+enum Accepted {
+    Tcp(tokio::net::TcpStream, SocketAddr),
+    Unix(tokio::net::UnixStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, peer)| Accepted::Tcp(stream, peer)),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+        }
+    }
+}
+
+/// Serves a connection that has just been accepted.
+async fn greet(shared: Arc<Shared>, accepted: Accepted, tls: bool) {
+    match accepted {
+        Accepted::Unix(stream) => connection::serve(shared, "unix:".into(), stream).await,
+        Accepted::Tcp(stream, address) => {
+            stream.set_nodelay(true).ok();
+            let peer = peer(address).into();
+            if !tls {
+                return connection::serve(shared, peer, stream).await;
+            }
+            let handshake = async {
+                let (current, refreshed) = oneshot::channel();
+                shared.bridge.push(Event::Handshake(current));
+                refreshed.await.ok()?;
+                TlsAcceptor::from(shared.certificates.get()?).accept(stream).await.ok()
+            };
+            if let Ok(Some(stream)) = timeout(HANDSHAKE, handshake).await {
+                connection::serve(shared, peer, stream).await;
+            }
+        }
+    }
+}
+
+/// Writes a client's address as gRPC does.
+fn peer(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(address) => format!("ipv4:{address}"),
+        SocketAddr::V6(address) => format!("ipv6:%5B{}%5D:{}", address.ip(), address.port()),
+    }
+}

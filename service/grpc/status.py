@@ -1,0 +1,149 @@
+"""Maps errors to `google.rpc.Status`, and gRPC status codes to HTTP: the one place that says what a client is told."""
+
+import traceback
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from service.errors import (
+    CannotExplain,
+    DeadlineExceeded,
+    ForeignHost,
+    InvalidArgument,
+    NotFound,
+    NotReady,
+    Overloaded,
+    RequestTimeout,
+    RequestTooLarge,
+    TooManyRequests,
+    TooManyStreams,
+    Unauthenticated,
+    UnsupportedEncoding,
+)
+
+_log = structlog.get_logger()
+
+
+def status_of(error: Exception) -> status_pb2.Status:
+    """Maps an error to the client's status, logs it if it is internal, and drops its tracebacks.
+
+    A traceback holds the frames it passed, and these the request: an error that is kept would keep the request too.
+    """
+    status = to_status(error)
+    if status.code == grpc.StatusCode.INTERNAL.value[0]:
+        # The error's own message may quote the text that TensorFlow failed on.
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("request failed", error=type(error).__name__, trace=trace)
+    drop_tracebacks(error)
+    return status
+
+
+def drop_tracebacks(error: BaseException | None) -> None:
+    """Drops the traceback of an error and of those that led to it."""
+    while error:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+# The status of each error. One that is not listed is INTERNAL.
+_STATUS_CODES: dict[type[Exception], grpc.StatusCode] = {
+    InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    DecodeError: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    ForeignHost: grpc.StatusCode.PERMISSION_DENIED,
+    NotReady: grpc.StatusCode.UNAVAILABLE,
+    TooManyRequests: grpc.StatusCode.UNAVAILABLE,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    RequestTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooManyStreams: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    RequestTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    UnsupportedEncoding: grpc.StatusCode.UNIMPLEMENTED,
+    CannotExplain: grpc.StatusCode.FAILED_PRECONDITION,
+    NotImplementedError: grpc.StatusCode.UNIMPLEMENTED,  # by methods that grpcio-reflection leaves out
+}
+# The messages of errors that are not this project's.
+_MESSAGES: dict[type[Exception], str] = {
+    DecodeError: "the request is not a valid protobuf message",
+    NotImplementedError: "this server does not implement the method",
+}
+
+
+def to_status(error: Exception) -> status_pb2.Status:
+    """Maps an error to the status that the client sees."""
+    kind = type(error)
+    if kind not in _STATUS_CODES:
+        code, message = grpc.StatusCode.INTERNAL, "internal error; the server's log has the cause"
+    else:
+        code, message = _STATUS_CODES[kind], _MESSAGES.get(kind) or str(error)
+    status = status_pb2.Status(code=code.value[0], message=message)
+    if detail := _detail(error):
+        status.details.add().Pack(detail)
+    return status
+
+
+def _detail(error: Exception) -> Any:
+    """Returns what a program may read of an error."""
+    match error:
+        case InvalidArgument():
+            violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.description)
+            return error_details_pb2.BadRequest(field_violations=[violation])
+        case NotFound():
+            return error_details_pb2.ResourceInfo(
+                resource_type="text_classifier.v1.Model", resource_name=error.resource, description=error.description
+            )
+        case Overloaded():
+            delay = Duration()
+            delay.FromMilliseconds(round(error.retry_seconds * 1000))
+            return error_details_pb2.RetryInfo(retry_delay=delay)
+        case CannotExplain():
+            failure = error_details_pb2.PreconditionFailure()
+            failure.violations.add(type="EXPLAIN", subject=error.resource, description=error.reason)
+            return failure
+        case _:
+            return None
+
+
+# The HTTP statuses that google/rpc/code.proto gives to the codes of `to_status`.
+_HTTP = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+_HTTP_BY_NUMBER = {code.value[0]: status for code, status in _HTTP.items()}
+
+
+def http_status(code: int) -> int:
+    """Returns the HTTP status for the number of a gRPC status code."""
+    return _HTTP_BY_NUMBER[code]
+
+
+_CODES: dict[Any, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def status_code(code: Any) -> grpc.StatusCode:
+    """Returns a status code given itself or its number: grpc.aio's contexts have either."""
+    return _CODES.get(code, grpc.StatusCode.UNKNOWN) if isinstance(code, int) else code
+
+
+# The codes that OpenTelemetry's semantic conventions for gRPC count as server faults.
+SERVER_FAULTS = {
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DATA_LOSS,
+}

@@ -1,0 +1,157 @@
+"""One HTTP route: from a request to its response, with token, body, call, errors, metrics and tracing."""
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+import msgspec
+from google.protobuf import json_format
+from google.rpc import code_pb2, status_pb2
+from msgspec import Struct
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from service.errors import (
+    ForeignHost,
+    InvalidArgument,
+    RequestTimeout,
+    RequestTooLarge,
+    Unauthenticated,
+    UnsupportedEncoding,
+)
+from service.grpc.decoding import FREE_BYTES, FURTHER_ELEMENTS
+from service.grpc.instrumentation import Instruments
+from service.grpc.status import http_status, status_of
+from service.http import binary_tensors, schemas
+from service.http.body import Bodies
+from service.http.call import Call
+from service.http.openapi import is_open_inference
+from service.http.operations import Operation
+from service.telemetry.call_observer import REQUEST_ID, Observation, http_request
+from service.telemetry.metrics import RouteMetrics
+
+_CLIENT_CLOSED_REQUEST = 499
+"""The customary status to count when the client has gone."""
+
+_BLOCK_BYTES = 16 * 1024
+
+# Statuses of HTTP that say more than the one of the gRPC code.
+_STATUSES: dict[type[Exception], int] = {
+    RequestTimeout: 408,
+    RequestTooLarge: 413,
+    UnsupportedEncoding: 415,
+    ForeignHost: 421,
+}
+
+
+class Endpoint:
+    """Answers the requests of one operation.
+
+    Args:
+        operation: what to answer.
+        instruments: what calls go through.
+        bodies: reads requests' bodies.
+        max_texts: the maximum number of texts in a request.
+    """
+
+    def __init__(self, operation: Operation, instruments: Instruments, bodies: Bodies, max_texts: int) -> None:
+        route = operation.path.replace(":name}", "}")
+        self._operation = operation
+        self._bodies = bodies
+        self._max_texts = max_texts
+        self._tokens = None if operation.open else instruments.tokens
+        self._observer = None if operation.open else instruments.observer
+        self._metrics = RouteMetrics(instruments.page, operation.method, route)
+        self._kind = http_request(operation.method, route)
+
+    async def respond(self, request: Request) -> Response:
+        """Answers a request; whatever goes wrong becomes a response too."""
+        start = perf_counter()
+        observation = self._observe(request)
+        try:
+            self._authenticate(request)
+            response = await self._call(request)
+        except ClientDisconnect:
+            response = Response(status_code=_CLIENT_CLOSED_REQUEST)
+        except Exception as error:
+            response = error_response(self._operation.path, error)
+        self._metrics.handled(response.status_code, perf_counter() - start)
+        if observation:
+            response.headers[REQUEST_ID] = observation.request_id
+            observation.end(response.status_code, fault=response.status_code >= 500)
+        return response
+
+    def _observe(self, request: Request) -> Observation | None:
+        if not self._observer:
+            return None
+        client = f"{request.client.host}:{request.client.port}" if request.client else ""
+        about = {"url.path": request.url.path, "url.scheme": request.url.scheme}
+        return self._observer.begin(self._kind, request.headers, client, about)
+
+    def _authenticate(self, request: Request) -> None:
+        if self._tokens:
+            self._tokens.check(request.headers.get("Authorization", ""))
+
+    async def _call(self, request: Request) -> Response:
+        operation, call = self._operation, Call(request)
+        if operation.takes:
+            content, call.binary = binary_tensors.split(await self._bodies.read(request), request.headers)
+            body = _decoded(content, operation.takes, self._max_texts)
+            answer = await call.wait_for(operation.respond(call, request.path_params, body))
+        else:
+            answer = await operation.respond(call, request.path_params, None)
+        return _encoded(answer, call.binary_answer)
+
+
+def _decoded(body: bytes, kind: type[Struct], max_texts: int) -> Struct:
+    if len(body) > FREE_BYTES and _has_more_strings(body, max_texts + FURTHER_ELEMENTS):
+        raise InvalidArgument("body", f"has too many strings; at most {max_texts} texts fit into a request: split it")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgument("body", f"is not the JSON of this route: {error}") from error
+
+
+def _has_more_strings(body: bytes, limit: int) -> bool:
+    """Tells whether some JSON may have more strings: each has two quotes, the first without a backslash before it."""
+    quotes = 0
+    for start in range(0, len(body), _BLOCK_BYTES):
+        end = start + _BLOCK_BYTES
+        quotes += body.count(b'"', start, end) - body.count(b'\\"', max(0, start - 1), end)
+        if quotes > 2 * limit:
+            return True
+    return False
+
+
+def _encoded(answer: Any, binary: bytes) -> Response:
+    content = msgspec.json.encode(answer)
+    if not binary:
+        return Response(content, media_type="application/json")
+    headers = {binary_tensors.JSON_LENGTH: str(len(content))}
+    return Response(content + binary, headers=headers, media_type="application/octet-stream")
+
+
+def is_probe(path: str) -> bool:
+    """Tells whether a path asks for the server's health."""
+    return path.startswith("/v2/health/")
+
+
+def error_response(path: str, error: Exception) -> Response:
+    """Returns the response for an error of a call."""
+    status = status_of(error)
+    code = _STATUSES.get(type(error)) or http_status(status.code)
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
+    return status_response(path, code, status, headers)
+
+
+def status_response(
+    path: str, code: int, status: status_pb2.Status, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Returns the response for a status, in the form of the path's protocol."""
+    answer: Struct
+    if is_open_inference(path):
+        answer = schemas.InferenceError(status.message)
+    else:
+        details = json_format.MessageToDict(status)["details"] if status.details else []
+        answer = schemas.Error(schemas.Status(code, status.message, code_pb2.Code.Name(status.code), details))
+    return Response(msgspec.json.encode(answer), code, headers, "application/json")
