@@ -51,3 +51,6 @@ class Network:
         """Returns the distinct features that the text holds, and how often: multi-hot ones once, `start` too; the rows
         of hashed n-grams.
         """
+
+    def capsule(self) -> object:
+        """Returns a capsule that keeps the network, for other native code: see native/network_api.h."""

@@ -9,7 +9,9 @@ from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
 from training.data.keras_datasets import Examples, load
 from training.settings import PRESETS, Settings, VectorizerName
 
-SMALL = replace(PRESETS["imdb"]["dense"], num_words=20, layers=(6, 3), batch_size=16, sequence_length=8, embedding_dim=4)
+SMALL = replace(
+    PRESETS["imdb"]["dense"], num_words=20, layers=(6, 3), batch_size=16, sequence_length=8, embedding_dim=4
+)
 
 
 @pytest.fixture
