@@ -57,7 +57,7 @@ class Server:
 
         Args:
             versions: of each `name`, `number`, whether it is `in_service`, `labels`, `inline_bytes` of text that it
-                classifies at once, its `network`'s capsule, its `metrics`, and `overload`, the serialized
+                classifies at once, whether it `normalizes` texts to NFC, its `network`'s capsule, its `metrics`, and `overload`, the serialized
                 `google.rpc.Status` of a request for which its queue has no room. The metrics are the values of its
                 `texts` by label; its histograms `inference`, `queue`, `batch`, `unknown` and `probability`; and the
                 values of its requests dropped for `overload`.

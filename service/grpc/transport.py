@@ -8,6 +8,7 @@ import grpc.aio
 
 from service.config import Config
 from service.errors import Overloaded, StartError
+from service.grpc.channel_options import METADATA_BYTES
 from service.grpc.status import to_status
 from service.security.tls import TlsFiles, pem_files, server_credentials
 
@@ -46,4 +47,5 @@ def _native(config: Config) -> Transport:
 
     threads = max(1, len(os.sched_getaffinity(0)) // config.workers) if config.workers else 1
     overload = to_status(Overloaded("", RETRY_SECONDS)).SerializeToString()
-    return Transport("native", lambda options: NativeServer(options, threads, overload), pem_files)
+    metadata = ("grpc.absolute_max_metadata_size", METADATA_BYTES)  # it reads more, and refuses it with a status
+    return Transport("native", lambda options: NativeServer([*options, metadata], threads, overload), pem_files)

@@ -96,7 +96,7 @@ async fn run(
     let (parts, body) = request.into_parts();
     let method = find(shared, &parts)?;
     if !shared.limits.allows(&parts.headers) {
-        let message = format!("the call's metadata has more than {} bytes", shared.limits.metadata_bytes);
+        let message = format!("metadata: is larger than the maximum of {} bytes", shared.limits.metadata_bytes);
         return Err(Status::new(Code::ResourceExhausted, message).into());
     }
     let deadline = deadline(&parts.headers)?;

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::HeaderValue;
 use tokio::task::yield_now;
+use unicode_normalization::{IsNormalized, is_nfc_quick};
 
 use crate::codec::{Message, encode_with};
 use crate::limits::TURN_BYTES;
@@ -109,7 +110,7 @@ impl FastPath {
     /// Classifies texts, at once if they are few bytes, otherwise when it is their turn.
     async fn predict(&self, version: &Version, texts: &[&str]) -> Result<Prediction, Outcome> {
         let bytes = texts.iter().map(|text| text.len()).sum();
-        if texts.is_empty() || !texts.iter().all(|text| self.is_plain(text)) {
+        if texts.is_empty() || !texts.iter().all(|text| self.is_plain(version, text)) {
             return Err(Outcome::Declined);
         }
         let mut prediction = Prediction::new(version.network.classes(), texts.len());
@@ -132,9 +133,15 @@ impl FastPath {
         Ok(prediction)
     }
 
-    fn is_plain(&self, text: &str) -> bool {
+    /// Tells whether the engine reads a text as it is: one that Python would change first is declined.
+    fn is_plain(&self, version: &Version, text: &str) -> bool {
         text.len() <= self.limits.text_bytes.min(TURN_BYTES)
-            && (text.is_ascii() || !READ_BY_PYTHON.iter().any(|character| text.contains(character)))
+            && (text.is_ascii()
+                || if version.normalizes {
+                    is_nfc_quick(text.chars()) == IsNormalized::Yes
+                } else {
+                    !READ_BY_PYTHON.iter().any(|character| text.contains(character))
+                })
     }
 }
 
