@@ -60,10 +60,12 @@ async def grpc_server(
     transport = choose_transport(config)
     server = transport.server(channel_arguments(config))
     _register(_instrumented(server, config, instruments), servicers, reflect=config.reflection == "on")
-    if transport.name == "native" and instruments.native_page and not (instruments.tokens or instruments.observer):
+    if transport.name == "native" and instruments.native_page and not instruments.observer:
         from service.grpc.fast_path import FastPath  # noqa: PLC0415, the extension may not be there
 
         FastPath(server, repository, instruments.native_page, config)
+        if instruments.tokens:
+            instruments.tokens.publish(server.set_tokens)
     _listen(transport, server, config.host, port, tls_files(config))
     await server.start()
     try:

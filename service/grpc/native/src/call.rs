@@ -101,7 +101,7 @@ async fn run(
     }
     let deadline = deadline(&parts.headers)?;
     let encoding = encoding(&parts.headers)?;
-    let fast = shared.fast_path.methods.get(&method.index);
+    let fast = shared.fast_path.method(method.index, &parts.headers);
     if fast.is_none() && method.is_full(shared.limits.pending_calls) {
         return Err(shared.overloaded().into()); // before its body is read
     }

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use tokio::task::yield_now;
 use unicode_normalization::{IsNormalized, is_nfc_quick};
 
@@ -19,6 +19,7 @@ use crate::models::{Models, RequestLimits, Version};
 use crate::network::Prediction;
 use crate::protobuf::{classify, infer};
 use crate::status::{Code, Status};
+use crate::tokens::Tokens;
 
 /// Bytes of a response beside its labels, for a text.
 const RESPONSE_BYTES: usize = 48;
@@ -64,9 +65,17 @@ pub struct FastPath {
     pub methods: HashMap<usize, FastMethod>,
     pub limits: RequestLimits,
     pub models: Arc<ArcSwap<Models>>,
+    /// Those that calls need; none: they need none.
+    pub tokens: Arc<ArcSwapOption<Tokens>>,
 }
 
 impl FastPath {
+    /// Returns the method with this number if its calls may be answered here, and this one with these headers is.
+    pub fn method(&self, index: usize, headers: &HeaderMap) -> Option<&FastMethod> {
+        let method = self.methods.get(&index)?;
+        self.tokens.load().as_ref().is_none_or(|tokens| tokens.accept(headers)).then_some(method)
+    }
+
     /// Answers a request, refuses it because too much waits, or declines it.
     pub async fn answer(&self, kind: Kind, message: &Message) -> Outcome {
         let Ok(message) = message.bytes() else { return Outcome::Declined };
