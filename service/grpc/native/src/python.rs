@@ -164,6 +164,7 @@ impl Server {
             ports.push(setup.ports.iter().map(Port::again).collect::<Result<_, _>>()?);
         }
         ports.push(setup.ports);
+        let held_bytes = HELD_BYTES.max(2 * setup.limits.message_bytes);
         let shared = Arc::new(Shared {
             limits: setup.limits,
             methods: setup.methods,
@@ -172,7 +173,7 @@ impl Server {
             stage: self.stage.clone(),
             next_call: AtomicU64::new(0),
             overload: setup.overload,
-            budget: Budget::new(HELD_BYTES),
+            budget: Budget::new(held_bytes),
             fast_path: FastPath {
                 methods: setup.fast_methods,
                 limits: setup.request_limits,
