@@ -45,7 +45,7 @@ def test_requests_beyond_those_that_may_wait_are_turned_away_and_the_others_answ
         ),
         (
             {"network": (Layer(4, "relu"), Layer(1, "relu"), Layer(1, "sigmoid"))},
-            "variables/variables.index: there is no variable dense/2/kernel",
+            "assets.extra/weights.safetensors: there is no tensor dense/2/kernel",
         ),
     ],
 )
