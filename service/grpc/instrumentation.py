@@ -48,6 +48,8 @@ class Instruments:
     """The accepted tokens; None: calls need none."""
     observer: Observer | None = None
     """Writes the access log and the traces; None: neither."""
+    native_page: MetricsPage | None = None
+    """Where the native transport counts what it answers without Python; None: it answers nothing by itself."""
 
 
 class InstrumentedServer:
