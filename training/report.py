@@ -21,6 +21,7 @@ from training.classifiers.selection import Selection, Trial
 from training.data.file_dataset import Quality
 from training.evaluation import markdown
 from training.evaluation.figures import confusion_matrix, png
+from training.evaluation.fonts import legend
 from training.evaluation.metrics import CALIBRATION_BINS, Evaluation
 from training.resource_usage import Cost
 from training.settings import shown
@@ -208,6 +209,8 @@ The calibration error has {CALIBRATION_BINS} bins of equal width, by winning pro
 {markdown.table(head, per_class)}
 
 ![Test texts by true and predicted label]({_CONFUSION_FILE})
+
+{markdown.escaped(legend(classes.labels))}
 
 ## Data
 

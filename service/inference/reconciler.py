@@ -203,9 +203,10 @@ class Reconciler:
         version.state, version.reason = State.AVAILABLE, ""
         self._states.accepted(name, number)
         log.info("model loaded", engine=engine.name, classes=len(servable.labels))
+        if replaced and model.in_service is replaced:
+            model.in_service = servable
+        self._repository.changed()
         if replaced:
-            if model.in_service is replaced:
-                model.in_service = servable
             await replaced.batcher.close()
         return version
 
@@ -220,6 +221,7 @@ class Reconciler:
         if model.in_service is not servable:
             model.in_service = servable
             self._states.in_service(servable.name, servable.version)
+            self._repository.changed()
             _log.info("model in service", model=servable.name, version=servable.version, pinned=pinned)
 
     async def _retire(self, model: Model, version: ModelVersion) -> None:
@@ -230,6 +232,7 @@ class Reconciler:
                 model.in_service = None
                 self._states.in_service(version.name, None)
             version.state = State.UNLOADING
+            self._repository.changed()
             await servable.batcher.close()
             _log.info("model unloaded", model=version.name, version=version.version)
         del model.versions[version.version]
@@ -251,3 +254,4 @@ class Reconciler:
                 version.state = State.UNLOADING
                 await version.servable.batcher.close()
         self._models.clear()
+        self._repository.changed()

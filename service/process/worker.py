@@ -30,14 +30,20 @@ from textmodel import Engine, VersionFolder
 from textmodel.version_folder import Fingerprint
 
 
-async def serve(config: Config, port: int, http_port: int | None, page: MetricsPage, supervisor: ChildEnd) -> None:
+async def serve(
+    config: Config,
+    port: int,
+    http_port: int | None,
+    pages: tuple[MetricsPage, MetricsPage],
+    supervisor: ChildEnd,
+) -> None:
     """Serves until SIGTERM, or until the supervisor is gone.
 
     Args:
         config: the server's configuration.
         port: the gRPC port, which other workers listen on too.
         http_port: the port of the HTTP routes, likewise; None: there are none.
-        page: where metrics go.
+        pages: where metrics go, and where the native transport counts what it answers without Python.
         supervisor: who hears that this worker is ready, and tells whether all are.
 
     Raises:
@@ -45,6 +51,7 @@ async def serve(config: Config, port: int, http_port: int | None, page: MetricsP
         ModelError: there is no model to serve, and the configuration requires one.
     """
     return_freed_memory()
+    page, native_page = pages
     repository = ModelRepository()
     heartbeat = Heartbeat(supervisor, config.heartbeat_timeout)
     reconciler = Reconciler(
@@ -63,9 +70,12 @@ async def serve(config: Config, port: int, http_port: int | None, page: MetricsP
     handlers = {signal.SIGTERM: stop.set, signal.SIGHUP: reconciler.refresh}
     async with heartbeat.running():
         with _observer(config) as observer, _signal_handlers(handlers):
-            instruments = Instruments(page, tokens, observer)
+            instruments = Instruments(page, tokens, observer, native_page)
             app = http_app(servicers, instruments, HttpOptions.of(config, port))
-            async with http_server(config, http_port, app, stop), grpc_server(config, port, servicers, instruments):
+            async with (
+                http_server(config, http_port, app, stop),
+                grpc_server(config, port, servicers, repository, instruments),
+            ):
                 await _run_until(
                     stop,
                     _load_and_watch(reconciler, config),
