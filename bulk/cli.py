@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bulk.inputs import Columns, find_inputs
 from textfiles import FORMATS, Format, InputError
-from textfiles.command import Parser, fail
+from textfiles.command import Parser, add_read_options, fail, read_options
 from textmodel import ModelError, VersionFolder, load_engine
-from textmodel.version_folder import served_version
+from textmodel.version_folder import served_version, version_path
 
 _PROGRAM = "text-classifier-bulk"
 _fail = partial(fail, _PROGRAM)
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     columns = Columns(options.text_column, options.label_column, options.probability_column)
-    inputs = find_inputs(options.inputs, options.output, options.format and _OUTPUTS[options.format])
+    reading = read_options(vars(options))
+    inputs = find_inputs(options.inputs, options.output, options.format and _OUTPUTS[options.format], reading)
     folder = _version(options.model)
     # Imported here: --help and wrong options do not wait for Ray.
     from ray.exceptions import RayError  # noqa: PLC0415
@@ -50,6 +51,7 @@ def _run(options: argparse.Namespace) -> int:
     settings = {
         "version": f"{folder.metadata.name}/{folder.path.name} of {folder.metadata.created_at.isoformat()}",
         **{f"{name} column": value for name, value in vars(columns).items()},
+        **({"input": " ".join(reading.arguments())} if reading.arguments() else {}),
     }
     with closing(OutputFolder(options.output, settings)) as outputs:
         remaining = [input_ for input_ in inputs if not outputs.is_finished(input_)]
@@ -77,7 +79,7 @@ def _version(path: Path) -> VersionFolder:
     """Returns the version at a path, or the version in service of the model there, after loading it once."""
     try:
         number = served_version(path)
-        folder = (path if number is None else path / str(number)).resolve()
+        folder = (path if number is None else version_path(path, number)).resolve()
         load_engine(folder)
         return VersionFolder(folder)
     except ModelError as error:
@@ -103,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
         ("probability", "name of the output column for the probabilities"),
     ):
         command.add_argument(f"--{name}-column", default=name, metavar="NAME", help=f"{what} (default: %(default)s)")
+    add_read_options(command)
     command.add_argument("--workers", type=_positive, metavar="N", help="number of engines (default: one for each CPU)")
     command.add_argument(
         "--address", metavar="HOST:PORT", help="address of a Ray cluster, or auto (default: start one on this machine)"

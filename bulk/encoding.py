@@ -60,14 +60,15 @@ def encode(
         batch = batch.append_column(columns.probability, pa.array(probabilities, pa.float32()))
         if input_.format is Format.PARQUET:
             return serialize(batch)
-        lines = _separated(batch, input_.format, header=header)
+        lines = _separated(batch, input_, header=header)
     # Concatenated gzip streams are one gzip file.
-    return gzip.compress(lines, compresslevel=1, mtime=0) if input_.file.compressed else lines
+    return gzip.compress(lines, compresslevel=1, mtime=0) if input_.compressed else lines
 
 
-def _separated(batch: pa.RecordBatch, format_: Format, *, header: bool) -> bytes:
+def _separated(batch: pa.RecordBatch, input_: InputFile, *, header: bool) -> bytes:
     sink = io.BytesIO()
-    csv.write_csv(batch, sink, csv.WriteOptions(include_header=header, delimiter=format_.delimiter))
+    header = header and input_.file.options.header
+    csv.write_csv(batch, sink, csv.WriteOptions(include_header=header, delimiter=input_.delimiter))
     return sink.getvalue()
 
 

@@ -1,10 +1,11 @@
 """The input files of a run, and the output of each."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from textfiles import Format, InputError, TextFile
+from textfiles import DEFAULT_OPTIONS, STANDARD_INPUT, Format, InputError, ReadOptions, TextFile
+from textfiles.formats import format_of, split_compression
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,21 @@ class InputFile:
     output: Path
     """Path of the output, relative to the output folder."""
     format: Format
-    """Format of the output. It is compressed by gzip if the input is."""
+    """Format of the output."""
     size: int
     """Size of the input, in bytes."""
     modified_ns: int
     """Modification time of the input, in nanoseconds."""
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the output is compressed by gzip: if the input is compressed in any way."""
+        return bool(self.file.compression) and self.format is not Format.PARQUET
+
+    @property
+    def delimiter(self) -> str:
+        """The field separator of a CSV or TSV output: that of an input of the same format."""
+        return self.file.delimiter if self.format is self.file.format else self.format.delimiter
 
     @property
     def keeps_json(self) -> bool:
@@ -49,13 +60,16 @@ class InputFile:
         return self.file.format is self.format is Format.JSON_LINES
 
 
-def find_inputs(paths: Sequence[Path], output: Path, format_: Format | None) -> list[InputFile]:
+def find_inputs(
+    paths: Sequence[Path], output: Path, format_: Format | None, options: ReadOptions = DEFAULT_OPTIONS
+) -> list[InputFile]:
     """Returns the files, and in folders every file whose ending names a format, except hidden ones.
 
     Args:
         paths: files and folders.
         output: the output folder.
         format_: format of the outputs; None: that of the input, or JSON Lines for plain text.
+        options: how the files are read. In a folder the ending of a name alone states the format.
 
     Raises:
         InputError: a path does not exist or its ending names no format, there is no file at all, two files would have
@@ -65,7 +79,7 @@ def find_inputs(paths: Sequence[Path], output: Path, format_: Format | None) -> 
     for path in paths:
         if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
             raise InputError(f"{output} is inside the input folder {path}: choose another --output")
-        for file in _files(path):
+        for file in _files(path, options):
             input_ = _input_file(file, path if path.is_dir() else path.parent, format_)
             if (other := found.setdefault(input_.output, input_)) is not input_:
                 raise InputError(
@@ -79,24 +93,27 @@ def find_inputs(paths: Sequence[Path], output: Path, format_: Format | None) -> 
     return list(found.values())
 
 
-def _files(path: Path) -> Iterator[TextFile]:
+def _files(path: Path, options: ReadOptions) -> Iterator[TextFile]:
+    if path == STANDARD_INPUT:
+        raise InputError("standard input cannot be resumed: give a file")
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if not path.is_dir():
-        yield TextFile(path.resolve())
+        yield TextFile(path.resolve(), options)
         return
     for file in sorted(path.resolve().rglob("[!.]*")):
         if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path.resolve()).parts):
             try:
-                yield TextFile(file)
+                yield TextFile(file, replace(options, format=None))
             except InputError:
                 continue  # a file of another kind
 
 
 def _input_file(file: TextFile, root: Path, format_: Format | None) -> InputFile:
     format_ = format_ or (Format.JSON_LINES if file.format is Format.TEXT else file.format)
-    name = file.path.name.removesuffix(file.path.suffix) if file.compressed else file.path.name
-    compressed = ".gz" if file.compressed and format_ is not Format.PARQUET else ""
-    output = file.path.with_name(f"{Path(name).stem}{format_.value}{compressed}")
+    name, _ = split_compression(file.path.name)
+    stem = Path(name).stem if format_of(name) else name
+    compressed = ".gz" if file.compression and format_ is not Format.PARQUET else ""
+    output = file.path.with_name(f"{stem}{format_.value}{compressed}")
     status = file.path.stat()
     return InputFile(file, output.relative_to(root.resolve()), format_, status.st_size, status.st_mtime_ns)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from bulk.encoding import Rows, check_schema
 from bulk.inputs import Columns, InputFile
 from textfiles import Format, InputError, Row, Unreadable
-from textfiles.text_file import not_utf8
+from textfiles.decoding import invalid_text
 
 MAX_BATCH_ROWS = 2048
 MAX_BATCH_CHARACTERS = 1 << 20
@@ -61,10 +61,7 @@ def read_batches(input_: InputFile, columns: Columns) -> Iterator[Batch]:
 
 def rejection_lines(input_: InputFile, unreadable: Iterable[Unreadable]) -> bytes:
     """Returns the reasons why rows are unreadable, in JSON Lines."""
-    return b"".join(
-        msgspec.json.encode({"file": str(input_.file.path), input_.file.unit: row.number, "reason": row.reason}) + b"\n"
-        for row in unreadable
-    )
+    return b"".join(map(input_.file.reason, unreadable))
 
 
 def _check(input_: InputFile, columns: Columns, names: Sequence[str]) -> None:
@@ -210,4 +207,4 @@ def _unreadable(batch: pa.RecordBatch, columns: Columns, number: int) -> Iterato
             if row[columns.text] is None:
                 yield Unreadable(number + at, f"{columns.text!r} is null")
         except UnicodeDecodeError as error:
-            yield Unreadable(number + at, not_utf8(error))
+            yield Unreadable(number + at, invalid_text(error))

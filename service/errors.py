@@ -51,10 +51,10 @@ class Unauthenticated(RequestError):
 
 
 class NotReady(RequestError):
-    """The models are being loaded."""
+    """The model is being loaded, or no model is in service yet."""
 
     def __init__(self) -> None:
-        super().__init__("the models are being loaded; the health service tells when they serve")
+        super().__init__("no model is ready yet; the health service tells when the server serves")
 
 
 class DeadlineExceeded(RequestError):
@@ -77,8 +77,8 @@ class Overloaded(RequestError):
         self.retry_seconds = retry_seconds
 
 
-class TooManyStreams(RequestError):
-    """Too many calls of a streaming method are open.
+class TooManyCalls(RequestError):
+    """Too many calls of a method are open and wait for their clients.
 
     Args:
         method: its name.
@@ -86,7 +86,7 @@ class TooManyStreams(RequestError):
     """
 
     def __init__(self, method: str, limit: int) -> None:
-        super().__init__(f"{limit} calls of {method} are open already; close some, or try again later")
+        super().__init__(f"{limit} calls of {method} wait for their clients already; end some, or try again later")
 
 
 class TooManyRequests(RequestError):
@@ -98,6 +98,17 @@ class TooManyRequests(RequestError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} requests are in flight already; try again later")
+
+
+class ForeignHost(RequestError):
+    """The request names a host that is not one of the server's.
+
+    Args:
+        host: what it names.
+    """
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"Host: {shortened(host)!r} is not a name of this server; allow it with --allowed-hosts")
 
 
 class RequestTooLarge(RequestError):

@@ -36,7 +36,14 @@ _SERVICE_CONFIG = {
     ],
 }
 
+KEEPALIVE_SECONDS = 15
+"""While a call waits, the server is pinged after so long a silence. The server allows a ping every 10 s."""
+KEEPALIVE_ANSWER_SECONDS = 5
+"""A server that does not answer the ping for so long is left: its calls fail, and are tried again elsewhere."""
+
 CHANNEL_OPTIONS = (
+    ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_SECONDS * 1000),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # A response with many scores can exceed gRPC's default limit of 4 MiB. The server limits requests.
     ("grpc.max_receive_message_length", -1),

@@ -5,13 +5,14 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from service.address import UNIX
 from service.config import Config
 
 
 def exposures(config: Config) -> Iterator[str]:
     """Yields a sentence for each thing that is more open than it looks."""
     for host in dict.fromkeys((config.host, config.metrics_host)):
-        if config.tls_cert or _is_loopback(host):
+        if config.tls_cert or is_loopback(host):
             continue
         tokens = ", tokens among it" if config.tokens else ""
         yield (
@@ -23,7 +24,10 @@ def exposures(config: Config) -> Iterator[str]:
             yield f"every user of this machine can read {path}: chmod o-r"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tells whether a host to listen on is reached from this machine alone."""
+    if host.startswith(UNIX):
+        return True
     try:
         addresses = {str(address[0]) for *_, address in socket.getaddrinfo(host.strip("[]"), None)}
     except OSError:

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textfiles import InputError
+from textmodel.metadata import Tokenization
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
-from training.data.labelled_file import Row
+from training.data.labelled_file import LabelledText
 
 _REUTERS_TOPICS = (
     "cocoa grain veg-oil earn acq wheat copper housing money-supply coffee sugar trade reserves ship cotton carcass"
@@ -42,10 +43,12 @@ class Examples:
     Args:
         sequences: each int32 (words + 1,): `START`, then an index below `num_words` for each word.
         classes: int64 (texts,), positions in the labels.
+        texts: the texts themselves; None for Keras's data sets, which are indices.
     """
 
     sequences: Sequence[NDArray[np.int32]]
     classes: NDArray[np.int64]
+    texts: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -59,24 +62,32 @@ class Examples:
 
     def split(self, count: int) -> tuple["Examples", "Examples"]:
         """Returns the first `count` texts, and the others."""
-        return (
-            Examples(self.sequences[:count], self.classes[:count]),
-            Examples(self.sequences[count:], self.classes[count:]),
-        )
+        return self.part(slice(count)), self.part(slice(count, None))
+
+    def part(self, rows: slice) -> "Examples":
+        """Returns some of the texts, one after another."""
+        return Examples(self.sequences[rows], self.classes[rows], None if self.texts is None else self.texts[rows])
+
+    def take(self, rows: NDArray[np.int64]) -> "Examples":
+        """Returns the texts at these positions."""
+        texts = None if self.texts is None else [self.texts[row] for row in rows]
+        return Examples([self.sequences[row] for row in rows], self.classes[rows], texts)
 
 
 @dataclass(frozen=True)
-class DataSet:
+class SplitDataset:
     """Texts to learn from and texts to be tested on, with what their indices and classes mean."""
 
     name: str
+    tokenization: Tokenization
+    """How its texts are read: by Keras's rules, or as text that people write."""
     labels: tuple[str, ...]
     vocabulary: Vocabulary
     training: Examples
     test: Examples
 
 
-def load(name: str, data_dir: Path | None, num_words: int | None) -> DataSet:
+def load(name: str, data_dir: Path | None, num_words: int | None) -> SplitDataset:
     """Loads a data set.
 
     Args:
@@ -96,10 +107,10 @@ def load(name: str, data_dir: Path | None, num_words: int | None) -> DataSet:
     largest = max(ranks.values(), default=0) + FIRST_WORD
     if num_words is not None and num_words > largest:
         raise InputError(f"--num-words {num_words} is more than the {largest} indices that {name} has: ask for fewer")
-    return DataSet(name, LABELS[name], Vocabulary.from_ranks(ranks, num_words or largest), training, test)
+    return SplitDataset(name, "keras", LABELS[name], Vocabulary.from_ranks(ranks, num_words or largest), training, test)
 
 
-def test_rows(name: str, data_dir: Path | None) -> Iterator[Row]:
+def test_rows(name: str, data_dir: Path | None) -> Iterator[LabelledText]:
     """Returns the test texts of a data set as text, so that versions with different vocabularies can be compared: the
     words, separated by spaces.
 
@@ -113,7 +124,7 @@ def test_rows(name: str, data_dir: Path | None) -> Iterator[Row]:
     data = load(name, data_dir, None)
     for number, (sequence, label) in enumerate(zip(data.test.sequences, data.test.classes, strict=True), 1):
         words = (data.vocabulary.entries[index] for index in sequence if index >= FIRST_WORD)
-        yield Row(" ".join(words), data.labels[label], number)
+        yield LabelledText(" ".join(words), data.labels[label], number)
 
 
 def _download(name: str, num_words: int | None) -> tuple[Mapping[str, int], Examples, Examples]:

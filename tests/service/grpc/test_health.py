@@ -1,0 +1,38 @@
+"""The health servicer: who may watch, what watchers hear, and when they are let go."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from grpc_health.v1 import health_pb2
+
+from service.errors import NotFound
+from service.grpc.health import HealthServicer
+
+RESPONSE = health_pb2.HealthCheckResponse
+ANY = cast("Any", None)
+
+
+def request(service: str = "") -> health_pb2.HealthCheckRequest:
+    return health_pb2.HealthCheckRequest(service=service)
+
+
+def test_watchers_hear_each_change_and_end_with_the_stop() -> None:
+    async def test() -> None:
+        health = HealthServicer(("", "a"))
+        known, unknown = health.Watch(request("a"), ANY), health.Watch(request("b"), ANY)
+        assert [(await anext(each)).status for each in (known, unknown)] == [
+            RESPONSE.NOT_SERVING,
+            RESPONSE.SERVICE_UNKNOWN,
+        ]
+        health.set(True)
+        assert (await anext(known)).status == RESPONSE.SERVING
+        health.stop()
+        assert [response.status async for response in known] == [RESPONSE.NOT_SERVING]
+        assert [response.status async for response in unknown] == []
+        health.set(True)
+        assert (await health.Check(request("a"), ANY)).status == RESPONSE.NOT_SERVING
+        with pytest.raises(NotFound):
+            await health.Check(request("b"), ANY)
+
+    asyncio.run(test())
