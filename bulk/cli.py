@@ -10,7 +10,7 @@ from bulk.inputs import Columns, jobs
 from textfiles import FORMATS, Format, InputError
 from textfiles.command import Parser, fail
 from textmodel import ModelError, VersionFolder, load_engine
-from textmodel.version_folder import served_version
+from textmodel.version_folder import served_version, version_path
 
 _PROGRAM = "text-classifier-bulk"
 _fail = partial(fail, _PROGRAM)
@@ -77,7 +77,7 @@ def _version(path: Path) -> VersionFolder:
     """Returns the version at a path, or the one in service of the model there, when its engine has been tried here."""
     try:
         number = served_version(path)
-        folder = (path if number is None else path / str(number)).resolve()
+        folder = (path if number is None else version_path(path, number)).resolve()
         load_engine(folder)
         return VersionFolder(folder)
     except ModelError as error:

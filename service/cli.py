@@ -1,32 +1,53 @@
-"""The command `text-classifier-server`."""
+"""The command `text-classifier-server`.
+
+What a start meets before the server's packages are imported: closed descriptors, early signals, a missing extra.
+"""
 
 import os
+import signal
 import sys
 
-# Read when the libraries are imported, so set before. NumPy's BLAS has nothing to do here: its threads would only be in
-# the way of forking. TensorFlow's start-up notices are for its developers. gRPC's notices quote bytes as clients send
-# them, line breaks too.
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
-import structlog
-
-from service import config
-from service.errors import StartError
-from service.process.supervisor import Supervisor
-from service.security.exposure_warnings import exposures
-from service.telemetry import logging
+_OWN_PACKAGES = ("service", "textmodel", "text_classifier")
 
 
 def main() -> int:
-    """Runs the server until it is told to stop. Returns the exit status: 0, or 1 when it could not start."""
-    settings = config.parse(sys.argv[1:], os.environ)
-    logging.configure(settings.log_format, settings.log_level)
-    for reason in exposures(settings):
-        structlog.get_logger().warning("exposed", reason=reason)
+    """Runs the server until it is told to stop.
+
+    Returns:
+        The exit status: 0; 1 if it could not start; 2 if an option is wrong or an extra is missing.
+    """
+    _open_standard_descriptors()
+    _stop_on_early_signals()
+    # Read when the libraries are imported. NumPy's BLAS is not used here: its threads would get in the way of forking.
+    # TensorFlow's notices are for its developers. gRPC's notices quote bytes as clients send them, line breaks included.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
-        return Supervisor(settings).run()
-    except StartError as error:
-        structlog.get_logger().error("cannot start", reason=str(error))
-        return 1
+        from service.process.start import start  # noqa: PLC0415, an extra
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith(_OWN_PACKAGES):
+            raise
+        print(f"text-classifier-server: {error}: pip install 'text-classifier[server]'", file=sys.stderr)
+        return 2
+    return start(sys.argv[1:], os.environ)
+
+
+def _open_standard_descriptors() -> None:
+    """Opens /dev/null as each closed standard descriptor: a socket must not become standard error."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stderr = sys.stderr or os.fdopen(os.dup(2), "w")
+    sys.stdout = sys.stdout or os.fdopen(os.dup(1), "w")
+
+
+def _stop_on_early_signals() -> None:
+    """Ends the process at SIGTERM and SIGINT until the supervisor has handlers of its own.
+
+    The kernel drops signals without a handler for process 1, as in a container. SIGHUP is ignored: the models folder
+    is still to be read.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)

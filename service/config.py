@@ -4,80 +4,50 @@ A flag wins over its environment variable, which wins over the default.
 """
 
 import argparse
-import math
+import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
+from service.option_values import (
+    FILE,
+    FIXED_PORT,
+    FOLDER,
+    HOST,
+    MAX_INT32,
+    ORIGINS,
+    PINS,
+    PORT,
+    SOCKET,
+    ValueKind,
+    integer,
+    one_of,
+    or_off,
+    seconds,
+)
 from textmodel.loading import EngineKind
-from textmodel.version_folder import is_model_name
 
+_PREFIX = "TEXT_CLASSIFIER_"
 _MIB = 1024 * 1024
 _MODELS = Path("models")
 
-
-class _Kind(NamedTuple):
-    """How an option's text is read, and what to tell who wrote something else."""
-
-    metavar: str
-    expected: str
-    parse: Callable[[str], Any]
-
-
-def _number(metavar: str, kind: type[int] | type[float], low: int, high: float, expected: str) -> _Kind:
-    def parse(text: str) -> int | float:
-        number = kind(text)
-        if not (low <= number <= high and math.isfinite(number)):
-            raise ValueError
-        return number
-
-    return _Kind(metavar, expected, parse)
+_SWITCH = one_of("on", "off")
+_COUNT = integer("N", 1, MAX_INT32)
+_BYTES = integer("BYTES", 1, MAX_INT32)
+_QUEUE_BYTES = integer("BYTES", 1, 2**40)
+_PENDING_CALLS = integer("N", 1, MAX_INT32 // 2)  # gRPC takes twice as many as the hard limit
+_WORKERS = integer("N", 0, 1024)
+_MAX_SECONDS = 1_000_000
+"""Under 12 days. Timers count milliseconds in an int32, and periods are added up."""
+_SECONDS = seconds(0, _MAX_SECONDS)
+_AGE = seconds(1, _MAX_SECONDS)
+_HEARTBEAT = seconds(0, 3600)
 
 
-def _one_of(*choices: str) -> _Kind:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError
-        return text
-
-    return _Kind("|".join(choices), f"one of {', '.join(choices)}", parse)
-
-
-def _pins(text: str) -> tuple[tuple[str, int], ...]:
-    pairs = [pair.partition("=") for pair in text.split(",") if pair]
-    pins = {name.strip(): int(version) for name, _, version in pairs}
-    if not all(is_model_name(name) and version > 0 for name, version in pins.items()) or len(pins) < len(pairs):
-        raise ValueError
-    return tuple(pins.items())
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    origins = tuple(filter(None, map(str.strip, text.split(","))))
-    if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in origins):
-        raise ValueError
-    return origins
-
-
-_ORIGIN = re.compile(r"https?://[^/?#\s]+")
-_ORIGINS = _Kind("ORIGIN,...", "origins, as https://example.org,http://127.0.0.1:3000, or *", _origins)
-_HOST = _Kind("HOST", "a host", str)
-_FOLDER = _Kind("DIR", "a folder", Path)
-_FILE = _Kind("FILE", "a file", Path)
-_PORT = _number("PORT", int, 0, 65535, "a port, 0 to 65535")
-_FIXED_PORT = _number("PORT", int, 1, 65535, "a port, 1 to 65535")
-_PORT_OR_OFF = _Kind(
-    "PORT|off", "a port, 0 to 65535, or off", lambda text: None if text == "off" else _PORT.parse(text)
-)
-_COUNT = _number("N", int, 1, math.inf, "a whole number from 1 up")
-_COUNT_OR_ZERO = _number("N", int, 0, math.inf, "a whole number, 0 or more")
-_PINS = _Kind("NAME=VERSION,...", "names and versions, as imdb=1,reuters=2", _pins)
-_AGE = _number("SECONDS", float, 1, 2**31 // 1000, "a number of seconds, 1 to 2147483")
-_SECONDS = _number("SECONDS", float, 0, math.inf, "a number of seconds, 0 or more")
-
-
-def _option(default: Any, kind: _Kind, description: str) -> Any:
+def _option(default: Any, kind: ValueKind, description: str) -> Any:
     return field(default=default, metadata={"kind": kind, "description": description})
 
 
@@ -88,67 +58,74 @@ class Config:
     The field `max_texts` is the flag `--max-texts` and the environment variable `TEXT_CLASSIFIER_MAX_TEXTS`.
     """
 
-    models: Path = _option(_MODELS, _FOLDER, "folder of the models, NAME/VERSION/ in it")
-    host: str = _option("127.0.0.1", _HOST, "address to listen on for gRPC and HTTP")
-    port: int = _option(50051, _PORT, "gRPC port; 0: any free one")
+    models: Path = _option(_MODELS, FOLDER, "models folder, with NAME/VERSION/ in it")
+    require_model: str = _option(
+        "off", _SWITCH, "exit if no model can be served at the start; off: wait for one, not serving"
+    )
+    host: str = _option(
+        "127.0.0.1", HOST, "address to listen on for gRPC and HTTP; 0.0.0.0 or ::: every IPv4 and IPv6 address"
+    )
+    port: int = _option(50051, PORT, "gRPC port; 0: any free port")
+    unix_socket: Path | None = _option(None, SOCKET, "Unix domain socket to listen on for gRPC as well, unencrypted")
     http_port: int | None = _option(
-        8080, _PORT_OR_OFF, "port of the HTTP routes, on the same address; 0: any free one, off: none"
+        8080, or_off(PORT), "HTTP port, on the same address; 0: any free port, off: no HTTP"
     )
     cors_origins: tuple[str, ...] = _option(
-        (), _ORIGINS, "origins whose pages may call the HTTP routes, as https://example.org; *: all"
+        (), ORIGINS, "origins whose pages may call the HTTP routes, as https://example.org; *: all"
     )
-    metrics_host: str = _option("127.0.0.1", _HOST, "address to listen on for /metrics")
-    metrics_port: int = _option(8000, _PORT, "HTTP port of /metrics; 0: any free one")
-    health_port: int | None = _option(None, _FIXED_PORT, "unencrypted gRPC port for the health service alone")
-    tls_cert: Path | None = _option(None, _FILE, "encrypt, with this PEM certificate and its chain")
-    tls_key: Path | None = _option(None, _FILE, "PEM private key of the certificate")
+    metrics_host: str = _option("127.0.0.1", HOST, "address to listen on for /metrics")
+    metrics_port: int = _option(8000, PORT, "HTTP port of /metrics; 0: any free port")
+    health_port: int | None = _option(None, FIXED_PORT, "unencrypted gRPC port for the health service alone")
+    tls_cert: Path | None = _option(None, FILE, "PEM file of the TLS certificate and its chain")
+    tls_key: Path | None = _option(None, FILE, "PEM file of the certificate's private key")
     tls_client_ca: Path | None = _option(
-        None, _FILE, "mutual TLS: PEM authorities that clients' certificates come from"
+        None, FILE, "mutual TLS: PEM file of the authorities that sign client certificates"
     )
-    tokens: Path | None = _option(None, _FILE, "bearer tokens, one a line: all calls but health need one")
-    reflection: str = _option("on", _one_of("on", "off"), "whether the server describes its contract to any caller")
-    workers: int = _option(0, _COUNT_OR_ZERO, "processes that share the ports; 0: one for each CPU")
+    tokens: Path | None = _option(None, FILE, "file of bearer tokens, one a line; every call but health needs one")
+    reflection: str = _option("on", _SWITCH, "whether any caller may read the API's description")
+    workers: int = _option(
+        0, _WORKERS, "number of worker processes, which share the ports; 0: one for each CPU of the affinity and quota"
+    )
+    heartbeat_timeout: float = _option(
+        5.0, _HEARTBEAT, "replace a process whose event loop does not respond for this long, in seconds; 0: never"
+    )
     transport: str = _option(
         "auto",
-        _one_of("auto", "native", "grpcio"),
-        "what carries gRPC; auto: the native transport where it is installed, otherwise grpcio",
+        one_of("auto", "native", "grpcio"),
+        "transport of gRPC; auto: the native transport where it is installed, otherwise grpcio",
     )
     engine: EngineKind = _option(
-        "auto", _one_of(*get_args(EngineKind)), "auto: compiled for models over words or n-grams, TensorFlow for others"
+        "auto", one_of(*get_args(EngineKind)), "auto: compiled for models over words or n-grams, TensorFlow for others"
     )
     watch_interval: float = _option(
-        1.0, _SECONDS, "how often the models folder is looked at; 0: only when SIGHUP comes"
+        1.0, _SECONDS, "seconds between two scans of the models folder; 0: scan on SIGHUP only"
     )
-    keep_versions: int = _option(1, _COUNT, "how many versions of a model are loaded, the newest ones")
+    keep_versions: int = _option(1, _COUNT, "number of versions of a model to keep loaded, newest first")
     pin: tuple[tuple[str, int], ...] = _option(
-        (), _PINS, "versions that answer instead of the newest; the file NAME/pin in models wins"
+        (), PINS, "versions that answer instead of the newest; a file NAME/pin in the models folder wins"
     )
-    max_texts: int = _option(1024, _COUNT, "most texts in one request")
-    max_text_bytes: int = _option(_MIB, _COUNT, "most bytes of UTF-8 in one text")
-    max_request_bytes: int = _option(16 * _MIB, _COUNT, "most bytes in one gRPC message or HTTP body")
-    max_batch_texts: int = _option(256, _COUNT, "most texts that TensorFlow gets in one call")
-    max_queue_texts: int = _option(8192, _COUNT, "most texts that wait for one model; more are turned away")
-    max_queue_bytes: int = _option(64 * _MIB, _COUNT, "most bytes of text that wait for one model")
+    max_texts: int = _option(1024, _COUNT, "maximum number of texts in one request")
+    max_text_bytes: int = _option(_MIB, _BYTES, "maximum size of one text in UTF-8")
+    max_request_bytes: int = _option(16 * _MIB, _BYTES, "maximum size of one gRPC message or HTTP body")
+    max_batch_texts: int = _option(256, _COUNT, "maximum number of texts in one TensorFlow call")
+    max_queue_texts: int = _option(
+        8192, _COUNT, "maximum number of texts that wait for one model; further requests are refused"
+    )
+    max_queue_bytes: int = _option(64 * _MIB, _QUEUE_BYTES, "maximum size of the texts that wait for one model")
     max_pending_calls: int = _option(
         100,
-        _COUNT,
-        "calls of one method that wait for a worker to begin; from here to twice as many, ever more are cancelled",
+        _PENDING_CALLS,
+        "calls of one method that may wait for a worker; above it gRPC cancels some calls, above twice as many all",
     )
     max_connection_age: float = _option(
-        1800.0, _AGE, "after so long a client is asked to connect anew; its calls in flight go on"
+        1800.0, _AGE, "seconds after which a client is asked to reconnect; its calls in flight go on"
     )
-    grace_period: float = _option(
-        10.0, _SECONDS, "how long requests in flight may take to finish when the server stops"
-    )
-    log_format: str = _option("auto", _one_of("auto", "json", "console"), "auto: console on a terminal, json elsewhere")
-    log_level: str = _option("info", _one_of("debug", "info", "warning", "error"), "least severity that is logged")
-    access_log: str = _option(
-        "off", _one_of("on", "off"), "log a line for each call, at level info, with its request id"
-    )
+    grace_period: float = _option(10.0, _SECONDS, "seconds that requests in flight may take when the server stops")
+    log_format: str = _option("auto", one_of("auto", "json", "console"), "auto: console on a terminal, json elsewhere")
+    log_level: str = _option("info", one_of("debug", "info", "warning", "error"), "minimum severity of logged events")
+    access_log: str = _option("off", _SWITCH, "log one line for each call, at level info, with its request id")
     tracing: str = _option(
-        "off",
-        _one_of("on", "off"),
-        "OpenTelemetry spans of calls, sent where OTEL_ variables say; needs the extra otel",
+        "off", _SWITCH, "send OpenTelemetry spans of calls, set up by OTEL_ variables; needs the extra otel"
     )
 
 
@@ -159,6 +136,7 @@ def parser() -> argparse.ArgumentParser:
         description="Serves text classification models over gRPC and HTTP, and their metrics.",
         epilog=f"Each flag has an environment variable: --max-texts is {variable('max_texts')}.",
     )
+    flags.add_argument("--version", action="version", version=f"%(prog)s {installed_version('text-classifier')}")
     for option in fields(Config):
         flags.add_argument(
             flag(option.name),
@@ -176,13 +154,64 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
     for option in fields(Config):
         source, text = flag(option.name), flags[option.name]
         if text is None:
-            source, text = variable(option.name), environment.get(variable(option.name))
+            source = variable(option.name)
+            text = None if _is_service_link(environment.get(source, "")) else environment.get(source) or None
         if text is not None:
             try:
                 values[option.name] = option.metadata["kind"].parse(text)
             except ValueError:
-                command.error(f"{source}: {text!r} is not {option.metadata['kind'].expected}")
-    return Config(**values)
+                command.error(f"{source}: {_quoted(text)} is not {option.metadata['kind'].expected}")
+    config = Config(**values)
+    for first, second in _same_ports(config):
+        command.error(f"{flag(first)} and {flag(second)} are both {getattr(config, first)}: choose another port for one")
+    return config
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= 64 else f"{text[:64]}…")
+
+
+def _same_ports(config: Config) -> Iterator[tuple[str, str]]:
+    """Yields the pairs of options that would have two services listen on one port of one address."""
+    addresses: dict[tuple[str, int], str] = {}
+    for name in ("port", "http_port", "health_port", "metrics_port"):
+        port, host = getattr(config, name), config.metrics_host if name == "metrics_port" else config.host
+        if port:
+            first = addresses.setdefault((host, port), name)
+            if first != name:
+                yield first, name
+
+
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://.*")
+_SERVICE_LINK_NAME = re.compile(r"(.*_)?SERVICE_(HOST|PORT(_.*)?)|(.*_)?PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
+_CLIENT_VARIABLES = {"ADDRESS", "TOKEN"}
+"""Those of the command `text-classifier`."""
+
+
+def _is_service_link(value: str) -> bool:
+    """Tells whether Kubernetes set a variable: for a Service `text-classifier` `TEXT_CLASSIFIER_PORT` is a URL."""
+    return _SERVICE_LINK.fullmatch(value) is not None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yields the variables that look like the server's but are not, each with what it may mean, or an empty string.
+
+    Variables that Kubernetes sets for Services are left out.
+    """
+    known = [option.name.upper() for option in fields(Config)]
+    for name, value in sorted(environment.items()):
+        rest = name.removeprefix(_PREFIX)
+        if rest == name or rest in known or rest in _CLIENT_VARIABLES:
+            continue
+        if not _is_service_link(value) and not _SERVICE_LINK_NAME.fullmatch(rest):
+            close = difflib.get_close_matches(rest.upper(), known, 1)
+            yield name, f"{_PREFIX}{close[0]}" if close else ""
+
+
+def ignored_service_links(environment: Mapping[str, str]) -> list[str]:
+    """Returns the variables with an option's name that are ignored because Kubernetes set them."""
+    names = [variable(option.name) for option in fields(Config)]
+    return [name for name in names if _is_service_link(environment.get(name, ""))]
 
 
 def shown(default: object) -> str:
@@ -197,4 +226,4 @@ def flag(name: str) -> str:
 
 def variable(name: str) -> str:
     """Returns the environment variable of a field."""
-    return f"TEXT_CLASSIFIER_{name.upper()}"
+    return f"{_PREFIX}{name.upper()}"

@@ -1,12 +1,15 @@
 """Reading and writing a version folder, `<models>/<name>/<version>/`: a SavedModel, complete by itself.
 
-Folders whose name is not a positive integer are no versions: that is how a version that is being written stays unseen.
+A folder whose name is not a positive int64 is not a version: that is how a version that is being written stays unseen.
+Leading zeros are allowed, as in TensorFlow Serving: `000123` is version 123.
 """
 
+import errno
 import fcntl
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,12 +27,18 @@ PIN_FILE = "pin"
 """Beside the versions of a model: the number of the one that answers, in place of the highest."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+_DIGITS = re.compile(r"0*([1-9][0-9]{0,18})")
+_VERSION_LIKE = re.compile(r"[vV]?[+-]?[0-9].*", re.DOTALL)
 _HIDDEN = ".new-"
 
+MAX_VERSION = 2**63 - 1
+"""The largest version: the contract has it as int64."""
+MAX_FILES = 10_000
+"""Files and folders that a version may hold. A link to `/` must not make a server read the whole disk."""
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
-"""Relative path, size in bytes, time of change in ns and inode of the files in a folder, sorted."""
+"""Relative path, size in bytes, time of change in ns and inode of the files in a folder, sorted. What is not a readable
+file or folder has the negative error number in place of its size."""
 
 
 class VersionFolder:
@@ -100,26 +109,99 @@ class NewVersion(VersionFolder):
     is_candidate = False
 
 
+def version_number(name: str) -> int | None:
+    """Returns the version that a folder's name means, or None if it means none."""
+    digits = _DIGITS.fullmatch(name)
+    number = int(digits[1]) if digits else 0
+    return number if 0 < number <= MAX_VERSION else None
+
+
+def scan_model(model: Path) -> tuple[dict[int, Path], list[str]]:
+    """Returns the version folders of a model by version, rising, and the names that look like versions but are not:
+    `v1`, `1.0`, `0`, a file or a dangling link `2`, and `007` beside `7`. A folder that does not exist has neither.
+
+    Raises:
+        OSError: the model's folder cannot be read.
+    """
+    try:
+        names = sorted(os.listdir(model), key=lambda name: (-len(name), name))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, []
+    # Of two names for one version the shorter counts: it comes last.
+    found = {number: model / name for name in names if (number := version_number(name)) and (model / name).is_dir()}
+    used = {path.name for path in found.values()}
+    ignored = sorted(name for name in names if name not in used and _VERSION_LIKE.fullmatch(name))
+    return dict(sorted(found.items())), ignored
+
+
 def versions(model: Path) -> list[int]:
-    """Returns the versions of a model's folder, rising. A folder that is not there has none."""
-    if not model.is_dir():
-        return []
-    return sorted(int(entry.name) for entry in model.iterdir() if _VERSION.fullmatch(entry.name) and entry.is_dir())
+    """Returns the versions of a model's folder, rising. A folder that does not exist has none.
+
+    Raises:
+        OSError: the model's folder cannot be read.
+    """
+    return list(scan_model(model)[0])
+
+
+def version_path(model: Path, number: int) -> Path:
+    """Returns the folder of a version; where none exists, the one that it would have.
+
+    Raises:
+        OSError: the model's folder cannot be read.
+    """
+    return scan_model(model)[0].get(number, model / str(number))
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Returns the fingerprint of all files in a folder.
+    """Returns the fingerprint of all files in a folder. Links are followed, each folder is visited once.
 
-    Two that differ tell that the files have been changed or exchanged in between. A folder that is not there has none.
+    Two that differ tell that the files changed or were exchanged in between. A folder that does not exist has an empty
+    one. No error is raised: what cannot be read is an entry of its own.
     """
-    files = []
-    for folder, _, names in os.walk(path):
+    return tuple(sorted(_walk(path)))
+
+
+def _walk(path: Path) -> Iterator[tuple[str, int, int, int]]:
+    pending, visited, seen = [""], set(), 0
+    while pending:
+        folder = pending.pop()
+        try:
+            names = os.listdir(path / folder)
+        except OSError as error:
+            if folder or not isinstance(error, FileNotFoundError):
+                yield folder, -(error.errno or errno.EIO), 0, 0
+            continue
+        seen += len(names)
+        if seen > MAX_FILES:
+            yield folder, -errno.E2BIG, 0, 0
+            return
         for name in names:
-            file = Path(folder, name)
-            with suppress(FileNotFoundError):  # removed in the meantime
-                status = file.stat()
-                files.append((str(file.relative_to(path)), status.st_size, status.st_mtime_ns, status.st_ino))
-    return tuple(sorted(files))
+            entry = os.path.join(folder, name)  # noqa: PTH118, a Path costs more than the system call
+            try:
+                status = os.stat(path / entry)  # noqa: PTH116
+            except OSError as error:  # removed in the meantime, a dangling link, a loop of links, no permission
+                yield entry, -(error.errno or errno.EIO), 0, 0
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield entry, status.st_size, status.st_mtime_ns, status.st_ino
+            elif not stat.S_ISDIR(status.st_mode):
+                yield entry, -errno.EINVAL, status.st_mtime_ns, status.st_ino
+            elif (identity := (status.st_dev, status.st_ino)) not in visited:
+                visited.add(identity)
+                pending.append(entry)
+
+
+def check_files(files: Fingerprint) -> None:
+    """Checks that nothing in a version can block or exhaust its reader.
+
+    Raises:
+        ModelError: a file is a FIFO, a socket or a device, or there are too many files.
+    """
+    for name, size, _, _ in files:
+        if size == -errno.EINVAL:
+            raise ModelError(f"{name}: is not a regular file")
+        if size == -errno.E2BIG:
+            raise ModelError(f"{name or 'the version folder'}: more than {MAX_FILES} files; is a link wrong?")
 
 
 def pinned_version(model: Path) -> int | None:
@@ -130,12 +212,29 @@ def pinned_version(model: Path) -> int | None:
         OSError: it cannot be read.
     """
     pin = model / PIN_FILE
-    if not pin.exists():
+    try:
+        content = _read_start(pin).decode(errors="replace").strip()
+    except FileNotFoundError:
         return None
-    content = pin.read_text("utf-8", "replace").strip()
-    if not _VERSION.fullmatch(content):
+    number = version_number(content)
+    if number is None:
         raise ModelError(f"{pin}: holds {content[:64]!r}: write a version number, or remove the file")
-    return int(content)
+    return number
+
+
+def _read_start(path: Path) -> bytes:
+    """Reads the first 1,024 bytes of a file.
+
+    Raises:
+        ModelError: it is not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a FIFO would wait for a writer
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ModelError(f"{path}: is not a regular file: write a version number, or remove it")
+        return os.read(descriptor, 1024)
+    finally:
+        os.close(descriptor)
 
 
 def served_version(model: Path) -> int | None:
@@ -239,6 +338,8 @@ def _fsync(path: Path) -> None:
 def _publish(temporary: Path, model: Path, prefix: str) -> Path:
     version = max(versions(model), default=0) + 1
     while True:
+        if version > MAX_VERSION:
+            raise ModelError(f"{model}: version {MAX_VERSION} is the largest; remove or rename it to add another")
         final = model / f"{prefix}{version}"
         try:
             return temporary.rename(final)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textfiles import InputError
-from textmodel.version_folder import served_version, versions
+from textmodel.version_folder import served_version, version_path, versions
 from training.options import add_labelled_file, add_models, labelled_file
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _version_of(models: Path, name: str, number: int | None) -> Path:
         number = served_version(model)
     if number not in found:
         raise InputError(f"{model} has no version {number}: its versions are {', '.join(map(str, found))}")
-    return model / str(number)
+    return version_path(model, number)
 
 
 def _version_at(models: Path, name: str) -> "Version":

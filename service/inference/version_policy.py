@@ -1,47 +1,50 @@
-"""Which versions of a model to load, and which of them answers: the newest, or the one that an operator has pinned.
+"""Which versions of a model to load, and which one answers: the newest, or the one that an operator has pinned.
 
 A pin is a number in the file `<models>/<name>/pin`, which can be written and removed while the server runs, or else
 comes from the option `--pin`.
 """
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from textmodel import ModelError
-from textmodel.version_folder import is_model_name, pinned_version, versions
+from textmodel.version_folder import is_model_name, pinned_version, scan_model
 
 
 @dataclass(frozen=True)
 class OnDisk:
-    """What a model's folder holds."""
+    """The contents of a model's folder."""
 
-    versions: tuple[int, ...] = ()
-    """Rising."""
+    folders: Mapping[int, Path] = field(default_factory=dict)
+    """The version folders by version, rising."""
     pin: int | None = None
-    """What the file says, if there is one."""
+    """The pin file's version, if there is a pin file."""
+    ignored: tuple[str, ...] = ()
+    """Names that look like versions but are not."""
     problem: str = ""
     """Why the folder or its pin cannot be read."""
 
 
 def on_disk(folder: Path) -> dict[str, OnDisk]:
-    """Looks for models: folders that hold a version.
+    """Finds the models in a folder, by name: the folders that hold a version, or cannot be read.
 
     Raises:
         OSError: the folder itself cannot be read.
     """
-    names = sorted(entry.name for entry in folder.iterdir() if is_model_name(entry.name))
+    names = sorted(filter(is_model_name, os.listdir(folder)))
     return {name: found for name in names if (found := _model_on_disk(folder / name)) != OnDisk()}
 
 
 def _model_on_disk(model: Path) -> OnDisk:
     try:
-        numbers = tuple(versions(model))
-        return OnDisk(numbers, pinned_version(model) if numbers else None)
+        folders, ignored = scan_model(model)
+        return OnDisk(folders, pinned_version(model) if folders else None, tuple(ignored))
     except ModelError as error:
         return OnDisk(problem=str(error))
     except OSError as error:
-        return OnDisk(problem=f"{model}: {error.strerror}")
+        return OnDisk(problem=f"{error.filename}: {error.strerror}")
 
 
 @dataclass(frozen=True)
@@ -49,24 +52,24 @@ class VersionPolicy:
     """The operator's choice.
 
     Args:
-        keep: how many versions of a model to load.
-        pins: the version that answers, by the model's name, unless its folder has a pin of its own.
+        keep: number of versions of a model to load.
+        pins: the version that answers, by model name. The model's own pin file wins over it.
     """
 
     keep: int
     pins: Mapping[str, int]
 
     def order(self, name: str, found: OnDisk) -> tuple[list[int], int | None]:
-        """Returns a model's versions in the order in which they are wanted, and its pin.
+        """Returns a model's versions in the order of preference, and its pin.
 
-        A pinned version comes first although it may not be there: no other may then take its place.
+        A pinned version comes first even if it does not exist: no other version may take its place.
 
         Raises:
             ModelError: the folder or its pin cannot be read.
         """
         if found.problem:
             raise ModelError(found.problem)
-        newest_first = list(reversed(found.versions))
+        newest_first = list(reversed(found.folders))
         if not newest_first:
             return [], None
         pin = self.pins.get(name) if found.pin is None else found.pin

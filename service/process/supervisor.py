@@ -1,7 +1,8 @@
 """The supervisor: runs the workers, processes that share the ports of gRPC and HTTP, and the one that serves metrics.
 
-It has one thread and loads no model, so it can fork at any time and little can go wrong in it. A child that dies is
-started again, after a pause that doubles while it keeps dying. The server serves while every child is ready.
+It has one thread and loads no model, so it can fork at any time and little can go wrong in it. A child that dies, or
+whose main loop does not respond, is replaced, after a pause that doubles while it keeps dying. The server serves while
+every child is ready.
 """
 
 import os
@@ -11,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version as installed_version
 from mmap import mmap
 from typing import overload
@@ -22,22 +23,34 @@ import uvloop
 from service.config import Config
 from service.errors import StartError
 from service.grpc.transport import choose_transport
-from service.process.child_pipe import ChildEnd, Failure, SupervisorEnd, lifeline
+from service.process.child_pipe import ChildEnd, Failure, Signal, SupervisorEnd, child_pipe
+from service.process.cpus import available_cpus
+from service.process.heartbeat import BEATS
+from service.process.ports import reserve, reserve_unix_socket
 from service.process.worker import serve
-from service.telemetry.metrics import RESTARTS
+from service.telemetry.metrics import LOG_DROPPED, RESTARTS
 from service.telemetry.metrics_server import metrics_endpoint
 from service.telemetry.shared_metrics import PAGE_BYTES, Counter, MetricsPage
+from service.telemetry.standard_error import NonBlockingStderr
 from textmodel import ModelError
 
 _log = structlog.get_logger()
 
 FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 10.0
+MAX_PAUSE = 10.0
 """Seconds before a child that died is started again: the first time, and at most."""
 STEADY = 10.0
 """Seconds after which a child that dies is taken to have run well: the pause starts small again."""
 KILL_AFTER = 5.0
 """Seconds beyond the grace period after which a child that does not stop is killed."""
+START_PATIENCE = 60.0
+"""Seconds without a heartbeat that a child may take to start. Imports run before its event loop does."""
+LOAD_PATIENCE = 12
+"""Times the heartbeat timeout that a child may be silent while it loads a model."""
+MAX_EQUAL_FAILURES = 3
+"""Times that a child may fail to start for the same reason before the server ends, if the server never served."""
+_OVERSLEPT = 1.0
+"""Seconds too late at which the supervisor itself was stopped, as by a suspended machine, and its children with it."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
@@ -54,6 +67,12 @@ class _Child:
     started: float = 0.0
     pause: float = FIRST_PAUSE
     due: float = 0.0
+    heard: float = 0.0
+    patience: float = START_PATIENCE
+    failure: Failure | None = None
+    equal_failures: int = 0
+    explained: bool = False
+    """Whether this run has told why it fails."""
 
 
 class Supervisor:
@@ -61,23 +80,28 @@ class Supervisor:
 
     Args:
         config: the server's configuration.
+        log_output: where the process's log lines go.
 
     Raises:
-        StartError: a gRPC port is taken.
+        StartError: a gRPC or HTTP port is taken.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, log_output: NonBlockingStderr) -> None:
         self._config = config
-        self._port = _reserve(config.host, config.port, "--port")
-        self._health_port = _reserve(config.host, config.health_port, "--health-port") if config.health_port else None
-        self._http_port = None if config.http_port is None else _reserve(config.host, config.http_port, "--http-port")
-        cpus = len(os.sched_getaffinity(0))
+        self._log_output = log_output
+        self._port = reserve(config.host, config.port, "--port")
+        self._health_port = reserve(config.host, config.health_port, "--health-port") if config.health_port else None
+        self._http_port = None if config.http_port is None else reserve(config.host, config.http_port, "--http-port")
+        self._unix_socket = reserve_unix_socket(config.unix_socket) if config.unix_socket else None
+        cpus = available_cpus()
         workers = config.workers or cpus
         # Together the workers' TensorFlows have as many threads as there are CPUs.
         self._threads_each = max(1, cpus // workers)
         self._pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
-        self._own_page = mmap(-1, PAGE_BYTES)
-        self._restarts = Counter(MetricsPage(self._own_page), RESTARTS)
+        self._own_memory = mmap(-1, PAGE_BYTES)
+        own_page = MetricsPage(self._own_memory)
+        self._restarts = Counter(own_page, RESTARTS)
+        log_output.on_drop = Counter(own_page, LOG_DROPPED).add
         self._workers = [_Child(f"worker {number}", self._worker(number)) for number in range(workers)]
         self._metrics = _Child("metrics", self._serve_metrics)
         self._selector = selectors.DefaultSelector()
@@ -91,13 +115,13 @@ class Supervisor:
 
     def run(self) -> int:
         """Runs until SIGTERM or SIGINT, or until it turns out that the server cannot start. Returns the exit status."""
+        self._listen_to_signals()
         version, host, workers = installed_version("text-classifier"), self._config.host, len(self._workers)
         ports = {"port": _port(self._port), "http_port": _port(self._http_port)}
         transport = choose_transport(self._config).name
         _log.info("started", version=version, host=host, **ports, workers=workers, transport=transport)
-        self._listen_to_signals()
         while self._kill_at is None or any(child.end for child in self._children):
-            self._start_what_is_due()
+            self._start_due_children()
             self._wait()
             self._reap()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -111,14 +135,19 @@ class Supervisor:
             for kind in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):  # read when TensorFlow is imported
                 os.environ.setdefault(kind, str(self._threads_each))
             page = MetricsPage(self._pages[number], owner=os.getpid())
-            uvloop.run(serve(self._config, _port(self._port), _port(self._http_port), page, end))
+            self._log_output.on_drop = Counter(page, LOG_DROPPED).add
+            # Beside workers that serve, one without a model must not take connections: it fails, and is tried again.
+            require_model = "on" if self._has_served else self._config.require_model
+            unix_socket = self._config.unix_socket if number == 0 else None  # which processes cannot share
+            config = replace(self._config, require_model=require_model, unix_socket=unix_socket)
+            uvloop.run(serve(config, _port(self._port), _port(self._http_port), page, end))
 
         return work
 
     def _serve_metrics(self, end: ChildEnd) -> None:
-        with metrics_endpoint(self._config, _port(self._http_port), self._pages, self._own_page):
+        with metrics_endpoint(self._config, _port(self._http_port), self._pages, self._own_memory):
             end.ready()
-            end.wait()
+            end.wait(self._config.heartbeat_timeout / BEATS)
 
     def _listen_to_signals(self) -> None:
         """Turns signals into readable bytes, for the rest of this process's life."""
@@ -129,14 +158,14 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
 
-    def _start_what_is_due(self) -> None:
+    def _start_due_children(self) -> None:
         now = time.monotonic()
         for child in self._children:
             if self._kill_at is None and child.end is None and child.due <= now:
                 self._start(child)
 
     def _start(self, child: _Child) -> None:
-        child.end, child_end = lifeline()
+        child.end, child_end = child_pipe()
         # Blocked, so that no signal reaches the child before it has handlers of its own.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
@@ -145,6 +174,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         child_end.close()
         child.pid, child.started = pid, time.monotonic()
+        child.heard, child.patience, child.explained = child.started, START_PATIENCE, False
         self._selector.register(child.end, selectors.EVENT_READ, child)
 
     def _run_child(self, child: _Child, end: ChildEnd) -> None:
@@ -153,7 +183,7 @@ class Supervisor:
         try:
             for any_child in self._children:
                 if any_child.end:
-                    any_child.end.close()  # a copy kept here would hide from that child that the supervisor has gone
+                    any_child.end.close()  # a copy kept here would hide from that child that the supervisor is gone
             self._selector.close()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -164,19 +194,21 @@ class Supervisor:
             child.work(end)
             status = 0
         except (StartError, ModelError) as error:
-            end.failed(str(error))
-        except BaseException:
+            end.failed(str(error), permanent=True)
+        except BaseException as error:
             _log.exception("failed", process=child.name)
+            end.failed(f"{child.name}: {type(error).__name__}: {error}", permanent=False)
         finally:
             sys.stderr.flush()
             os._exit(status)
 
     def _wait(self) -> None:
-        """Waits for signals, for words of children, and for what is due."""
-        starts = [child.due for child in self._children if child.end is None]
-        due = starts if self._kill_at is None else [self._kill_at]
-        timeout = max(0.0, min(due) - time.monotonic()) if due else None
-        for key, _ in self._selector.select(timeout):
+        """Waits for signals, for messages of children, and for what is due."""
+        timeout = self._seconds_until_due()
+        before = time.monotonic()
+        ready = self._selector.select(timeout)
+        overslept = timeout is not None and time.monotonic() > before + timeout + _OVERSLEPT
+        for key, _ in ready:
             if key.data:
                 self._receive(key.data)
             else:
@@ -184,34 +216,74 @@ class Supervisor:
                 if {signal.SIGTERM, signal.SIGINT} & received:
                     self._stop()
                 elif signal.SIGHUP in received:
-                    self._signal(signal.SIGHUP)  # the workers look at the models
-        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+                    self._signal(signal.SIGHUP)  # the workers scan the models folder
+        if self._kill_at is None:
+            self._kill_silent_children(overslept)
+        elif time.monotonic() >= self._kill_at:
             self._signal(signal.SIGKILL)
+
+    def _seconds_until_due(self) -> float | None:
+        if self._kill_at is not None:
+            due = [self._kill_at]
+        else:
+            due = [child.heard + child.patience if child.end else child.due for child in self._children]
+            if not self._config.heartbeat_timeout:
+                due = [child.due for child in self._children if not child.end]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _kill_silent_children(self, overslept: bool) -> None:
+        """Kills the children that have sent no heartbeat for too long. Their end is then treated as any other."""
+        now = time.monotonic()
+        for child in self._children:
+            if not child.end or not self._config.heartbeat_timeout:
+                continue
+            if overslept:
+                child.heard = now  # it may have been stopped as long as this process was
+            elif now >= child.heard + child.patience:
+                _log.error("does not respond", process=child.name, pid=child.pid, seconds=round(now - child.heard, 1))
+                os.kill(child.pid, signal.SIGKILL)
+                child.heard = now
 
     def _receive(self, child: _Child) -> None:
         assert child.end
-        said = child.end.receive()
-        if said is True:
-            child.ready = True
-            _log.info("ready", process=child.name, pid=child.pid)
-            self._tell()
-        elif isinstance(said, Failure) and self._has_served:
-            _log.error("cannot restart", process=child.name, reason=said.reason)
-        elif isinstance(said, Failure) and self._kill_at is None:
-            # What never served is set up wrongly: starting it again would not help.
-            _log.error("cannot start", reason=said.reason)
+        for message in child.end.receive():
+            child.heard = time.monotonic()
+            if isinstance(message, Failure):
+                self._note_failure(child, message)
+            else:
+                child.patience = self._config.heartbeat_timeout * (LOAD_PATIENCE if message is Signal.LOADING else 1)
+            if message is Signal.READY:
+                child.ready, child.failure, child.equal_failures = True, None, 0
+                _log.info("ready", process=child.name, pid=child.pid)
+                self._tell()
+
+    def _note_failure(self, child: _Child, failure: Failure) -> None:
+        """Takes note of why a child could not start. What never served is set up wrongly: then the server ends."""
+        child.equal_failures = child.equal_failures + 1 if failure == child.failure else 1
+        child.failure, child.explained = failure, True
+        if self._has_served:
+            _log.error("cannot restart", process=child.name, reason=failure.reason)
+        elif self._kill_at is None and (failure.permanent or child.equal_failures >= MAX_EQUAL_FAILURES):
+            _log.error("cannot start", reason=failure.reason)
             self._status = 1
             self._stop()
 
     def _reap(self) -> None:
-        for child in self._children:
-            if child.end and os.waitpid(child.pid, os.WNOHANG)[0]:
-                self._child_exited(child)
+        """Takes note of ended processes: of children, and as process 1 of orphans."""
+        while (ended := _next_ended()) is not None:
+            pid, status = ended
+            for child in self._children:
+                if child.end and child.pid == pid:
+                    self._child_exited(child, status)
         if self._kill_at is not None and not any(worker.end for worker in self._workers):
             self._dismiss(self._metrics)  # last, so that a scrape may still see how the others ended
 
-    def _child_exited(self, child: _Child) -> None:
+    def _child_exited(self, child: _Child, status: int) -> None:
         """Lets go of a child that has ended, and plans its next start."""
+        if child.end and child.end.fileno() != -1:
+            self._receive(child)
+            if not child.ready and not child.explained and self._kill_at is None:
+                self._note_failure(child, Failure(f"{child.name} {_end(status)} while it started", permanent=False))
         self._dismiss(child)
         child.end, child.ready = None, False
         if self._kill_at is not None:
@@ -221,12 +293,12 @@ class Supervisor:
             child.pause = FIRST_PAUSE
         child.due = now + child.pause
         _log.error("died", process=child.name, pid=child.pid, restart_in=child.pause)
-        child.pause = min(2 * child.pause, LONGEST_PAUSE)
+        child.pause = min(2 * child.pause, MAX_PAUSE)
         self._restarts.add()
         self._tell()
 
     def _dismiss(self, child: _Child) -> None:
-        """Closes the child's lifeline, at which it ends if it has not."""
+        """Closes the child's pipe, at which it ends if it has not."""
         if child.end and child.end.fileno() != -1:
             self._selector.unregister(child.end)
             child.end.close()
@@ -254,34 +326,26 @@ class Supervisor:
                 os.kill(worker.pid, number)
 
 
+def _next_ended() -> tuple[int, int] | None:
+    """Returns the id and status of a child process that has ended, if one has."""
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, status) if pid else None
+
+
+def _end(status: int) -> str:
+    """Says how a process ended, from its wait status."""
+    if os.WIFSIGNALED(status):
+        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"exited with status {os.waitstatus_to_exitcode(status)}"
+
+
 @overload
 def _port(reserved: socket.socket) -> int: ...
 @overload
 def _port(reserved: socket.socket | None) -> int | None: ...
 def _port(reserved: socket.socket | None) -> int | None:
-    """Returns the number of a port that is reserved, if there is one."""
+    """Returns the number of a reserved port, if there is one."""
     return reserved.getsockname()[1] if reserved else None
-
-
-def _reserve(host: str, port: int, option: str) -> socket.socket:
-    """Takes a port for the workers: bound, so that it stays the server's own, but not listening.
-
-    Raises:
-        StartError: another process has it.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # Without SO_REUSEPORT the port is only free if nobody has it; with it, if nobody without it has.
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            address = probe.getsockname()
-        reserved = socket.socket(family, kind, protocol)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(address)
-    except OSError as error:
-        raise StartError(
-            f"cannot listen on {host}:{port}: {error.strerror}; is another server running there? Choose another port"
-            f" with {option}"
-        ) from error
-    return reserved

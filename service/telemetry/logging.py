@@ -1,16 +1,22 @@
-"""Structured logs on standard error: one line an event, JSON when no person watches. Text of requests never enters."""
+"""Structured logs on standard error: one line an event, JSON unless it is a terminal. They never hold texts of requests."""
 
 import json
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any, TextIO, cast
 
 import structlog
 
+from service.telemetry.standard_error import NonBlockingStderr
 
-def configure(log_format: str, log_level: str) -> None:
-    """Sets up the process's logging, for this project's events and for the libraries' own alike."""
+
+def configure(log_format: str, log_level: str) -> NonBlockingStderr:
+    """Sets up the process's logging, for this project's events and for the libraries' own alike.
+
+    Returns:
+        Where lines go. It tells of lines that it drops.
+    """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     described: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -22,34 +28,32 @@ def configure(log_format: str, log_level: str) -> None:
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
     )
+    output = NonBlockingStderr(_drop_report([*described, *rendered]))
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=described,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=log_level.upper(), force=True)
     # The project's own events do not go through `logging`: a line of the access log would cost twice as much.
     structlog.configure(
         processors=[*described, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(log_level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stderr())),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", output)),
         cache_logger_on_first_use=True,
     )
+    return output
 
 
-class _Stderr:
-    """Standard error, where a full disk or a closed pipe costs lines, not the server; `logging` is as forgiving."""
+def _drop_report(processors: list[structlog.typing.Processor]) -> Callable[[int], str]:
+    def report(lines: int) -> str:
+        event: Any = {"event": "log lines dropped: standard error was not read", "lines": lines}
+        for process in processors:
+            event = process(None, "warning", event)
+        return f"{event}\n"
 
-    def write(self, text: str) -> None:
-        """Writes what can be written."""
-        with suppress(OSError):
-            sys.stderr.write(text)
-
-    def flush(self) -> None:
-        """Sends on what can be sent."""
-        with suppress(OSError):
-            sys.stderr.flush()
+    return report
 
 
 # One for all lines: `json.dumps` would build another for each.

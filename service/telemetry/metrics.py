@@ -60,6 +60,10 @@ PROBABILITY = Family(
 
 RESTARTS = Family("counter", "text_classifier_process_restarts_total", "Times that a process died and was restarted.")
 
+LOG_DROPPED = Family(
+    "counter", "text_classifier_log_lines_dropped_total", "Log lines dropped because standard error was not read."
+)
+
 FAMILIES = (
     STARTED,
     HANDLED,
@@ -77,6 +81,7 @@ FAMILIES = (
     UNKNOWN,
     PROBABILITY,
     RESTARTS,
+    LOG_DROPPED,
 )
 
 

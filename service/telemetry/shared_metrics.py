@@ -1,14 +1,20 @@
-"""Time series in a block of memory that processes share: the worker that owns it writes, whoever serves metrics reads.
+"""Time series in a block of memory that processes share: the worker that owns it writes, the metrics process reads.
 
 A write is one addition to a float64, without a lock: a few dozen nanoseconds, where a client library's locked and
-labelled metric takes a microsecond. The block outlives its worker, and the worker that follows goes on counting in it.
+labelled metric takes a microsecond. The block outlives its worker, and the next worker goes on counting in it.
 
-Layout, native byte order: int64 generation, int64 process id of the owner, two directories, the values (float64). A
-directory is int64 used bytes and JSON lines, one a series: family, label values, position, length, whether it is live.
-The generation's parity tells which directory holds; the other is where the next generation is written.
+Layout, native byte order: int64 generation, int64 process id of the owner, int64 number of dropped series, two
+directories, the values (float64). A directory is int64 used bytes and lines, one a series: the CRC-32 of the rest and
+the generation, then JSON with family, label values, position, length, and whether it is live. The generation's parity
+tells which directory holds; the other is where the next generation is written.
+
+No order of stores is assumed between processes. x86 keeps it, ARM does not: there a reader may see the length of a
+directory, or a generation, before the lines that belong to it. The line's CRC then differs, and the reader starts again.
+Each value is an aligned float64 of its own, which is read whole or not at all.
 """
 
 import json
+import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,15 +22,23 @@ from mmap import mmap
 from typing import Literal, NamedTuple
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-DIRECTORY_BYTES = 1 << 20
-VALUES = 1 << 18
-_HEADER_BYTES = 16
+_log = structlog.get_logger()
+
+DIRECTORY_BYTES = 1 << 24
+VALUES = 1 << 20
+_HEADER_BYTES = 24
 PAGE_BYTES = _HEADER_BYTES + 2 * DIRECTORY_BYTES + 8 * VALUES
-"""Size of the memory that a `MetricsPage` lies in. What is not written to takes no memory."""
+"""Size of the memory that a `MetricsPage` lies in, 40 MiB. What is not written to takes no memory."""
+
+_MAX_LENGTH = 64
+"""Values of the longest series."""
+_ATTEMPTS = 100
+"""Reads of a page before what it holds is taken as it is: a page that a process left damaged must not end the reader."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,8 @@ class MetricsPage:
             for start in (_HEADER_BYTES, _HEADER_BYTES + DIRECTORY_BYTES)
         ]
         self._values = whole[_HEADER_BYTES + 2 * DIRECTORY_BYTES : PAGE_BYTES].cast("d")
-        self._series = self._directory.read()
+        self._unexported = memoryview(bytearray(8 * _MAX_LENGTH)).cast("d")
+        self._series = self._read_directory()
         self._gaps = self._find_gaps()
         if owner is not None:
             self._header[1] = owner
@@ -80,31 +95,57 @@ class MetricsPage:
         return self._header[1]
 
     @property
+    def dropped(self) -> int:
+        """Number of series that did not fit: they are counted here, and nowhere else."""
+        return self._header[2]
+
+    @property
     def _directory(self) -> "_Directory":
         return self._directories[self._header[0] % 2]
+
+    def _read_directory(self) -> "_SeriesByKey":
+        for _ in range(_ATTEMPTS):
+            generation = self._header[0]
+            found, whole = self._directories[generation % 2].read(generation)
+            if whole and self._header[0] == generation:
+                break
+        return found
 
     def series(self, family: Family, labels: Sequence[str] = ()) -> "memoryview[float]":
         """Returns the values of a series: zeros the first time.
 
-        Raises:
-            MemoryError: the page is full.
+        Metrics never fail what they measure: of a full page, the values returned are of no series, and `dropped` counts.
         """
         key = family.name, tuple(labels)
         series = self._series.get(key)
-        if not series or not series.live:
-            start = series.start if series else self._allocate(family.length)
-            series = self._series[key] = Series(*key, start, family.length)
-            self._directory.append(series)
+        try:
+            if not series or not series.live:
+                start = series.start if series else self._allocate(family.length)
+                series = Series(*key, start, family.length)
+                self._directory.append(series, self._header[0])
+                self._series[key] = series
+        except _FullError:
+            self._drop()
+            return self._unexported[: family.length]
         return self._values[series.start : series.start + series.length]
 
+    def _drop(self) -> None:
+        self._header[2] += 1
+        if self._header[2] == 1:
+            _log.warning("metrics page full: further series are dropped", series=len(self._series))
+
     def _allocate(self, length: int) -> int:
-        """Takes the first gap that is large enough."""
+        """Takes the first gap that is large enough.
+
+        Raises:
+            _FullError: there is none.
+        """
         for number, gap in enumerate(self._gaps):
             if len(gap) >= length:
                 self._gaps[number] = gap[length:]
                 self._values[gap.start : gap.start + length] = memoryview(bytes(8 * length)).cast("d")
                 return gap.start
-        raise MemoryError("the page of metrics is full")
+        raise _FullError
 
     def _find_gaps(self) -> list[range]:
         """Returns the ranges of values that no series has."""
@@ -114,8 +155,8 @@ class MetricsPage:
         return [range(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
 
     def retire(self, which: Callable[[Series], bool]) -> None:
-        """Ends series. They keep their place as long as they are fewer than the live ones: other processes may still
-        count in theirs, and a total that lost a part would seem to fall.
+        """Ends series. They keep their place while they are fewer than the live ones: other processes may still count in
+        theirs, and a total that lost a part would seem to fall.
         """
         live = {key: series for key, series in self._series.items() if series.live}
         if not any(map(which, live.values())):
@@ -123,7 +164,7 @@ class MetricsPage:
         kept = live if len(self._series) > 2 * len(live) else self._series
         self._series = {key: series._replace(live=series.live and not which(series)) for key, series in kept.items()}
         generation = self._header[0] + 1
-        self._directories[generation % 2].write(self._series.values())
+        self._directories[generation % 2].write(self._series.values(), generation)
         self._header[0] = generation
         self._gaps = self._find_gaps()
 
@@ -133,41 +174,62 @@ class MetricsPage:
             generation = self._header[0]
             found = [
                 (series, np.array(self._values[series.start : series.start + series.length]))
-                for series in self._directory.read().values()
+                for series in self._read_directory().values()
             ]
-            # Otherwise values may by now be another series's.
+            # Otherwise a value may by now be of another series.
             if self._header[0] == generation:
                 return found
 
 
-class _Directory:
-    """Which series a page has, as a log: of two entries for the same series the later one holds.
+class _FullError(Exception):
+    """The page has no room for another series."""
 
-    An entry counts once the length is written, so a reader sees whole ones only.
-    """
+
+_SeriesByKey = dict[tuple[str, tuple[str, ...]], Series]
+
+
+class _Directory:
+    """The series of a page, as a log: of two entries for the same series the later one holds."""
 
     def __init__(self, memory: memoryview) -> None:
         self._used = memory[:8].cast("q")
         self._entries = memory[8:]
 
-    def read(self) -> dict[tuple[str, tuple[str, ...]], Series]:
-        """Returns the series by family and labels."""
-        entries = map(json.loads, bytes(self._entries[: self._used[0]]).splitlines())
-        return {(family, tuple(labels)): Series(family, tuple(labels), *rest) for family, labels, *rest in entries}
+    def read(self, generation: int) -> tuple[_SeriesByKey, bool]:
+        """Returns the series by family and labels, and whether all entries are whole and of this generation."""
+        found: _SeriesByKey = {}
+        for line in bytes(self._entries[: self._used[0]]).splitlines():
+            checksum, _, entry = line.partition(b" ")
+            if checksum != _checksum(entry, generation):
+                return found, False
+            family, labels, start, length, live = json.loads(entry)
+            found[family, tuple(labels)] = Series(family, tuple(labels), start, length, bool(live))
+        return found, True
 
-    def append(self, series: Series) -> None:
-        """Adds an entry."""
-        used, entry = self._used[0], json.dumps(series).encode() + b"\n"
-        if used + len(entry) > len(self._entries):
-            raise MemoryError("the page of metrics is full")
-        self._entries[used : used + len(entry)] = entry
-        self._used[0] = used + len(entry)
+    def append(self, series: Series, generation: int) -> None:
+        """Adds an entry.
 
-    def write(self, all_series: Iterable[Series]) -> None:
+        Raises:
+            _FullError: there is no room for it.
+        """
+        # An entry has the same size whether the series is live or not: what fits now still fits when it has ended.
+        entry = json.dumps([*series[:-1], int(series.live)]).encode()
+        line = b"%b %b\n" % (_checksum(entry, generation), entry)
+        used = self._used[0]
+        if used + len(line) > len(self._entries):
+            raise _FullError
+        self._entries[used : used + len(line)] = line
+        self._used[0] = used + len(line)
+
+    def write(self, all_series: Iterable[Series], generation: int) -> None:
         """Replaces all entries."""
         self._used[0] = 0
         for series in all_series:
-            self.append(series)
+            self.append(series, generation)
+
+
+def _checksum(entry: bytes, generation: int) -> bytes:
+    return b"%08x" % zlib.crc32(entry, generation & 0xFFFFFFFF)
 
 
 class Counter:
@@ -223,6 +285,11 @@ class Histogram:
         self._array[-1] += sum(values)
 
 
+DROPPED_SERIES = Family(
+    "counter", "text_classifier_metrics_dropped_series_total", "Time series that found no room and are not exposed."
+)
+
+
 class PagesCollector(Collector):
     """Gives the sum of several processes' pages to a Prometheus registry."""
 
@@ -231,7 +298,7 @@ class PagesCollector(Collector):
         self._pages = pages
 
     def collect(self) -> Iterator[Metric]:
-        """Yields each family, in the order of its declaration, with all its live series."""
+        """Yields each family in the order of its declaration, with its live series, then the count of dropped ones."""
         merged: dict[str, dict[tuple[str, ...], NDArray[np.float64]]] = {name: {} for name in self._families}
         live = set()
         for page in self._pages:
@@ -247,6 +314,7 @@ class PagesCollector(Collector):
             yield _exposition(
                 self._families[name], {labels: values for labels, values in family.items() if (name, labels) in live}
             )
+        yield _exposition(DROPPED_SERIES, {(): np.array([sum(page.dropped for page in self._pages)])})
 
 
 def _exposition(family: Family, series: dict[tuple[str, ...], NDArray[np.float64]]) -> Metric:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from textmodel.version_folder import PIN_FILE, NewVersion, served_version
+from textmodel.version_folder import PIN_FILE, NewVersion, served_version, version_path
 from training.data.labelled_file import Row
 from training.evaluation.comparison import Comparison
 from training.evaluation.version_evaluation import Version, compare
@@ -50,7 +50,7 @@ def in_service(model: Path) -> Version | None:
         ModelError: it cannot be loaded.
     """
     number = served_version(model)
-    return None if number is None else Version(model / str(number))
+    return None if number is None else Version(version_path(model, number))
 
 
 def decide(incumbent: Version | None, new: NewVersion, rows: Iterable[Row]) -> Decision:

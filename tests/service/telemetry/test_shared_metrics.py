@@ -4,11 +4,13 @@ import mmap
 import os
 
 import numpy as np
-import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from service.telemetry.metrics import ModelMetrics
 from service.telemetry.shared_metrics import (
+    _HEADER_BYTES,
     PAGE_BYTES,
+    VALUES,
     Counter,
     Family,
     Gauge,
@@ -27,7 +29,8 @@ FAMILIES = (COUNTER, GAUGE, HISTOGRAM)
 def exposition(*pages: MetricsPage) -> list[str]:
     registry = CollectorRegistry()
     registry.register(PagesCollector(FAMILIES, pages))
-    return [line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")]
+    lines = generate_latest(registry).decode().splitlines()
+    return [line for line in lines if not line.startswith("#") and not line.endswith("dropped_series_total 0.0")]
 
 
 def test_a_histogram_counts_a_bound_s_own_value_below_it_as_prometheus_does() -> None:
@@ -80,12 +83,80 @@ def test_the_same_labels_are_the_same_series() -> None:
     assert exposition(page) == ['calls_total{method="a"} 2.0']
 
 
-def test_a_full_page_says_so_and_keeps_what_it_has() -> None:
+def fill(page: MetricsPage) -> None:
+    labels = 0
+    while not page.dropped:
+        Counter(page, COUNTER, (f"{labels:0100000}",))
+        labels += 1
+
+
+def test_a_full_page_drops_series_and_counts_them() -> None:
     page = MetricsPage(bytearray(PAGE_BYTES))
     Counter(page, COUNTER, ("a",)).add()
-    with pytest.raises(MemoryError, match="full"):
-        _ = [Counter(page, COUNTER, (f"{number:040}",)) for number in range(100_000)]
-    assert exposition(page)[0] == 'calls_total{method="a"} 1.0'
+    fill(page)
+    Counter(page, COUNTER, ("b" * 100_000,)).add()
+    Histogram(page, HISTOGRAM).observe(1)  # smaller: it still fits
+    shown = exposition(page)
+    assert shown[0] == 'calls_total{method="a"} 1.0'
+    assert "seconds_count 1.0" in shown
+    assert shown[-1] == "text_classifier_metrics_dropped_series_total 2.0"
+    assert not any("bbb" in line for line in shown)
+
+
+def test_a_page_without_room_for_values_drops_series_too() -> None:
+    page = MetricsPage(bytearray(PAGE_BYTES))
+    long = Family("histogram", "long", "Long.", ("n",), tuple(float(bound) for bound in range(60)))
+    for number in range(VALUES // long.length + 1):
+        Histogram(page, long, (str(number),)).observe(1)
+    assert page.dropped == 1
+    Counter(page, COUNTER, ("a",)).add()
+    assert {series.labels: values for series, values in page.read()}["a",] == [1]
+
+
+def test_series_of_a_full_page_can_still_end_and_make_room() -> None:
+    memory = bytearray(PAGE_BYTES)
+    page = MetricsPage(memory)
+    Gauge(page, GAUGE).set(1)
+    fill(page)
+    for _ in range(3):  # what has ended keeps its place for a while
+        page.retire(lambda series: series.family == COUNTER.name)
+        Counter(page, COUNTER, ("a",)).add()
+    dropped = page.dropped
+    Counter(page, COUNTER, ("b",)).add()
+    assert page.dropped == dropped
+    assert exposition(MetricsPage(memory))[:3] == [
+        'calls_total{method="a"} 3.0',
+        'calls_total{method="b"} 1.0',
+        "info 1.0",
+    ]
+
+
+def test_a_page_holds_a_thousand_models_of_46_labels() -> None:
+    page = MetricsPage(bytearray(PAGE_BYTES))
+    labels = [f"label-{number:02}" for number in range(46)]
+    models = [ModelMetrics(page, f"model-{number:04}", 1, "compiled", labels) for number in range(1000)]
+    models[-1].classified([45], [0.9], [1], [1])
+    assert page.dropped == 0
+
+
+def test_a_reader_waits_for_entries_whose_length_it_saw_first() -> None:
+    memory = bytearray(PAGE_BYTES)
+    page, empty = MetricsPage(memory), bytes(1000)
+    first_entries = slice(_HEADER_BYTES + 8, _HEADER_BYTES + 1008)
+    Counter(page, COUNTER, ("a",)).add()
+    written = bytes(memory[first_entries])
+    memory[first_entries] = empty  # as a processor that reorders stores shows it
+    assert MetricsPage(memory).read() == []
+    memory[first_entries] = written
+    assert [series.labels for series, _ in MetricsPage(memory).read()] == [("a",)]
+
+
+def test_a_reader_does_not_take_entries_of_an_older_generation_for_new_ones() -> None:
+    memory = bytearray(PAGE_BYTES)
+    page = MetricsPage(memory)
+    Counter(page, COUNTER, ("a",)).add()
+    memory[0] += 2  # the new generation is visible, its directory is not yet
+    assert MetricsPage(memory).read() == []
 
 
 def all_series(series: Series) -> bool:

@@ -1,0 +1,251 @@
+"""The reconciler: brings the model repository to what the models folder holds.
+
+It scans the folder from time to time. A new version is loaded and verified while others answer, takes over when it is
+ready, and the previous one retires after its last request. A version stays in service until a better one is ready: a
+refused version, an unreadable or suddenly empty folder, and a pin to a missing version change nothing.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from service.errors import reason_for_clients
+from service.inference.problem_log import ProblemLog
+from service.inference.repository import Model, ModelRepository, ModelVersion, Servable, State
+from service.inference.version_loading import load_version
+from service.inference.version_policy import OnDisk, VersionPolicy, on_disk
+from service.telemetry.metrics import VersionStates
+from textmodel import Engine, ModelError, VersionFolder
+from textmodel.loading import EngineKind
+from textmodel.version_folder import Fingerprint, fingerprint
+
+_log = structlog.get_logger()
+_T = TypeVar("_T")
+
+Publish = Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable]
+"""Makes the servable of a verified engine and the files that it was loaded from."""
+
+
+class Reconciler:
+    """Loads and retires the versions of a repository.
+
+    Args:
+        repository: what to keep up to date.
+        folder: the models folder, with `<name>/<version>/` in it.
+        engine: which engine to load.
+        policy: which versions to load.
+        publish: makes the servable of a verified engine.
+        states: where the metrics of versions go.
+        while_loading: entered around each load.
+    """
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        folder: Path,
+        engine: EngineKind,
+        policy: VersionPolicy,
+        publish: Publish,
+        states: VersionStates,
+        while_loading: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._repository = repository
+        self._models = repository.models
+        self._folder = folder
+        self._engine = engine
+        self._policy = policy
+        self._publish = publish
+        self._states = states
+        self._while_loading = while_loading
+        self._refresh = asyncio.Event()
+        self._problems = ProblemLog()
+        # Not asyncio's own threads: the end of the process does not wait for a load.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="models")
+
+    async def load(self, *, required: bool) -> None:
+        """Loads the models for the first time.
+
+        Args:
+            required: whether a model has to be in service afterwards. If not, it may come later.
+
+        Raises:
+            ModelError: no model can be served, and one is required.
+        """
+        await self._scan()
+        self._end_other_series()
+        for name in self._policy.pins.keys() - self._models.keys():
+            _log.error("pinned model not found", model=name)
+        if not self._repository.serves.is_set():
+            if required:
+                raise ModelError(f"no model to serve: {self._why_none()}")
+            _log.warning("waiting for a model", folder=str(self._folder), reason=self._why_none())
+
+    def _why_none(self) -> str:
+        refused = [f"{known.name}/{known.version}: {known.reason}" for known in self._repository.list() if known.reason]
+        return "; ".join([*self._problems.reasons, *refused]) or (
+            f"{self._folder} holds no folder NAME/VERSION; train a model with text-classifier-train, or set --models"
+        )
+
+    async def watch(self, interval: float) -> None:
+        """Follows the folder for ever.
+
+        Args:
+            interval: seconds between two scans; 0: scan only after `refresh`.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(interval or None):
+                    await self._refresh.wait()
+            except TimeoutError:
+                pass
+            else:
+                self._refresh.clear()
+                self._reset_failures()
+            await self._scan()
+
+    def refresh(self) -> None:
+        """Requests a scan now that tries refused versions again even if their files have not changed."""
+        self._refresh.set()
+
+    def _reset_failures(self) -> None:
+        for version in self._repository.list():
+            if version.reason:
+                version.files = None
+
+    async def _scan(self) -> None:
+        try:
+            found = await self._run_in_thread(on_disk, self._folder)
+        except OSError as error:
+            reason = f"{self._folder}: {error.strerror}"
+            self._problems.report("", "cannot read the models folder", reason=reason)
+            return
+        if not found and self._models:
+            # More likely a volume that is gone than the wish to serve no model at all.
+            self._problems.report("", "the models folder is empty", folder=str(self._folder))
+            return
+        self._problems.solved("")
+        for name in sorted(found.keys() | self._models.keys()):
+            try:
+                await self._update(name, found.get(name, OnDisk()))
+            except Exception as error:  # whatever is wrong with one model, the others go on
+                self._problems.report(name, "cannot update the model", model=name, reason=repr(error), cause=error)
+
+    async def _update(self, name: str, found: OnDisk) -> None:
+        """Brings one model to what the disk holds."""
+        self._report_ignored(name, found)
+        try:
+            wanted, pinned = self._policy.order(name, found)
+        except ModelError as error:
+            self._problems.report(name, "cannot choose a version", model=name, reason=str(error))
+            return
+        self._problems.solved(name)
+        if not wanted and name not in self._models:
+            return
+        model = self._models.setdefault(name, Model())
+        considered: set[int] = set()
+        available = 0
+        for number in wanted:
+            considered.add(number)
+            path = found.folders.get(number, self._folder / name / str(number))
+            version = await self._load_version(model, name, number, path)
+            if version.servable:
+                available += 1
+                if available == 1:
+                    self._put_in_service(model, version.servable, pinned=pinned is not None)
+            if available == self._policy.keep or (pinned is not None and not available):
+                break
+        for version in list(model.versions.values()):
+            # While no wanted version can serve, those that do stay.
+            if version.version not in considered and (available or not found.folders or not version.servable):
+                await self._retire(model, version)
+        if not model.versions:
+            del self._models[name]
+
+    def _report_ignored(self, name: str, found: OnDisk) -> None:
+        subject = f"{name}/"
+        if found.ignored:
+            names = list(found.ignored)
+            self._problems.report(subject, "not a version: ignored", level="warning", model=name, names=names)
+        else:
+            self._problems.solved(subject)
+
+    async def _load_version(self, model: Model, name: str, number: int, path: Path) -> ModelVersion:
+        """Loads a version, unless these very files were loaded or refused already."""
+        version = model.versions.setdefault(number, ModelVersion(name, number))
+        files = await self._run_in_thread(fingerprint, path)
+        if version.files == files:
+            return version
+        version.files = files
+        if version.state is State.FAILED:
+            version.state = State.LOADING
+        log = _log.bind(model=name, version=number)
+        folder = VersionFolder(path)
+        try:
+            with self._while_loading():
+                engine = await self._run_in_thread(load_version, folder, files, self._engine, log)
+            servable = self._publish(folder, files, name, number, engine)
+        except ModelError as error:
+            self._refuse(version, reason_for_clients(error, path), error.kind, log)
+            return version
+        except Exception:  # whatever is wrong with one version, the others go on
+            log.exception("loading failed")
+            self._refuse(version, "internal error; the server's log has the cause", "internal", log)
+            return version
+        replaced, version.servable = version.servable, servable
+        version.state, version.reason = State.AVAILABLE, ""
+        self._states.accepted(name, number)
+        log.info("model loaded", engine=engine.name, classes=len(servable.labels))
+        if replaced:
+            if model.in_service is replaced:
+                model.in_service = servable
+            await replaced.batcher.close()
+        return version
+
+    def _refuse(self, version: ModelVersion, reason: str, kind: str, log: Any) -> None:
+        version.reason = reason
+        if not version.servable:  # otherwise what was loaded before goes on
+            version.state = State.FAILED
+        self._states.refused(version.name, version.version, kind)
+        log.error("model refused", kind=kind, reason=reason)
+
+    def _put_in_service(self, model: Model, servable: Servable, *, pinned: bool) -> None:
+        if model.in_service is not servable:
+            model.in_service = servable
+            self._repository.serves.set()
+            self._states.in_service(servable.name, servable.version)
+            _log.info("model in service", model=servable.name, version=servable.version, pinned=pinned)
+
+    async def _retire(self, model: Model, version: ModelVersion) -> None:
+        """Takes a version out of service, waits for its last answers, and lets go of it."""
+        servable, version.servable = version.servable, None
+        if servable:
+            if model.in_service is servable:
+                model.in_service = None
+                self._states.in_service(version.name, None)
+            version.state = State.UNLOADING
+            await servable.batcher.close()
+            _log.info("model unloaded", model=version.name, version=version.version)
+        del model.versions[version.version]
+        self._end_other_series()
+
+    def _end_other_series(self) -> None:
+        """Ends the metrics of versions that no longer exist."""
+        self._states.keep([(version.name, version.version) for version in self._repository.list()])
+
+    async def _run_in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Does blocking work beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    async def close(self) -> None:
+        """Answers what waits, and lets go of all models."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        for version in self._repository.list():
+            if version.servable:
+                version.state = State.UNLOADING
+                await version.servable.batcher.close()
+        self._models.clear()

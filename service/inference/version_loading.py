@@ -1,0 +1,39 @@
+"""From a version folder to a verified engine, whatever is wrong with the folder's files."""
+
+from typing import Any
+
+from textmodel import Engine, ModelError, VersionFolder, load_engine
+from textmodel.errors import ChangedError
+from textmodel.loading import EngineKind
+from textmodel.version_folder import Fingerprint, check_files, fingerprint
+
+
+def load_version(folder: VersionFolder, files: Fingerprint, kind: EngineKind, log: Any) -> Engine:
+    """Loads and verifies a version's engine. Blocks; the folder's labels and metadata are read too.
+
+    Args:
+        folder: the version.
+        files: its fingerprint. The engine is of these very files.
+        kind: which engine to load.
+        log: gets a warning when TensorFlow has to serve what the compiled engine should.
+
+    Raises:
+        ModelError: the version cannot be read, is malformed, or changed while it was read.
+    """
+
+    def fall_back(reason: ModelError) -> None:
+        log.warning("compiled engine refused", reason=str(reason))
+
+    try:
+        check_files(files)
+        engine = load_engine(folder.path, kind, fall_back)
+        _ = folder.labels, folder.metadata  # read now, while the files are known to be these
+    except (ModelError, OSError) as error:
+        if fingerprint(folder.path) != files:
+            raise ChangedError(f"its files changed while they were read: {error}") from error
+        if isinstance(error, OSError):
+            raise ModelError(f"{error.filename or folder.path}: {error.strerror}") from error
+        raise
+    if fingerprint(folder.path) != files:
+        raise ChangedError("its files changed while they were read")
+    return engine

@@ -1,0 +1,109 @@
+"""The kinds of values that options take: how each is read from text, its bounds, and what its error says."""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from service.addresses import parse_host
+from textmodel.version_folder import MAX_VERSION, is_model_name
+
+MAX_INT32 = 2**31 - 1
+"""What gRPC takes sizes and counts as."""
+_MAX_SOCKET_PATH = 107
+"""Bytes of a Unix domain socket's path, without the final zero: Linux's `sockaddr_un`."""
+
+
+class ValueKind(NamedTuple):
+    """A kind of value."""
+
+    metavar: str
+    expected: str
+    """What a right value is, for the error."""
+    parse: Callable[[str], Any]
+    """Raises ValueError for a wrong one."""
+
+
+def integer(metavar: str, low: int, high: int, what: str = "an integer") -> ValueKind:
+    """Returns the kind of the integers from low to high."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return ValueKind(metavar, f"{what}, {low} to {high}", parse)
+
+
+def seconds(low: float, high: float) -> ValueKind:
+    """Returns the kind of the durations from low to high, in seconds."""
+
+    def parse(text: str) -> float:
+        number = float(text)
+        if not low <= number <= high or math.isnan(number):
+            raise ValueError
+        return number
+
+    return ValueKind("SECONDS", f"a number of seconds, {low:g} to {high:.0f}", parse)
+
+
+def one_of(*choices: str) -> ValueKind:
+    """Returns the kind of these words."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return ValueKind("|".join(choices), f"one of {', '.join(choices)}", parse)
+
+
+def or_off(kind: ValueKind) -> ValueKind:
+    """Returns the kind that also takes `off`, which is None."""
+    parse = kind.parse
+    return ValueKind(
+        f"{kind.metavar}|off", f"{kind.expected}, or off", lambda text: None if text == "off" else parse(text)
+    )
+
+
+def _parse_pins(text: str) -> tuple[tuple[str, int], ...]:
+    pairs = [pair.partition("=") for pair in text.split(",") if pair]
+    pins = {name.strip(): int(version) for name, _, version in pairs}
+    valid = all(is_model_name(name) and 1 <= version <= MAX_VERSION for name, version in pins.items())
+    if not valid or len(pins) < len(pairs):
+        raise ValueError
+    return tuple(pins.items())
+
+
+def _parse_origins(text: str) -> tuple[str, ...]:
+    origins = tuple(filter(None, map(str.strip, text.split(","))))
+    if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError
+    return origins
+
+
+def _parse_path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError
+    return Path(text)
+
+
+def _parse_socket(text: str) -> Path:
+    path = _parse_path(text.removeprefix("unix:"))
+    if len(bytes(path)) > _MAX_SOCKET_PATH:
+        raise ValueError
+    return path
+
+
+_ORIGIN = re.compile(r"https?://[^/?#\s]+")
+
+HOST = ValueKind("HOST", "an IP address or a host name; for a Unix domain socket use --unix-socket", parse_host)
+FOLDER = ValueKind("DIR", "a folder", _parse_path)
+FILE = ValueKind("FILE", "a file", _parse_path)
+SOCKET = ValueKind("PATH", f"a path of at most {_MAX_SOCKET_PATH} bytes", _parse_socket)
+PORT = integer("PORT", 0, 65535, "a port")
+FIXED_PORT = integer("PORT", 1, 65535, "a port")
+PINS = ValueKind("NAME=VERSION,...", "names and versions, as imdb=1,reuters=2", _parse_pins)
+ORIGINS = ValueKind("ORIGIN,...", "origins, as https://example.org,http://127.0.0.1:3000, or *", _parse_origins)

@@ -1,0 +1,59 @@
+"""The number of CPUs that this process may use: of its affinity, and of its control group's CPU quota.
+
+Formats: docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max) and .../scheduler/sched-bwc.html (cpu.cfs_quota_us).
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+
+def available_cpus(proc: Path = Path("/proc/self")) -> int:
+    """Returns the CPUs of the affinity, or the CPU quota rounded up if it is less. At least 1."""
+    return max(1, min([len(os.sched_getaffinity(0)), *(math.ceil(quota) for quota in _quotas(proc))]))
+
+
+def _quotas(proc: Path) -> Iterator[float]:
+    """Yields the quotas, in CPUs, of the process's control groups and of those above them."""
+    with suppress(OSError, ValueError):  # without /proc or in a form of its own, the affinity counts alone
+        groups = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
+        mounts = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]
+        for _, controllers, group in groups:
+            for root, mount in _mounts(mounts, controllers.split(",")):
+                yield from _quotas_up(root, mount, PurePosixPath(group))
+
+
+def _mounts(mounts: list[list[str]], controllers: list[str]) -> Iterator[tuple[PurePosixPath, Path]]:
+    """Yields root and mount point of the hierarchies that limit CPU: cgroup2, which names no controller, or v1's cpu."""
+    for fields in mounts:
+        kind, _, options = fields[fields.index("-") + 1 :][:3]
+        if (kind == "cgroup2" and controllers == [""]) or (
+            kind == "cgroup" and "cpu" in controllers and "cpu" in options.split(",")
+        ):
+            yield PurePosixPath(fields[3]), Path(fields[4])
+
+
+def _quotas_up(root: PurePosixPath, mount: Path, group: PurePosixPath) -> Iterator[float]:
+    # A container may see its group under the host's name, and mounted as the root.
+    inside = group.relative_to(root) if group.is_relative_to(root) else PurePosixPath()
+    for folder in (inside, *inside.parents):
+        with suppress(OSError, ValueError):
+            yield _quota(mount / folder)
+
+
+def _quota(folder: Path) -> float:
+    """Returns a control group's quota in CPUs.
+
+    Raises:
+        OSError: the group has no such files.
+        ValueError: it has no quota.
+    """
+    if (folder / "cpu.max").exists():
+        quota, period = (folder / "cpu.max").read_text().split()
+    else:
+        quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+    if int(quota) <= 0 or int(period) <= 0:  # "max" is a ValueError, -1 is no quota
+        raise ValueError
+    return int(quota) / int(period)

@@ -1,0 +1,49 @@
+"""The heartbeat of a worker: its event loop tells the supervisor that it runs.
+
+Models are loaded in a thread, so the loop goes on meanwhile. But a library that is imported for the first time may hold
+Python's interpreter lock for seconds when it comes from a slow disk: `import tensorflow` held it for 1.0 s from memory.
+So the supervisor is told of loads, and is more patient then.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from service.process.child_pipe import ChildEnd
+
+BEATS = 5
+"""Heartbeats in the time after which a process that sends none is replaced."""
+
+
+class Heartbeat:
+    """Sends heartbeats from the running event loop.
+
+    Args:
+        supervisor: who gets them.
+        timeout: seconds without one after which the supervisor replaces this process; 0: it never does.
+    """
+
+    def __init__(self, supervisor: ChildEnd, timeout: float) -> None:
+        self._supervisor = supervisor
+        self._interval = timeout / BEATS
+        self._loads = 0
+
+    async def run(self) -> None:
+        """Sends heartbeats until it is cancelled."""
+        while self._interval:
+            self._beat()
+            await asyncio.sleep(self._interval)
+
+    def _beat(self) -> None:
+        self._supervisor.beat(loading=self._loads > 0)
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Tells the supervisor that a model is being loaded during the block."""
+        self._loads += 1
+        self._beat()
+        try:
+            yield
+        finally:
+            self._loads -= 1
+            self._beat()

@@ -1,0 +1,89 @@
+"""Standard error that never blocks and never fails: what cannot be written at once is dropped and counted.
+
+A full pipe whose reader has stalled would otherwise stop the event loop at its next log line. The descriptor that a
+process inherits is shared with others, so its flags are not changed: a pipe or a terminal is opened anew, a socket is
+asked not to wait in each call.
+"""
+
+import os
+import select
+import socket
+import stat
+import threading
+from collections.abc import Callable
+
+_STANDARD_ERROR = 2
+
+
+class NonBlockingStderr:
+    """A text stream for loggers. Lines are written whole, or not at all while their reader stalls.
+
+    Args:
+        report: makes the line that tells how many lines were dropped, once lines can be written again.
+    """
+
+    def __init__(self, report: Callable[[int], str]) -> None:
+        self._report = report
+        self._write = _writer()
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._rest = b""  # of a line that was written in part
+        self._dropped = 0  # since the last report
+        self.on_drop: Callable[[], object] = lambda: None
+
+    def write(self, text: str) -> None:
+        """Writes a line, or drops it."""
+        with self._lock:
+            if self._dropped and self._send(self._report(self._dropped)):
+                self._dropped = 0
+            if not self._send(text):
+                self._dropped += 1
+                self.on_drop()
+
+    def _send(self, text: str) -> bool:
+        """Tells whether a line is written or has begun to be: then its rest goes before the next line."""
+        line = text.encode(errors="backslashreplace")
+        try:
+            while self._rest:
+                self._rest = self._rest[self._write(self._rest) :]
+        except OSError:
+            return False
+        try:
+            self._rest = line[self._write(line) :]
+            while self._rest:
+                self._rest = self._rest[self._write(self._rest) :]
+        except OSError:
+            return len(self._rest) > 0
+        return True
+
+    def flush(self) -> None:
+        """Does nothing: nothing is buffered but the rest of a line that could not be written."""
+
+
+def _writer() -> Callable[[bytes], int]:
+    """Returns a function that writes some of the bytes to standard error, or raises OSError instead of waiting."""
+    mode = os.fstat(_STANDARD_ERROR).st_mode
+    if stat.S_ISSOCK(mode):
+        connection = socket.socket(fileno=os.dup(_STANDARD_ERROR))
+        return lambda data: connection.send(data, socket.MSG_DONTWAIT)
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+        try:
+            opened = os.open(f"/proc/self/fd/{_STANDARD_ERROR}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:  # it belongs to another user
+            return _write_if_writable
+        # In place of the old one, so that what libraries print cannot block either.
+        os.dup2(opened, _STANDARD_ERROR)
+        os.close(opened)
+    return lambda data: os.write(_STANDARD_ERROR, data)
+
+
+def _write_if_writable(data: bytes) -> int:
+    """Writes as much as fits into a pipe that says that it is writable: `PIPE_BUF` bytes."""
+    poll = select.poll()
+    poll.register(_STANDARD_ERROR, select.POLLOUT)
+    if not poll.poll(0):
+        raise BlockingIOError
+    return os.write(_STANDARD_ERROR, data[: select.PIPE_BUF])
