@@ -19,7 +19,7 @@ def main() -> int:
     _open_standard_descriptors()
     _stop_on_early_signals()
     # Read when the libraries are imported. NumPy's BLAS is not used here: its threads would get in the way of forking.
-    # TensorFlow's notices are for its developers. gRPC's notices quote bytes as clients send them, line breaks included.
+    # TensorFlow's notices are for its developers. gRPC's notices quote bytes that clients send, line breaks too.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

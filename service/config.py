@@ -12,6 +12,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, get_args
 
+from service.address import UNIX
 from service.option_values import (
     FILE,
     FIXED_PORT,
@@ -21,7 +22,6 @@ from service.option_values import (
     ORIGINS,
     PINS,
     PORT,
-    SOCKET,
     ValueKind,
     integer,
     one_of,
@@ -63,10 +63,11 @@ class Config:
         "off", _SWITCH, "exit if no model can be served at the start; off: wait for one, not serving"
     )
     host: str = _option(
-        "127.0.0.1", HOST, "address to listen on for gRPC and HTTP; 0.0.0.0 or ::: every IPv4 and IPv6 address"
+        "127.0.0.1",
+        HOST,
+        "address to listen on; 0.0.0.0 and :: are all of IPv4 and IPv6; unix:PATH: a socket, for gRPC",
     )
     port: int = _option(50051, PORT, "gRPC port; 0: any free port")
-    unix_socket: Path | None = _option(None, SOCKET, "Unix domain socket to listen on for gRPC as well, unencrypted")
     http_port: int | None = _option(
         8080, or_off(PORT), "HTTP port, on the same address; 0: any free port, off: no HTTP"
     )
@@ -162,8 +163,14 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
             except ValueError:
                 command.error(f"{source}: {_quoted(text)} is not {option.metadata['kind'].expected}")
     config = Config(**values)
+    if config.host.startswith(UNIX) and (config.http_port is not None or config.health_port or config.workers > 1):
+        command.error(f"--host {config.host} serves gRPC with one worker: set --http-port off, and no --health-port")
+    if config.metrics_host.startswith(UNIX):
+        command.error(f"--metrics-host: {_quoted(config.metrics_host)} is not an IP address or a host name")
     for first, second in _same_ports(config):
-        command.error(f"{flag(first)} and {flag(second)} are both {getattr(config, first)}: choose another port for one")
+        command.error(
+            f"{flag(first)} and {flag(second)} are both {getattr(config, first)}: choose another port for one"
+        )
     return config
 
 

@@ -51,10 +51,10 @@ class Unauthenticated(RequestError):
 
 
 class NotReady(RequestError):
-    """The models are being loaded."""
+    """The model is being loaded, or no model is in service yet."""
 
     def __init__(self) -> None:
-        super().__init__("the models are being loaded; the health service tells when they serve")
+        super().__init__("no model is ready yet; the health service tells when the server serves")
 
 
 class DeadlineExceeded(RequestError):

@@ -1,7 +1,7 @@
 """`python -m service.healthcheck`: asks the server on this machine whether it serves; exit status 0 if it does.
 
-For containers and other supervisors. Reads the port from the server's own configuration in the environment. With TLS it
-needs the health port: the other one answers under the names of its certificate, and maybe only who has one too.
+For containers and other supervisors. It takes the server's own options and environment variables. With TLS it needs the
+health port: the other port is for clients that know its certificate, or have one of their own.
 """
 
 import os
@@ -11,20 +11,20 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.address import address, connectable
 from service.config import parse
 
 TIMEOUT_SECONDS = 2.0
 
 
 def main() -> int:
-    """Returns 0 when the server is SERVING, 1 otherwise, with one line that says what it is instead."""
+    """Returns 0 if the server is SERVING, otherwise 1. Prints the status in one line."""
     config = parse(sys.argv[1:], os.environ)
     if config.tls_cert and not config.health_port:
-        print("with --tls-cert this needs --health-port")
+        print("with --tls-cert this needs --health-port, which is not encrypted")
         return 1
-    # What listens on every address answers on the loopback one. (Nothing is bound here.)
-    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(config.host, config.host)  # nosec
-    with grpc.insecure_channel(f"{host}:{config.health_port or config.port}") as channel:
+    target = address(connectable(config.host), config.health_port or config.port)
+    with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             health: Any = health_pb2_grpc.HealthStub(channel)
             status = health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS).status

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from service.addresses import parse_host
+from service.address import parse_host
 from textmodel.version_folder import MAX_VERSION, is_model_name
 
 MAX_INT32 = 2**31 - 1
 """What gRPC takes sizes and counts as."""
-_MAX_SOCKET_PATH = 107
-"""Bytes of a Unix domain socket's path, without the final zero: Linux's `sockaddr_un`."""
 
 
 class ValueKind(NamedTuple):
@@ -90,19 +88,11 @@ def _parse_path(text: str) -> Path:
     return Path(text)
 
 
-def _parse_socket(text: str) -> Path:
-    path = _parse_path(text.removeprefix("unix:"))
-    if len(bytes(path)) > _MAX_SOCKET_PATH:
-        raise ValueError
-    return path
-
-
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
 
-HOST = ValueKind("HOST", "an IP address or a host name; for a Unix domain socket use --unix-socket", parse_host)
+HOST = ValueKind("HOST", "an IP address, a host name, or unix:PATH", parse_host)
 FOLDER = ValueKind("DIR", "a folder", _parse_path)
 FILE = ValueKind("FILE", "a file", _parse_path)
-SOCKET = ValueKind("PATH", f"a path of at most {_MAX_SOCKET_PATH} bytes", _parse_socket)
 PORT = integer("PORT", 0, 65535, "a port")
 FIXED_PORT = integer("PORT", 1, 65535, "a port")
 PINS = ValueKind("NAME=VERSION,...", "names and versions, as imdb=1,reuters=2", _parse_pins)

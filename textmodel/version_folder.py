@@ -124,7 +124,7 @@ def scan_model(model: Path) -> tuple[dict[int, Path], list[str]]:
         OSError: the model's folder cannot be read.
     """
     try:
-        names = sorted(os.listdir(model), key=lambda name: (-len(name), name))
+        names = sorted((entry.name for entry in model.iterdir()), key=lambda name: (-len(name), name))
     except (FileNotFoundError, NotADirectoryError):
         return {}, []
     # Of two names for one version the shorter counts: it comes last.
@@ -166,29 +166,31 @@ def _walk(path: Path) -> Iterator[tuple[str, int, int, int]]:
     while pending:
         folder = pending.pop()
         try:
-            names = os.listdir(path / folder)
+            status = (path / folder).stat()
+            names = os.listdir(path / folder)  # noqa: PTH208, Paths cost more than the system calls
         except OSError as error:
             if folder or not isinstance(error, FileNotFoundError):
                 yield folder, -(error.errno or errno.EIO), 0, 0
             continue
+        if (status.st_dev, status.st_ino) in visited:  # it is linked to twice, or from inside itself
+            continue
+        visited.add((status.st_dev, status.st_ino))
         seen += len(names)
         if seen > MAX_FILES:
             yield folder, -errno.E2BIG, 0, 0
             return
         for name in names:
-            entry = os.path.join(folder, name)  # noqa: PTH118, a Path costs more than the system call
+            entry = os.path.join(folder, name)  # noqa: PTH118
             try:
                 status = os.stat(path / entry)  # noqa: PTH116
-            except OSError as error:  # removed in the meantime, a dangling link, a loop of links, no permission
+            except OSError as error:  # removed in the meantime, a dangling link, a link to itself, no permission
                 yield entry, -(error.errno or errno.EIO), 0, 0
                 continue
-            if stat.S_ISREG(status.st_mode):
-                yield entry, status.st_size, status.st_mtime_ns, status.st_ino
-            elif not stat.S_ISDIR(status.st_mode):
-                yield entry, -errno.EINVAL, status.st_mtime_ns, status.st_ino
-            elif (identity := (status.st_dev, status.st_ino)) not in visited:
-                visited.add(identity)
+            if stat.S_ISDIR(status.st_mode):
                 pending.append(entry)
+            else:
+                size = status.st_size if stat.S_ISREG(status.st_mode) else -errno.EINVAL
+                yield entry, size, status.st_mtime_ns, status.st_ino
 
 
 def check_files(files: Fingerprint) -> None:

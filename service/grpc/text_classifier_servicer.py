@@ -9,7 +9,7 @@ import numpy as np
 
 from service.errors import InvalidArgument
 from service.inference.classification import ClassificationService, PendingClassification, deadline_of
-from service.inference.repository import ModelRepository, Version
+from service.inference.repository import ModelRepository, ModelVersion
 from service.telemetry.call_observer import current
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
@@ -91,7 +91,7 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
         """See the contract."""
         return self._describe(self._repository.find(request.name, request.version))
 
-    def _describe(self, version: Version) -> pb2.Model:
+    def _describe(self, version: ModelVersion) -> pb2.Model:
         model = pb2.Model(
             name=version.name,
             version=version.version,

@@ -48,6 +48,7 @@ class Reconciler:
         self,
         repository: ModelRepository,
         folder: Path,
+        *,
         engine: EngineKind,
         policy: VersionPolicy,
         publish: Publish,
@@ -67,7 +68,7 @@ class Reconciler:
         # Not asyncio's own threads: the end of the process does not wait for a load.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="models")
 
-    async def load(self, *, required: bool) -> None:
+    async def load(self, *, required: bool = False) -> None:
         """Loads the models for the first time.
 
         Args:
@@ -134,6 +135,8 @@ class Reconciler:
                 await self._update(name, found.get(name, OnDisk()))
             except Exception as error:  # whatever is wrong with one model, the others go on
                 self._problems.report(name, "cannot update the model", model=name, reason=repr(error), cause=error)
+        if any(model.in_service for model in self._models.values()):
+            self._repository.serves.set()
 
     async def _update(self, name: str, found: OnDisk) -> None:
         """Brings one model to what the disk holds."""
@@ -216,7 +219,6 @@ class Reconciler:
     def _put_in_service(self, model: Model, servable: Servable, *, pinned: bool) -> None:
         if model.in_service is not servable:
             model.in_service = servable
-            self._repository.serves.set()
             self._states.in_service(servable.name, servable.version)
             _log.info("model in service", model=servable.name, version=servable.version, pinned=pinned)
 

@@ -67,8 +67,8 @@ class Model:
 class ModelRepository:
     """Finds models for requests.
 
-    `models` has them by name. `serves` is set once a model is in service: until then an unknown model is one that may
-    yet come.
+    `models` has them by name. `serves` is set once the models folder was scanned and a model is in service: until then
+    what is not found may yet come.
     """
 
     def __init__(self) -> None:

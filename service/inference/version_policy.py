@@ -4,7 +4,6 @@ A pin is a number in the file `<models>/<name>/pin`, which can be written and re
 comes from the option `--pin`.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +32,7 @@ def on_disk(folder: Path) -> dict[str, OnDisk]:
     Raises:
         OSError: the folder itself cannot be read.
     """
-    names = sorted(filter(is_model_name, os.listdir(folder)))
+    names = sorted(entry.name for entry in folder.iterdir() if is_model_name(entry.name))
     return {name: found for name in names if (found := _model_on_disk(folder / name)) != OnDisk()}
 
 
@@ -69,7 +68,7 @@ class VersionPolicy:
         """
         if found.problem:
             raise ModelError(found.problem)
-        newest_first = list(reversed(found.folders))
+        newest_first = sorted(found.folders, reverse=True)
         if not newest_first:
             return [], None
         pin = self.pins.get(name) if found.pin is None else found.pin

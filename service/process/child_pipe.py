@@ -95,7 +95,9 @@ class ChildEnd:
 
     def failed(self, reason: str, *, permanent: bool) -> None:
         """Says that the child cannot do its work, and why."""
-        self._send((_PERMANENT if permanent else _TEMPORARY) + " ".join(reason.split()).encode(errors="backslashreplace"))
+        self._send(
+            (_PERMANENT if permanent else _TEMPORARY) + " ".join(reason.split()).encode(errors="backslashreplace")
+        )
 
     def _send(self, line: bytes, flags: int = 0) -> None:
         """Sends a line, unless the supervisor is gone."""

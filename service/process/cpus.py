@@ -26,7 +26,7 @@ def _quotas(proc: Path) -> Iterator[float]:
 
 
 def _mounts(mounts: list[list[str]], controllers: list[str]) -> Iterator[tuple[PurePosixPath, Path]]:
-    """Yields root and mount point of the hierarchies that limit CPU: cgroup2, which names no controller, or v1's cpu."""
+    """Yields root and mount point of what limits CPU: cgroup2, which names no controller, or v1's cpu."""
     for fields in mounts:
         kind, _, options = fields[fields.index("-") + 1 :][:3]
         if (kind == "cgroup2" and controllers == [""]) or (

@@ -6,8 +6,8 @@ So the supervisor is told of loads, and is more patient then.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from service.process.child_pipe import ChildEnd
 
@@ -28,8 +28,16 @@ class Heartbeat:
         self._interval = timeout / BEATS
         self._loads = 0
 
-    async def run(self) -> None:
-        """Sends heartbeats until it is cancelled."""
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Sends heartbeats during the block."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _run(self) -> None:
         while self._interval:
             self._beat()
             await asyncio.sleep(self._interval)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from service.addresses import bound, joined, why_not
+from service.address import address, bound_socket, why_not
 from service.errors import StartError
 
 _LOCK_SECONDS = 2.0
@@ -23,13 +23,13 @@ def reserve(host: str, port: int, option: str) -> socket.socket:
     """
     try:
         if port == 0:
-            return bound(host, 0, socket.SO_REUSEPORT)
+            return bound_socket(host, 0, socket.SO_REUSEPORT)
         with _locked(f"port {port}"):
             # With SO_REUSEPORT the bind would succeed beside another server's. Without it, only if the port is free.
-            bound(host, port, socket.SO_REUSEADDR).close()
-            return bound(host, port, socket.SO_REUSEPORT)
+            bound_socket(host, port, socket.SO_REUSEADDR).close()
+            return bound_socket(host, port, socket.SO_REUSEPORT)
     except OSError as error:
-        raise StartError(f"cannot listen on {joined(host, port)} ({option}): {why_not(error)}") from error
+        raise StartError(f"cannot listen on {address(host, port)} ({option}): {why_not(error)}") from error
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def reserve_unix_socket(path: Path) -> socket.socket:
     Raises:
         StartError: another process listens there, or the path cannot be used.
     """
-    where = f"cannot listen on unix:{path} (--unix-socket)"
+    where = f"cannot listen on unix:{path} (--host)"
     lock = socket.socket(socket.AF_UNIX)
     try:
         folder = path.parent.stat()
@@ -85,8 +85,7 @@ def _remove_unused(path: Path) -> None:
     """
     if not stat.S_ISSOCK(path.stat().st_mode):
         raise FileExistsError(0, "the file exists and is not a socket")
-    with socket.socket(socket.AF_UNIX) as client:
-        with suppress(ConnectionRefusedError):
-            client.connect(str(path))
-            raise FileExistsError(0, "another process listens there")
+    with socket.socket(socket.AF_UNIX) as client, suppress(ConnectionRefusedError):
+        client.connect(str(path))
+        raise FileExistsError(0, "another process listens there")
     path.unlink()

@@ -20,6 +20,7 @@ from typing import overload
 import structlog
 import uvloop
 
+from service.address import socket_path
 from service.config import Config
 from service.errors import StartError
 from service.grpc.transport import choose_transport
@@ -89,12 +90,12 @@ class Supervisor:
     def __init__(self, config: Config, log_output: NonBlockingStderr) -> None:
         self._config = config
         self._log_output = log_output
-        self._port = reserve(config.host, config.port, "--port")
+        path = socket_path(config.host)
+        self._port = reserve_unix_socket(path) if path else reserve(config.host, config.port, "--port")
         self._health_port = reserve(config.host, config.health_port, "--health-port") if config.health_port else None
         self._http_port = None if config.http_port is None else reserve(config.host, config.http_port, "--http-port")
-        self._unix_socket = reserve_unix_socket(config.unix_socket) if config.unix_socket else None
         cpus = available_cpus()
-        workers = config.workers or cpus
+        workers = 1 if path else config.workers or cpus  # processes cannot share a Unix domain socket
         # Together the workers' TensorFlows have as many threads as there are CPUs.
         self._threads_each = max(1, cpus // workers)
         self._pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
@@ -138,8 +139,7 @@ class Supervisor:
             self._log_output.on_drop = Counter(page, LOG_DROPPED).add
             # Beside workers that serve, one without a model must not take connections: it fails, and is tried again.
             require_model = "on" if self._has_served else self._config.require_model
-            unix_socket = self._config.unix_socket if number == 0 else None  # which processes cannot share
-            config = replace(self._config, require_model=require_model, unix_socket=unix_socket)
+            config = replace(self._config, require_model=require_model)
             uvloop.run(serve(config, _port(self._port), _port(self._http_port), page, end))
 
         return work
@@ -348,4 +348,6 @@ def _port(reserved: socket.socket) -> int: ...
 def _port(reserved: socket.socket | None) -> int | None: ...
 def _port(reserved: socket.socket | None) -> int | None:
     """Returns the number of a reserved port, if there is one."""
-    return reserved.getsockname()[1] if reserved else None
+    if reserved is None:
+        return None
+    return 0 if reserved.family == socket.AF_UNIX else int(reserved.getsockname()[1])

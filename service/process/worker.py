@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from service.config import Config
 from service.errors import StartError
@@ -15,9 +16,11 @@ from service.http.server import http_server
 from service.inference.batching import Batcher, QueueLimits
 from service.inference.classification import ClassificationService, RequestLimits
 from service.inference.explanations import Explanations
+from service.inference.reconciler import Publish, Reconciler
 from service.inference.repository import ModelRepository, Servable
 from service.inference.version_policy import VersionPolicy
 from service.process.child_pipe import ChildEnd
+from service.process.heartbeat import Heartbeat
 from service.security.tokens import Tokens
 from service.telemetry.call_observer import Observer
 from service.telemetry.metrics import ModelMetrics, VersionStates
@@ -27,7 +30,7 @@ from textmodel.version_folder import Fingerprint
 
 
 async def serve(config: Config, port: int, http_port: int | None, page: MetricsPage, supervisor: ChildEnd) -> None:
-    """Serves until SIGTERM, or until the supervisor has gone.
+    """Serves until SIGTERM, or until the supervisor is gone.
 
     Args:
         config: the server's configuration.
@@ -38,29 +41,63 @@ async def serve(config: Config, port: int, http_port: int | None, page: MetricsP
 
     Raises:
         StartError: the port cannot be listened on, or tracing cannot start.
-        ModelError: there is no model to serve.
+        ModelError: there is no model to serve, and the configuration requires one.
     """
-    policy = VersionPolicy(config.keep_versions, dict(config.pin))
-    repository = ModelRepository(config.models, config.engine, policy, publisher(config, page), VersionStates(page))
+    repository = ModelRepository()
+    heartbeat = Heartbeat(supervisor, config.heartbeat_timeout)
+    reconciler = Reconciler(
+        repository,
+        config.models,
+        engine=config.engine,
+        policy=VersionPolicy(config.keep_versions, dict(config.pin)),
+        publish=publisher(config, page),
+        states=VersionStates(page),
+        while_loading=heartbeat.loading,
+    )
     limits = RequestLimits(config.max_texts, config.max_text_bytes)
     servicers = Servicers.of(repository, ClassificationService(repository, limits))
     tokens = Tokens(config.tokens) if config.tokens else None
     stop = asyncio.Event()
-    with _observer(config) as observer, _signal_handlers({signal.SIGTERM: stop.set, signal.SIGHUP: repository.refresh}):
-        instruments = Instruments(page, tokens, observer)
-        app = http_app(servicers, instruments, HttpOptions.of(config, port))
-        async with http_server(config, http_port, app, stop), grpc_server(config, port, servicers, instruments):
-            await repository.load()
-            supervisor.ready()
-            watching = [
-                asyncio.create_task(repository.watch(config.watch_interval)),
-                asyncio.create_task(_watch(supervisor, servicers.health, stop)),
-            ]
-            await stop.wait()
-            for task in watching:
-                task.cancel()
-            servicers.health.stop()
-        await repository.close()
+    handlers = {signal.SIGTERM: stop.set, signal.SIGHUP: reconciler.refresh}
+    async with heartbeat.running():
+        with _observer(config) as observer, _signal_handlers(handlers):
+            instruments = Instruments(page, tokens, observer)
+            app = http_app(servicers, instruments, HttpOptions.of(config, port))
+            async with http_server(config, http_port, app, stop), grpc_server(config, port, servicers, instruments):
+                await _run_until(
+                    stop,
+                    _load_and_watch(reconciler, config),
+                    _tell_when_ready(repository, supervisor),
+                    _watch(supervisor, servicers.health, stop),
+                )
+                servicers.health.stop()
+        await reconciler.close()
+
+
+async def _run_until(stop: asyncio.Event, *work: Coroutine[Any, Any, None]) -> None:
+    """Runs the work until the event is set, or until some of it raises."""
+    stopping = asyncio.create_task(stop.wait())
+    tasks: set[asyncio.Task[Any]] = {stopping, *map(asyncio.create_task, work)}
+    pending = tasks
+    try:
+        while stopping in pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _load_and_watch(reconciler: Reconciler, config: Config) -> None:
+    await reconciler.load(required=config.require_model == "on")
+    await reconciler.watch(config.watch_interval)
+
+
+async def _tell_when_ready(repository: ModelRepository, supervisor: ChildEnd) -> None:
+    """Tells the supervisor that this worker is ready once a model is in service."""
+    await repository.serves.wait()
+    supervisor.ready()
 
 
 async def _watch(supervisor: ChildEnd, health: HealthServicer, stop: asyncio.Event) -> None:
@@ -70,7 +107,7 @@ async def _watch(supervisor: ChildEnd, health: HealthServicer, stop: asyncio.Eve
     stop.set()
 
 
-def publisher(config: Config, page: MetricsPage) -> Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable]:
+def publisher(config: Config, page: MetricsPage) -> Publish:
     """Returns what makes the servable of a verified engine."""
     limits = QueueLimits(config.max_batch_texts, config.max_queue_texts, config.max_queue_bytes)
 
@@ -88,7 +125,7 @@ def _observer(config: Config) -> Iterator[Observer | None]:
     """Yields what observes calls, if any are to be observed. At the end of the block the last spans are sent.
 
     Raises:
-        StartError: tracing is not installed, or the environment asks for what there is not.
+        StartError: tracing is not installed, or an OTEL_ variable names an exporter that is not available.
     """
     access_log = config.access_log == "on"
     if config.tracing == "off":

@@ -1,4 +1,4 @@
-"""Structured logs on standard error: one line an event, JSON unless it is a terminal. They never hold texts of requests."""
+"""Structured logs on standard error: one line an event, JSON unless it is a terminal. No texts of requests."""
 
 import json
 import logging

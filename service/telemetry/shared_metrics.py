@@ -9,7 +9,7 @@ the generation, then JSON with family, label values, position, length, and wheth
 tells which directory holds; the other is where the next generation is written.
 
 No order of stores is assumed between processes. x86 keeps it, ARM does not: there a reader may see the length of a
-directory, or a generation, before the lines that belong to it. The line's CRC then differs, and the reader starts again.
+directory, or a generation, before the lines that belong to it. The CRC then differs, and the reader starts again.
 Each value is an aligned float64 of its own, which is read whole or not at all.
 """
 
@@ -38,7 +38,7 @@ PAGE_BYTES = _HEADER_BYTES + 2 * DIRECTORY_BYTES + 8 * VALUES
 _MAX_LENGTH = 64
 """Values of the longest series."""
 _ATTEMPTS = 100
-"""Reads of a page before what it holds is taken as it is: a page that a process left damaged must not end the reader."""
+"""Reads of a page before its contents are taken as they are: a damaged page must not block its reader."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class MetricsPage:
     def series(self, family: Family, labels: Sequence[str] = ()) -> "memoryview[float]":
         """Returns the values of a series: zeros the first time.
 
-        Metrics never fail what they measure: of a full page, the values returned are of no series, and `dropped` counts.
+        Metrics never fail what they measure: if the page is full, the values are not exposed, and `dropped` counts.
         """
         key = family.name, tuple(labels)
         series = self._series.get(key)
@@ -155,8 +155,8 @@ class MetricsPage:
         return [range(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
 
     def retire(self, which: Callable[[Series], bool]) -> None:
-        """Ends series. They keep their place while they are fewer than the live ones: other processes may still count in
-        theirs, and a total that lost a part would seem to fall.
+        """Ends series. They keep their place while they are fewer than the live ones: other processes may still count
+        in theirs, and a total that lost a part would seem to fall.
         """
         live = {key: series for key, series in self._series.items() if series.live}
         if not any(map(which, live.values())):

@@ -1,6 +1,8 @@
+import errno
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,13 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from textmodel import ModelError
+from textmodel import ModelError, version_folder
 from textmodel.version_folder import (
+    MAX_VERSION,
     VersionFolder,
+    check_files,
     fingerprint,
     is_model_name,
     new_version,
+    pinned_version,
+    scan_model,
     served_version,
+    version_path,
     versions,
 )
 
@@ -139,11 +146,84 @@ def test_a_name_that_cannot_be_a_folder_s_is_refused(name: str, tmp_path: Path) 
 
 
 def test_versions_are_positive_integers_in_their_order(tmp_path: Path) -> None:
-    for name in ("10", "9", "0", "01", "-1", ".new-x", "1.5", "latest"):
+    for name in ("10", "9", "0", "-1", ".new-x", "1.5", "latest", "candidate-1", "v2", "0010", "9223372036854775808"):
         (tmp_path / name).mkdir()
     (tmp_path / "11").touch()
+    (tmp_path / "12").symlink_to("nowhere")
     assert versions(tmp_path) == [9, 10]
+    assert scan_model(tmp_path)[1] == ["-1", "0", "0010", "1.5", "11", "12", "9223372036854775808", "v2"]
     assert versions(tmp_path / "nowhere") == []
+    assert versions(tmp_path / "11") == []
+
+
+def test_any_int64_is_a_version_and_leading_zeros_are_allowed(tmp_path: Path) -> None:
+    for name in ("000123", "1732899999123456789", "9223372036854775807"):
+        (tmp_path / name).mkdir()
+    assert versions(tmp_path) == [123, 1732899999123456789, 2**63 - 1]
+    assert version_path(tmp_path, 123) == tmp_path / "000123"
+    assert version_path(tmp_path, 7) == tmp_path / "7"
+    assert scan_model(tmp_path)[1] == []
+    (tmp_path / "pin").write_text("000123\n")
+    assert pinned_version(tmp_path) == 123
+
+
+def test_no_version_follows_the_largest(tmp_path: Path) -> None:
+    (tmp_path / "mine" / str(MAX_VERSION)).mkdir(parents=True)
+    with pytest.raises(ModelError, match="is the largest"), new_version(tmp_path, "mine"):
+        pass
+    assert _names(tmp_path / "mine") == [str(MAX_VERSION)]
+
+
+def test_a_fingerprint_follows_links_and_ends_in_loops(tmp_path: Path) -> None:
+    version, elsewhere = tmp_path / "1", tmp_path / "elsewhere"
+    version.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "labels.txt").write_text("a\nb\n")
+    (elsewhere / "back").symlink_to(version)
+    (elsewhere / "itself").symlink_to(elsewhere)
+    (version / "assets").symlink_to(elsewhere)
+    (version / "again").symlink_to("again")
+    before = fingerprint(version)
+    assert [name for name, *_ in before] == ["again", "assets/labels.txt"]
+    (elsewhere / "labels.txt").write_text("b\na\n")
+    os.utime(elsewhere / "labels.txt", ns=(1, 1))
+    assert fingerprint(version) != before
+
+
+def test_a_fingerprint_of_what_cannot_be_read_is_an_entry(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to("nowhere")
+    assert [(name, size) for name, size, *_ in fingerprint(tmp_path)] == [("dangling", -errno.ENOENT)]
+    check_files(fingerprint(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "device"])
+def test_a_file_that_may_block_its_reader_is_refused(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    match kind:
+        case "fifo":
+            os.mkfifo(file)
+        case "socket":
+            socket.socket(socket.AF_UNIX).bind(str(file))
+        case "device":
+            file.symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match=r"labels\.txt: is not a regular file"):
+        check_files(fingerprint(tmp_path))
+
+
+def test_more_files_than_a_version_can_have_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(version_folder, "MAX_FILES", 3)
+    for name in "abc":
+        (tmp_path / name).touch()
+    check_files(fingerprint(tmp_path))
+    (tmp_path / "d").touch()
+    with pytest.raises(ModelError, match="more than 3 files"):
+        check_files(fingerprint(tmp_path))
+
+
+def test_a_pin_that_is_a_fifo_blocks_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pin")
+    with pytest.raises(ModelError, match="is not a regular file"):
+        pinned_version(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "one\n", "one\ntwo\none\n", "one\n\ntwo\n"])

@@ -14,6 +14,7 @@ from service.grpc.server import Servicers
 from service.http.app import HttpOptions, http_app
 from service.http.server import http_server
 from service.inference.classification import ClassificationService, PendingClassification, RequestLimits
+from service.inference.reconciler import Reconciler
 from service.inference.repository import ModelRepository, Servable
 from service.inference.version_policy import VersionPolicy
 from service.process.worker import publisher
@@ -78,21 +79,28 @@ class Routes:
         ) -> Servable:
             return publish(folder, files, name, version, GatedEngine(engine, self.gate, self.calls))
 
-        policy, states = VersionPolicy(1, {}), VersionStates(self._page)
-        self._repository = ModelRepository(models, "auto", policy, publish_gated, states)
+        self._repository = ModelRepository()
+        self._reconciler = Reconciler(
+            self._repository,
+            models,
+            engine="auto",
+            policy=VersionPolicy(1, {}),
+            publish=publish_gated,
+            states=VersionStates(self._page),
+        )
         self._classification = NotingService(self._repository, RequestLimits(100, 1000))
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
 
     async def run(self, test: Callable[["Routes"], Coroutine[Any, Any, None]]) -> dict[str, float]:
         """Runs a test. Returns how many requests were answered with which status, and dropped for which reason."""
-        await self._repository.load()
+        await self._reconciler.load()
         servicers = Servicers.of(self._repository, self._classification)
         app = http_app(servicers, Instruments(self._page), HttpOptions(max_body_bytes=1000))
         async with http_server(Config(), self._port, app, asyncio.Event()):
             async with asyncio.timeout(60):
                 await test(self)
-        await self._repository.close()
+        await self._reconciler.close()
         return {
             series.labels[-1]: float(values[0])
             for series, values in self._page.read()

@@ -11,6 +11,7 @@ import pytest
 from service.config import Config
 from service.errors import CannotExplain, Overloaded
 from service.inference.explanations import WAITING_REQUESTS, Explanations
+from service.inference.reconciler import Reconciler
 from service.inference.repository import ModelRepository
 from service.inference.version_policy import VersionPolicy
 from service.process.worker import publisher
@@ -63,9 +64,17 @@ def test_a_model_that_cannot_be_explained_says_why_but_not_where_it_is(
     asyncio.run(run())
 
 
-def repository_of(models: Path) -> ModelRepository:
+def reconciled(models: Path) -> tuple[ModelRepository, Reconciler]:
     page = MetricsPage(bytearray(PAGE_BYTES), owner=0)
-    return ModelRepository(models, "auto", VersionPolicy(1, {}), publisher(Config(), page), VersionStates(page))
+    repository = ModelRepository()
+    return repository, Reconciler(
+        repository,
+        models,
+        engine="auto",
+        policy=VersionPolicy(1, {}),
+        publish=publisher(Config(), page),
+        states=VersionStates(page),
+    )
 
 
 def test_files_that_were_refused_explain_nothing_for_the_version_that_serves(tmp_path: Path) -> None:
@@ -73,14 +82,14 @@ def test_files_that_were_refused_explain_nothing_for_the_version_that_serves(tmp
     other = write_model(tmp_path / "other", "topic", seed=2)
 
     async def run() -> None:
-        repository = repository_of(tmp_path)
-        await repository.load()
+        repository, reconciler = reconciled(tmp_path)
+        await reconciler.load()
         shutil.copytree(other.path / "variables", folder.path / "variables", dirs_exist_ok=True)
-        await repository.load()
+        await reconciler.load()
         assert "probe 1" in repository.find("topic", 1).reason
         with pytest.raises(CannotExplain, match="its files have changed since it was loaded"):
             await repository.get("topic", 1).explanations.explain(["dull film"], [0])
-        await repository.close()
+        await reconciler.close()
 
     asyncio.run(run())
 
@@ -89,15 +98,15 @@ def test_a_version_that_retires_takes_along_what_explains_it_and_its_thread(tmp_
     write_model(tmp_path, "topic")
 
     async def run() -> None:
-        repository = repository_of(tmp_path)
-        await repository.load()
+        repository, reconciler = reconciled(tmp_path)
+        await reconciler.load()
         assert await repository.get("topic", 1).explanations.explain(["dull film"], [0])
         (thread,) = (thread for thread in threading.enumerate() if thread.name.startswith("explain-topic"))
         write_model(tmp_path, "topic", seed=2)
-        await repository.load()
+        await reconciler.load()
         assert repository.get("topic", 0).version == 2
         thread.join(60)
         assert not thread.is_alive()
-        await repository.close()
+        await reconciler.close()
 
     asyncio.run(run())

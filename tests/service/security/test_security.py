@@ -18,6 +18,7 @@ from service.config import Config
 from service.errors import NotFound
 from service.grpc.stubs import open_inference_pb2 as oip_pb2
 from service.grpc.stubs import open_inference_pb2_grpc as oip_pb2_grpc
+from service.inference.reconciler import Reconciler
 from service.inference.repository import ModelRepository
 from service.inference.version_policy import VersionPolicy
 from service.process.worker import publisher
@@ -218,10 +219,16 @@ def test_a_model_s_name_in_a_request_never_touches_the_file_system(tiny_models: 
 
     async def ask() -> None:
         nonlocal watching
-        repository = ModelRepository(
-            tiny_models, "auto", VersionPolicy(1, {}), publisher(Config(), page), VersionStates(page)
+        repository = ModelRepository()
+        reconciler = Reconciler(
+            repository,
+            tiny_models,
+            engine="auto",
+            policy=VersionPolicy(1, {}),
+            publish=publisher(Config(), page),
+            states=VersionStates(page),
         )
-        await repository.load()
+        await reconciler.load()
         watching = True
         try:
             for name in ("../models/topic", "/etc/passwd", "topic/1", "topic\0", ".", "..", "~", "%2e%2e/topic"):
@@ -230,7 +237,7 @@ def test_a_model_s_name_in_a_request_never_touches_the_file_system(tiny_models: 
                         find(name, 0)
         finally:
             watching = False
-        await repository.close()
+        await reconciler.close()
 
     asyncio.run(ask())
     assert not touched
