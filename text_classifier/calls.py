@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from text_classifier.results import Classification, Explanation, LabelScore, Model, State, WordContribution
+from text_classifier.results import Classification, Explanation, LabelScore, Model, Shadow, State, WordContribution
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -121,4 +121,5 @@ def model(message: pb2.Model) -> Model:
         message.trained_on,
         message.test_accuracy,
         message.engine,
+        Shadow(message.shadow.texts, message.shadow.agreements) if message.HasField("shadow") else None,
     )

@@ -196,7 +196,8 @@ def _models(client: Client, options: argparse.Namespace) -> None:
     models = client.models()
     if options.json:
         for model in models:
-            print(json.dumps({**model._asdict(), "state": model.state.name}))
+            shadow = model.shadow and model.shadow._asdict()
+            print(json.dumps({**model._asdict(), "state": model.state.name, "shadow": shadow}))
         return
     rows = [("MODEL", "VERSION", "STATE", "CLASSES", "TEST ACCURACY", "TRAINED ON"), *map(_row, models)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -205,9 +206,16 @@ def _models(client: Client, options: argparse.Namespace) -> None:
 
 
 def _row(model: Model) -> tuple[str, ...]:
-    state = model.state.name.lower() + (", in service" if model.in_service else "")
+    state = model.state.name.lower() + (", in service" if model.in_service else "") + _shadow(model)
     accuracy = f"{model.test_accuracy:.4f}" if model.labels else ""
     return model.name, str(model.version), state, str(len(model.labels) or ""), accuracy, model.trained_on
+
+
+def _shadow(model: Model) -> str:
+    if not model.shadow:
+        return ""
+    texts, agreements = model.shadow
+    return f", shadow: agrees on {agreements / texts:.2%} of {texts:,} texts" if texts else ", shadow: no text yet"
 
 
 def _object(answer: Classification) -> dict[str, object]:

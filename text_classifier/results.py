@@ -65,6 +65,15 @@ class State(enum.Enum):
     UNLOADING = 4
 
 
+class Shadow(NamedTuple):
+    """What a shadow version has been compared on with the version in service; see the contract's `Shadow`."""
+
+    texts: int
+    """Number of texts that both versions have classified."""
+    agreements: int
+    """On how many of them both give the same label."""
+
+
 class Model(NamedTuple):
     """One version of a model."""
 
@@ -83,3 +92,5 @@ class Model(NamedTuple):
     """Share of the test set that it labels correctly, 0 to 1."""
     engine: str
     """What computes the answers."""
+    shadow: Shadow | None = None
+    """How it compares with the version in service, while it is its shadow."""

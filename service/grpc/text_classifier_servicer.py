@@ -106,6 +106,9 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             model.trained_on = metadata.data_set.name
             model.test_accuracy = metadata.test_metrics.accuracy
             model.engine = version.servable.engine.name
+            if shadow := self._repository.shadow(version):
+                texts, agreements = shadow.agreement()
+                model.shadow.CopyFrom(pb2.Shadow(texts=texts, agreements=agreements))
         return model
 
     def _begin(self, request: pb2.ClassifyRequest, deadline: float) -> "_Request":
@@ -140,7 +143,7 @@ class _Request(NamedTuple):
 
 
 async def _respond(request: _Request) -> pb2.ClassifyResponse:
-    (servable, _), top_k, explained = request
+    (servable, *_), top_k, explained = request
     answer = await request.pending.answer()
     labels = servable.labels
     response = pb2.ClassifyResponse(model=servable.name, version=servable.version)

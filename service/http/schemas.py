@@ -99,6 +99,13 @@ def _classification(message: contract.Classification) -> Classification:
     return converted
 
 
+class Shadow(Struct):
+    """What a shadow version has been compared on; see `text_classifier.v1.Shadow`."""
+
+    texts: int
+    agreements: int
+
+
 class Model(Struct):
     """One version of a model; see `text_classifier.v1.Model`."""
 
@@ -112,10 +119,12 @@ class Model(Struct):
     trained_on: str
     test_accuracy: float
     engine: str
+    shadow: Shadow | UnsetType = UNSET
 
     @classmethod
     def of(cls, message: contract.Model) -> "Model":
         """Converts the contract's message."""
+        shadow = Shadow(message.shadow.texts, message.shadow.agreements) if message.HasField("shadow") else UNSET
         return cls(
             name=message.name,
             version=message.version,
@@ -127,6 +136,7 @@ class Model(Struct):
             trained_on=message.trained_on,
             test_accuracy=message.test_accuracy,
             engine=message.engine,
+            shadow=shadow,
         )
 
 

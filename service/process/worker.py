@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from service.inference.classification import ClassificationService, RequestLimit
 from service.inference.explanations import Explanations
 from service.inference.reconciler import Publish, Reconciler
 from service.inference.repository import ModelRepository, Servable
+from service.inference.shadowing import Shadowing
 from service.inference.version_policy import VersionPolicy
 from service.process.child_pipe import ChildEnd
 from service.process.heartbeat import Heartbeat
@@ -29,7 +30,15 @@ from textmodel import Engine, VersionFolder
 from textmodel.version_folder import Fingerprint
 
 
-async def serve(config: Config, port: int, http_port: int | None, page: MetricsPage, supervisor: ChildEnd) -> None:
+async def serve(
+    config: Config,
+    port: int,
+    http_port: int | None,
+    page: MetricsPage,
+    supervisor: ChildEnd,
+    *,
+    pages: Sequence[MetricsPage],
+) -> None:
     """Serves until SIGTERM, or until the supervisor is gone.
 
     Args:
@@ -38,19 +47,22 @@ async def serve(config: Config, port: int, http_port: int | None, page: MetricsP
         http_port: the port of the HTTP routes, likewise; None: there are none.
         page: where metrics go.
         supervisor: who hears that this worker is ready, and tells whether all are.
+        pages: where the metrics of all workers go.
 
     Raises:
         StartError: the port cannot be listened on, or tracing cannot start.
         ModelError: there is no model to serve, and the configuration requires one.
     """
     repository = ModelRepository()
+    shadowing = Shadowing(config, page, pages)
     heartbeat = Heartbeat(supervisor, config.heartbeat_timeout)
     reconciler = Reconciler(
         repository,
         config.models,
         engine=config.engine,
-        policy=VersionPolicy(config.keep_versions, dict(config.pin)),
+        policy=VersionPolicy(config.keep_versions, dict(config.pin), dict(config.shadow)),
         publish=publisher(config, page),
+        start_shadow=shadowing.start,
         states=VersionStates(page),
         while_loading=heartbeat.loading,
     )
@@ -72,6 +84,7 @@ async def serve(config: Config, port: int, http_port: int | None, page: MetricsP
                 )
                 servicers.health.stop()
         await reconciler.close()
+        shadowing.close()
 
 
 async def _run_until(stop: asyncio.Event, *work: Coroutine[Any, Any, None]) -> None:
@@ -129,7 +142,8 @@ def _observer(config: Config) -> Iterator[Observer | None]:
     """
     access_log = config.access_log == "on"
     if config.tracing == "off":
-        yield Observer(access_log, None) if access_log else None
+        # What is captured has the request's id, too.
+        yield Observer(access_log, None) if access_log or config.capture else None
         return
     try:
         from service.telemetry.tracing import tracing  # noqa: PLC0415, an extra

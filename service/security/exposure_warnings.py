@@ -18,6 +18,11 @@ def exposures(config: Config) -> Iterator[str]:
             f"others can reach {host} and read what is sent{tokens}: encrypt with --tls-cert and --tls-key, or"
             " keep to a network that you trust"
         )
+    if config.capture:
+        yield (
+            f"texts of requests are stored in {config.capture}: whoever reads its files reads what your users sent;"
+            " remove the files when they are labelled"
+        )
     for path in (config.tokens, config.tls_key):
         if path and _is_readable_by_everyone(path):
             yield f"every user of this machine can read {path}: chmod o-r"

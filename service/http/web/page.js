@@ -151,7 +151,7 @@ function describe() {
   const model = models[$("model").value];
   $("about").textContent =
     `${count(model.labels.length, "label")}, trained on ${model.trained_on}, ` +
-    `test accuracy ${percent(model.test_accuracy)}`;
+    `test accuracy ${percent(model.test_accuracy)}${shadow(model)}`;
 }
 
 function scoreItem({ label, probability }) {
@@ -266,6 +266,12 @@ async function copy(id) {
 
 // ---- Small things
 
+/** How often a shadow version agrees with the one in service. */
+const shadow = ({ shadow: compared }) => {
+  if (!compared) return "";
+  const { texts, agreements } = compared;
+  return texts ? `, shadow: agrees on ${percent(agreements / texts)} of ${count(texts, "text")}` : ", shadow: no text yet";
+};
 const token = () => $("token").value;
 /** The version to ask for: the one in service needs no number, and may be replaced. */
 const pinned = (model) => (model.in_service ? undefined : model.version);
