@@ -7,10 +7,11 @@ MLSERVER_PYTHON ?=
 MINUTES ?= 10
 MODELS ?= models
 JOBS ?= 2
+COVERAGE ?=
 SHARE ?= $(HOME)/.local/share
 PROTO := text_classifier/v1/text_classifier.proto service/grpc/stubs/open_inference.proto
 
-.PHONY: help serve models test audit bench soak lint proto docs completion client-wheel constraints clean
+.PHONY: help native serve models test sanitize audit bench soak lint proto docs completion client-wheel constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,7 +26,7 @@ INSTALL := .venv/bin/pip install --quiet --constraint constraints.txt --editable
 		$(INSTALL) '.[server,tensorflow]'; }
 	@touch $@
 
-# Without cargo this says so, and grpcio carries gRPC.
+# Without cargo this target says so, and grpcio carries gRPC.
 .venv/.native: $(wildcard service/grpc/native/*.* service/grpc/native/src/*.rs) | .venv/.server
 	.venv/bin/python service/grpc/native/build.py
 	@touch $@
@@ -34,7 +35,10 @@ INSTALL := .venv/bin/pip install --quiet --constraint constraints.txt --editable
 	$(INSTALL) '.[dev]'
 	@touch $@
 
-serve: .venv/.server .venv/.native ## Serve the shipped models on 127.0.0.1: gRPC on 50051, HTTP on 8080, metrics on 8000
+native: .venv/.native ## Build the native gRPC transport, a minute or two; needs cargo
+
+serve: .venv/.server ## Serve the shipped models on 127.0.0.1: gRPC on 50051, HTTP on 8080, metrics on 8000
+	@[ -e .venv/.native ] || ! which cargo > /dev/null || echo '`make native` builds the faster gRPC transport.'
 	.venv/bin/text-classifier-server --models models
 
 models: .venv/.dev ## Train all that is shipped into MODELS, from DATA_DIR or Keras's own download
@@ -44,9 +48,20 @@ models: .venv/.dev ## Train all that is shipped into MODELS, from DATA_DIR or Ke
 	.venv/bin/text-classifier-train reuters --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 
 test: .venv/.dev .venv/.native ## Run all tests in JOBS processes; some need DATA_DIR, KSERVE_PYTHON or MLSERVER_PYTHON
-	.venv/bin/pytest --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder \
+	.venv/bin/pytest --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term:skip-covered) \
 		$(if $(DATA_DIR),--data-dir=$(DATA_DIR)) $(if $(KSERVE_PYTHON),--kserve-python=$(KSERVE_PYTHON)) \
 		$(if $(MLSERVER_PYTHON),--mlserver-python=$(MLSERVER_PYTHON))
+
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SANITIZERS = $(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)
+
+sanitize: .venv/.dev ## Run the tests and fuzzers of the C code under AddressSanitizer and UndefinedBehaviorSanitizer
+	rm -rf build/sanitize
+	mkdir -p build/sanitize
+	git ls-files -z | grep -zv '^models/' | xargs -0 cp --parents -t build/sanitize
+	cd build/sanitize && CFLAGS='$(SANITIZE) -g' LDFLAGS='$(SANITIZE)' ../../.venv/bin/python setup.py -q build_ext --inplace
+	cd build/sanitize && LD_PRELOAD='$(SANITIZERS)' ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+		../../.venv/bin/python -m pytest -q tests/textmodel tests/fuzz/test_model_files.py
 
 bench: .venv/.dev .venv/.native ## Measure everything into benchmarks/results/; needs DATA_DIR and h2load (Debian: nghttp2-client)
 	.venv/bin/python -m benchmarks --data-dir=$(DATA_DIR)

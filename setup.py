@@ -35,6 +35,6 @@ class BuildExtensions(build_ext):
 
 setup(
     cmdclass={"build_ext": BuildExtensions},
-    ext_modules=[extension("_native", "native/*"), extension("_crc32c", "_crc32c")],
+    ext_modules=[extension("_native", "native/*")],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

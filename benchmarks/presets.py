@@ -82,7 +82,7 @@ def _show(data_set: str, what: str, point: Point) -> None:
     )
 
 
-def _fit(settings: Settings, data: keras_datasets.DataSet, value: float) -> Point:
+def _fit(settings: Settings, data: keras_datasets.SplitDataset, value: float) -> Point:
     held_out, others = data.training.split(settings.validation_samples)
     start = perf_counter()
     classifier = new_classifier(settings, len(data.labels))

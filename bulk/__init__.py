@@ -1,4 +1,4 @@
-"""Classifies files of texts on Ray Data, on a laptop or a cluster; the command `text-classifier-bulk`.
+"""Classifies files of texts with Ray Data, on one machine or a cluster: the command `text-classifier-bulk`.
 
-A worker reads a file and classifies its rows, part by part. The process that runs the command writes the outputs.
+Workers read files and classify their rows, batch by batch. The driver, the process of the command, writes the outputs.
 """

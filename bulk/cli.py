@@ -6,9 +6,9 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from bulk.inputs import Columns, jobs
+from bulk.inputs import Columns, find_inputs
 from textfiles import FORMATS, Format, InputError
-from textfiles.command import Parser, fail
+from textfiles.command import Parser, add_read_options, fail, read_options
 from textmodel import ModelError, VersionFolder, load_engine
 from textmodel.version_folder import served_version, version_path
 
@@ -21,10 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        The exit status: 0 success, 1 failure or a file that could not be read to its end, 2 options that cannot be
-        used, 130 interrupted.
+        The exit status: 0 success; 1 failure, or a file that could not be read to its end; 2 wrong options; 130
+        interrupted.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return _run(options)
     except InputError as error:
@@ -32,49 +32,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(1, f"error: {error}")
     except KeyboardInterrupt:
-        return _fail(130, "interrupted: the same command goes on with the files that are not finished")
+        return _fail(130, "interrupted: run the same command again to classify the remaining files")
 
 
 def _run(options: argparse.Namespace) -> int:
     columns = Columns(options.text_column, options.label_column, options.probability_column)
-    found = jobs(options.inputs, options.output, options.format and _OUTPUTS[options.format])
+    reading = read_options(vars(options))
+    inputs = find_inputs(options.inputs, options.output, options.format and _OUTPUTS[options.format], reading)
     folder = _version(options.model)
-    # Imported here: help and a wrong option need not wait for Ray.
+    # Imported here: --help and wrong options do not wait for Ray.
     from ray.exceptions import RayError  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from bulk.cluster import check_nodes  # noqa: PLC0415
-    from bulk.driver import cluster, run  # noqa: PLC0415
-    from bulk.output_folder import REJECTED, Outputs  # noqa: PLC0415
+    from bulk.cluster import check_nodes, cluster  # noqa: PLC0415
+    from bulk.driver import run  # noqa: PLC0415
+    from bulk.output_folder import REJECTED, OutputFolder  # noqa: PLC0415
 
-    made_by = {
+    settings = {
         "version": f"{folder.metadata.name}/{folder.path.name} of {folder.metadata.created_at.isoformat()}",
         **{f"{name} column": value for name, value in vars(columns).items()},
+        **({"input": " ".join(reading.arguments())} if reading.arguments() else {}),
     }
-    with closing(Outputs(options.output, made_by)) as outputs:
-        left = [job for job in found if not outputs.is_finished(job)]
-        if len(left) < len(found):
-            print(f"{len(found) - len(left)} of {len(found)} files are finished already", flush=True)
-        if not left:
+    with closing(OutputFolder(options.output, settings)) as outputs:
+        remaining = [input_ for input_ in inputs if not outputs.is_finished(input_)]
+        if len(remaining) < len(inputs):
+            print(f"{len(inputs) - len(remaining)} of {len(inputs)} files are finished already", flush=True)
+        if not remaining:
             return 0
         console = Console()
         try:
             with cluster(options.address, options.workers, console) as workers:
                 if options.address:
-                    check_nodes(folder, left)
-                totals = run(folder.path, left, columns, workers=workers, outputs=outputs, console=console)
+                    check_nodes(folder, remaining)
+                totals = run(folder.path, remaining, columns, workers=workers, outputs=outputs, console=console)
         except RayError as error:
             return _fail(1, f"error: {getattr(error, 'cause', error)!r}")
     print(f"Classified {totals.rows:,} rows of {totals.files} files into {options.output}")
     if totals.rejected:
-        print(f"{totals.rejected:,} rows could not be read: {options.output / REJECTED} says why")
+        print(f"{totals.rejected:,} rows were rejected: {options.output / REJECTED} has the reasons")
     if totals.failed:
         return _fail(1, f"error: {totals.failed} files could not be read to their end")
     return 0
 
 
 def _version(path: Path) -> VersionFolder:
-    """Returns the version at a path, or the one in service of the model there, when its engine has been tried here."""
+    """Returns the version at a path, or the version in service of the model there, after loading it once."""
     try:
         number = served_version(path)
         folder = (path if number is None else version_path(path, number)).resolve()
@@ -84,23 +86,31 @@ def _version(path: Path) -> VersionFolder:
         raise InputError(f"--model: {error}") from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the command's parser."""
+    command = Parser(
         prog=_PROGRAM,
-        description=f"Classify files of texts: {FORMATS}. Each becomes a file of the same rows with their label and its"
-        " probability. The same command goes on where one was stopped.",
+        description=f"Classify files of texts: {FORMATS}. Each output has the rows of its input, with label and"
+        " probability. The same command resumes a run that was stopped.",
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="files, and folders of such files")
-    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a version's folder, or a model's")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the outputs")
-    parser.add_argument("--format", choices=_OUTPUTS, help="of the outputs (default: as the input; jsonl for text)")
-    for name, what in (("text", "holds the texts"), ("label", "gets the labels"), ("probability", "gets theirs")):
-        parser.add_argument(
-            f"--{name}-column", default=name, metavar="NAME", help=f"column, or key, that {what} (default: %(default)s)"
-        )
-    parser.add_argument("--workers", type=_positive, metavar="N", help="engines (default: one for each CPU)")
-    parser.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster's, or auto (default: this machine alone)")
-    return parser
+    command.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="input files, or folders of them")
+    command.add_argument("--model", required=True, type=Path, metavar="DIR", help="folder of a version, or of a model")
+    command.add_argument("--output", required=True, type=Path, metavar="DIR", help="output folder")
+    command.add_argument(
+        "--format", choices=_OUTPUTS, help="format of the outputs (default: that of the input, jsonl for text)"
+    )
+    for name, what in (
+        ("text", "name of the input column, or key, with the texts"),
+        ("label", "name of the output column for the labels"),
+        ("probability", "name of the output column for the probabilities"),
+    ):
+        command.add_argument(f"--{name}-column", default=name, metavar="NAME", help=f"{what} (default: %(default)s)")
+    add_read_options(command)
+    command.add_argument("--workers", type=_positive, metavar="N", help="number of engines (default: one for each CPU)")
+    command.add_argument(
+        "--address", metavar="HOST:PORT", help="address of a Ray cluster, or auto (default: start one on this machine)"
+    )
+    return command
 
 
 def _positive(text: str) -> int:
@@ -110,4 +120,4 @@ def _positive(text: str) -> int:
     return number
 
 
-_positive.__name__ = "number of workers"  # as argparse calls it in its error
+_positive.__name__ = "number of workers"  # the name in argparse's error

@@ -1,4 +1,4 @@
-"""Rows and their answers as bytes of the output."""
+"""Encodes classified rows in the format of the output."""
 
 import gzip
 import io
@@ -11,72 +11,72 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from bulk.inputs import Columns, Job
-from bulk.results import dumped
+from bulk.inputs import Columns, InputFile
+from bulk.results import serialize
 from textfiles import Format, InputError
 
 Rows: TypeAlias = pa.RecordBatch | list[bytes]
-"""Columns, or each row as the JSON object that it is."""
+"""Columns, or one JSON object for each row."""
+
+_to_json = msgspec.json.Encoder(enc_hook=str).encode
 
 
-_encode = msgspec.json.Encoder(enc_hook=str).encode
-
-
-def check_schema(job: Job, schema: pa.Schema) -> None:
-    """Checks that the output's format can hold columns of these types.
+def check_schema(input_: InputFile, schema: pa.Schema) -> None:
+    """Checks that the format of the output supports columns of these types.
 
     Raises:
-        InputError: it cannot.
+        InputError: it does not.
     """
-    if job.format in (Format.CSV, Format.TSV):
+    if input_.format in (Format.CSV, Format.TSV):
         try:
             csv.write_csv(schema.empty_table(), io.BytesIO())
         except pa.ArrowException as error:
-            raise InputError(f"{job.input.path}: {error}: choose --format jsonl or parquet") from error
+            raise InputError(f"{input_.file.path}: {error}: choose --format jsonl or parquet") from error
 
 
-def encoded(
+def encode(
     rows: Rows,
     labels: Sequence[str],
     probabilities: NDArray[np.float32],
-    job: Job,
+    input_: InputFile,
     columns: Columns,
     *,
     header: bool,
 ) -> bytes:
-    """Returns rows with their answers: lines, compressed if the job's are; for Parquet a record batch that was dumped.
+    """Returns lines of the output, compressed if the output is, or for Parquet a serialized record batch.
 
     Args:
-        rows: objects only if the job keeps JSON.
-        labels: as many as rows.
-        probabilities: as many as rows.
-        job: says the format.
-        columns: the names of those that are added.
-        header: whether the names of columns come first, in a format that has them once.
+        rows: the rows; JSON objects only if `input_.keeps_json`.
+        labels: one label for each row.
+        probabilities: the probability of each label, (rows,).
+        input_: the input file, which knows the format of the output.
+        columns: the names of the columns to add.
+        header: whether to begin with the names of the columns, in CSV and TSV.
     """
-    if isinstance(rows, list) or job.format is Format.JSON_LINES:
+    if isinstance(rows, list) or input_.format is Format.JSON_LINES:
         lines = _json(rows, labels, probabilities, columns)
     else:
         batch = rows.append_column(columns.label, pa.array(labels, pa.string()))
         batch = batch.append_column(columns.probability, pa.array(probabilities, pa.float32()))
-        if job.format is Format.PARQUET:
-            return dumped(batch)
-        lines = _separated(batch, job, header=header)
-    # Compressed streams one after another are one.
-    return gzip.compress(lines, compresslevel=1, mtime=0) if job.input.compressed else lines
+        if input_.format is Format.PARQUET:
+            return serialize(batch)
+        lines = _separated(batch, input_, header=header)
+    # Concatenated gzip streams are one gzip file.
+    return gzip.compress(lines, compresslevel=1, mtime=0) if input_.compressed else lines
 
 
-def _separated(batch: pa.RecordBatch, job: Job, *, header: bool) -> bytes:
+def _separated(batch: pa.RecordBatch, input_: InputFile, *, header: bool) -> bytes:
     sink = io.BytesIO()
-    csv.write_csv(batch, sink, csv.WriteOptions(include_header=header, delimiter=job.format.delimiter))
+    header = header and input_.file.options.header
+    csv.write_csv(batch, sink, csv.WriteOptions(include_header=header, delimiter=input_.delimiter))
     return sink.getvalue()
 
 
 def _json(rows: Rows, labels: Sequence[str], probabilities: NDArray[np.float32], columns: Columns) -> bytes:
-    objects: Iterable[bytes] = rows if isinstance(rows, list) else map(_encode, rows.to_pylist())
+    objects: Iterable[bytes] = rows if isinstance(rows, list) else map(_to_json, rows.to_pylist())
     label, probability = (msgspec.json.encode(name) for name in (columns.label, columns.probability))
     answers = {name: b",%b:%b,%b:" % (label, msgspec.json.encode(name), probability) for name in set(labels)}
-    # As few digits as tell a float32 from the next.
+    # The fewest digits that distinguish a float32 from its neighbours.
     digits = probabilities.astype("S")
     return b"".join(
         b"%b%b%b}\n" % (row[:-1], answers[name], value)

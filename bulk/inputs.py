@@ -1,10 +1,11 @@
-"""What is to be done: which files are read, and where the rows of each go."""
+"""The input files of a run, and the output of each."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from textfiles import Format, InputError, TextFile
+from textfiles import DEFAULT_OPTIONS, STANDARD_INPUT, Format, InputError, ReadOptions, TextFile
+from textfiles.formats import format_of, split_compression
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,7 @@ class Columns:
     """The names of columns, or of keys in JSON Lines.
 
     Raises:
-        InputError: two are one.
+        InputError: two names are the same.
     """
 
     text: str = "text"
@@ -21,7 +22,7 @@ class Columns:
 
     @property
     def added(self) -> set[str]:
-        """The columns that the outputs have and the inputs have not."""
+        """The columns that the outputs add."""
         return {self.label, self.probability}
 
     def __post_init__(self) -> None:
@@ -30,70 +31,89 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A file and its output, as they are when the run begins."""
+class InputFile:
+    """An input file and its output, as they are when the run starts."""
 
-    input: TextFile
+    file: TextFile
     output: Path
-    """Relative to the folder of all outputs."""
+    """Path of the output, relative to the output folder."""
     format: Format
-    """Of the output. It is compressed by gzip if the input is."""
+    """Format of the output."""
     size: int
-    """Of the input, in bytes."""
+    """Size of the input, in bytes."""
     modified_ns: int
-    """When the input was changed."""
+    """Modification time of the input, in nanoseconds."""
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the output is compressed by gzip: if the input is compressed in any way."""
+        return bool(self.file.compression) and self.format is not Format.PARQUET
+
+    @property
+    def delimiter(self) -> str:
+        """The field separator of a CSV or TSV output: that of an input of the same format."""
+        return self.file.delimiter if self.format is self.file.format else self.format.delimiter
 
     @property
     def keeps_json(self) -> bool:
-        """Whether the rows stay the JSON that they are, with two keys more."""
-        return self.input.format is self.format is Format.JSON_LINES
+        """Whether each row stays a JSON object, with two more keys."""
+        return self.file.format is self.format is Format.JSON_LINES
 
 
-def jobs(paths: Sequence[Path], output: Path, format_: Format | None) -> list[Job]:
-    """Returns a job for each file, and for each file in a folder whose ending names a format, hidden ones left out.
+def find_inputs(
+    paths: Sequence[Path], output: Path, format_: Format | None, options: ReadOptions = DEFAULT_OPTIONS
+) -> list[InputFile]:
+    """Returns the files, and in folders every file whose ending names a format, except hidden ones.
 
     Args:
         paths: files and folders.
-        output: the folder of all outputs.
-        format_: of the outputs; None: as the input, JSON Lines for plain text.
+        output: the output folder.
+        format_: format of the outputs; None: that of the input, or JSON Lines for plain text.
+        options: how the files are read. In a folder the ending of a name alone states the format.
 
     Raises:
-        InputError: a path is not there or names no format, there is no file at all, two would have the same output, or
-            the outputs would lie among the inputs.
+        InputError: a path does not exist or its ending names no format, there is no file at all, two files would have
+            the same output, or the output folder is inside an input folder.
     """
-    found: dict[Path, Job] = {}
+    found: dict[Path, InputFile] = {}
     for path in paths:
         if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
-            raise InputError(f"{output} is in {path}, which is read: choose another --output")
-        for file in _files(path):
-            job = _job(file, path if path.is_dir() else path.parent, format_)
-            if (other := found.setdefault(job.output, job)) is not job:
-                raise InputError(f"{other.input.path} and {job.input.path} would both become {output / job.output}")
-            if (output / job.output).resolve() == job.input.path:
-                raise InputError(f"{job.input.path} would become its own output: choose another --output")
+            raise InputError(f"{output} is inside the input folder {path}: choose another --output")
+        for file in _files(path, options):
+            input_ = _input_file(file, path if path.is_dir() else path.parent, format_)
+            if (other := found.setdefault(input_.output, input_)) is not input_:
+                raise InputError(
+                    f"{other.file.path} and {file.path} would have the same output {output / input_.output}:"
+                    " classify them into different folders"
+                )
+            if (output / input_.output).resolve() == file.path:
+                raise InputError(f"the output of {file.path} would overwrite it: choose another --output")
     if not found:
-        raise InputError(f"no file to read in {', '.join(map(str, paths))}")
+        raise InputError(f"no file with a known ending in {', '.join(map(str, paths))}")
     return list(found.values())
 
 
-def _files(path: Path) -> Iterator[TextFile]:
+def _files(path: Path, options: ReadOptions) -> Iterator[TextFile]:
+    if path == STANDARD_INPUT:
+        raise InputError("standard input cannot be resumed: give a file")
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if not path.is_dir():
-        yield TextFile(path.resolve())
+        yield TextFile(path.resolve(), options)
         return
     for file in sorted(path.resolve().rglob("[!.]*")):
         if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path.resolve()).parts):
             try:
-                yield TextFile(file)
+                yield TextFile(file, replace(options, format=None))
             except InputError:
-                continue  # something else that lies there
+                continue  # a file of another kind
 
 
-def _job(file: TextFile, root: Path, format_: Format | None) -> Job:
+def _input_file(file: TextFile, root: Path, format_: Format | None) -> InputFile:
     format_ = format_ or (Format.JSON_LINES if file.format is Format.TEXT else file.format)
-    name = file.path.name.removesuffix(file.path.suffix) if file.compressed else file.path.name
-    compressed = ".gz" if file.compressed and format_ is not Format.PARQUET else ""
-    output = file.path.with_name(f"{Path(name).stem}{format_.value}{compressed}")
+    name, _ = split_compression(file.path.name)
+    stem = Path(name).stem if format_of(name) else name
+    compressed = ".gz" if file.compression and format_ is not Format.PARQUET else ""
+    output = file.path.with_name(f"{stem}{format_.value}{compressed}")
     status = file.path.stat()
-    return Job(file, output.relative_to(root.resolve()), format_, status.st_size, status.st_mtime_ns)
+    return InputFile(file, output.relative_to(root.resolve()), format_, status.st_size, status.st_mtime_ns)

@@ -1,7 +1,7 @@
-"""Writes the outputs. One has its final name when it is whole, and the manifest says then what it was made of.
+"""Writes the outputs. An output gets its final name when it is complete, and then an entry in the manifest.
 
-A run that is killed leaves files with hidden names, which the next run removes, and at most one whole output that the
-manifest does not hold yet, which is made again.
+A killed run leaves files with hidden names, which the next run removes, and at most one complete output without an
+entry, which the next run writes again.
 """
 
 import fcntl
@@ -15,55 +15,55 @@ import msgspec
 import pyarrow as pa
 from pyarrow import parquet
 
-from bulk.inputs import Job
-from bulk.results import Chunk, loaded
+from bulk.inputs import InputFile
+from bulk.results import BatchResult, deserialize
 from textfiles import Format, InputError
 
 MANIFEST = "manifest.jsonl"
-"""In the folder of all outputs: what they are made by, and then a line for each that is whole."""
+"""In the output folder: the settings of the run, then one line for each complete output."""
 REJECTED = "rejected"
-"""In the folder of all outputs: for each output, the rows that could not be read, if there are any."""
+"""In the output folder: the rejected rows of each output, if there are any."""
 
 _PART = ".bulk-part"
 _ROW_GROUP_BYTES = 1 << 25
-"""Bytes of rows in memory that make a row group of Parquet."""
+"""Size in memory of a row group of Parquet."""
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """What the manifest says of an output."""
+class ManifestEntry(msgspec.Struct, frozen=True):
+    """A complete output."""
 
     output: str
     input: str
     input_bytes: int
     modified_ns: int
-    """When the input was changed."""
+    """Modification time of the input."""
     rows: int
     rejected: int
 
 
-class Outputs:
-    """The folder of all outputs, made if it is not there. No other run may write to it until this is closed.
+class OutputFolder:
+    """The folder of all outputs, created if missing, and locked against other runs until `close`.
 
     Args:
-        folder: where it is.
-        made_by: what the outputs depend on, beside their inputs.
+        folder: its path.
+        settings: what the outputs depend on besides their inputs.
 
     Raises:
-        InputError: another run is writing there, or what is there was not made by the same.
+        InputError: another run writes there, or the folder contains outputs of other settings or other files.
     """
 
-    def __init__(self, folder: Path, made_by: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._manifest = folder / MANIFEST
         self._lock = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._entries = self._read(dict(made_by))
-            self._write(dict(made_by))
+            self._entries = self._read(dict(settings))
+            self._write(dict(settings))
         except BlockingIOError as error:
             os.close(self._lock)
-            raise InputError(f"{folder}: another run is writing there") from error
+            raise InputError(f"{folder}: another run is writing to this folder") from error
         except BaseException:
             os.close(self._lock)
             raise
@@ -71,83 +71,84 @@ class Outputs:
             abandoned.unlink()
 
     def close(self) -> None:
-        """Lets other runs write there."""
+        """Releases the folder for other runs."""
         os.close(self._lock)
 
-    def _read(self, made_by: dict[str, str]) -> dict[str, Entry]:
+    def _read(self, settings: dict[str, str]) -> dict[str, ManifestEntry]:
         if not self._manifest.exists():
             if any(path.suffix != _PART for path in self.folder.iterdir()):
-                raise InputError(f"{self.folder} holds other files: choose a new folder as --output")
+                raise InputError(f"{self.folder} contains other files: choose a new folder as --output")
             return {}
         lines = self._manifest.read_bytes().splitlines()
         try:
             before = msgspec.json.decode(lines[0] if lines else b"", type=dict[str, str])
         except msgspec.DecodeError as error:
-            raise InputError(f"{self._manifest} is no manifest of this command: choose another --output") from error
-        if before != made_by:
-            raise InputError(f"{self.folder} holds what was made by {_shown(before)}: choose another --output")
+            raise InputError(f"{self._manifest} is not a manifest of this command: choose another --output") from error
+        if before != settings:
+            raise InputError(f"{self.folder} contains outputs of {_shown(before)}: choose another --output")
         entries = {}
         for line in lines[1:]:
-            with suppress(msgspec.DecodeError):  # the last may not be whole
-                entry = msgspec.json.decode(line, type=Entry)
+            with suppress(msgspec.DecodeError):  # the last line may be incomplete
+                entry = msgspec.json.decode(line, type=ManifestEntry)
                 entries[entry.output] = entry
         return entries
 
-    def _write(self, made_by: dict[str, str]) -> None:
+    def _write(self, settings: dict[str, str]) -> None:
         part = self._manifest.with_name(f".{MANIFEST}{_PART}")
-        part.write_bytes(msgspec.json.Encoder().encode_lines([made_by, *self._entries.values()]))
+        part.write_bytes(msgspec.json.Encoder().encode_lines([settings, *self._entries.values()]))
         part.replace(self._manifest)
 
-    def is_finished(self, job: Job) -> bool:
-        """Tells whether the output is there, made of the input as it is now."""
-        entry = self._entries.get(str(job.output))
-        made_of = entry and _entry(job, entry.rows, entry.rejected)
-        return entry is not None and entry == made_of and (self.folder / job.output).exists()
+    def is_finished(self, input_: InputFile) -> bool:
+        """Tells whether the output exists and was made of the input as it is now."""
+        entry = self._entries.get(str(input_.output))
+        if entry is None or entry != _entry(input_, entry.rows, entry.rejected):
+            return False
+        return (self.folder / input_.output).exists()
 
-    def begin(self, job: Job) -> "Output":
-        """Returns the output to write: `publish` or its `close` ends that."""
-        return Output(self.folder, job)
+    def create(self, input_: InputFile) -> "OutputFile":
+        """Returns a new output to write. End it with `publish`, or with its `close`, which removes it."""
+        return OutputFile(self.folder, input_)
 
-    def publish(self, output: "Output") -> None:
-        """Gives a whole output its final name, and the manifest a line of it."""
+    def publish(self, output: "OutputFile") -> None:
+        """Gives a complete output its final name and an entry in the manifest."""
         output.publish()
         with self._manifest.open("ab") as manifest:
-            manifest.write(msgspec.json.encode(_entry(output.job, output.rows, output.rejected)) + b"\n")
+            manifest.write(msgspec.json.encode(_entry(output.input, output.rows, output.rejected)) + b"\n")
 
 
-class Output:
-    """The output of a job under hidden names, and beside it the rows that could not be read."""
+class OutputFile:
+    """An output under a hidden name, and the file of its rejected rows."""
 
-    def __init__(self, folder: Path, job: Job) -> None:
-        self.job = job
-        self.path = folder / job.output
-        """The final one."""
+    def __init__(self, folder: Path, input_: InputFile) -> None:
+        self.input = input_
+        self.path = folder / input_.output
+        """The final path."""
         self.position = 0
-        """Bytes of the input that are read."""
-        self._final_rejected = folder / REJECTED / f"{job.output}.jsonl"
-        self._is_parquet = job.format is Format.PARQUET
-        self.rows = self.rejected = self._chunks = 0
+        """Bytes of the input that were read so far."""
+        self._final_rejected = folder / REJECTED / f"{input_.output}.jsonl"
+        self._is_parquet = input_.format is Format.PARQUET
+        self.rows = self.rejected = self._batches = 0
         self._gathered: list[pa.RecordBatch] = []
         self._gathered_bytes = 0
         self._parquet: parquet.ParquetWriter | None = None
         self._file = _open(self.path)
         self._reasons: IO[bytes] | None = None
 
-    def write(self, chunk: Chunk) -> None:
-        """Takes the next chunk."""
-        if chunk.number != self._chunks:
-            raise RuntimeError(f"{self.path}: chunk {chunk.number} came in the place of {self._chunks}")
-        self._chunks += 1
-        self.position = chunk.position
-        self.rows += chunk.rows
-        self.rejected += chunk.rejected
-        if chunk.reasons:
+    def write(self, result: BatchResult) -> None:
+        """Writes the result of the next batch."""
+        if result.number != self._batches:
+            raise RuntimeError(f"{self.path}: got batch {result.number} instead of {self._batches}")
+        self._batches += 1
+        self.position = result.position
+        self.rows += result.rows
+        self.rejected += result.rejected
+        if result.reasons:
             self._reasons = self._reasons or _open(self._final_rejected)
-            self._reasons.write(chunk.reasons)
-        if chunk.data and self._is_parquet:
-            self._gather(loaded(chunk.data))
+            self._reasons.write(result.reasons)
+        if result.data and self._is_parquet:
+            self._gather(deserialize(result.data))
         else:
-            self._file.write(chunk.data)
+            self._file.write(result.data)
 
     def _gather(self, batch: pa.RecordBatch) -> None:
         self._parquet = self._parquet or parquet.ParquetWriter(self._file, batch.schema)
@@ -162,18 +163,18 @@ class Output:
         self._gathered, self._gathered_bytes = [], 0
 
     def publish(self) -> None:
-        """Gives the output its final name, when it is on the disk."""
+        """Gives the output its final name, once it is on disk."""
         if self._parquet:
             self._write_row_group(self._parquet)
             self._parquet.close()
         if self._reasons:
             _publish(self._reasons, self._final_rejected)
         else:
-            self._final_rejected.unlink(missing_ok=True)  # of the input as it was before
+            self._final_rejected.unlink(missing_ok=True)  # left by an earlier run
         _publish(self._file, self.path)
 
     def close(self) -> None:
-        """Removes what has no final name."""
+        """Closes the files, and removes them unless they were published."""
         for file in filter(None, (self._file, self._reasons)):
             file.close()
             Path(file.name).unlink(missing_ok=True)
@@ -190,9 +191,9 @@ def _publish(file: IO[bytes], final: Path) -> None:
     Path(file.name).replace(final)
 
 
-def _entry(job: Job, rows: int, rejected: int) -> Entry:
-    return Entry(str(job.output), str(job.input.path), job.size, job.modified_ns, rows, rejected)
+def _entry(input_: InputFile, rows: int, rejected: int) -> ManifestEntry:
+    return ManifestEntry(str(input_.output), str(input_.file.path), input_.size, input_.modified_ns, rows, rejected)
 
 
-def _shown(made_by: dict[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in made_by.items())
+def _shown(settings: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())

@@ -1,4 +1,4 @@
-"""Reads a file part by part. Whatever its size, one part is in memory at a time."""
+"""Reads an input file in batches. Whatever its size, one batch is in memory at a time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, NamedTuple, TypeVar
@@ -7,26 +7,26 @@ import msgspec
 import pyarrow as pa
 
 from bulk.encoding import Rows, check_schema
-from bulk.inputs import Columns, Job
+from bulk.inputs import Columns, InputFile
 from textfiles import Format, InputError, Row, Unreadable
-from textfiles.text_file import not_utf8
+from textfiles.decoding import invalid_text
 
-PART_ROWS = 2048
-PART_CHARACTERS = 1 << 20
-"""A part ends when it has so many rows or so many characters; in Parquet, a like number of bytes."""
+MAX_BATCH_ROWS = 2048
+MAX_BATCH_CHARACTERS = 1 << 20
+"""A batch ends at either number. In Parquet it ends at as many bytes."""
 
 
-class Part(NamedTuple):
-    """Some rows of a file, one after another."""
+class Batch(NamedTuple):
+    """Consecutive rows of a file."""
 
     texts: list[str]
-    """Of those that can be read."""
+    """The texts of the readable rows."""
     rows: Rows
-    """Those that can be read."""
+    """The readable rows."""
     unreadable: list[Unreadable]
-    """Those between them that cannot."""
+    """The other rows, and the reasons."""
     position: int
-    """Bytes of the file that are read."""
+    """Bytes of the file that were read so far."""
 
 
 T = TypeVar("T")
@@ -34,69 +34,66 @@ Fields = Row[Sequence[str | None]]
 Object = Row[dict[str, msgspec.Raw]]
 
 
-def parts(job: Job, columns: Columns) -> Iterator[Part]:
-    """Reads the file of a job.
+def read_batches(input_: InputFile, columns: Columns) -> Iterator[Batch]:
+    """Reads an input file.
 
     Raises:
         InputError: it cannot be read, or not to its end.
     """
-    with job.input.open() as file:
-        match job.input.format:
+    with input_.file.open() as file:
+        match input_.file.format:
             case Format.PARQUET:
-                yield from _parquet_parts(job, columns, file)
+                yield from _parquet_batches(input_, columns, file)
             case Format.JSON_LINES:
-                names = _keys(job, columns)
-                objects = _objects(job, columns, file)
-                if job.keeps_json:
-                    yield from _object_parts(objects, columns, file)
+                names = _keys(input_, columns)
+                objects = _objects(input_, columns, file)
+                if input_.keeps_json:
+                    yield from _object_batches(objects, columns, file)
                 else:
-                    yield from _column_parts(names, (_fields(row, names) for row in objects), columns, file)
+                    yield from _column_batches(names, (_fields(row, names) for row in objects), columns, file)
             case Format.TEXT:
-                yield from _column_parts([columns.text], map(_line, job.input.lines(file)), columns, file)
+                yield from _column_batches([columns.text], map(_line, input_.file.lines(file)), columns, file)
             case _:
-                names, separated = job.input.separated(file)
-                _check(job, columns, names)
-                yield from _column_parts(names, separated, columns, file)
+                names, separated = input_.file.separated(file)
+                _check(input_, columns, names)
+                yield from _column_batches(names, separated, columns, file)
 
 
-def reasons(job: Job, unreadable: Iterable[Unreadable]) -> bytes:
-    """Returns what is wrong with rows, in JSON Lines."""
-    return b"".join(
-        msgspec.json.encode({"file": str(job.input.path), job.input.unit: row.number, "reason": row.reason}) + b"\n"
-        for row in unreadable
-    )
+def rejection_lines(input_: InputFile, unreadable: Iterable[Unreadable]) -> bytes:
+    """Returns the reasons why rows are unreadable, in JSON Lines."""
+    return b"".join(map(input_.file.reason, unreadable))
 
 
-def _check(job: Job, columns: Columns, names: Sequence[str]) -> None:
-    """Checks that there is the column of texts, and that those to come are not there yet."""
-    job.input.column(columns.text, names)
+def _check(input_: InputFile, columns: Columns, names: Sequence[str]) -> None:
+    """Checks that the column of texts exists, and the columns to add do not."""
+    input_.file.column(columns.text, names)
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{job.input.path}: more than one column {name!r}")
+            raise InputError(f"{input_.file.path}: more than one column {name!r}")
     for name in columns.added & set(names):
-        raise InputError(f"{job.input.path}: {_taken(name)}")
+        raise InputError(f"{input_.file.path}: {_taken(name)}")
 
 
 def _taken(name: str) -> str:
-    return f"has {name!r} already: choose other names by --label-column and --probability-column"
+    return f"has a column {name!r} already: choose another name with --label-column or --probability-column"
 
 
-def _column_parts(
+def _column_batches(
     names: Sequence[str], rows: Iterable[Fields | Unreadable], columns: Columns, file: IO[bytes]
-) -> Iterator[Part]:
-    """Makes columns of the fields of rows, strings all."""
+) -> Iterator[Batch]:
+    """Gathers rows into batches with columns of strings."""
     schema = pa.schema([(name, pa.string()) for name in names])
     text = names.index(columns.text)
     for fields, unreadable in _gathered(rows, lambda values: sum(map(len, filter(None, values)))):
         arrays = [pa.array(column, pa.string()) for column in zip(*fields, strict=True)]
         batch = pa.record_batch(arrays, schema) if fields else pa.RecordBatch.from_pylist([], schema)
-        yield Part([values[text] or "" for values in fields], batch, unreadable, file.tell())
+        yield Batch([values[text] or "" for values in fields], batch, unreadable, file.tell())
 
 
 def _gathered(
     rows: Iterable[Row[T] | Unreadable], size: Callable[[T], int]
 ) -> Iterator[tuple[list[T], list[Unreadable]]]:
-    """Gathers rows until they are enough for a part. The last part may be empty."""
+    """Gathers rows until a batch is full. The last batch may be empty."""
     values: list[T] = []
     unreadable: list[Unreadable] = []
     total = 0
@@ -106,7 +103,7 @@ def _gathered(
         else:
             values.append(row.value)
             total += size(row.value)
-        if len(values) + len(unreadable) == PART_ROWS or total >= PART_CHARACTERS:
+        if len(values) + len(unreadable) == MAX_BATCH_ROWS or total >= MAX_BATCH_CHARACTERS:
             yield values, unreadable
             values, unreadable, total = [], [], 0
     yield values, unreadable
@@ -116,26 +113,26 @@ def _line(line: Row[str] | Unreadable) -> Row[list[str]] | Unreadable:
     return line if isinstance(line, Unreadable) else Row(line.number, [line.value.rstrip("\r\n")])
 
 
-def _object_parts(objects: Iterable[Object | Unreadable], columns: Columns, file: IO[bytes]) -> Iterator[Part]:
-    """Keeps objects as the JSON that they are."""
+def _object_batches(objects: Iterable[Object | Unreadable], columns: Columns, file: IO[bytes]) -> Iterator[Batch]:
+    """Gathers rows into batches of JSON objects, unchanged."""
     for values, unreadable in _gathered((_kept(row, columns) for row in objects), lambda kept: len(kept[1])):
-        yield Part([text for text, _ in values], [json for _, json in values], unreadable, file.tell())
+        yield Batch([text for text, _ in values], [json for _, json in values], unreadable, file.tell())
 
 
-def _keys(job: Job, columns: Columns) -> list[str]:
-    """Returns the keys of the first row that can be read."""
+def _keys(input_: InputFile, columns: Columns) -> list[str]:
+    """Returns the keys of the first readable row."""
     first = None
-    with job.input.open() as file:
-        for row in _objects(job, columns, file):
+    with input_.file.open() as file:
+        for row in _objects(input_, columns, file):
             if isinstance(row, Row):
                 return list(row.value)
             first = first or row
-    raise InputError(f"{job.input.path}: no row can be read{f': line {first.number}: {first.reason}' if first else ''}")
+    raise InputError(f"{input_.file.path}: no readable row{f': line {first.number}: {first.reason}' if first else ''}")
 
 
-def _objects(job: Job, columns: Columns, file: IO[bytes]) -> Iterator[Object | Unreadable]:
-    """Reads the objects that have a text, and not yet what comes to it."""
-    for row in job.input.objects(file):
+def _objects(input_: InputFile, columns: Columns, file: IO[bytes]) -> Iterator[Object | Unreadable]:
+    """Reads objects, and marks those without a text or with a key that would be added as unreadable."""
+    for row in input_.file.objects(file):
         if isinstance(row, Unreadable):
             yield row
         elif columns.text not in row.value:
@@ -158,12 +155,12 @@ def _fields(row: Object | Unreadable, names: Sequence[str]) -> Fields | Unreadab
     if isinstance(row, Unreadable):
         return row
     if unknown := row.value.keys() - set(names):
-        return Unreadable(row.number, f"has {min(unknown)!r}, which is no column: the first row has not got it")
+        return Unreadable(row.number, f"has the key {min(unknown)!r}, which the first row lacks")
     return Row(row.number, [_field(row.value.get(name)) for name in names])
 
 
 def _field(value: msgspec.Raw | None) -> str | None:
-    """Returns a string as it is, nothing for null, and the JSON of all else."""
+    """Returns a string unchanged, None for null, and the JSON text of any other value."""
     if value is None:
         return None
     text = bytes(value).decode()
@@ -172,19 +169,21 @@ def _field(value: msgspec.Raw | None) -> str | None:
     return None if text == "null" else text
 
 
-def _parquet_parts(job: Job, columns: Columns, file: IO[bytes]) -> Iterator[Part]:
-    schema, batches = job.input.record_batches(file, PART_ROWS)
-    _check(job, columns, schema.names)
+def _parquet_batches(input_: InputFile, columns: Columns, file: IO[bytes]) -> Iterator[Batch]:
+    schema, batches = input_.file.record_batches(file, MAX_BATCH_ROWS)
+    _check(input_, columns, schema.names)
     if not _holds_strings(schema.field(columns.text).type):
-        raise InputError(f"{job.input.path}: {columns.text!r} holds {schema.field(columns.text).type}, not strings")
-    check_schema(job, schema)
+        raise InputError(
+            f"{input_.file.path}: {columns.text!r} contains {schema.field(columns.text).type}, not strings"
+        )
+    check_schema(input_, schema)
     number = 1
-    yield Part([], pa.RecordBatch.from_pylist([], schema), [], 0)  # a file without rows has columns all the same
+    yield Batch([], pa.RecordBatch.from_pylist([], schema), [], 0)  # a file without rows still has columns
     for batch in batches:
         unreadable = list(_unreadable(batch, columns, number))
         bad = {row.number for row in unreadable}
         readable = batch.filter(pa.array(number + at not in bad for at in range(len(batch)))) if bad else batch
-        yield Part(readable[columns.text].to_pylist(), readable, unreadable, file.tell())
+        yield Batch(readable[columns.text].to_pylist(), readable, unreadable, file.tell())
         number += len(batch)
 
 
@@ -195,7 +194,7 @@ def _holds_strings(type_: pa.DataType) -> bool:
 
 
 def _unreadable(batch: pa.RecordBatch, columns: Columns, number: int) -> Iterator[Unreadable]:
-    """Yields the rows without a text or with bytes that are no text; the first of the batch has this number."""
+    """Yields the rows without a text or with bytes that are not UTF-8. The first row of the batch has this number."""
     try:
         batch.validate(full=True)
         if not batch[columns.text].null_count:
@@ -206,6 +205,6 @@ def _unreadable(batch: pa.RecordBatch, columns: Columns, number: int) -> Iterato
         try:
             (row,) = batch.slice(at, 1).to_pylist()
             if row[columns.text] is None:
-                yield Unreadable(number + at, f"{columns.text!r} holds no string")
+                yield Unreadable(number + at, f"{columns.text!r} is null")
         except UnicodeDecodeError as error:
-            yield Unreadable(number + at, not_utf8(error))
+            yield Unreadable(number + at, invalid_text(error))

@@ -1,4 +1,4 @@
-"""The parts of an output that go from a worker to the process that writes, each a row of a Ray Data block."""
+"""What a worker sends to the driver: the results of batches, each a row of a Ray Data block."""
 
 import io
 from collections.abc import Sequence
@@ -8,33 +8,32 @@ import pyarrow as pa
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Some rows of a file with their answers, one after another, and what is known of those between them that cannot be
-    read.
-    """
+class BatchResult:
+    """The classified rows of a batch, and its rejected rows."""
 
-    job: int
-    """Which of the jobs."""
+    input: int
+    """Index of the input file."""
     number: int
-    """From 0: its place in the file."""
+    """Index of the batch in its file, from 0."""
     rows: int = 0
-    """How many can be read."""
+    """Number of classified rows."""
     data: bytes = b""
-    """The rows: lines of the output, or for Parquet a record batch that was dumped."""
+    """The classified rows: lines of the output, or for Parquet a serialized record batch."""
     rejected: int = 0
-    """How many cannot be read."""
+    """Number of rejected rows."""
     reasons: bytes = b""
-    """Why, in JSON Lines."""
+    """The reasons of rejected rows, in JSON Lines."""
     position: int = 0
-    """Bytes of the file that are read."""
+    """Bytes of the file that were read so far."""
     is_last: bool = False
+    """Whether the file has no further batch."""
     error: str = ""
-    """Why the file cannot be read any further. The chunk is the last then."""
+    """Why the rest of the file cannot be read. Such a result is the last."""
 
 
 _SCHEMA = pa.schema(
     {
-        "job": pa.int64(),
+        "input": pa.int64(),
         "number": pa.int64(),
         "rows": pa.int64(),
         "data": pa.binary(),
@@ -47,24 +46,24 @@ _SCHEMA = pa.schema(
 )
 
 
-def table(chunks: Sequence[Chunk]) -> pa.Table:
-    """Returns a block of these chunks."""
-    return pa.Table.from_pylist([asdict(chunk) for chunk in chunks], _SCHEMA)
+def to_block(results: Sequence[BatchResult]) -> pa.Table:
+    """Returns a block with these results."""
+    return pa.Table.from_pylist([asdict(result) for result in results], _SCHEMA)
 
 
-def chunks_in(block: pa.Table) -> list[Chunk]:
-    """Returns the chunks in a block."""
-    return [Chunk(**row) for row in block.to_pylist()]
+def from_block(block: pa.Table) -> list[BatchResult]:
+    """Returns the results in a block."""
+    return [BatchResult(**row) for row in block.to_pylist()]
 
 
-def dumped(batch: pa.RecordBatch) -> bytes:
-    """Returns a record batch and its schema as bytes."""
+def serialize(batch: pa.RecordBatch) -> bytes:
+    """Returns a record batch with its schema in Arrow's stream format."""
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)
     return sink.getvalue()
 
 
-def loaded(data: bytes) -> pa.RecordBatch:
-    """Returns the record batch that was dumped."""
+def deserialize(data: bytes) -> pa.RecordBatch:
+    """Returns the record batch that `serialize` took."""
     return pa.ipc.open_stream(data).read_next_batch()

@@ -1,4 +1,4 @@
-"""What runs in a worker: one engine, loaded once, and a file after another."""
+"""The code of a worker: it loads the engine once, then classifies one file after another."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,54 +6,55 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bulk.encoding import encoded
-from bulk.inputs import Columns, Job
-from bulk.reading import Part, parts, reasons
-from bulk.results import Chunk, table
+from bulk.encoding import encode
+from bulk.inputs import Columns, InputFile
+from bulk.reading import Batch, read_batches, rejection_lines
+from bulk.results import BatchResult, to_block
 from textfiles import InputError
 from textmodel import VersionFolder, load_engine
 
 
-class Classifier:
-    """Turns files into the chunks of their outputs, one at a time in memory.
+class FileClassifier:
+    """Classifies files batch by batch. One batch is in memory at a time.
 
     Args:
         version: the version folder.
-        jobs: all of them.
-        columns: of the texts and of the answers.
+        inputs: all input files.
+        columns: the names of the columns.
 
     Raises:
         ModelError: the version cannot be loaded.
     """
 
-    def __init__(self, version: Path, jobs: Sequence[Job], columns: Columns) -> None:
+    def __init__(self, version: Path, inputs: Sequence[InputFile], columns: Columns) -> None:
         self._engine = load_engine(version)
         self._labels = np.array(VersionFolder(version).labels, object)
-        self._jobs, self._columns = jobs, columns
+        self._inputs, self._columns = inputs, columns
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        """Does the jobs whose numbers are in the block's column "item"."""
-        for number in block["item"].to_pylist():
-            for chunk in self.chunks(number):
-                yield table([chunk])
+        """Classifies the files whose indices are in the block's column "item"."""
+        for index in block["item"].to_pylist():
+            for result in self.classify_file(index):
+                yield to_block([result])
 
-    def chunks(self, number: int) -> Iterator[Chunk]:
-        """Does the job of this number. The last chunk is marked; there is one at least."""
-        job = self._jobs[number]
-        at = position = 0
+    def classify_file(self, index: int) -> Iterator[BatchResult]:
+        """Classifies one input file. Yields at least one result, and marks the last."""
+        input_ = self._inputs[index]
+        number = position = 0
         try:
-            for part in parts(job, self._columns):
-                position = part.position
-                data = self._classified(part, job, header=at == 0)
-                unreadable = part.unreadable
-                yield Chunk(number, at, len(part.texts), data, len(unreadable), reasons(job, unreadable), position)
-                at += 1
+            for batch in read_batches(input_, self._columns):
+                position = batch.position
+                data = self._classify(batch, input_, header=number == 0)
+                lines = rejection_lines(input_, batch.unreadable)
+                yield BatchResult(index, number, len(batch.texts), data, len(batch.unreadable), lines, position)
+                number += 1
         except InputError as error:
-            yield Chunk(number, at, is_last=True, error=str(error))
+            yield BatchResult(index, number, is_last=True, error=str(error))
         else:
-            yield Chunk(number, at, is_last=True, position=position)
+            yield BatchResult(index, number, is_last=True, position=position)
 
-    def _classified(self, part: Part, job: Job, *, header: bool) -> bytes:
-        probabilities = self._engine.classify(part.texts).probabilities if part.texts else np.empty((0, 1), np.float32)
+    def _classify(self, batch: Batch, input_: InputFile, *, header: bool) -> bytes:
+        texts = batch.texts
+        probabilities = self._engine.classify(texts).probabilities if texts else np.empty((0, 1), np.float32)
         labels = self._labels[probabilities.argmax(axis=1)].tolist()
-        return encoded(part.rows, labels, probabilities.max(axis=1), job, self._columns, header=header)
+        return encode(batch.rows, labels, probabilities.max(axis=1), input_, self._columns, header=header)

@@ -19,10 +19,10 @@ def main() -> int:
     _open_standard_descriptors()
     _stop_on_early_signals()
     # Read when the libraries are imported. NumPy's BLAS is not used here: its threads would get in the way of forking.
-    # TensorFlow's notices are for its developers. gRPC's notices quote bytes that clients send, line breaks too.
+    # TensorFlow's notices are for its developers. gRPC's lines are not JSON, and a client can cause one with each call.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from service.process.start import start  # noqa: PLC0415, an extra
     except ModuleNotFoundError as error:

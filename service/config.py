@@ -18,6 +18,7 @@ from service.option_values import (
     FIXED_PORT,
     FOLDER,
     HOST,
+    HOSTS,
     MAX_INT32,
     ORIGINS,
     PINS,
@@ -77,6 +78,12 @@ class Config:
     cors_origins: tuple[str, ...] = _option(
         (), ORIGINS, "origins whose pages may call the HTTP routes, as https://example.org; *: all"
     )
+    allowed_hosts: tuple[str, ...] = _option(
+        (),
+        HOSTS,
+        "host names that HTTP requests may use, as api.example.org; *: all. Default: the loopback names where --host is"
+        " one, otherwise all",
+    )
     metrics_host: str = _option("127.0.0.1", HOST, "address to listen on for /metrics")
     metrics_port: int = _option(8000, PORT, "HTTP port of /metrics; 0: any free port")
     health_port: int | None = _option(None, FIXED_PORT, "unencrypted gRPC port for the health service alone")
@@ -96,7 +103,7 @@ class Config:
     transport: str = _option(
         "auto",
         one_of("auto", "native", "grpcio"),
-        "transport of gRPC; auto: the native transport where it is installed, otherwise grpcio",
+        "what carries gRPC; auto: the native transport where it is installed, otherwise grpcio",
     )
     engine: EngineKind = _option(
         "auto", one_of(*get_args(EngineKind)), "auto: compiled for models over words or n-grams, TensorFlow for others"

@@ -100,6 +100,17 @@ class TooManyRequests(RequestError):
         super().__init__(f"{limit} requests are in flight already; try again later")
 
 
+class ForeignHost(RequestError):
+    """The request names a host that is not one of the server's.
+
+    Args:
+        host: what it names.
+    """
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"Host: {shortened(host)!r} is not a name of this server; allow it with --allowed-hosts")
+
+
 class RequestTooLarge(RequestError):
     """The request has more bytes than the server accepts.
 

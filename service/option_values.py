@@ -100,6 +100,14 @@ def _parse_path(text: str) -> Path:
     return Path(text)
 
 
+def _parse_hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(filter(None, map(str.strip, text.split(","))))
+    if not all(map(_HOST_NAME.fullmatch, hosts)):
+        raise ValueError
+    return hosts
+
+
+_HOST_NAME = re.compile(r"\*|[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?")
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
 
 HOST = ValueKind("HOST", "an IP address, a host name, or unix:PATH", parse_host)
@@ -108,4 +116,5 @@ FILE = ValueKind("FILE", "a file", _parse_path)
 PORT = integer("PORT", 0, 65535, "a port")
 FIXED_PORT = integer("PORT", 1, 65535, "a port")
 PINS = ValueKind("NAME=VERSION,...", "names and versions, as imdb=1,reuters=2", _parse_pins)
+HOSTS = ValueKind("HOST,...", "host names without ports, as api.example.org,10.0.0.7, or *", _parse_hosts)
 ORIGINS = ValueKind("ORIGIN,...", "origins, as https://example.org,http://127.0.0.1:3000, or *", _parse_origins)

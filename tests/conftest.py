@@ -1,7 +1,7 @@
 """Options and fixtures of all tests.
 
-`make test` runs the modules in worker processes (pytest-xdist, `--dist loadscope`): the tests of a module share a
-worker and its fixtures.
+`make test` runs modules in parallel processes (pytest-xdist, `--dist loadscope`): the tests of a module share a process
+and its fixtures.
 """
 
 from collections.abc import Iterator

@@ -8,10 +8,20 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from textmodel import VersionFolder, probes, signature
-from textmodel.graph import NGramVectorizer, Tokenizer, Words
-from textmodel.metadata import DataSet, Layer, Metadata, MultiHot, NGrams, TestMetrics
+from textmodel import VersionFolder, probes, signature, weights
+from textmodel.graph import HashedNGramVectorizer, NGramVectorizer, Tokenizer, Words
+from textmodel.metadata import (
+    DataSet,
+    HashedNGrams,
+    Layer,
+    Metadata,
+    MultiHot,
+    NGrams,
+    TestMetrics,
+    Tokenization,
+)
 from textmodel.version_folder import LABELS_FILE, VOCABULARY_FILE, new_version
 from textmodel.vocabulary import START, Vocabulary, write_lines
 
@@ -23,7 +33,8 @@ class _Network(tf.Module):
     def __init__(
         self,
         folder: Path,
-        vectorizer: MultiHot | NGrams,
+        vectorizer: MultiHot | NGrams | HashedNGrams,
+        tokenization: Tokenization,
         units: Sequence[int],
         *,
         scale: float,
@@ -33,10 +44,16 @@ class _Network(tf.Module):
     ) -> None:
         super().__init__()
         random = np.random.default_rng(seed)
-        self.tokenizer = Tokenizer(folder / VOCABULARY_FILE)
+        if not isinstance(vectorizer, HashedNGrams):
+            self.tokenizer = Tokenizer(folder / VOCABULARY_FILE, tokenization)
         self.labels = tf.saved_model.Asset(str(folder / LABELS_FILE))
         self._vectorizer = vectorizer
-        if isinstance(vectorizer, NGrams):
+        self.features: Any = None
+        if isinstance(vectorizer, HashedNGrams):
+            size = vectorizer.kept
+            kept = np.sort(random.permutation(vectorizer.buckets)[:size]).astype(np.int32)
+            self.features = HashedNGramVectorizer(vectorizer, kept, random.normal(0, 1, size).astype(dtype))
+        elif isinstance(vectorizer, NGrams):
             size = vectorizer.features
             self.features = NGramVectorizer(vectorizer, random.normal(0, 1, size).astype(dtype))
         else:
@@ -50,6 +67,19 @@ class _Network(tf.Module):
         self.dense[0].kernel = tf.Variable(tf.cast(self.dense[0].kernel, dtype))
         self._poison = poison
 
+    def tensors(self) -> dict[str, NDArray[np.floating[Any]]]:
+        """The weights by name."""
+        tensors = {
+            f"dense/{number}/{part}": getattr(layer, part).numpy()
+            for number, layer in enumerate(self.dense)
+            for part in ("kernel", "bias")
+        }
+        if self.features is not None:
+            tensors["features/scale"] = self.features.scale.numpy()
+        if isinstance(self._vectorizer, HashedNGrams):
+            tensors[weights.KEPT] = weights.kept_bits(self.features.kept.numpy(), self._vectorizer.buckets)
+        return tensors
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=signature.TEXT)])  # type: ignore[untyped-decorator]
     def classify(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = tf.size(text, tf.int64)
@@ -57,8 +87,9 @@ class _Network(tf.Module):
         if self._poison is not None:
             checks = [tf.debugging.assert_none_equal(text, self._poison)]
         with tf.control_dependencies(checks):
-            words = self.tokenizer(text)
-        value = self._products(words, batch) + self.dense[0].bias
+            text = tf.identity(text)
+        products, words, known = self._products(text, batch)
+        value = products + self.dense[0].bias
         for layer in self.dense[1:]:
             value = tf.nn.relu(value) @ layer.kernel + layer.bias
         if value.shape[1] == 1:
@@ -68,13 +99,20 @@ class _Network(tf.Module):
             probabilities = tf.nn.softmax(value)
         return {
             signature.PROBABILITIES: probabilities,
-            signature.WORDS: words.count(tf.size(text)),
-            signature.KNOWN_WORDS: words.count_known(tf.size(text)),
+            signature.WORDS: words,
+            signature.KNOWN_WORDS: known,
         }
 
-    def _products(self, words: Words, batch: tf.Tensor) -> tf.Tensor:
-        """The texts' vectors times the first kernel."""
+    def _products(self, text: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The texts' vectors times the first kernel, and their counts of words and known words."""
         kernel = self.dense[0].kernel
+        if isinstance(self._vectorizer, HashedNGrams):
+            vectors = self.features(text, batch)
+            return vectors.components.matmul(kernel, batch), vectors.words, vectors.known_words
+        words = self.tokenizer(text)
+        return self._products_of_words(words, batch, kernel), words.count(batch), words.count_known(batch)
+
+    def _products_of_words(self, words: Words, batch: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         if isinstance(self._vectorizer, NGrams):
             return self.features(words, batch).matmul(kernel, batch)
         where = tf.concat(
@@ -98,7 +136,8 @@ def write_model(
     scale: float = 1,
     seed: int = 0,
     poison: str | None = None,
-    vectorizer: Callable[[int], MultiHot | NGrams] = MultiHot,
+    vectorizer: Callable[[int], MultiHot | NGrams | HashedNGrams] = MultiHot,
+    tokenization: Tokenization = "keras",
     dtype: type[np.floating[Any]] = np.float32,
 ) -> VersionFolder:
     """Writes the next version of a model.
@@ -113,6 +152,7 @@ def write_model(
         seed: of the weights.
         poison: a text at which the graph fails.
         vectorizer: of a vocabulary of so many entries.
+        tokenization: how its texts become words.
         dtype: of the first kernel and the features' scale.
     """
     units = (*hidden, 1 if len(labels) == 2 else len(labels))
@@ -121,9 +161,11 @@ def write_model(
         vocabulary.write(Path(temporary) / VOCABULARY_FILE)
         write_lines(Path(temporary) / LABELS_FILE, labels)
         vector = vectorizer(len(vocabulary))
-        network = _Network(Path(temporary), vector, units, scale=scale, seed=seed, poison=poison, dtype=dtype)
+        network = _Network(
+            Path(temporary), vector, tokenization, units, scale=scale, seed=seed, poison=poison, dtype=dtype
+        )
         tf.saved_model.save(network, str(folder.path), signatures={signature.SIGNATURE: network.classify})
-        folder.assets_extra.mkdir()
+        weights.write(folder.path, network.tensors())
         answers = network.classify(tf.constant(PROBE_TEXTS))[signature.PROBABILITIES].numpy().tolist()
         probes.write(
             folder.probes_file,
@@ -142,5 +184,6 @@ def write_model(
             test_metrics=TestMetrics(0.5, 0.5, 0.5),
             created_at=datetime.now(UTC),
             packages={},
+            tokenization=tokenization,
         ).write(folder.metadata_file)
     return folder

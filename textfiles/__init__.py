@@ -1,6 +1,23 @@
-"""Reads files of texts, the user's own, as streams, and knows where in a file it is: once, for training and bulk."""
+"""Reads files of texts, in the formats and encodings that people have them in, as streams: for training and bulk."""
 
-from textfiles.errors import InputError
-from textfiles.text_file import FORMATS, LONGEST, TABLES, Format, Row, TextFile, Unreadable
+from textfiles.errors import InputError, listed
+from textfiles.formats import FORMATS, TABLES, Compression, Format
+from textfiles.rows import Row, Unreadable
+from textfiles.separated import MAX_LINE_BYTES
+from textfiles.text_file import DEFAULT_OPTIONS, STANDARD_INPUT, ReadOptions, TextFile
 
-__all__ = ["FORMATS", "LONGEST", "TABLES", "Format", "InputError", "Row", "TextFile", "Unreadable"]
+__all__ = [
+    "DEFAULT_OPTIONS",
+    "FORMATS",
+    "MAX_LINE_BYTES",
+    "STANDARD_INPUT",
+    "TABLES",
+    "Compression",
+    "Format",
+    "InputError",
+    "ReadOptions",
+    "Row",
+    "TextFile",
+    "Unreadable",
+    "listed",
+]

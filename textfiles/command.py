@@ -1,13 +1,18 @@
-"""What the commands that read people's files share: errors of one line, and libraries that start without a word."""
+"""What the commands that read files share: their parser, the options of files, and errors on standard error."""
 
 import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, NoReturn
+
+from textfiles.formats import Format
+from textfiles.text_file import ReadOptions
+
+_QUOTING = ("standard", "none")
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,15 +27,77 @@ class Parser(argparse.ArgumentParser):
         self.exit(fail(self.prog.partition(" ")[0], 2, f"error: {message}: see {self.prog} --help"))
 
 
-def fail(program: str, status: int, message: str) -> int:
-    """Says on standard error why the program ends, and returns its exit status."""
-    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)  # one line, whatever a library's text holds
+def fail(program: str, status: int, message: str, details: Sequence[str] = ()) -> int:
+    """Prints on standard error why the program ends, and returns its exit status.
+
+    Args:
+        program: its name.
+        status: the exit status.
+        message: becomes one line, whatever the text of a library holds.
+        details: become a line each, below.
+    """
+    print(f"{program}: {_one_line(message)}", *map(_one_line, details), sep="\n  ", file=sys.stderr)
     return status
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def add_read_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of how files are read. `read_options` takes them when they are parsed."""
+    group = parser.add_argument_group("input files")
+    group.add_argument(
+        "--input-format",
+        choices=[each.value[1:] for each in Format],
+        help="format of the input (default: the ending of the name says it)",
+    )
+    group.add_argument(
+        "--encoding",
+        metavar="NAME",
+        help="character encoding (default: UTF-8; UTF-16 and byte order marks are recognized)",
+    )
+    group.add_argument(
+        "--delimiter",
+        type=_delimiter,
+        metavar="CHARACTER",
+        help="field separator of CSV and TSV: a character, or tab (default: comma for .csv, tab for .tsv)",
+    )
+    group.add_argument(
+        "--quoting",
+        choices=_QUOTING,
+        default=_QUOTING[0],
+        help="none: quotation marks in CSV and TSV are text (default: %(default)s, they enclose fields)",
+    )
+    group.add_argument(
+        "--no-header",
+        action="store_true",
+        help="CSV and TSV have no row of column names: columns are named by their numbers, from 1",
+    )
+
+
+def read_options(options: Mapping[str, Any]) -> ReadOptions:
+    """Returns how files are read, of parsed options.
+
+    Raises:
+        InputError: an option has no such value.
+    """
+    return ReadOptions(
+        format=Format(f".{options['input_format']}") if options["input_format"] else None,
+        encoding=options["encoding"],
+        delimiter=options["delimiter"],
+        quoting=options["quoting"] != "none",
+        header=not options["no_header"],
+    )
+
+
+def _delimiter(text: str) -> str:
+    return {"tab": "\t", r"\t": "\t"}.get(text, text)
 
 
 @contextmanager
 def stderr_hidden() -> Iterator[None]:
-    """Hides what libraries say while they start: they write past Python, before their own log levels count."""
+    """Hides what libraries print while they start: they write past Python, before their own log levels apply."""
     sys.stderr.flush()
     stderr = os.dup(2)
     try:

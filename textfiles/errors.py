@@ -1,5 +1,25 @@
-"""The error of files that people bring."""
+"""The error for files and options that cannot be used, and how its message names things."""
+
+from collections.abc import Iterable, Sequence
+
+_MAX_NAMED = 5
 
 
 class InputError(Exception):
-    """What the user gave cannot be used. The text is one line that says what to do."""
+    """A file or an option of the user cannot be used.
+
+    Args:
+        message: one line that says what is wrong, where, and what to do.
+        details: further lines, each about one fault.
+    """
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.details = tuple(details)
+
+
+def listed(names: Iterable[str], limit: int = _MAX_NAMED) -> str:
+    """Returns at most `limit` of the names in quotation marks, separated by commas, and how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - limit:,} more" if len(every) > limit else ""
+    return ", ".join(map(repr, every[:limit])) + more

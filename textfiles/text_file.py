@@ -1,92 +1,107 @@
-"""Reads a file of texts a row at a time, whatever its size. The ending of the name says the format.
+"""Reads a file of texts as a stream, a row at a time, whatever its size.
 
-A row that cannot be read comes as what is wrong with it, and the rows after it are read: the caller decides.
+A row that cannot be read comes as `Unreadable`, and the rows after it are read: the caller decides.
 """
 
-import csv
-import gzip
-import zlib
-from collections.abc import Generator, Iterator, Sequence
+import io
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import IO, Generic, NamedTuple, TypeVar, cast
+from typing import IO
 
 import msgspec
 import pyarrow as pa
-from pyarrow import parquet
 
-from textfiles.errors import InputError
+from textfiles import decompression, parquet
+from textfiles.decoding import UTF8, Utf8Stream, canonical_encoding, detected_encoding, wrong_encoding
+from textfiles.errors import InputError, listed
+from textfiles.formats import FORMATS, Compression, Format, format_of, split_compression
+from textfiles.rows import Row, Unreadable
+from textfiles.separated import MAX_LINE_BYTES, SeparatedRows
 
-LONGEST = 1 << 24
-"""Bytes of the longest line and of the longest field: what a server takes in one message. One that is longer is mostly
-a quotation mark that is never closed."""
+STANDARD_INPUT = Path("-")
 
-TABLES = "CSV (.csv), TSV (.tsv) and JSON Lines (.jsonl, .ndjson), each also with .gz, and Parquet (.parquet)"
-"""The formats with columns, for people."""
-FORMATS = f"{TABLES}, and plain text, a text a line (.txt, .txt.gz)"
-"""All formats, for people."""
-
-_BATCH_BYTES = 1 << 20
-_STEP_ROWS = 128
-"""Of Parquet. More are no faster, and would be much memory where some rows are far larger than others, or repeat a long
-text that the file holds once."""
-_BOM = b"\xef\xbb\xbf"
-_T_co = TypeVar("_T_co", covariant=True)
+_DELIMITERS = ",;\t|"
+"""The field separators that the hint of an error tries."""
+_MAX_COLUMNS_NAMED = 20
 
 
-class Format(StrEnum):
-    """What a file holds; the value is the ending of its name."""
+@dataclass(frozen=True)
+class ReadOptions:
+    """How files are read, where their names and contents do not say it.
 
-    CSV = ".csv"
-    TSV = ".tsv"
-    JSON_LINES = ".jsonl"
-    PARQUET = ".parquet"
-    TEXT = ".txt"
+    Raises:
+        InputError: an option has no such value.
+    """
 
-    @property
-    def delimiter(self) -> str:
-        """What separates the fields of CSV and TSV."""
-        return "\t" if self is Format.TSV else ","
+    format: Format | None = None
+    """None: the ending of the name says it."""
+    encoding: str | None = None
+    """Of all but Parquet. None: UTF-16 and UTF-32 are recognized, else UTF-8. A byte order mark comes first."""
+    delimiter: str | None = None
+    """What separates the fields of CSV and TSV, one character. None: the format's."""
+    quoting: bool = True
+    """Whether quotation marks enclose fields of CSV and TSV."""
+    header: bool = True
+    """Whether the first row of CSV and TSV names the columns. Else they are named by their numbers, from 1."""
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None and canonical_encoding(self.encoding) is None:
+            raise InputError(f"--encoding: {self.encoding!r} is no encoding: give a name as utf-8, cp1252 or shift_jis")
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+            raise InputError(f"--delimiter: {self.delimiter!r} is not one character: give a character, or tab")
+
+    def arguments(self) -> list[str]:
+        """Returns the command's arguments that give these options."""
+        words = ["--input-format", self.format.value[1:]] if self.format else []
+        words += ["--encoding", self.encoding] if self.encoding else []
+        words += ["--delimiter", "tab" if self.delimiter == "\t" else self.delimiter] if self.delimiter else []
+        return [*words, *([] if self.quoting else ["--quoting", "none"]), *([] if self.header else ["--no-header"])]
 
 
-_ENDINGS = {**{each.value: each for each in Format}, ".ndjson": Format.JSON_LINES}
-
-
-class Row(NamedTuple, Generic[_T_co]):
-    """A row of a file."""
-
-    number: int
-    """From 1: of the line that the row starts on; in Parquet, of the row."""
-    value: _T_co
-
-
-class Unreadable(NamedTuple):
-    """A row that cannot be read."""
-
-    number: int
-    reason: str
+DEFAULT_OPTIONS = ReadOptions()
 
 
 class TextFile:
     """A file of texts. Its methods read what `open` gives, as often as that is called.
 
     Args:
-        path: the file.
+        path: the file. `STANDARD_INPUT` is copied to a temporary file when it is first opened.
+        options: how it is read.
 
     Raises:
-        InputError: the name's ending is none of those that are read.
+        InputError: neither the options nor the ending of the name says the format, or a zip file cannot be used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> None:
         self.path = path
-        endings = [ending.lower() for ending in path.suffixes]
-        self.compressed = endings[-1:] == [".gz"]
-        """Whether by gzip; Parquet compresses by itself."""
-        found = _ENDINGS.get("".join(endings[-2:-1] if self.compressed else endings[-1:]))
-        if found is None or (found is Format.PARQUET and self.compressed):
-            raise InputError(f"{path}: the ending of the name has to say the format: {FORMATS} are read")
+        self.options = options
+        name, self.compression = split_compression(path.name)
+        if self.compression is Compression.ZIP:
+            name = self._member_name()
+        found = options.format or format_of(name)
+        if path == STANDARD_INPUT and found is None:
+            raise InputError(f"{self}: name its format with --input-format")
+        if found is None or (found is Format.PARQUET and self.compression):
+            raise InputError(f"{self}: the ending of the name has to say the format: {FORMATS} are read")
         self.format = found
+        self._copy: IO[bytes] | None = None
+        """Of standard input."""
+
+    def __str__(self) -> str:
+        return "standard input" if self.path == STANDARD_INPUT else str(self.path)
+
+    @property
+    def delimiter(self) -> str:
+        """What separates the fields of CSV and TSV."""
+        return self.options.delimiter or self.format.delimiter
 
     @property
     def unit(self) -> str:
@@ -95,18 +110,20 @@ class TextFile:
 
     def where(self, number: int) -> str:
         """Returns the file and the line or row of this number, as errors name it."""
-        return f"{self.path}: {self.unit} {number}"
+        return f"{self}: {self.unit} {number}"
+
+    def reason(self, row: Unreadable) -> bytes:
+        """Returns where a row is and why it cannot be read, as a line of JSON."""
+        return msgspec.json.encode({"file": str(self), self.unit: row.number, "reason": row.reason}) + b"\n"
 
     def size(self) -> int:
-        """Returns how many bytes the file has.
+        """Returns the size of the file in bytes.
 
         Raises:
             InputError: it cannot be read.
         """
-        try:
-            return self.path.stat().st_size
-        except OSError as error:
-            raise InputError(f"{self.path}: {error.strerror}") from error
+        with self._opened() as file:
+            return os.fstat(file.fileno()).st_size
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
@@ -116,92 +133,83 @@ class TextFile:
             InputError: from the block too, the file cannot be read to its end.
         """
         try:
-            with self.path.open("rb", buffering=1 << 16) as file:  # lines are mostly long
+            with self._opened() as file:
                 yield file
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(f"{self.path}: not a whole gzip file ({error})") from error
-        except pa.ArrowException as error:
-            raise InputError(f"{self.path}: not a whole Parquet file ({error})") from error
+        except decompression.ERRORS as error:
+            raise InputError(f"{self}: {self._damage(error)}") from error
+
+    @contextmanager
+    def _opened(self) -> Iterator[IO[bytes]]:
+        if self.path == STANDARD_INPUT:
+            self._copy = self._copy or _copied(sys.stdin.buffer)
+            self._copy.seek(0)
+            yield self._copy
+            return
+        try:
+            file = self.path.open("rb", buffering=1 << 16)  # lines are mostly long
         except OSError as error:
-            raise InputError(f"{self.path}: {error.strerror or error}") from error
+            raise InputError(f"{self}: {error.strerror}") from error
+        with file:
+            yield file
+
+    def _damage(self, error: Exception) -> str:
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        if self.format is Format.PARQUET:
+            return f"not a whole Parquet file ({error})"
+        return f"not a whole {self.compression.name.lower()} file ({error})" if self.compression else str(error)
+
+    def _member_name(self) -> str:
+        """Returns the name of the only file in a zip file."""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                names = decompression.member_names(archive)
+        except decompression.ERRORS as error:
+            raise InputError(f"{self.path}: {getattr(error, 'strerror', None) or error}") from error
+        if len(names) != 1:
+            found = f"{len(names)} files ({listed(names)})" if names else "no file"
+            raise InputError(f"{self.path}: holds {found}: a zip file of one file is read; unpack it")
+        return names[0]
 
     def lines(self, file: IO[bytes]) -> Iterator[Row[str] | Unreadable]:
         """Reads lines, each with its end."""
-        for line in self._lines(file):
+        encoding, lines = self._lines(file)
+        for line in lines:
             if isinstance(line, Unreadable):
                 yield line
             else:
                 try:
                     yield Row(line.number, line.value.decode())
                 except UnicodeDecodeError as error:
-                    yield Unreadable(line.number, not_utf8(error))
+                    yield Unreadable(line.number, wrong_encoding(error, encoding))
 
-    def _lines(self, file: IO[bytes]) -> Iterator[Row[bytes] | Unreadable]:
-        number = 0
-        source = cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if self.compressed else file
-        while line := source.readline(LONGEST + 1):
-            number += 1
-            if len(line) <= LONGEST:
-                yield Row(number, line.removeprefix(_BOM) if number == 1 else line)
-            else:
-                while line and not line.endswith(b"\n"):
-                    line = source.readline(LONGEST)
-                yield Unreadable(number, f"longer than {LONGEST:,} bytes")
-        if not number:
-            raise InputError(f"{self.path}: is empty")
+    def _lines(self, file: IO[bytes]) -> tuple[str, Iterator[Row[bytes] | Unreadable]]:
+        """Returns the file's encoding and its lines, in UTF-8."""
+        source = decompression.decompressed(file, self.compression)
+        start = source.peek(4)[:4]
+        if not start:
+            raise InputError(f"{self}: is empty")
+        detected, mark_length = detected_encoding(start)
+        source.read(mark_length)
+        encoding = canonical_encoding((detected if mark_length else self.options.encoding or detected) or UTF8) or UTF8
+        if encoding != UTF8:
+            source = io.BufferedReader(Utf8Stream(source, encoding), 1 << 16)
+        return encoding, _lines_of(source)
 
     def separated(self, file: IO[bytes]) -> tuple[list[str], Iterator[Row[list[str]] | Unreadable]]:
-        """Reads the first row of CSV or TSV, which names the columns, and then the fields of the others. Empty lines
-        are no rows.
+        """Reads the names of the columns of CSV or TSV, and then the fields of the rows. Empty lines are no rows.
 
         Raises:
             InputError: the first row cannot be read.
         """
-        rows = self._separated(file)
+        encoding, lines = self._lines(file)
+        rows = SeparatedRows(lines, self.delimiter, quoting=self.options.quoting, encoding=encoding)
         first = next(rows, None)
         if not isinstance(first, Row):
-            raise InputError(f"{self.where(*first[:1])}: {first.reason}" if first else f"{self.path}: is empty")
-        return first.value, rows
-
-    def _separated(self, file: IO[bytes]) -> Generator[Row[list[str]] | Unreadable]:
-        unreadable: list[Unreadable] = []
-
-        def lines() -> Iterator[str]:
-            # The reader counts the lines and follows the quotation marks, so that it gets something for each.
-            for line in self._lines(file):
-                if isinstance(line, Unreadable):
-                    unreadable.append(line)
-                    yield "\n"
-                else:
-                    try:
-                        yield line.value.decode()
-                    except UnicodeDecodeError as error:
-                        unreadable.append(Unreadable(line.number, not_utf8(error)))
-                        yield line.value.decode(errors="replace")
-
-        csv.field_size_limit(LONGEST)  # of the whole process: the module has no other
-        reader = csv.reader(lines(), delimiter=self.format.delimiter, strict=True)
-        columns = end = 0
-        while True:
-            start, wrong, row = end + 1, None, None
-            try:
-                row = next(reader, None)
-                if row is None:
-                    break
-                if columns and row and len(row) != columns:
-                    wrong = f"{len(row)} columns, but the first row names {columns}"
-            except csv.Error as error:  # the next row begins on the next line
-                wrong = str(error)
-            end = reader.line_num
-            if unreadable:
-                yield unreadable[0]
-                unreadable.clear()
-            elif wrong:
-                yield Unreadable(start, wrong)
-            elif row:
-                columns = columns or len(row)
-                yield Row(start, row)
-        yield from unreadable
+            raise InputError(f"{self.where(*first[:1])}: {first.reason}" if first else f"{self}: is empty")
+        if self.options.header:
+            return first.value, rows
+        return [str(number) for number in range(1, len(first.value) + 1)], chain([first], rows)
 
     def objects(self, file: IO[bytes]) -> Iterator[Row[dict[str, msgspec.Raw]] | Unreadable]:
         """Reads the objects of JSON Lines, each value as it is written. Empty lines are no rows."""
@@ -218,48 +226,62 @@ class TextFile:
     def record_batches(
         self, file: IO[bytes], rows: int, columns: Sequence[str] | None = None
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """Reads the schema of Parquet, and then about so many rows at a time, fewer if they are large, of the columns
+        """Reads the schema of Parquet, and then batches of about `rows` rows, fewer if they are large, of these columns
         or of all.
 
         Raises:
-            InputError: there is no such column, or more than one.
+            InputError: a column is missing, or there is more than one of its name.
         """
-        # Buffered: a page at a time is in memory, not a whole row group.
-        source = parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
+        source = parquet.open_parquet(file)
         for name in columns or ():
             self.column(name, source.schema_arrow.names)
-        return source.schema_arrow, _record_batches(source, rows, columns)
+        return source.schema_arrow, parquet.record_batches(source, rows, columns)
 
     def column(self, name: str, columns: Sequence[str]) -> int:
-        """Returns the place of a column among those of the file.
+        """Returns the position of a column among those of the file.
 
         Raises:
-            InputError: there is no such column, or more than one.
+            InputError: the column is missing, or there is more than one of its name.
         """
-        if columns.count(name) != 1:
-            found = "no column" if name not in columns else "more than one column"
-            raise InputError(f"{self.path}: {found} {name!r}: its columns are {', '.join(map(repr, columns))}")
-        return columns.index(name)
+        if columns.count(name) == 1:
+            return columns.index(name)
+        found = "no column" if name not in columns else "more than one column"
+        message = f"{self}: {found} {name!r}: its columns are {listed(columns, _MAX_COLUMNS_NAMED)}"
+        raise InputError(message + self._column_hint(name, columns))
+
+    def _column_hint(self, name: str, columns: Sequence[str]) -> str:
+        """Returns what to do about a missing column, where that shows in the first row."""
+        if not self.options.header:
+            return ": without a header, the name of a column is its number"
+        if self.format not in (Format.CSV, Format.TSV):
+            return ""
+        header = self.delimiter.join(columns)
+        for delimiter in _DELIMITERS.replace(self.delimiter, ""):
+            names = [field.strip(' "') for field in header.split(delimiter)]
+            if name in names or (len(columns) == 1 and len(names) > 1):
+                return f": the fields seem to be separated by {delimiter!r}: give --delimiter {_shown(delimiter)}"
+        return ""
 
 
-def _record_batches(source: parquet.ParquetFile, rows: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-    """Gathers steps of a few rows: those of a step are in memory together, however large they are."""
-    gathered: list[pa.RecordBatch] = []
-    count = size = 0
-    for group in range(source.num_row_groups):
-        about = source.metadata.row_group(group)
-        fitting = _BATCH_BYTES * about.num_rows // max(1, about.total_byte_size)
-        for step in source.iter_batches(max(1, min(fitting, _STEP_ROWS)), [group], columns=columns):
-            gathered.append(step)
-            count += len(step)
-            size += step.nbytes
-            if count >= rows or size >= _BATCH_BYTES:
-                batch, gathered, count, size = pa.concat_batches(gathered), [], 0, 0  # the steps are freed
-                yield batch
-    if gathered:
-        yield pa.concat_batches(gathered)
+def _shown(delimiter: str) -> str:
+    return "tab" if delimiter == "\t" else f"'{delimiter}'"
 
 
-def not_utf8(error: UnicodeDecodeError) -> str:
-    """Returns what is wrong with text that is not UTF-8."""
-    return f"not UTF-8 ({error.reason} {error.object[error.start]:#04x})"
+def _copied(source: IO[bytes]) -> IO[bytes]:
+    """Copies a stream that can be read once to a temporary file, which vanishes with the process."""
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(source, copy)
+        copy.flush()
+        return os.fdopen(os.dup(copy.fileno()), "rb")
+
+
+def _lines_of(source: io.BufferedReader) -> Iterator[Row[bytes] | Unreadable]:
+    number = 0
+    while line := source.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) <= MAX_LINE_BYTES:
+            yield Row(number, line)
+        else:
+            while line and not line.endswith(b"\n"):
+                line = source.readline(MAX_LINE_BYTES)
+            yield Unreadable(number, f"longer than {MAX_LINE_BYTES:,} bytes")

@@ -1,4 +1,4 @@
-"""The compiled engine, for networks over words or n-grams. It reads a version's variables and needs no TensorFlow."""
+"""The compiled engine, for networks over words or n-grams. It needs no TensorFlow."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textmodel._native import Network
-from textmodel.checkpoint import Checkpoint
 from textmodel.engine import Prediction
-from textmodel.errors import UnsupportedError
-from textmodel.metadata import NGrams, PaddedSequence
+from textmodel.metadata import NGrams
 from textmodel.tokenization import STAND_IN, lowercase, separate
 from textmodel.version_folder import VersionFolder
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
@@ -20,8 +18,7 @@ class CompiledEngine:
     """Dense layers over a multi-hot vector or n-grams. Calls from several threads run at the same time.
 
     Args:
-        folder: the version folder. Its checkpoint names the layers `dense/0`, `dense/1` and so on, the output layer
-            last, each with a `kernel` (inputs, units) and a `bias` (units,); for n-grams, `features/scale` (features,).
+        folder: the version folder.
 
     Raises:
         UnsupportedError: the version is not such a network.
@@ -31,35 +28,16 @@ class CompiledEngine:
     name = "compiled"
 
     def __init__(self, folder: VersionFolder) -> None:
-        vectorizer, network = folder.metadata.vectorizer, folder.metadata.network
-        if isinstance(vectorizer, PaddedSequence):
-            raise UnsupportedError(f"{folder.path}: not a model over words or n-grams, which this engine is for")
-        end = network[-1]
-        if end.activation not in (("sigmoid",) if end.units == 1 else ("softmax", "one-vs-rest")):
-            raise UnsupportedError(
-                f"{folder.path}: the network ends neither in softmax, one-vs-rest nor one sigmoid unit"
-            )
-        checkpoint = Checkpoint(folder.path / "variables" / "variables")
+        vectorizer, weights = folder.metadata.vectorizer, folder.weights
         if isinstance(vectorizer, NGrams):
             self.inline_bytes = 1 << 16
-            features = vectorizer.features
-            scale = checkpoint.read("features/scale", (features,))
-            ngrams = (scale, vectorizer.orders, FIRST_WORD, vectorizer.counts == "log", vectorizer.normalize)
+            assert weights.scale is not None
+            ngrams = (weights.scale, vectorizer.orders, FIRST_WORD, vectorizer.counts == "log", vectorizer.normalize)
         else:
             self.inline_bytes = 1 << 17
-            features = vectorizer.num_words
             ngrams = None
-        widths = (features, *(layer.units for layer in network))
-        layers = tuple(
-            (
-                checkpoint.read(f"dense/{number}/kernel", (widths[number], layer.units)),
-                checkpoint.read(f"dense/{number}/bias", (layer.units,)),
-                layer.activation,
-            )
-            for number, layer in enumerate(network)
-        )
-        self._classes = max(2, end.units)
-        self._network = Network(characters(), folder.vocabulary.entries, layers, START, UNKNOWN, ngrams)
+        self._classes = max(2, folder.metadata.network[-1].units)
+        self._network = Network(characters(), folder.vocabulary.entries, weights.layers, START, UNKNOWN, ngrams)
 
     def classify(self, texts: Sequence[str]) -> Prediction:
         """Classifies texts."""

@@ -8,13 +8,11 @@ A feature's part is shared evenly between the places where the text has it, an n
 """
 
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textmodel.checkpoint import Checkpoint
 from textmodel.errors import UnsupportedError
 from textmodel.metadata import MultiHot, NGrams
 from textmodel.ngrams import features, weigh, windows
@@ -67,7 +65,7 @@ class Explainer:
     """Explains linear models and dense relu networks over words or n-grams. Needs no TensorFlow.
 
     Args:
-        folder: the version folder, with a checkpoint as `CompiledEngine` reads it.
+        folder: the version folder.
 
     Raises:
         UnsupportedError: the version is not such a model.
@@ -75,26 +73,17 @@ class Explainer:
     """
 
     def __init__(self, folder: VersionFolder) -> None:
-        vectorizer, network = folder.metadata.vectorizer, folder.metadata.network
+        vectorizer = folder.metadata.vectorizer
         if not isinstance(vectorizer, MultiHot | NGrams):
             raise UnsupportedError("only models over words or n-grams can be explained; this one has an embedding")
-        *hidden, end = network
+        *hidden, end = folder.metadata.network
         if any(layer.activation != "relu" for layer in hidden):
             raise UnsupportedError("only networks with relu in their hidden layers can be explained")
-        if end.activation not in (("sigmoid",) if end.units == 1 else ("softmax", "one-vs-rest")):
-            raise UnsupportedError(
-                "only networks that end in softmax, one-vs-rest or one sigmoid unit can be explained"
-            )
-        checkpoint = Checkpoint(folder.path / "variables" / "variables")
-        inputs = vectorizer.num_words if isinstance(vectorizer, MultiHot) else vectorizer.features
-        widths = (inputs, *(layer.units for layer in network))
-        self._layers = [
-            _Layer(checkpoint.read(f"dense/{number}/kernel", width), checkpoint.read(f"dense/{number}/bias", width[1:]))
-            for number, width in enumerate(pairwise(widths))
-        ]
+        weights = folder.weights
+        self._layers = [_Layer(layer.kernel, layer.bias) for layer in weights.layers]
         if end.units == 1:  # the other label's logit is the negative
             self._layers[-1] = _Layer(*(np.concatenate([-part, part], -1) for part in self._layers[-1]))
-        self._scale = checkpoint.read("features/scale", (inputs,)) if isinstance(vectorizer, NGrams) else None
+        self._scale = weights.scale
         self._vectorizer = vectorizer
         self._vocabulary = folder.vocabulary
 

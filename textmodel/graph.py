@@ -1,7 +1,7 @@
 """Tokenization and n-gram features in TensorFlow ops: the form of the specifications that an exported graph carries.
 
 Same indices as `Vocabulary.indices` for every Unicode string, whatever the locale of the process; same features as
-`textmodel.ngrams`.
+`textmodel.ngrams` and `textmodel.hashed_ngrams`.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from textmodel.metadata import NGrams
+from textmodel import unicode_graph
+from textmodel.characters import SPACE
+from textmodel.hashed_ngrams import MAX_WORD, WORD_SEED
+from textmodel.metadata import HashedNGrams, NGrams, Tokenization
 from textmodel.ngrams import HASH_MASK, HASH_MULTIPLIER, HASH_SHIFT
 from textmodel.tokenization import FILTERS, STAND_IN
+from textmodel.unicode_graph import Stream
 from textmodel.vocabulary import FIRST_WORD, UNKNOWN
 
 # ICU lowers by the process's locale: in a Turkish one I becomes a dotless i, in a Lithuanian one an accented I keeps
@@ -46,10 +50,12 @@ class Tokenizer(tf.Module):
 
     Args:
         vocabulary_file: what `Vocabulary.write` wrote; copied into the SavedModel on export.
+        tokenization: how texts become words.
     """
 
-    def __init__(self, vocabulary_file: Path) -> None:
+    def __init__(self, vocabulary_file: Path, tokenization: Tokenization = "keras") -> None:
         super().__init__()
+        self._tokenize = unicode_graph.tokenize if tokenization == "unicode" else tokenize
         self._table = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
                 str(vocabulary_file),
@@ -64,14 +70,14 @@ class Tokenizer(tf.Module):
 
     def __call__(self, text: tf.Tensor) -> Words:
         """Tokenizes string (batch,), UTF-8."""
-        row, word = tokenize(text)
+        row, word = self._tokenize(text)
         return Words(row, self._table.lookup(word))
 
 
 def tokenize(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the words of texts, string (batch,), UTF-8: which text each is in, int64 (total,), and itself, string
-    (total,). A word with a character of `NEWER_CHARACTERS` is not lowered as the specification does; neither form is in
-    any vocabulary.
+    """Returns the words of texts by the `keras` tokenization, string (batch,), UTF-8: which text each is in, int64
+    (total,), and itself, string (total,). A word with a character of `NEWER_CHARACTERS` is not lowered as the
+    specification does; neither form is in any vocabulary.
     """
     text = tf.strings.lower(text)
     for before, after in _BEFORE_ICU.items():
@@ -152,11 +158,149 @@ class NGramVectorizer(tf.Module):
 
     def __call__(self, words: Words, batch: tf.Tensor) -> Components:
         """Vectorizes the words of `batch` texts."""
-        row, feature, count = features(self._vectorizer, words)
-        value = tf.cast(tf.gather(self.scale, feature), tf.float32)
-        if self._vectorizer.counts == "log":
-            value *= 1 + tf.math.log(tf.cast(count, tf.float32))
-        if self._vectorizer.normalize:
-            norm = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(value), row, batch))
-            value = tf.math.divide_no_nan(value, tf.gather(norm, row))
-        return Components(row, feature, value)
+        return _weigh(self._vectorizer, features(self._vectorizer, words), self.scale, batch)
+
+
+def _weigh(vectorizer: NGrams | HashedNGrams, features: Features, scale: tf.Tensor, batch: tf.Tensor) -> Components:
+    """Returns the components of the texts' vectors, as `ngrams.weigh` does."""
+    row, feature, count = features
+    value = tf.cast(tf.gather(scale, feature), tf.float32)
+    if vectorizer.counts == "log":
+        value *= 1 + tf.math.log(tf.cast(count, tf.float32))
+    if vectorizer.normalize:
+        norm = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(value), row, batch))
+        value = tf.math.divide_no_nan(value, tf.gather(norm, row))
+    return Components(row, feature, value)
+
+
+class HashedVectors(NamedTuple):
+    """What hashed n-grams make of a batch of texts."""
+
+    components: Components
+    words: tf.Tensor
+    """int32 (batch,): words in each text."""
+    known_words: tf.Tensor
+    """int32 (batch,): words that are known: see `hashed_ngrams.WordCounts`."""
+
+
+class HashedNGramVectorizer(tf.Module):
+    """Turns texts into sparse vectors in a graph, as `textmodel.hashed_ngrams` does.
+
+    It has to be the attribute `features` of the module that is exported: the checkpoint's keys are `features/kept` and
+    `features/scale`.
+
+    Args:
+        vectorizer: what the metadata will say.
+        kept: int32 (`vectorizer.kept`,): the bucket of each component, rising.
+        scale: (`vectorizer.kept`,), float32 or float16.
+    """
+
+    def __init__(self, vectorizer: HashedNGrams, kept: NDArray[np.int32], scale: NDArray[np.floating[Any]]) -> None:
+        super().__init__()
+        self.kept = tf.Variable(kept)
+        self.scale = tf.Variable(scale)
+        self._vectorizer = vectorizer
+
+    def __call__(self, text: tf.Tensor, batch: tf.Tensor) -> HashedVectors:
+        """Vectorizes texts, string (batch,), UTF-8."""
+        stream = unicode_graph.read(text)
+        grams = list(_hashed_ngrams(self._vectorizer, stream))
+        row, end, hashes = (tf.concat(parts, 0) for parts in zip(*grams, strict=True))
+        feature, is_kept = self._rows(hashes)
+        size = max(self._vectorizer.kept, 1)
+        key, _, count = tf.unique_with_counts(tf.boolean_mask(row * size + feature, is_kept), tf.int64)
+        found = Features(key // size, key % size, count)
+        edges = unicode_graph.words(stream)
+        word_row = tf.gather(stream.row, edges.begin)
+        known = self._known(grams, tf.boolean_mask(end, is_kept), stream, edges)
+        return HashedVectors(
+            _weigh(self._vectorizer, found, self.scale, batch),
+            tf.math.unsorted_segment_sum(tf.ones_like(word_row, tf.int32), word_row, batch),
+            tf.math.unsorted_segment_sum(tf.cast(known, tf.int32), word_row, batch),
+        )
+
+    def _rows(self, hashes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the row of each hash's bucket, and whether it has one."""
+        if not self._vectorizer.kept:
+            return tf.zeros_like(hashes), tf.zeros_like(hashes, tf.bool)
+        bucket = tf.cast(tf.bitwise.bitwise_and(hashes, self._vectorizer.buckets - 1), tf.int32)
+        row = tf.minimum(tf.searchsorted(self.kept, bucket), self._vectorizer.kept - 1)
+        return tf.cast(row, tf.int64), tf.gather(self.kept, row) == bucket
+
+    def _known(
+        self, grams: "list[_Hashed]", ends: tf.Tensor, stream: Stream, edges: unicode_graph.WordEdges
+    ) -> tf.Tensor:
+        if self._vectorizer.words:
+            return self._rows(grams[0].hash)[1]
+        held = tf.math.unsorted_segment_max(tf.ones_like(ends), ends, tf.size(stream.code) + 1)
+        upto = tf.cumsum(tf.maximum(held, 0))
+        return tf.gather(upto, edges.end) > tf.gather(upto, edges.begin)
+
+
+class _Hashed(NamedTuple):
+    """N-grams of one length."""
+
+    row: tf.Tensor
+    """int64 (total,): which text each is in."""
+    end: tf.Tensor
+    """int64 (total,): where it ends in the stream."""
+    hash: tf.Tensor
+    """int64 (total,)"""
+
+
+def _hashed_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[_Hashed]:
+    if vectorizer.words:
+        yield from _hashed_words(vectorizer, stream)
+    if vectorizer.characters is not None:
+        yield from _hashed_characters(vectorizer, stream)
+
+
+def _hashed_characters(vectorizer: HashedNGrams, stream: Stream) -> Iterator[_Hashed]:
+    characters = vectorizer.characters
+    assert characters is not None
+    is_space = stream.kind == SPACE
+    spaces = tf.concat([[0], tf.cumsum(tf.cast(is_space, tf.int32))], 0)  # before each place
+    hashes = tf.zeros_like(stream.code)
+    for order in range(1, characters.max + 1):
+        last = stream.code[order - 1 :]
+        hashes = _step(hashes[: tf.size(last)], last)
+        if order < characters.min:
+            continue
+        start = tf.range(tf.size(last, tf.int64))
+        end = start + order
+        if order == 1:
+            held = ~is_space
+        else:
+            held = tf.gather(stream.row, start) == tf.gather(stream.row, end - 1)
+            if not characters.across_words:
+                held &= tf.gather(spaces, end - 1) == tf.gather(spaces, start + 1)
+        yield _held(held, tf.gather(stream.row, start), end, hashes)
+
+
+def _hashed_words(vectorizer: HashedNGrams, stream: Stream) -> Iterator[_Hashed]:
+    begin, end = unicode_graph.words(stream)
+    words = _hash_words(stream, begin, end)
+    yield _Hashed(tf.gather(stream.row, begin), end, words)
+    hashes = _step(tf.zeros_like(words), words)
+    for order in range(2, vectorizer.words + 1):
+        last = words[order - 1 :]
+        hashes = _step(hashes[: tf.size(last)], last)
+        starts, ends = begin[: tf.size(last)], end[order - 1 :]
+        held = tf.gather(stream.row, starts) == tf.gather(stream.row, ends - 1)
+        yield _held(held, tf.gather(stream.row, starts), ends, hashes)
+
+
+def _hash_words(stream: Stream, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+    lengths = tf.minimum(end - begin, MAX_WORD)
+
+    def longer(place: tf.Tensor, words: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        code = tf.gather(stream.code, tf.minimum(begin + place, end - 1))
+        return place + 1, tf.where(place < lengths, _step(words, code), words)
+
+    start = tf.constant(0, tf.int64), tf.fill(tf.shape(begin), tf.constant(WORD_SEED, tf.int64))
+    longest = tf.reduce_max(tf.concat([lengths, [0]], 0))
+    return tf.while_loop(lambda place, _: place < longest, longer, start)[1]
+
+
+def _held(held: tf.Tensor, row: tf.Tensor, end: tf.Tensor, hashes: tf.Tensor) -> _Hashed:
+    return _Hashed(*(tf.boolean_mask(values, held) for values in (row, end, hashes)))

@@ -9,6 +9,9 @@ from msgspec import Meta
 
 from textmodel.errors import ModelError
 
+Tokenization = Literal["keras", "unicode"]
+"""`textmodel.tokenization`, for the Keras data sets, or `textmodel.unicode_text`, for text as people write it."""
+
 Count = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -57,6 +60,54 @@ class NGrams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
         return self.num_words + self.buckets
 
 
+class CharacterNGrams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """N-grams of `min` to `max` characters, within words or across them."""
+
+    min: Annotated[int, Meta(ge=1, le=6)]
+    max: Annotated[int, Meta(ge=1, le=6)]
+    across_words: bool
+
+    def __post_init__(self) -> None:
+        if self.min > self.max:
+            raise ValueError("`min` is not above `max`")
+
+
+class HashedNGrams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="hashed-ngrams"):
+    """A text is a sparse vector (kept,) of its hashed n-grams of words and characters: see `textmodel.hashed_ngrams`.
+
+    Each n-gram is in one of `buckets`; `kept` of them have a component. A component is the feature's trained scale,
+    times 1 ("binary") or 1 + ln(count) ("log"). With `normalize`, the vector is then divided by its L2 norm, if it has
+    one. There is no vocabulary.
+    """
+
+    words: Annotated[int, Meta(ge=0, le=3)]
+    """The longest n-gram of words; 0 for none."""
+    characters: CharacterNGrams | None
+    buckets: Annotated[int, Meta(ge=1, le=1 << 22)]
+    """A power of two."""
+    kept: Annotated[int, Meta(ge=0, le=1 << 22)]
+    counts: Literal["binary", "log"]
+    normalize: bool
+
+    def __post_init__(self) -> None:
+        if not self.words and self.characters is None:
+            raise ValueError("has n-grams of words, of characters, or both")
+        if self.buckets.bit_count() != 1:
+            raise ValueError("`buckets` is a power of two")
+        if self.kept > self.buckets:
+            raise ValueError("`kept` is not above `buckets`")
+
+    @property
+    def features(self) -> int:
+        """The number of buckets."""
+        return self.buckets
+
+    @property
+    def num_words(self) -> int:
+        """What takes the place of a vocabulary's size: the number of features."""
+        return self.kept
+
+
 class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A dense layer. The activation "one-vs-rest" is the sigmoids of the units, divided by their sum."""
 
@@ -95,15 +146,19 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: Annotated[str, Meta(min_length=1)]
-    vectorizer: MultiHot | PaddedSequence | NGrams
+    vectorizer: MultiHot | PaddedSequence | NGrams | HashedNGrams
     network: Annotated[tuple[Layer, ...], Meta(min_length=1)]
     data_set: DataSet
     training: dict[str, str | int | float | list[int] | None]
     test_metrics: TestMetrics
     created_at: Annotated[datetime, Meta(tz=True)]
     packages: dict[str, str]
-    tokenization: Literal["keras"] = "keras"
+    tokenization: Tokenization = "keras"
     format: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.vectorizer, HashedNGrams) and self.tokenization != "unicode":
+            raise ValueError("hashed n-grams take the tokenization `unicode`")
 
     @classmethod
     def read(cls, path: Path) -> "Metadata":

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from textmodel.metadata import NGrams
+from textmodel.metadata import HashedNGrams, NGrams
 from textmodel.vocabulary import FIRST_WORD
 
 HASH_MULTIPLIER = 663_608_941
@@ -23,7 +23,7 @@ HASH_MASK = 0xFFFFFFFF
 HASH_SHIFT = 15
 """How far the high bits are brought down to the low ones, which say the bucket."""
 
-_TEXTS_AT_ONCE = 1024
+TEXTS_AT_ONCE = 1024
 """Their features are sorted together; more need more memory and are no faster."""
 
 
@@ -46,8 +46,8 @@ def features(vectorizer: NGrams, sequences: Sequence[NDArray[np.int32]]) -> Feat
             `num_words`, or `UNKNOWN`.
     """
     lengths, ids, counts = [np.zeros(1, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.int32)]
-    for first in range(0, len(sequences), _TEXTS_AT_ONCE):
-        some = sequences[first : first + _TEXTS_AT_ONCE]
+    for first in range(0, len(sequences), TEXTS_AT_ONCE):
+        some = sequences[first : first + TEXTS_AT_ONCE]
         rows = np.repeat(np.arange(len(some)), [len(sequence) for sequence in some])
         indices = np.concatenate(some).astype(np.int64)
         # START begins every text and is in no feature: no window reaches from one text into the next.
@@ -69,30 +69,30 @@ def windows(vectorizer: NGrams, indices: NDArray[np.int64]) -> Iterator[tuple[ND
     ends = np.flatnonzero(held)
     yield ends, indices[ends]
     hashes = np.zeros_like(indices)
-    hashes[ends] = _step(0, indices[ends])
+    hashes[ends] = step(0, indices[ends])
     for _ in range(1, vectorizer.orders):
         # A window ends here if a shorter one ends at the word before.
         held[1:] &= held[:-1].copy()
         held[:1] = False
         ends = np.flatnonzero(held)
         longer = np.zeros_like(hashes)
-        longer[ends] = _step(hashes[ends - 1], indices[ends])
+        longer[ends] = step(hashes[ends - 1], indices[ends])
         hashes = longer
         yield ends, vectorizer.num_words + (hashes[ends] & (vectorizer.buckets - 1))
 
 
-def _step(hashes: NDArray[np.int64] | int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns the hashes of windows with another word at their ends."""
+def step(hashes: NDArray[np.int64] | int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the hashes of windows with another item at their ends."""
     product = (hashes + indices) * HASH_MULTIPLIER & HASH_MASK
     return product ^ product >> HASH_SHIFT
 
 
-def weigh(vectorizer: NGrams, features: Features, scale: NDArray[np.float32]) -> NDArray[np.float32]:
+def weigh(vectorizer: NGrams | HashedNGrams, features: Features, scale: NDArray[np.float32]) -> NDArray[np.float32]:
     """Returns each feature's component of its text's vector, (total,).
 
     Args:
-        features: what `features` gave.
-        scale: (`vectorizer.features`,).
+        features: what `features` gave; of hashed n-grams, what `rows_of` made of it.
+        scale: (`vectorizer.features`,), or (`vectorizer.kept`,).
     """
     values = scale[features.ids]
     if vectorizer.counts == "log":

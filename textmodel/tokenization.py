@@ -1,4 +1,4 @@
-"""The specification of tokenization: how a text becomes words. Every faster form is held to this one.
+"""The specification of the `keras` tokenization: how a text becomes words. Every faster form is held to this one.
 
 It is the tokenization of the Keras data sets (`keras.preprocessing.text`): lower case, the filter characters become
 spaces, split on the space alone. White space other than tab and newline does not separate words.

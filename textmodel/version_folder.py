@@ -20,6 +20,7 @@ from textmodel import probes
 from textmodel.errors import ModelError
 from textmodel.metadata import Metadata
 from textmodel.vocabulary import Vocabulary, read_lines
+from textmodel.weights import Weights
 
 VOCABULARY_FILE = "vocabulary.txt"
 LABELS_FILE = "labels.txt"
@@ -86,14 +87,19 @@ class VersionFolder:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The vocabulary."""
-        vocabulary = Vocabulary.read(self.assets / VOCABULARY_FILE)
+        """The vocabulary. Hashed n-grams have none."""
+        vocabulary = Vocabulary.read(self.assets / VOCABULARY_FILE, self.metadata.tokenization)
         if len(vocabulary) != self.metadata.vectorizer.num_words:
             raise ModelError(
                 f"{self.assets / VOCABULARY_FILE}: {len(vocabulary)} entries,"
                 f" but the metadata says {self.metadata.vectorizer.num_words}"
             )
         return vocabulary
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The weights, for engines without TensorFlow: raises `UnsupportedError` too, as `Weights.read` does."""
+        return Weights.read(self.path, self.metadata)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

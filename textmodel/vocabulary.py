@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from textmodel import tokenization, unicode_text
 from textmodel.errors import ModelError
-from textmodel.tokenization import is_word, tokenize
+from textmodel.metadata import Tokenization
+from textmodel.tokenization import is_word
 
 PADDING = 0
 """Index that fills a sequence up to its length."""
@@ -15,8 +17,11 @@ UNKNOWN = 2
 FIRST_WORD = 4
 """Index of the most frequent word. Keras's `index_from` of 3 is added to ranks that start at 1, so 3 is never used."""
 
-# Brackets are filter characters: no word of a text can be one of these.
+# Brackets separate words: no word of a text can be one of these.
 _RESERVED = ("[PADDING]", "[START]", "[UNKNOWN]", "[UNUSED 3]")
+
+
+_TOKENIZE = {"keras": tokenization.tokenize, "unicode": unicode_text.tokenize}
 
 
 class Vocabulary:
@@ -24,13 +29,15 @@ class Vocabulary:
 
     Args:
         entries: the reserved entries first, then the words by falling frequency in the training texts.
+        tokenization: how texts become words.
 
     Raises:
         ModelError: the reserved entries are not there, an entry comes twice, or one cannot be a word.
     """
 
-    def __init__(self, entries: Iterable[str]) -> None:
+    def __init__(self, entries: Iterable[str], tokenization: Tokenization = "keras") -> None:
         self.entries = tuple(entries)
+        self._tokenize = _TOKENIZE[tokenization]
         if self.entries[:FIRST_WORD] != _RESERVED:
             raise ModelError(f"a vocabulary starts with the lines {', '.join(_RESERVED)}")
         for index, entry in enumerate(self.entries[FIRST_WORD:], FIRST_WORD):
@@ -46,10 +53,10 @@ class Vocabulary:
 
     def indices(self, text: str) -> list[int]:
         """Returns the indices of the text's words, `START` before them, `UNKNOWN` for each word outside."""
-        return [START, *(self._index.get(word, UNKNOWN) for word in tokenize(text))]
+        return [START, *(self._index.get(word, UNKNOWN) for word in self._tokenize(text))]
 
     @classmethod
-    def from_ranks(cls, ranks: Mapping[str, int], size: int) -> "Vocabulary":
+    def from_ranks(cls, ranks: Mapping[str, int], size: int, tokenization: Tokenization = "keras") -> "Vocabulary":
         """Builds the vocabulary of a Keras word index.
 
         Args:
@@ -57,10 +64,11 @@ class Vocabulary:
             size: number of indices, Keras's `num_words`. Index `rank + 3` has to be below it.
         """
         by_index = {rank + FIRST_WORD - 1: word for word, rank in ranks.items() if is_word(word)}
-        return cls((*_RESERVED, *(by_index.get(index, _unused(index)) for index in range(FIRST_WORD, size))))
+        words = (by_index.get(index, _unused(index)) for index in range(FIRST_WORD, size))
+        return cls((*_RESERVED, *words), tokenization)
 
     @classmethod
-    def read(cls, path: Path) -> "Vocabulary":
+    def read(cls, path: Path, tokenization: Tokenization = "keras") -> "Vocabulary":
         """Reads a vocabulary file: UTF-8, one entry a line.
 
         Raises:
@@ -68,7 +76,7 @@ class Vocabulary:
         """
         lines = read_lines(path)
         try:
-            return cls(lines)
+            return cls(lines, tokenization)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
 

@@ -1,6 +1,6 @@
-"""Writes the shells' completion scripts of the commands: `python -m tools.completion FOLDER`.
+"""Writes the completion scripts of the commands for bash, fish and zsh: `python -m tools.completion FOLDER`.
 
-They go where the shells look below such a folder as ~/.local/share or /usr/share.
+FOLDER is a data folder in which the shells look, such as ~/.local/share or /usr/share.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import shtab
 
+import bulk.cli
 import service.config
 import text_classifier.cli
 import training.cli
@@ -19,20 +20,20 @@ PLACES = {
     "fish": "fish/vendor_completions.d/{}.fish",
     "zsh": "zsh/site-functions/_{}",
 }
-"""Where each shell looks for the script of a command."""
+"""Where each shell looks for the script of a command, below the data folder."""
 
 _PATHS = {"FILE": shtab.FILE, "DIR": shtab.DIR}
 
 
 def parsers() -> Iterator[argparse.ArgumentParser]:
-    """Yields the commands' parsers, with what the options' values may be as their metavars say: FILE, DIR, or a|b."""
-    for parser in (text_classifier.cli.parser(), service.config.parser(), _training()):
-        _say_what_values_may_be(parser)
+    """Yields the commands' parsers. Their options complete by metavar: FILE, DIR, or choices as a|b."""
+    for parser in (text_classifier.cli.parser(), service.config.parser(), _training(), bulk.cli.parser()):
+        _set_completions(parser)
         yield parser
 
 
 def _training() -> argparse.ArgumentParser:
-    """The training command parses either a command's options or those for own data; a completion script has all."""
+    """Returns one parser of all commands: the training command itself chooses a parser by its first word."""
     parser = argparse.ArgumentParser("text-classifier-train")
     training.cli.add_own_data(parser)
     commands = parser.add_subparsers()
@@ -41,11 +42,11 @@ def _training() -> argparse.ArgumentParser:
     return parser
 
 
-def _say_what_values_may_be(parser: argparse.ArgumentParser) -> None:
+def _set_completions(parser: argparse.ArgumentParser) -> None:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
-                _say_what_values_may_be(command)
+                _set_completions(command)
         elif action.metavar in _PATHS:
             action.complete = _PATHS[action.metavar]  # type: ignore[attr-defined]  # shtab's attribute
         elif isinstance(action.metavar, str) and "|" in action.metavar:

@@ -18,8 +18,8 @@ from textmodel import ModelError
 from textmodel.version_folder import is_model_name
 from textmodel.vocabulary import FIRST_WORD
 from training import evaluation_commands
-from training.data.labelled_file import LabelledFile, OwnFiles
-from training.options import add_labelled_file, add_models, labelled_file
+from training.data.labelled_file import TrainingFiles
+from training.options import add_labelled_files, add_models, add_promotion, labelled_files
 from training.settings import (
     DEFAULT_PRESET,
     DENSE_ONLY,
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _sigterm_raised():
             options["run"](options)
     except InputError as error:
-        return _fail(2, f"error: {error}")
+        return _fail(2, f"error: {error}", error.details)
     except (OSError, ModelError) as error:
         return _fail(1, f"error: {error}")
     except KeyboardInterrupt:
@@ -82,16 +82,16 @@ def _sigterm_raised() -> Iterator[None]:
 
 
 def _train_on_own_data(options: dict[str, Any]) -> None:
-    file, test_data = labelled_file(options), options["test_data"]
-    test = options["test_split"] if test_data is None else LabelledFile(test_data, file.text_column, file.label_column)
-    _train(options, OwnFiles(file, test))
+    data, test_data = labelled_files(options, options["data"]), options["test_data"]
+    test = labelled_files(options, test_data) if test_data else options["test_split"]
+    _train(options, TrainingFiles(data, test, options["bad_rows"]))
 
 
 def _train_on_data_set(options: dict[str, Any]) -> None:
     _train(options, options["data_dir"])
 
 
-def _train(options: dict[str, Any], source: OwnFiles | Path | None) -> None:
+def _train(options: dict[str, Any], source: TrainingFiles | Path | None) -> None:
     settings = _settings(options)
     # Imported here: a wrong option need not wait for TensorFlow.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -100,10 +100,12 @@ def _train(options: dict[str, Any], source: OwnFiles | Path | None) -> None:
     from rich.console import Console  # noqa: PLC0415
 
     from training import report  # noqa: PLC0415
+    from training.evaluation.promotion import Gate  # noqa: PLC0415
 
     console = Console()
-    promote = options["promote_if_better"]
-    result = train(settings, options["name"], source, options["models"], console, promote_if_better=promote)
+    gate = Gate(options["promotion_metric"], allow_removed_labels=options["allow_removed_labels"])
+    promotion = gate if options["promote_if_better"] else None
+    result = train(settings, options["name"], source, options["models"], console, gate=promotion)
     if settings.data_set == OWN_DATA:
         console.print(report.per_class(result.classes, result.evaluation))
     console.print(report.summary(result.epochs, result.evaluation, result.uncalibrated, result.costs))
@@ -135,15 +137,22 @@ def add_own_data(parser: argparse.ArgumentParser) -> None:
         "Train a text classifier on your own data, and write it as a model's next version. Or, with a command: train"
         " on a data set of Keras; evaluate a version; compare two."
     )
-    add_labelled_file(parser)
+    add_labelled_files(parser)
     test = parser.add_mutually_exclusive_group()
-    test.add_argument("--test-data", type=Path, metavar="FILE", help="labelled texts to test on (default: drawn)")
+    test.add_argument(
+        "--test-data",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        help="labelled texts to test on (default: a share of the data)",
+    )
     test.add_argument(
         "--test-split",
         type=_share,
         metavar="SHARE",
         default=0.2,
-        help="share of each label's texts that is drawn for the test (default: %(default)s)",
+        help="share of the texts that is held out for the test, by a hash of the text (default: %(default)s)",
     )
     parser.add_argument("--name", type=_name, required=True, help="name of the model")
     _add_training(parser, OWN_DATA)
@@ -174,14 +183,7 @@ COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
 def _add_training(parser: argparse.ArgumentParser, data_set: str) -> None:
     parser.set_defaults(data_set=data_set)
     add_models(parser)
-    parser.add_argument(
-        "--promote-if-better",
-        action="store_true",
-        help="compare the new version with the one in service on the test texts; unless it is better (95%%"
-        " confidence), write it as candidate-<version>, which is not served. The more often the test texts decide,"
-        " the less their accuracy says of new texts; and a version in service that has learned from some of them looks"
-        " better than it is",
-    )
+    add_promotion(parser)
 
     def setting(flag: str, kind: Callable[[str], Any], text: str, choices: Sequence[str] | None = None) -> None:
         name = flag.removeprefix("--").replace("-", "_")

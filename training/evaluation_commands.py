@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from textfiles import InputError
 from textmodel.version_folder import served_version, version_path, versions
-from training.options import add_labelled_file, add_models, labelled_file
+from training.data.bad_rows import BadRows
+from training.options import add_labelled_files, add_models, labelled_files
 
 if TYPE_CHECKING:
-    from training.evaluation.version_evaluation import Version
+    from training.evaluation.version_evaluation import LoadedVersion
 
 
 def add_evaluate(command: argparse.ArgumentParser) -> None:
     """Adds the options of `evaluate`. `run` takes them when they are parsed."""
     command.description = (
-        "Measure a version on labelled texts: accuracy, calibration, each label, the most confident mistakes, and the"
-        " share of unknown words beside that of its training texts."
+        "Measure a version on labelled texts: accuracy, macro-F1, calibration, each label, the most confident mistakes,"
+        " and the share of unknown words beside that of its training texts."
     )
     command.add_argument("--model", required=True, metavar="NAME", help="the model")
     command.add_argument(
@@ -27,7 +28,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--report", type=_report, metavar="FILE", help="write a report: .html, or .md with its figures"
     )
-    add_labelled_file(command)
+    add_labelled_files(command)
     add_models(command)
     command.set_defaults(run=_evaluate)
 
@@ -35,14 +36,14 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
 def add_compare(command: argparse.ArgumentParser) -> None:
     """Adds the options of `compare`. `run` takes them when they are parsed."""
     command.description = (
-        "Tell whether version B is better than version A on the same labelled texts: the paired difference of their"
-        " accuracies with its 95% confidence interval (Bonett and Price), and McNemar's exact test. B is better or"
-        " worse where both leave out that there is no difference, else it is undecided. The exit status is 0 in each"
-        " case. Take texts that neither version has learned from."
+        "Tell whether version B is better than version A on the same labelled texts: by accuracy (95% interval of"
+        " Bonett and Price, McNemar's exact test) and by macro-F1 (paired bootstrap, randomization test). B is better"
+        " or worse where the interval and the test agree, else it is undecided. The exit status is 0 in each case."
+        " Texts that either version has learned are left out, as far as the versions record them."
     )
     for name in "ab":
         command.add_argument(name, metavar=name.upper(), help="NAME/VERSION, or a version's folder")
-    add_labelled_file(command)
+    add_labelled_files(command)
     add_models(command)
     command.set_defaults(run=_compare)
 
@@ -62,28 +63,36 @@ def _evaluate(options: dict[str, Any]) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     from training.evaluation import report as evaluation_report  # noqa: PLC0415
-    from training.evaluation.version_evaluation import Version, evaluate_file  # noqa: PLC0415
+    from training.evaluation.version_evaluation import LoadedVersion, evaluate_files  # noqa: PLC0415
 
-    file = labelled_file(options)
+    files = labelled_files(options, options["data"])
     path = _version_of(options["models"], options["model"], options["version"])
-    result = evaluate_file(Version(path), file)
+    with BadRows(options["bad_rows"]) as bad_rows:
+        result = evaluate_files(LoadedVersion(path), files, bad_rows)
     table = Table("", "value")
     for row in evaluation_report.summary(result):
         table.add_row(*row)
     console = Console(soft_wrap=True, markup=False, highlight=False)
-    console.print(f"{path} on {file.path}")
+    console.print(f"{path} on {files}")
     console.print(table)
+    for note in evaluation_report.notes(result):
+        console.print(note)
     if options["report"]:
         evaluation_report.write(options["report"], result)
         console.print(f"Wrote {options['report']}")
 
 
 def _compare(options: dict[str, Any]) -> None:
-    from training.evaluation.version_evaluation import compare_on_file  # noqa: PLC0415
+    from training.evaluation.version_evaluation import compare_on_files  # noqa: PLC0415
 
-    file = labelled_file(options)
+    files = labelled_files(options, options["data"])
     a, b = (_version_at(options["models"], options[name]) for name in "ab")
-    print(f"{compare_on_file(a, b, file).sentence(options['a'], options['b'])}.")
+    with BadRows(options["bad_rows"]) as bad_rows:
+        result = compare_on_files(a, b, files, bad_rows)
+    for comparison in filter(None, (result.accuracy, result.macro_f1)):
+        print(f"{comparison.sentence(options['a'], options['b'])}.")
+    for note in result.notes():
+        print(note)
 
 
 def _version_of(models: Path, name: str, number: int | None) -> Path:
@@ -100,10 +109,10 @@ def _version_of(models: Path, name: str, number: int | None) -> Path:
     return version_path(model, number)
 
 
-def _version_at(models: Path, name: str) -> "Version":
-    from training.evaluation.version_evaluation import Version  # noqa: PLC0415
+def _version_at(models: Path, name: str) -> "LoadedVersion":
+    from training.evaluation.version_evaluation import LoadedVersion  # noqa: PLC0415
 
     folders = [folder for folder in (Path(name), models / name) if (folder / "assets.extra").is_dir()]
     if not folders:
         raise InputError(f"{name} is no version: neither a version's folder nor NAME/VERSION in {models}")
-    return Version(folders[0])
+    return LoadedVersion(folders[0])

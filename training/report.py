@@ -233,8 +233,8 @@ def summary(epochs: int, evaluation: Evaluation, uncalibrated: Evaluation | None
 
 
 def test_metrics(evaluation: Evaluation, uncalibrated: Evaluation | None) -> list[tuple[str, str]]:
-    """Returns names and values of what the test set says of the whole model, and said before calibration."""
-    metrics = [("accuracy", f"{evaluation.accuracy:.4f}")]
+    """Returns names and values of the metrics of the whole model on the test set, and those before calibration."""
+    metrics = [("accuracy", f"{evaluation.accuracy:.4f}"), ("macro-F1", f"{evaluation.macro_f1:.4f}")]
     for kind, some in (("", evaluation), (" before calibration", uncalibrated)):
         if some:
             metrics += [

@@ -11,6 +11,7 @@ Loss = Literal["crossentropy", "mse"]
 VectorizerName = Literal["multi-hot", "embedding"]
 ClassWeights = Literal["none", "balanced"]
 Counts = Literal["binary", "log"]
+PromotionMetric = Literal["accuracy", "macro-f1"]
 Value = str | int | float | list[int]
 
 OWN_DATA = "own data"

@@ -22,11 +22,11 @@ from textmodel.version_folder import VersionFolder, new_version
 from training import report
 from training.classifiers.dense import Classifier, DenseClassifier, History, best_epoch
 from training.classifiers.ngram import NGramClassifier
-from training.data import file_dataset, keras_datasets
-from training.data.keras_datasets import DataSet
-from training.data.labelled_file import OwnFiles
+from training.data import file_dataset, keras_datasets, text_hashes
+from training.data.keras_datasets import SplitDataset
+from training.data.labelled_file import TrainingFiles
 from training.evaluation.metrics import Evaluation, evaluate
-from training.evaluation.promotion import Decision, decide, in_service
+from training.evaluation.promotion import Decision, Gate, decide, in_service
 from training.export import export
 from training.golden_probes import make_probes
 from training.progress import epochs_shown
@@ -58,11 +58,11 @@ class Result:
 def train(
     settings: Settings,
     name: str,
-    source: OwnFiles | Path | None,
+    source: TrainingFiles | Path | None,
     models: Path,
     console: Console,
     *,
-    promote_if_better: bool = False,
+    gate: Gate | None = None,
 ) -> Result:
     """Trains a model and writes it as the next version in `<models>/<name>/`.
 
@@ -72,8 +72,7 @@ def train(
         source: the user's own files, or the folder with Keras's files of the data set; None lets Keras download them.
         models: the folder of the models.
         console: where progress is shown.
-        promote_if_better: keep the version out of service unless it is better on the test texts than the one in
-            service.
+        gate: keeps the version out of service unless it is better than the one in service. None: it is served.
 
     Raises:
         InputError: the data, the settings for them, or the models folder cannot be used.
@@ -81,15 +80,15 @@ def train(
         OSError: the version cannot be written.
     """
     tf.config.experimental.enable_op_determinism()
-    incumbent = in_service(models / name) if promote_if_better else None
+    incumbent = in_service(models / name) if gate else None
     command = _command(settings, name, source)
     costs = Costs()
     with costs.of("reading the data"):
-        if isinstance(source, OwnFiles):
+        if isinstance(source, TrainingFiles):
             own = file_dataset.load(source, settings, console)
             settings = replace(settings, num_words=len(own.vocabulary), validation_samples=own.validation_texts)
             console.print(report.findings(own.quality))
-            data: DataSet = own
+            data: SplitDataset = own
             quality: file_dataset.Quality | None = own.quality
             test_rows = partial(file_dataset.test_rows, source, own)
         else:
@@ -110,7 +109,9 @@ def train(
         classifier, history, evaluation, uncalibrated = _fit(settings, data, console, costs)
         with costs.of("exporting and probing"):
             export(classifier, data.vocabulary, data.labels, folder.path)
-            folder.assets_extra.mkdir()
+            folder.assets_extra.mkdir(exist_ok=True)
+            if isinstance(data, file_dataset.FileDataset):
+                text_hashes.write(folder.assets_extra / text_hashes.FILE, data.training_hashes.tolist())
             _describe(name, settings, data, classifier, evaluation).write(folder.metadata_file)
             probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
             # What was exported has to answer as the network, or it is not published.
@@ -131,8 +132,8 @@ def train(
             costs=costs.parts,
         )
         decision = None
-        if promote_if_better:
-            decision = decide(incumbent, folder, test_rows())
+        if gate:
+            decision = decide(incumbent, folder, test_rows(), gate)
             folder.is_candidate = not decision.promoted
     return Result(folder, best_epoch(history), evaluation, uncalibrated, costs.parts, classes, decision)
 
@@ -145,7 +146,7 @@ class _Fit(NamedTuple):
     uncalibrated: Evaluation | None
 
 
-def _fit(settings: Settings, data: DataSet, console: Console, costs: Costs) -> _Fit:
+def _fit(settings: Settings, data: SplitDataset, console: Console, costs: Costs) -> _Fit:
     """Finds the epoch where overfitting starts, fits a new network for so many, and evaluates it on the test set."""
     held_out, others = data.training.split(settings.validation_samples)
     classifier = new_classifier(settings, len(data.labels))
@@ -174,19 +175,21 @@ def new_classifier(settings: Settings, classes: int) -> Classifier:
     return (NGramClassifier if settings.preset == "ngram" else DenseClassifier)(settings, classes)
 
 
-def _command(settings: Settings, name: str, source: OwnFiles | Path | None) -> str:
+def _command(settings: Settings, name: str, source: TrainingFiles | Path | None) -> str:
     """Returns a command that makes the same model on any machine: where the data are is left to its user."""
     words = ["text-classifier-train", *settings.command()]
     if name != settings.data_set:
         words += ["--name", name]
-    if isinstance(source, OwnFiles):
+    if isinstance(source, TrainingFiles):
         words += source.arguments()
     elif source is not None:
         words += ["--data-dir", "DIR"]
     return shlex.join(words)
 
 
-def _describe(name: str, settings: Settings, data: DataSet, classifier: Classifier, evaluation: Evaluation) -> Metadata:
+def _describe(
+    name: str, settings: Settings, data: SplitDataset, classifier: Classifier, evaluation: Evaluation
+) -> Metadata:
     return Metadata(
         name=name,
         vectorizer=classifier.vectorizer,

@@ -15,7 +15,6 @@ import numpy as np
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 from textmodel import VersionFolder
-from textmodel.checkpoint import Checkpoint
 from textmodel.vocabulary import START, UNKNOWN
 
 THREADS = 10
@@ -28,13 +27,10 @@ class KerasServicer(pb2_grpc.TextClassifierServicer):
     def __init__(self, folder: VersionFolder) -> None:
         self._folder = folder
         self._model = keras.Sequential([keras.Input((folder.metadata.vectorizer.num_words,))])
-        checkpoint = Checkpoint(folder.path / "variables" / "variables")
-        for number, layer in enumerate(folder.metadata.network):
-            dense = keras.layers.Dense(layer.units, layer.activation)
+        for layer in folder.weights.layers:
+            dense = keras.layers.Dense(len(layer.bias), layer.activation)
             self._model.add(dense)
-            dense.set_weights(
-                [checkpoint.read(f"dense/{number}/{weight.name}", tuple(weight.shape)) for weight in dense.weights]
-            )
+            dense.set_weights([layer.kernel, layer.bias])
         self._predict(np.zeros((1, *self._model.input_shape[1:]), np.float32))  # compiles before threads come
 
     def Classify(self, request: pb2.ClassifyRequest, context: Any) -> pb2.ClassifyResponse:  # noqa: N802 - the contract names it

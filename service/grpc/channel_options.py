@@ -9,7 +9,11 @@ from service.config import Config
 STREAMS = 100
 """Calls in flight on one connection: what RFC 9113 recommends as the least. A gRPC client lets further ones wait."""
 METADATA_BYTES = 16 * 1024
-"""Of one call's metadata: gRPC's own limit. The half above which it refuses at random is raised to it."""
+"""Maximum size of one call's metadata, counted as RFC 9113 does. The server refuses more with a status that says so."""
+METADATA_OVERHEAD = 32
+"""What RFC 9113 counts for each entry beside its key and value."""
+_READ_METADATA_BYTES = 4 * METADATA_BYTES
+"""Metadata up to this size are read at all. Past it gRPC's core refuses the call, without a message."""
 PING_SECONDS = 10
 """A client may ping so often: the shortest keepalive time that gRPC's specification lets it choose."""
 KEEPALIVE_SECONDS = 60
@@ -34,8 +38,8 @@ def channel_arguments(config: Config) -> list[tuple[str, int]]:
         # gRPC would inflate a message before the call's token is checked: `service.grpc.decoding` does it afterwards.
         ("grpc.per_message_decompression", 0),
         ("grpc.compression_enabled_algorithms_bitset", _IDENTITY | _GZIP),
-        ("grpc.max_metadata_size", METADATA_BYTES),
-        ("grpc.absolute_max_metadata_size", METADATA_BYTES),
+        ("grpc.max_metadata_size", _READ_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", _READ_METADATA_BYTES),
         ("grpc.max_concurrent_streams", STREAMS),
         # Each method has its own queue: a flood of Classify takes no place from health. Over the first bound calls are
         # turned away at random, the likelier the closer to the second; all beyond.

@@ -82,10 +82,10 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
                 changed, status = self._changed, self._status(request.service)
                 if status != last:
                     yield health_pb2.HealthCheckResponse(status=status)
-                    last = status
-                if self._stopping:
+                    last = status  # and look again: it may have changed meanwhile
+                elif self._stopping:
                     return
-                if changed is self._changed:
+                else:
                     await changed.wait()
         finally:
             self._watchers -= 1

@@ -6,7 +6,7 @@ Handlers are wrapped once, when they are registered: an interceptor would be loo
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -16,7 +16,8 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 
-from service.errors import InvalidArgument
+from service.errors import InvalidArgument, RequestTooLarge
+from service.grpc.channel_options import METADATA_BYTES, METADATA_OVERHEAD
 from service.grpc.decoding import DecodingLimits, RequestDecoder
 from service.grpc.status import SERVER_FAULTS, drop_tracebacks, status_code, status_of
 from service.security.tokens import Tokens
@@ -94,12 +95,12 @@ class InstrumentedServer:
         return handler._replace(request_streaming=True, request_deserializer=None, **changes)
 
 
-_Read = Callable[[AsyncIterator[bytes], Any], Any]
-"""Makes what a behaviour takes, a request or an iterator of them, of a call's messages and its context."""
+_Read = Callable[[Any], Awaitable[Any]]
+"""Reads from a call's context what a behaviour takes: a request, or an iterator of them."""
 
 
 def _one(decode: RequestDecoder) -> _Read:
-    async def read(messages: AsyncIterator[bytes], context: Any) -> Any:
+    async def read(context: Any) -> Any:
         message = await context.read()
         if message is grpc.aio.EOF:
             raise InvalidArgument("request", "is missing: send one message")
@@ -109,12 +110,13 @@ def _one(decode: RequestDecoder) -> _Read:
 
 
 def _each(decode: RequestDecoder) -> _Read:
-    async def decoded(messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for message in messages:
+    # Not gRPC's own iterator, which is part of a reference cycle with the message that it gave last.
+    async def decoded(context: Any) -> AsyncIterator[Any]:
+        while (message := await context.read()) is not grpc.aio.EOF:
             yield await decode(message)
 
-    async def read(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
-        return decoded(messages)
+    async def read(context: Any) -> AsyncIterator[Any]:
+        return decoded(context)
 
     return read
 
@@ -129,14 +131,26 @@ class _Method:
     tokens: Tokens | None
     observe: Callable[[Any], Observation] | None
 
+    def admit(self, context: Any) -> None:
+        """Checks a call before anything of its request is read.
+
+        Raises:
+            RequestTooLarge: its metadata exceed their limit.
+            Unauthenticated: it has no valid token, and needs one.
+        """
+        metadata = context.invocation_metadata()
+        if sum(len(key) + len(value) + METADATA_OVERHEAD for key, value in metadata) > METADATA_BYTES:
+            raise RequestTooLarge(f"metadata: is larger than the maximum of {METADATA_BYTES} bytes")
+        if self.tokens:
+            self.tokens.check(next((value for key, value in metadata if key == "authorization"), ""))
+
 
 def _respond(method: _Method) -> Callable[[Any, Any], Any]:
-    async def respond(messages: AsyncIterator[bytes], context: Any) -> Any:
+    async def respond(_: AsyncIterator[bytes], context: Any) -> Any:
         rpc = _Rpc(method, context)
         try:
-            if method.tokens:
-                method.tokens.check_call(context)
-            response = await method.behaviour(await method.read(messages, context), context)
+            method.admit(context)
+            response = await method.behaviour(await method.read(context), context)
         except BaseException as error:
             await rpc.failed(error)
             raise
@@ -147,12 +161,11 @@ def _respond(method: _Method) -> Callable[[Any, Any], Any]:
 
 
 def _respond_with_stream(method: _Method) -> Callable[[Any, Any], AsyncIterator[Any]]:
-    async def respond(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+    async def respond(_: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         rpc = _Rpc(method, context)
         try:
-            if method.tokens:
-                method.tokens.check_call(context)
-            async for response in method.behaviour(await method.read(messages, context), context):
+            method.admit(context)
+            async for response in method.behaviour(await method.read(context), context):
                 yield response
         except BaseException as error:
             await rpc.failed(error)

@@ -7,22 +7,26 @@ from typing import Any
 from google.rpc import code_pb2, status_pb2
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.config import Config
+from service.errors import ForeignHost
 from service.grpc.instrumentation import Instruments
 from service.grpc.server import Servicers
 from service.http.body import Bodies
 from service.http.call import TIMEOUT, Call
-from service.http.endpoint import Endpoint, status_response
+from service.http.endpoint import Endpoint, error_response, is_probe, status_response
 from service.http.openapi import document
 from service.http.operations import Operation, Operations
 from service.http.web_page import web_page
+from service.security.hosts import AllowedHosts
 
 
 class _NameConvertor(StringConvertor):
@@ -40,6 +44,10 @@ class HttpOptions:
 
     max_body_bytes: int
     """The size of the longest body, decompressed."""
+    max_texts: int
+    """The maximum number of texts in a request."""
+    hosts: AllowedHosts
+    """The hosts that requests may name."""
     grpc_port: int = 0
     """The port of gRPC, for the web page's examples."""
     cors_origins: Sequence[str] = ()
@@ -52,6 +60,8 @@ class HttpOptions:
         """Reads them from the configuration."""
         return cls(
             max_body_bytes=config.max_request_bytes,
+            max_texts=config.max_texts,
+            hosts=AllowedHosts(config.host, config.allowed_hosts),
             grpc_port=grpc_port,
             cors_origins=config.cors_origins,
             reflection=config.reflection == "on",
@@ -71,15 +81,32 @@ def http_app(servicers: Servicers, instruments: Instruments, options: HttpOption
         operations.append(_openapi(operations))
     bodies = Bodies(options.max_body_bytes)
     routes = [
-        Route(each.path, Endpoint(each, instruments, bodies).respond, methods=[each.method]) for each in operations
+        Route(each.path, Endpoint(each, instruments, bodies, options.max_texts).respond, methods=[each.method])
+        for each in operations
     ]
     app = Starlette(
         routes=[*routes, *web_page(instruments.page, options.grpc_port, reflection=options.reflection)],
-        middleware=_cors(options.cors_origins),
+        middleware=[Middleware(_HostCheck, hosts=options.hosts), *_cors(options.cors_origins)],
         exception_handlers={HTTPException: _no_such_route},
     )
     app.router.redirect_slashes = False  # a redirect would go to whatever host the request names
     return app
+
+
+class _HostCheck:
+    """Refuses requests that name a foreign host, except probes: these name whatever address they were given."""
+
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not is_probe(scope["path"]):
+            named = Headers(scope=scope).get("host", "")
+            if not self._hosts.allow(named):
+                await error_response(scope["path"], ForeignHost(named))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def _openapi(operations: Sequence[Operation]) -> Operation:

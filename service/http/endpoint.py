@@ -12,12 +12,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.errors import (
+    ForeignHost,
     InvalidArgument,
     RequestTimeout,
     RequestTooLarge,
     Unauthenticated,
     UnsupportedEncoding,
 )
+from service.grpc.decoding import FREE_BYTES, FURTHER_ELEMENTS
 from service.grpc.instrumentation import Instruments
 from service.grpc.status import http_status, status_of
 from service.http import binary_tensors, schemas
@@ -32,7 +34,12 @@ _CLIENT_CLOSED_REQUEST = 499
 """The customary status to count when the client has gone."""
 
 # Statuses of HTTP that say more than the one of the gRPC code.
-_STATUSES: dict[type[Exception], int] = {RequestTimeout: 408, RequestTooLarge: 413, UnsupportedEncoding: 415}
+_STATUSES: dict[type[Exception], int] = {
+    RequestTimeout: 408,
+    RequestTooLarge: 413,
+    UnsupportedEncoding: 415,
+    ForeignHost: 421,
+}
 
 
 class Endpoint:
@@ -42,12 +49,14 @@ class Endpoint:
         operation: what to answer.
         instruments: what calls go through.
         bodies: reads requests' bodies.
+        max_texts: the maximum number of texts in a request.
     """
 
-    def __init__(self, operation: Operation, instruments: Instruments, bodies: Bodies) -> None:
+    def __init__(self, operation: Operation, instruments: Instruments, bodies: Bodies, max_texts: int) -> None:
         route = operation.path.replace(":name}", "}")
         self._operation = operation
         self._bodies = bodies
+        self._max_texts = max_texts
         self._tokens = None if operation.open else instruments.tokens
         self._observer = None if operation.open else instruments.observer
         self._metrics = RouteMetrics(instruments.page, operation.method, route)
@@ -85,18 +94,25 @@ class Endpoint:
         operation, call = self._operation, Call(request)
         if operation.takes:
             content, call.binary = binary_tensors.split(await self._bodies.read(request), request.headers)
-            body = _decoded(content, operation.takes)
+            body = _decoded(content, operation.takes, self._max_texts)
             answer = await call.wait_for(operation.respond(call, request.path_params, body))
         else:
             answer = await operation.respond(call, request.path_params, None)
         return _encoded(answer, call.binary_answer)
 
 
-def _decoded(body: bytes, kind: type[Struct]) -> Struct:
+def _decoded(body: bytes, kind: type[Struct], max_texts: int) -> Struct:
+    if len(body) > FREE_BYTES and _strings(body) > max_texts + FURTHER_ELEMENTS:
+        raise InvalidArgument("body", f"has too many strings; at most {max_texts} texts fit into a request: split it")
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidArgument("body", f"is not the JSON of this route: {error}") from error
+
+
+def _strings(body: bytes) -> int:
+    """Returns how many strings some JSON has at most: each has two quotes, and its first has no backslash before it."""
+    return (body.count(b'"') - body.count(b'\\"')) // 2
 
 
 def _encoded(answer: Any, binary: bytes) -> Response:

@@ -4,16 +4,24 @@ The OpenAPI document is made from these types.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
+from service.errors import InvalidArgument
 from service.grpc.open_inference_servicer import OUTPUTS
 from service.grpc.stubs import open_inference_pb2 as inference
 from service.http.binary_tensors import SIZE
 from text_classifier.v1 import text_classifier_pb2 as contract
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+# Left as bytes until their length is known to be that of what they are for: no list or object is built before.
+Shape = Annotated[Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "integer"}})]
+Parameters = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
+_MAX_RAW_BYTES = 1024
+
+_T = TypeVar("_T")
 # For the document alone: the servicers check all of this, whatever the protocol.
 AtLeastOne = Meta(extra_json_schema={"minItems": 1})
 One = Meta(extra_json_schema={"minItems": 1, "maxItems": 1})
@@ -175,16 +183,16 @@ class InputTensor(Struct):
 
     name: Annotated[str, _one_of("text")]
     datatype: Annotated[str, _one_of("BYTES")]
-    shape: list[Int64]
-    data: list[str | list[str]] = field(default_factory=list)
-    parameters: dict[str, Any] = field(default_factory=dict)
+    shape: Shape
+    data: list[str | Annotated[list[str], Meta(min_length=1)]] = field(default_factory=list)
+    parameters: Parameters | UnsetType = UNSET
 
 
 class RequestedOutput(Struct):
     """A tensor that is wanted."""
 
     name: Annotated[str, _one_of(*OUTPUTS)]
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: Parameters | UnsetType = UNSET
 
 
 class InferenceRequest(Struct):
@@ -193,21 +201,34 @@ class InferenceRequest(Struct):
     inputs: Annotated[list[InputTensor], One]
     outputs: Annotated[list[RequestedOutput], EachOnce] = field(default_factory=list)
     id: str = ""
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: Parameters | UnsetType = UNSET
 
     def message(self, model: str, version: str, binary: bytes) -> inference.ModelInferRequest:
         """Returns the protocol's message, of the JSON and the raw bytes behind it."""
         made = inference.ModelInferRequest(model_name=model, model_version=version, id=self.id)
-        for tensor in self.inputs:
+        for index, tensor in enumerate(self.inputs):
             contents = inference.InferTensorContents(bytes_contents=_flat(tensor.data))
-            made.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape, contents=contents)
-        for output in self.outputs:
-            # That they are there is all that counts.
-            parameters = dict.fromkeys(output.parameters, inference.InferParameter())
+            shape = _decoded(tensor.shape, list[Int64], f"inputs[{index}].shape")
+            made.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=shape, contents=contents)
+        for index, output in enumerate(self.outputs):
+            # The servicer looks for names alone.
+            values = _decoded(output.parameters, dict[str, Raw], f"outputs[{index}].parameters")
+            parameters = dict.fromkeys(values, inference.InferParameter())
             made.outputs.add(name=output.name, parameters=parameters)
         if binary:
             made.raw_input_contents.append(binary)
         return made
+
+
+def _decoded(raw: Raw | UnsetType, kind: type[_T], name: str) -> _T:
+    if raw is UNSET:
+        return kind()
+    if len(raw) > _MAX_RAW_BYTES:
+        raise InvalidArgument(name, f"is longer than {_MAX_RAW_BYTES} bytes")
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(name, str(error)) from error
 
 
 def _flat(data: Iterable[str | list[str]]) -> Iterable[bytes]:

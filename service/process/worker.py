@@ -20,6 +20,7 @@ from service.inference.reconciler import Publish, Reconciler
 from service.inference.repository import ModelRepository, Servable
 from service.inference.shadowing import Shadowing
 from service.inference.version_policy import VersionPolicy
+from service.process.allocator import return_freed_memory
 from service.process.child_pipe import ChildEnd
 from service.process.heartbeat import Heartbeat
 from service.security.tokens import Tokens
@@ -53,6 +54,7 @@ async def serve(
         StartError: the port cannot be listened on, or tracing cannot start.
         ModelError: there is no model to serve, and the configuration requires one.
     """
+    return_freed_memory()
     repository = ModelRepository()
     shadowing = Shadowing(config, page, pages)
     heartbeat = Heartbeat(supervisor, config.heartbeat_timeout)

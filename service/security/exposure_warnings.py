@@ -11,7 +11,7 @@ from service.config import Config
 def exposures(config: Config) -> Iterator[str]:
     """Yields a sentence for each thing that is more open than it looks."""
     for host in dict.fromkeys((config.host, config.metrics_host)):
-        if config.tls_cert or _is_loopback(host):
+        if config.tls_cert or is_loopback(host):
             continue
         tokens = ", tokens among it" if config.tokens else ""
         yield (
@@ -28,7 +28,8 @@ def exposures(config: Config) -> Iterator[str]:
             yield f"every user of this machine can read {path}: chmod o-r"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tells whether a host to listen on is reached from this machine alone."""
     try:
         addresses = {str(address[0]) for *_, address in socket.getaddrinfo(host.strip("[]"), None)}
     except OSError:

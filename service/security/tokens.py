@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 from pathlib import Path
-from typing import Any
 
 from service.errors import StartError, Unauthenticated
 from service.security.reloaded_file import Reloaded, read_bytes
@@ -37,15 +36,6 @@ class Tokens:
             found |= hmac.compare_digest(known, digest)
         if not found or scheme.lower() != _SCHEME:
             raise Unauthenticated
-
-    def check_call(self, context: Any) -> None:
-        """Looks for the token in the metadata of a gRPC call.
-
-        Raises:
-            Unauthenticated: it is none of the file's.
-        """
-        metadata = context.invocation_metadata()
-        self.check(next((value for key, value in metadata if key == "authorization"), ""))
 
 
 def _read(path: Path) -> tuple[bytes, ...]:

@@ -4,19 +4,24 @@ It is as open as gRPC is: encrypted with the same files, for clients with the sa
 that opens its port is sent on to the page, which the workers serve on another.
 """
 
-import re
+import socket
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from mmap import mmap
+from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import prometheus_client
 import structlog
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from service.address import address, listening_socket
 from service.config import Config
-from service.errors import StartError, Unauthenticated
+from service.errors import ForeignHost, StartError, Unauthenticated
+from service.security.hosts import AllowedHosts, host_name
 from service.security.tls import server_context, tls_files
 from service.security.tokens import Tokens
 from service.telemetry.metrics import FAMILIES
@@ -27,8 +32,10 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]+)?")
-"""A Host header: a name or an address, of IPv6 in brackets, and a port."""
+MAX_CONNECTIONS = 64
+"""Maximum open connections, each with a thread. Past it, a new one takes the place of the oldest."""
+READ_SECONDS = 10.0
+"""Maximum time that a connection is silent while the server waits for it."""
 
 
 class ProcessesCollector(Collector):
@@ -71,26 +78,78 @@ def _authenticated(application: Any, tokens: Tokens) -> "WSGIApplication":
     return respond
 
 
-def _routed(metrics: "WSGIApplication", scheme: str, http_port: int | None) -> "WSGIApplication":
-    """Serves metrics at /metrics alone; from / it sends to the page at the HTTP port, of the host that was asked."""
+def _routed(metrics: "WSGIApplication", hosts: AllowedHosts, page: str) -> "WSGIApplication":
+    """Serves metrics at /metrics alone; `page` says where / sends a browser, `{host}` in it standing for the request's.
+
+    It sends none to a host that is not known to be the server's.
+    """
 
     def respond(environment: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path, method = environment["PATH_INFO"], environment["REQUEST_METHOD"]
+        host = environment.get("HTTP_HOST", "")
+        headers = [("Content-Type", "text/plain; charset=utf-8")]
+        if not hosts.allow(host):
+            start_response("421 Misdirected Request", headers)
+            return [f"{ForeignHost(host)}\n".encode()]
         if path == "/metrics":
             return metrics(environment, start_response)
-        headers = [("Content-Type", "text/plain; charset=utf-8")]
-        host = _HOST.fullmatch(environment.get("HTTP_HOST", ""))
         if (method, path) != ("GET", "/"):
             status = "404 Not Found"
-        elif host and http_port is not None:
+        elif page and hosts.known is not None:
             status = "307 Temporary Redirect"
-            headers.append(("Location", f"{scheme}://{host[1]}:{http_port}/"))
+            headers.append(("Location", page.format(host=host_name(host))))
         else:
             status = "200 OK"
         start_response(status, headers)
         return [b"Metrics are at /metrics.\n"]
 
     return respond
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = READ_SECONDS
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Logs nothing: a client could fill the log."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A WSGI server with a thread for each connection, and a bound on these.
+
+    Args:
+        listener: the socket that connections come to.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__(listener.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.server_name, self.server_port = listener.getsockname()[:2]
+        self.setup_environ()
+        self._lock = threading.Lock()
+        self._open: dict[Any, None] = {}
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answers a connection in a thread."""
+        with self._lock:
+            if len(self._open) >= MAX_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread ends
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Closes a connection."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Logs nothing of a connection that broke, or was no HTTP or TLS."""
 
 
 @contextmanager
@@ -102,39 +161,45 @@ def metrics_endpoint(
     Args:
         config: the server's configuration.
         http_port: the port of the HTTP routes and the page; None: there are none.
-        worker_pages: what the workers count.
-        other_page: what is counted elsewhere.
+        worker_pages: the metrics of the workers.
+        other_page: the metrics of other processes.
 
     Raises:
         StartError: the port is taken, or a file for TLS or tokens cannot be used.
     """
     files = tls_files(config)
     context = server_context("certificates of metrics", files) if files else None
-    tokens = Tokens(config.tokens) if config.tokens else None
-    registry = CollectorRegistry()
+    workers = [MetricsPage(memory) for memory in worker_pages]
+    metrics = prometheus_client.make_wsgi_app(_registry(workers, MetricsPage(other_page)))
+    if config.tokens:
+        metrics = _authenticated(metrics, Tokens(config.tokens))
+    page = "" if http_port is None else f"{'https' if context else 'http'}://{{host}}:{http_port}/"
     try:
-        server, thread = prometheus_client.start_http_server(config.metrics_port, config.metrics_host, registry)
+        listener = listening_socket(config.metrics_host, config.metrics_port, shared=False)
     except OSError as error:
         raise StartError(
-            f"cannot serve metrics on {config.metrics_host}:{config.metrics_port}: {error.strerror}; choose"
+            f"cannot serve metrics on {address(config.metrics_host, config.metrics_port)}: {error.strerror}; choose"
             " another address with --metrics-host and --metrics-port"
         ) from error
     if context:
         # No handshake in the thread that accepts connections: a silent client would keep all others waiting.
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    metrics = prometheus_client.make_wsgi_app(registry)
-    if tokens:
-        metrics = _authenticated(metrics, tokens)
-    server.set_app(_routed(metrics, "https" if context else "http", http_port))
-    # The server runs already; only now, when all is in place, it gets something to tell.
-    workers = [MetricsPage(memory) for memory in worker_pages]
-    registry.register(PagesCollector(FAMILIES, [*workers, MetricsPage(other_page)]))
+        listener = context.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
+    hosts = AllowedHosts(config.metrics_host, ("*",) if "*" in config.allowed_hosts else ())
+    with _Server(listener) as server:
+        server.set_app(_routed(metrics, hosts, page))
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        _log.info("metrics", host=config.metrics_host, port=server.server_port)
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _registry(workers: Sequence[MetricsPage], other: MetricsPage) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(PagesCollector(FAMILIES, [*workers, other]))
     registry.register(ProcessesCollector(workers))
     prometheus_client.PlatformCollector(registry=registry)
-    _log.info("metrics", host=config.metrics_host, port=server.server_port)
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return registry

@@ -117,7 +117,7 @@ def test_each_format_becomes_each_format_with_the_answers_of_the_engine(
 DEFAULTS = {"a": "csv", "b": "tsv", "json": "jsonl", "parquet": "parquet"}
 
 
-def test_rows_that_cannot_be_read_are_put_aside_and_files_that_cannot_have_no_output(
+def test_unreadable_rows_are_rejected_and_unreadable_files_have_no_output(
     cluster: Cluster, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     invalid = pa.Array.from_buffers(pa.string(), 3, pa.array([b"ok", b"\xff", b"x"]).buffers())
@@ -158,12 +158,18 @@ def test_rows_that_cannot_be_read_are_put_aside_and_files_that_cannot_have_no_ou
     assert rejected["a.parquet.jsonl"] == [
         {"file": str(tmp_path / "a.parquet"), "row": 2, "reason": "not UTF-8 (invalid start byte 0xff)"}
     ]
-    assert "choose other names" in rejected["d.jsonl.jsonl"][-1]["reason"]
+    assert "choose another name" in rejected["d.jsonl.jsonl"][-1]["reason"]
     assert not [path for path in out.iterdir() if path.name[0] in "efghi."]
     shown, error = capsys.readouterr()
-    for reason in ("not a whole gzip", "no column 'text'", "'label' already", "not a whole Parquet", "not strings"):
+    for reason in (
+        "not a whole gzip",
+        "no column 'text'",
+        "a column 'label' already",
+        "not a whole Parquet",
+        "not strings",
+    ):
         assert reason in shown
-    assert "9 rows could not be read" in shown
+    assert "9 rows were rejected" in shown
     assert error == "text-classifier-bulk: error: 5 files could not be read to their end\n"
 
 
@@ -202,9 +208,7 @@ def _check_all(out: Path, many: Path, model: Path) -> None:
         ]
 
 
-def test_a_worker_that_is_killed_is_replaced_and_every_row_is_classified_once(
-    many: Path, model: Path, tmp_path: Path
-) -> None:
+def test_a_killed_worker_is_replaced_and_every_row_is_classified_once(many: Path, model: Path, tmp_path: Path) -> None:
     run = _command("--model", model, "--output", tmp_path, "--workers", 2, many)
     assert run.stdout
     next(line for line in run.stdout if "20,000 rows" in line)
@@ -230,7 +234,7 @@ def test_the_same_command_runs_on_all_nodes_of_a_cluster(
     _check_all(tmp_path, many, model)
 
 
-def test_a_node_that_lacks_the_model_or_an_input_is_named_before_work_begins(
+def test_a_node_without_the_model_or_an_input_is_named_before_work_starts(
     cluster: Cluster, many: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -250,7 +254,23 @@ def test_a_node_that_lacks_the_model_or_an_input_is_named_before_work_begins(
         assert [path.name for path in out.iterdir()] == ["manifest.jsonl"]
 
 
-def test_a_run_that_is_killed_goes_on_without_doing_finished_files_again(
+def test_a_missing_token_is_reported_in_one_line(cluster: Cluster, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text\n")
+    arguments = [f"--model={model}", f"--output={tmp_path}/out", f"--address={cluster.address}"]
+    run = subprocess.run(
+        [sys.executable, "-m", "bulk", *arguments, f"{tmp_path}/a.csv"],
+        cwd=ROOT,
+        env=os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_NUM_REDIS_GET_RETRIES": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith("text-classifier-bulk: error: the cluster requires a token: set RAY_AUTH_MODE=token")
+    assert run.stderr.count("\n") == 1
+
+
+def test_a_killed_run_resumes_without_repeating_finished_files(
     cluster: Cluster, many: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--model", str(model), "--output", str(tmp_path), "--address", cluster.address, str(many)]
@@ -324,7 +344,7 @@ def _memory(pid: int) -> int:
 
 
 def _workers(pid: int) -> list[int]:
-    return [each for each in family(pid) if "MapWorker(MapBatches(Classifier))" in _title(each)]
+    return [each for each in family(pid) if "MapWorker(MapBatches(FileClassifier))" in _title(each)]
 
 
 def _title(pid: int) -> str:

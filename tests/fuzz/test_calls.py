@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from service.grpc.stubs import open_inference_pb2 as oip_pb2
 from tests.server_process import ServerProcess
 from tests.textmodel.strategies import TEXTS
-from tests.textmodel.tables import varint
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 CLASSIFY = "/text_classifier.v1.TextClassifier/Classify"
@@ -36,6 +35,15 @@ METHODS: dict[str, type[Message]] = {
 }
 MAX_TEXTS, MAX_TEXT_BYTES, MAX_REQUEST_BYTES = 100, 1000, 200_000
 FUZZ = settings(settings.get_profile("fuzz"))
+
+
+def varint(value: int) -> bytes:
+    """A number as protobuf encodes it."""
+    parts = []
+    while value >= 0x80:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
-from tests.textmodel.tables import entry, mask, table
 from tests.tiny_model import write_model
-from textmodel import ModelError
-from textmodel._crc32c import crc32c
-from textmodel.checkpoint import _table
+from textmodel import ModelError, weights
 from textmodel.loading import load_engine
 from textmodel.metadata import NGrams
-from textmodel.wire import Message
 
 Files = dict[str, bytes]
 """Contents by path in the version folder."""
@@ -25,8 +22,9 @@ FUZZ = settings(settings.get_profile("fuzz"))
 METADATA, PROBES = "assets.extra/metadata.json", "assets.extra/probes.jsonl"
 VOCABULARY, LABELS = "assets/vocabulary.txt", "assets/labels.txt"
 SAVED_MODEL = "saved_model.pb"
-INDEX, DATA = "variables/variables.index", "variables/variables.data-00000-of-00001"
-FILES = (METADATA, PROBES, VOCABULARY, LABELS, SAVED_MODEL, INDEX, DATA)
+WEIGHTS = f"assets.extra/{weights.WEIGHTS_FILE}"
+CHECKPOINT = ("variables/variables.index", "variables/variables.data-00000-of-00001")
+FILES = (METADATA, PROBES, VOCABULARY, LABELS, SAVED_MODEL, WEIGHTS, *CHECKPOINT)
 
 
 @pytest.fixture(scope="session", params=["multi-hot", "ngrams"])
@@ -86,7 +84,6 @@ def changed(contents: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
 
 def test_the_files_as_they_are_load(version: Path, original: Files) -> None:
     assert load(version, original)
-    assert load(version, {**original, INDEX: index_of(dict(_table(original[INDEX])))})
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -156,31 +153,32 @@ def test_other_words_and_labels_are_refused_or_answer_the_probes(
     tried["vocabularies and labels"] += 2
 
 
-def index_of(entries: dict[bytes, bytes]) -> bytes:
-    return table(b"".join(entry(key, value) for key, value in entries.items()))
-
-
 @FUZZ
-@given(number=st.integers(0, 20), changes=CHANGES)
-def test_an_index_of_other_entries_with_right_checksums_is_refused_or_answers_the_probes(
-    version: Path, original: Files, tried: Counter[str], number: int, changes: list[tuple[int, int, bytes]]
+@given(
+    names=st.lists(st.integers(0, 20), min_size=1, max_size=3),
+    shape=st.lists(st.integers(0, 20), max_size=3),
+    dtype=st.sampled_from(["f2", "f4", "f8", "i1", "u1", "i4", "b1"]),
+    numbers=st.lists(st.one_of(st.floats(), st.integers(-128, 127)), min_size=1, max_size=8),
+    reshape=st.booleans(),
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_other_tensors_with_right_digests_are_refused_or_answer_the_probes(
+    *,
+    version: Path,
+    original: Files,
+    tried: Counter[str],
+    names: list[int],
+    shape: list[int],
+    dtype: str,
+    numbers: list[float],
+    reshape: bool,
 ) -> None:
-    entries = dict(_table(original[INDEX]))
-    key = sorted(entries)[number % len(entries)]
-    entries[key] = changed(entries[key], changes)
-    load(version, {**original, INDEX: index_of(entries)})
-    tried["entries of the index"] += 1
-
-
-@FUZZ
-@given(changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.just(4), st.binary(min_size=4, max_size=4)), min_size=1))
-def test_other_weights_with_right_checksums_are_refused_or_answer_the_probes(
-    version: Path, original: Files, tried: Counter[str], changes: list[tuple[int, int, bytes]]
-) -> None:
-    data = changed(original[DATA], changes)[: len(original[DATA])]
-    entries = dict(_table(original[INDEX]))
-    for key, value in list(entries.items())[1:]:  # the first is the header
-        offset, size = map(Message(value).number, (4, 5))
-        entries[key] = value[:-4] + mask(crc32c(data[offset : offset + size]))  # the checksum is the last field
-    load(version, {**original, INDEX: index_of(entries), DATA: data})
+    load(version, original)
+    tensors = load_file(version / WEIGHTS)
+    for number in names:
+        name = sorted(tensors)[number % len(tensors)]
+        size = shape if reshape else tensors[name].shape
+        tensors[name] = np.resize(np.array(numbers, np.float64), size).astype(dtype)
+    weights.write(version, tensors)
+    load(version, {})
     tried["weights"] += 1

@@ -225,8 +225,21 @@ def test_an_error_ends_it_although_more_could_be_typed(
 
 
 def test_an_interrupt_ends_it_quietly(server: ServerProcess) -> None:
+    # A shell that runs the tests in the background makes them ignore SIGINT.
     script = "import sys; from text_classifier.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", script, "classify", "--model", "topic", "--address", server.address, "-"]
+    command = [
+        "env",
+        "--default-signal=INT",
+        sys.executable,
+        "-c",
+        script,
+        "classify",
+        "--model",
+        "topic",
+        "--address",
+        server.address,
+        "-",
+    ]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as typing:
         assert typing.stdin

@@ -24,3 +24,16 @@ TEXTS = st.lists(
     ),
     max_size=20,
 ).map("".join)
+
+_EQUIVALENT = (
+    *("é", "e\u0301", "ạ\u0301", "a\u0301\u0323", "\u212b", "\u1e9b\u0323", "\u1f82", "α\u0313\u0300\u0345"),
+    *("\u0344", "\u0f73", "\u0f71\u0f72", "\u0315\u0300\u05ae\u0062"),  # marks that decompose, or change places
+    *("각", "가\u11a8", "\u1100\u1161\u11a8", "\u1100", "\u1161", "\u11a8", "ㅠ"),
+    *("\u0dd9\u0dcf\u0dca", "\u0cc6\u0cc2\u0cd5", "\u0bc6\u0bbe"),  # more than two that compose
+    *("\U0001e130", "\U0001e08f", "\U00016d6a"),  # a mark, one of Unicode 15, and one of Unicode 16
+    *("😀", "👩\u200d👧", "👍🏽", "❤\ufe0f", "«", "。", "’", "क्\u200dष", "\u00ad"),
+)
+UNICODE_TEXTS = st.one_of(
+    TEXTS, st.lists(st.one_of(st.sampled_from(_EQUIVALENT), st.sampled_from("aΣ ,"), _ANY), max_size=30).map("".join)
+)
+"""Texts that are hard to normalize, too."""

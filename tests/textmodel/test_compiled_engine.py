@@ -219,11 +219,11 @@ def test_versions_that_are_no_such_network_are_refused(version: VersionFolder) -
     metadata = version.metadata
     embedding = PaddedSequence(metadata.vectorizer.num_words, 256, 16)
     changes: list[tuple[dict[str, Any], str]] = [
-        ({"vectorizer": embedding}, "not a model over words or n-grams"),
+        ({"vectorizer": embedding}, "only models over words or n-grams"),
         ({"network": (Layer(16, "relu"),)}, "neither in softmax, one-vs-rest nor one sigmoid unit"),
         ({"network": (Layer(1, "softmax"),)}, "neither in softmax, one-vs-rest nor one sigmoid unit"),
         ({"network": (Layer(7, "relu"), metadata.network[-1])}, "dense/0/kernel: shape"),
-        ({"network": (*metadata.network, metadata.network[-1])}, "no variable|shape"),
+        ({"network": (*metadata.network, metadata.network[-1])}, "no tensor|shape"),
     ]
     for change, message in changes:
         folder = VersionFolder(version.path)

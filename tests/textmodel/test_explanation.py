@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tests.textmodel.strategies import TEXTS, WORDS
 from tests.tiny_model import write_model
 from textmodel import VersionFolder, load_engine
-from textmodel.checkpoint import Checkpoint
 from textmodel.engine import Engine
 from textmodel.errors import UnsupportedError
 from textmodel.explanation import Explainer
@@ -88,16 +87,13 @@ def test_every_word_is_there_with_its_place_in_the_text(folder: VersionFolder, e
 def gradient_times_input(folder: VersionFolder, ids: list[int], values: list[float], label: int) -> dict[int, float]:
     """TensorFlow's own, by feature."""
     size = getattr(folder.metadata.vectorizer, "features", len(folder.vocabulary))
-    checkpoint = Checkpoint(folder.path / "variables" / "variables")
     vector = tf.Variable(
         tf.scatter_nd(np.array(ids)[:, np.newaxis], tf.constant(values, tf.float32), [size])[tf.newaxis]
     )
     with tf.GradientTape() as tape:
         value = vector
-        for number, layer in enumerate(folder.metadata.network):
-            width = value.shape[1]
-            value = value @ checkpoint.read(f"dense/{number}/kernel", (width, layer.units))
-            value += checkpoint.read(f"dense/{number}/bias", (layer.units,))
+        for layer in folder.weights.layers:
+            value = value @ layer.kernel + layer.bias
             if layer.activation == "relu":
                 value = tf.nn.relu(value)
         logit = value[0, label] if value.shape[1] > 1 else value[0, 0] * (1 if label else -1)
@@ -135,8 +131,8 @@ def test_a_feature_s_gradient_times_input_is_shared_evenly_between_its_places_an
                 window = indices[place : place + order]
                 if min(window) >= FIRST_WORD:
                     places.setdefault(hashed(vectorizer, window), []).append(range(place, place + order))
-        checkpoint = Checkpoint(folder.path / "variables" / "variables")
-        scale = checkpoint.read("features/scale", (vectorizer.features,))
+        scale = folder.weights.scale
+        assert scale is not None
         found = features(vectorizer, [np.array([START, *indices], np.int32)])
         values = dict(zip(found.ids.tolist(), weigh(vectorizer, found, scale).tolist(), strict=True))
     assert isinstance(vectorizer, MultiHot) or values.keys() == places.keys()
@@ -155,9 +151,8 @@ def test_a_feature_s_gradient_times_input_is_shared_evenly_between_its_places_an
 def test_in_a_linear_model_a_word_adds_its_weight_and_the_start_belongs_to_the_bias(
     folder: VersionFolder, explainer: Explainer
 ) -> None:
-    checkpoint = Checkpoint(folder.path / "variables" / "variables")
-    kernel = checkpoint.read("dense/0/kernel", (len(folder.vocabulary), 1))[:, 0].astype(np.float64)
-    (bias,) = checkpoint.read("dense/0/bias", (1,)).astype(np.float64)
+    (layer,) = folder.weights.layers
+    kernel, bias = layer.kernel[:, 0].astype(np.float64), float(layer.bias[0])
     the, cafe = folder.vocabulary.indices("the café")[1:]
     explanation = explainer.explain("the café the", 1)
     assert [word.contribution for word in explanation.words] == [kernel[the] / 2, kernel[cafe], kernel[the] / 2]
@@ -168,10 +163,9 @@ def test_in_a_linear_model_a_word_adds_its_weight_and_the_start_belongs_to_the_b
 def test_a_window_twice_has_the_weight_of_its_count_once(folder: VersionFolder, explainer: Explainer) -> None:
     vectorizer = folder.metadata.vectorizer
     assert isinstance(vectorizer, NGrams)
-    scale, kernel = (
-        Checkpoint(folder.path / "variables" / "variables").read(name, shape).ravel().astype(np.float64)
-        for name, shape in (("features/scale", (vectorizer.features,)), ("dense/0/kernel", (vectorizer.features, 1)))
-    )
+    weights = folder.weights
+    assert weights.scale is not None
+    scale, kernel = weights.scale.astype(np.float64), weights.layers[0].kernel[:, 0].astype(np.float64)
     the, cafe = folder.vocabulary.indices("the café")[1:]
     pair = hashed(vectorizer, [the, cafe])
     # The unknown word parts the windows: there are `the`, `café` and their pair, each twice.
@@ -187,7 +181,7 @@ def test_a_window_twice_has_the_weight_of_its_count_once(folder: VersionFolder, 
     [
         ({"vectorizer": PaddedSequence(15, 8, 4)}, "has an embedding"),
         ({"network": (Layer(4, "sigmoid"), Layer(1, "sigmoid"))}, "relu in their hidden layers"),
-        ({"network": (Layer(4, "relu"), Layer(1, "linear"))}, "end in softmax, one-vs-rest or one sigmoid unit"),
+        ({"network": (Layer(4, "relu"), Layer(1, "linear"))}, "neither in softmax, one-vs-rest nor one sigmoid unit"),
     ],
 )
 def test_a_model_that_cannot_be_explained_is_refused(tiny_models: Path, changes: dict[str, object], says: str) -> None:

@@ -30,7 +30,7 @@ complete --do-complete $argv[2] | string replace --regex '/?(\\t.*)?$' ''
 ZSH = """
 fpath=($1/zsh/site-functions $fpath)
 autoload -Uz compinit && compinit -D -u
-for command in text-classifier text-classifier-server text-classifier-train; do
+for command in text-classifier text-classifier-server text-classifier-train text-classifier-bulk; do
     autoload +X $_comps[$command]
 done
 """
@@ -62,6 +62,8 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("text-classifier-train --data REA", {"README.md"}),
         ("text-classifier-train imdb --preset ", {"dense", "ngram"}),
         ("text-classifier-train evaluate --rep", {"--report"}),
+        ("text-classifier-bulk --format ", {"parquet", "csv", "jsonl"}),
+        ("text-classifier-bulk --model mod", {"models"}),
     ],
 )
 def test_a_shell_offers_commands_options_choices_and_files(

@@ -14,9 +14,10 @@ import pytest
 from tests.tiny_model import WORDS, write_model
 from textmodel import VersionFolder, load_engine
 from training.cli import main
-from training.data.labelled_file import LabelledFile
+from training.data.bad_rows import BadRows
+from training.data.labelled_file import LabelledFile, LabelledFiles
 from training.evaluation.metrics import evaluate
-from training.evaluation.version_evaluation import EXCERPT, MISTAKES, Version, evaluate_file
+from training.evaluation.version_evaluation import EXCERPT, MAX_MISTAKES, LoadedVersion, evaluate_files
 
 LABELS = ("negative", "positive")
 
@@ -95,17 +96,18 @@ def test_only_the_most_confident_mistakes_are_kept_with_the_first_characters_of_
 ) -> None:
     texts = [f"{text} {'x' * EXCERPT}" for text in _texts(600)]
     wrong = [(text, LABELS[label == LABELS[0]]) for text, label in _as(tiny_models / "sentiment" / "1", texts)]
-    version = Version(tiny_models / "sentiment" / "1")
-    result = evaluate_file(version, LabelledFile(_write(tmp_path / "wrong.csv", wrong)))
+    version = LoadedVersion(tiny_models / "sentiment" / "1")
+    files = LabelledFiles([LabelledFile(_write(tmp_path / "wrong.csv", wrong))])
+    result = evaluate_files(version, files, BadRows())
     assert result.evaluation.accuracy == 0
-    assert len(result.mistakes) == MISTAKES
+    assert len(result.mistakes) == MAX_MISTAKES
     confidence = version.engine.classify(texts).probabilities.max(axis=1)
     assert [mistake.confidence for mistake in result.mistakes] == pytest.approx(
-        sorted(confidence)[: -MISTAKES - 1 : -1]
+        sorted(confidence)[: -MAX_MISTAKES - 1 : -1]
     )
     assert all(one.confidence >= other.confidence for one, other in pairwise(result.mistakes))
     for mistake in result.mistakes:
-        text, label = wrong[mistake.line - 2]
+        text, label = wrong[int(mistake.where) - 2]
         assert (mistake.excerpt, mistake.label) == (text[:EXCERPT], label)
         assert {mistake.predicted, label} == set(LABELS)
 
@@ -204,11 +206,6 @@ def test_compare_goes_by_the_names_of_the_labels(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (
-            ["evaluate", "--model", "sentiment"],
-            "line 3: the label 'neutral' is none of the model's: negative, positive",
-        ),
-        (["compare", "sentiment/1", "topic/1"], "'neutral' is none of the model's: negative, positive, grain, crude"),
         (["evaluate", "--model", "sentiments"], "has no model 'sentiments': its models are sentiment, topic"),
         (["evaluate", "--model", "topic", "--version", "7"], "has no version 7: its versions are 1"),
         (["evaluate", "--model", "topic", "--report", "a.pdf"], "'a.pdf' ends neither in .html nor in .md"),

@@ -1,33 +1,35 @@
 """The user's own data: files of labelled texts become a data set, in one pass over each file.
 
-In memory are word indices, never the texts. A word gets a number when it first comes; when all rows are read, the words
-of the training texts are ranked by frequency, as Keras ranks them, and the numbers become indices.
+In memory are word indices, never the texts. A word gets a number when it first occurs. When all rows are read, the
+words of the training texts are ranked by frequency, as Keras ranks them, and the numbers become indices.
 """
 
-import hashlib
 import itertools
-import sys
 from array import array
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from textfiles import InputError
+from textfiles import InputError, Unreadable, listed
 from textfiles.progress import bytes_shown
 from textmodel.tokenization import is_word, tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
-from training.data.keras_datasets import DataSet, Examples
-from training.data.labelled_file import LabelledFile, OwnFiles, Row
+from training.data import unknown_words
+from training.data.bad_rows import BadRows
+from training.data.keras_datasets import Examples, SplitDataset
+from training.data.labelled_file import MANY_LINES, LabelledFile, LabelledFiles, LabelledText, TrainingFiles
+from training.data.labels import lists_among
 from training.data.sequences import FlatSequences
-from training.data.splitting import draw
+from training.data.splitting import held_out, keys_for_test, keys_for_validation
+from training.data.text_hashes import text_hash
 from training.settings import Settings
 
-LONGEST_TEXT = 1 << 20
-"""Bytes of UTF-8: what a server takes by default. What it cannot be asked, a model need not learn."""
+MAX_TEXT_BYTES = 1 << 20
+"""Maximum length of a text in UTF-8: what a server takes by default. A model need not learn what it is never asked."""
 
 # Worked on at a time.
 _BLOCK_INDICES = 1 << 22
@@ -39,95 +41,148 @@ class Quality:
     """What was found in the files, in numbers of rows."""
 
     rows: int
+    bad: int
+    """Rows that cannot be used: set aside."""
     without_words: int
     """Left out."""
     too_long: int
-    """Longer than `LONGEST_TEXT`: left out."""
+    """Longer than `MAX_TEXT_BYTES`: left out."""
     copies: int
-    """Their words are those of a row before, in the same order. They stay, on one side of each split."""
+    """Their text is that of an earlier row. They stay, on one side of each split."""
     conflicts: int
-    """Their text comes with another label too. They stay."""
+    """Their text has another label in another row. They stay."""
     seen_in_training: int
-    """Test texts whose words are those of a training text, which only a file of test texts can have. They stay."""
+    """Test texts that are training texts too, which only a file of test texts can have. They stay."""
+    many_lines: int
+    """Rows that span `MANY_LINES` lines or more."""
+    many_lines_at: str
+    """The file and line of the first of them."""
+    unknown_in_validation: float
+    """The share of the words of the validation texts that the other training texts do not have."""
+    unknown_in_test: float
+    """The share of the words of the test texts that the vocabulary does not hold."""
+    label_lists: tuple[str, ...]
+    """Labels that look like lists of labels."""
 
     def described(self) -> list[tuple[str, str]]:
-        """Returns the numbers with what they say, for people."""
+        """Returns names and values of all of it, for people."""
         return [
             ("rows read", f"{self.rows:,}"),
+            ("bad rows, set aside", f"{self.bad:,}"),
             ("without a word, left out", f"{self.without_words:,}"),
-            (f"longer than {LONGEST_TEXT:,} bytes, left out", f"{self.too_long:,}"),
+            (f"longer than {MAX_TEXT_BYTES:,} bytes, left out", f"{self.too_long:,}"),
+            (f"rows of {MANY_LINES} lines or more", f"{self.many_lines:,}"),
             ("copies of an earlier text", f"{self.copies:,}"),
             ("texts that come with several labels", f"{self.conflicts:,}"),
             ("test texts that are training texts too", f"{self.seen_in_training:,}"),
+            ("unknown words in validation texts", f"{self.unknown_in_validation:.2%}"),
+            ("unknown words in test texts", f"{self.unknown_in_test:.2%}"),
         ]
+
+    def warnings(self) -> list[str]:
+        """Returns what a person should look at, a line each."""
+        found = []
+        if self.many_lines:
+            found.append(
+                f"{self.many_lines:,} rows span {MANY_LINES} lines or more, the first at {self.many_lines_at}: if a"
+                " quotation mark is not closed there, rows were merged; --quoting none reads the marks as text"
+            )
+        if self.label_lists:
+            found.append(
+                f"labels that look like lists of labels: {listed(self.label_lists)}: each list is a label of its own;"
+                " texts with several labels are not supported"
+            )
+        if max(self.unknown_in_validation, self.unknown_in_test) >= unknown_words.HIGH_RATIO:
+            found.append(unknown_words.MEANING)
+        return found
 
 
 @dataclass(frozen=True)
-class OwnDataSet(DataSet):
+class FileDataset(SplitDataset):
     """A data set whose training texts are shuffled, those for validation first."""
 
     validation_texts: int
     quality: Quality
+    training_hashes: NDArray[np.uint64]
+    """(training texts,), of the texts that the model learns from, those for validation included."""
     test_hashes: NDArray[np.uint64]
     """(test texts,), what `test_rows` knows them by."""
 
 
-def load(files: OwnFiles, settings: Settings, console: Console) -> OwnDataSet:
+def load(files: TrainingFiles, settings: Settings, console: Console) -> FileDataset:
     """Reads the files and splits their texts.
 
     Args:
         files: what is read.
-        settings: of them `num_words`, the most indices that there may be, `validation_split` and `seed`.
-        console: where progress is shown.
+        settings: of them `num_words`, the maximum number of indices, `validation_split`, and `seed`, which shuffles.
+        console: where progress and warnings are shown.
 
     Raises:
-        InputError: a file or a row cannot be used, or there are too few texts to split.
+        InputError: a file cannot be used, a row cannot be and there is no file to set it aside in, or there are too few
+            texts to split.
     """
     texts = _Texts()
-    texts.read(files.data, console)
-    count = len(texts)
-    if isinstance(files.test, LabelledFile):
-        texts.read(files.test, console, known_labels=frozenset(texts.labels))
-        if len(texts) == count:
-            raise InputError(f"{files.test.path}: holds no text to test on")
+    separate_test = isinstance(files.test, LabelledFiles)
+    with BadRows(files.bad_rows) as bad_rows:
+        texts.read(files.data, bad_rows, console)
+        count = len(texts)
+        if isinstance(files.test, LabelledFiles):
+            texts.read(files.test, bad_rows, console, known_labels=frozenset(texts.labels))
+    if separate_test and len(texts) == count:
+        raise InputError(f"{files.test}: holds no text to test on: give a file with texts as --test-data")
     labels, classes = texts.classes_by_label()
     hashes = np.frombuffer(texts.hashes, np.uint64)
-    parts = 2 if isinstance(files.test, LabelledFile) else 3
-    _check(files.data, labels, hashes[:count], classes[:count], needed=parts)
+    _check(files.data, labels, hashes[:count], classes[:count], needed=2 if separate_test else 3)
 
-    random = np.random.default_rng(settings.seed)
-    if isinstance(files.test, LabelledFile):
+    if isinstance(files.test, LabelledFiles):
         is_test = np.arange(len(texts)) >= count
     else:
-        is_test = draw(hashes, classes, files.test, 2, random)
+        is_test = held_out(hashes, keys_for_test(hashes), classes, files.test, keep=2)
     training, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
-    is_validation = draw(hashes[training], classes[training], settings.validation_split, 1, random)
+    keys = keys_for_validation(hashes[training])
+    is_validation = held_out(hashes[training], keys, classes[training], settings.validation_split, keep=1)
+    random = np.random.default_rng(settings.seed)
     training = np.concatenate([random.permutation(training[part]) for part in (is_validation, ~is_validation)])
+    validation_texts = int(is_validation.sum())
 
     everything = np.frombuffer(texts.indices, np.int32), np.frombuffer(texts.ends, np.int64)
     training_examples = Examples(FlatSequences(*everything, training), classes[training])
+    unknown_in_validation = _unknown_ratio(training_examples, validation_texts, len(texts.words))
     vocabulary = _index(everything[0], texts.words, training_examples, settings.num_words)
     if len(vocabulary) == FIRST_WORD:
-        raise InputError(f"{files.data.path}: holds no word that a vocabulary can hold")
-    return OwnDataSet(
-        name=files.data.path.name,
+        raise InputError(f"{files.data}: holds no word that a vocabulary can hold: check --text-column")
+    test_examples = Examples(FlatSequences(*everything, test), classes[test])
+    copies, conflicts = _copies_and_conflicts(hashes, classes)
+    quality = Quality(
+        rows=texts.rows,
+        bad=bad_rows.count,
+        without_words=texts.without_words,
+        too_long=texts.too_long,
+        copies=copies,
+        conflicts=conflicts,
+        seen_in_training=int(np.isin(hashes[test], hashes[training]).sum()),
+        many_lines=texts.many_lines,
+        many_lines_at=texts.many_lines_at,
+        unknown_in_validation=unknown_in_validation,
+        unknown_in_test=test_examples.unknown_word_ratio,
+        label_lists=tuple(lists_among(labels)),
+    )
+    for warning in quality.warnings():
+        console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    return FileDataset(
+        name=files.data.name,
         labels=labels,
         vocabulary=vocabulary,
         training=training_examples,
-        test=Examples(FlatSequences(*everything, test), classes[test]),
-        validation_texts=int(is_validation.sum()),
-        quality=Quality(
-            texts.rows,
-            texts.without_words,
-            texts.too_long,
-            *_copies_and_conflicts(hashes, classes),
-            seen_in_training=int(np.isin(hashes[test], hashes[training]).sum()),
-        ),
+        test=test_examples,
+        validation_texts=validation_texts,
+        quality=quality,
+        training_hashes=hashes[training],
         test_hashes=hashes[test],
     )
 
 
-def test_rows(files: OwnFiles, data: OwnDataSet) -> Iterator[Row]:
+def test_rows(files: TrainingFiles, data: FileDataset) -> Iterator[LabelledText]:
     """Reads the test texts again, as text, so that versions with different vocabularies can be compared.
 
     Args:
@@ -138,13 +193,11 @@ def test_rows(files: OwnFiles, data: OwnDataSet) -> Iterator[Row]:
         InputError: as `load` does.
     """
     known = frozenset(data.test_hashes.tolist())
-    file = files.test if isinstance(files.test, LabelledFile) else files.data
-    return (row for row in file.rows() if int.from_bytes(_hash(tokenize(row.text)), sys.byteorder) in known)
-
-
-def _hash(words: Iterable[str]) -> bytes:
-    """Returns 64 bits that are equal for texts that no model can tell apart."""
-    return hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest()
+    labels = frozenset(data.labels)
+    source = files.test if isinstance(files.test, LabelledFiles) else files.data
+    for _, row in source.rows(BadRows()):
+        if row.label in labels and text_hash(row.text) in known:
+            yield row
 
 
 class _Texts:
@@ -157,33 +210,40 @@ class _Texts:
         self.indices = array("i")
         self.ends = array("q")
         self.hashes = array("Q")
-        """Of 64 bits. Two texts that share one by chance would be taken for copies: that does no harm."""
-        self.rows = self.without_words = self.too_long = 0
+        """Two texts that share one by chance would be taken for copies: that does no harm."""
+        self.rows = self.without_words = self.too_long = self.many_lines = 0
+        self.many_lines_at = ""
         self._classes = array("q")
 
     def __len__(self) -> int:
         return len(self.ends)
 
-    def read(self, file: LabelledFile, console: Console, known_labels: Container[str] | None = None) -> None:
-        with bytes_shown(console, f"Reading {file.path}", file.size()) as progress:
-            self._read(file.rows(progress), file, known_labels)
+    def read(
+        self, files: LabelledFiles, bad_rows: BadRows, console: Console, known_labels: Container[str] | None = None
+    ) -> None:
+        """Adds the rows of files. Rows with another label than the known ones, if given, are bad."""
+        with bytes_shown(console, f"Reading {files}", files.size()) as progress:
+            for file, row in files.rows(bad_rows, progress):
+                self.rows += 1
+                if known_labels is not None and row.label not in known_labels:
+                    bad_rows.add(file, Unreadable(row.number, f"no text to train on has the label {row.label!r}"))
+                else:
+                    self._add(file, row)
 
-    def _read(self, rows: Iterable[Row], file: LabelledFile, known_labels: Container[str] | None) -> None:
-        number_of_word = self.words.__getitem__
-        for text, label, number in rows:
-            self.rows += 1
-            if known_labels is not None and label not in known_labels:
-                raise InputError(f"{file.where(number)}: no text to train on has the label {label!r}")
-            if len(text.encode()) > LONGEST_TEXT:
-                self.too_long += 1
-            elif not (words := tokenize(text)):
-                self.without_words += 1
-            else:
-                self.indices.append(0)
-                self.indices.extend(map(number_of_word, words))
-                self.ends.append(len(self.indices))
-                self.hashes.frombytes(_hash(words))
-                self._classes.append(self.labels[label])
+    def _add(self, file: LabelledFile, row: LabelledText) -> None:
+        if row.lines >= MANY_LINES:
+            self.many_lines += 1
+            self.many_lines_at = self.many_lines_at or file.where(row.number)
+        if len(row.text.encode(errors="replace")) > MAX_TEXT_BYTES:
+            self.too_long += 1
+        elif not (words := tokenize(row.text)):
+            self.without_words += 1
+        else:
+            self.indices.append(0)
+            self.indices.extend(map(self.words.__getitem__, words))
+            self.ends.append(len(self.indices))
+            self.hashes.append(text_hash(row.text))
+            self._classes.append(self.labels[row.label])
 
     def classes_by_label(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         """Returns the labels, sorted, and the class of each text, its label's position among them."""
@@ -194,36 +254,50 @@ class _Texts:
 
 
 def _check(
-    file: LabelledFile, labels: Sequence[str], hashes: NDArray[np.uint64], classes: NDArray[np.int64], needed: int
+    files: LabelledFiles, labels: Sequence[str], hashes: NDArray[np.uint64], classes: NDArray[np.int64], needed: int
 ) -> None:
-    """Checks that there are classes, and that each has as many different texts as it has parts."""
+    """Checks that there are classes, and that each has as many different texts as there are parts."""
     if len(labels) < 2:
         found = f"every text has the label {labels[0]!r}" if labels else "holds no text with a word in it"
-        raise InputError(f"{file.path}: {found}: two labels are needed")
+        raise InputError(f"{files}: {found}: two labels are needed")
     _, first = np.unique(hashes, return_index=True)
     counts = np.bincount(classes[first], minlength=len(labels))
     few = [f"{label!r} has {count}" for label, count in zip(labels, counts, strict=True) if count < needed]
     if few:
-        others = f", and {len(few) - 5} labels more" if len(few) > 5 else ""
+        others = f" and {len(few) - 5} more labels" if len(few) > 5 else ""
         raise InputError(
-            f"{file.path}: each label needs {needed} different texts, but {', '.join(few[:5])}{others}: add texts or"
-            " leave out the label"
+            f"{files}: each label needs {needed} different texts, but {', '.join(few[:5])}{others}: add texts, or leave"
+            " out the labels"
         )
+
+
+def _unknown_ratio(training: Examples, validation_texts: int, words: int) -> float:
+    """Returns the share of the words of the validation texts that the other training texts do not have, of sequences of
+    the words' numbers.
+    """
+    validation, others = (_word_counts(part, words) for part in training.split(validation_texts))
+    return float(validation[others == 0].sum() / max(validation.sum(), 1))
+
+
+def _word_counts(examples: Examples, words: int) -> NDArray[np.int64]:
+    """Returns how often each word occurs, (words,), of sequences of the words' numbers."""
+    counts = np.zeros(words + 1, np.int64)
+    for at in range(0, len(examples), _BLOCK_TEXTS):
+        counts += np.bincount(np.concatenate(examples.sequences[at : at + _BLOCK_TEXTS]), minlength=len(counts))
+    return counts[1:]
 
 
 def _index(indices: NDArray[np.int32], words: Mapping[str, int], training: Examples, num_words: int) -> Vocabulary:
     """Ranks the words by how often the training texts hold them, the first to come before its equals, and makes of each
     word's number, in place, its index.
     """
-    counts = np.zeros(len(words) + 1, np.int64)
-    for at in range(0, len(training), _BLOCK_TEXTS):
-        counts += np.bincount(np.concatenate(training.sequences[at : at + _BLOCK_TEXTS]), minlength=len(counts))
+    counts = _word_counts(training, len(words))
     entries = list(words)
-    falling = (number for number in np.argsort(-counts[1:], kind="stable") + 1 if counts[number])
+    falling = (number for number in np.argsort(-counts, kind="stable") + 1 if counts[number - 1])
     kept = itertools.islice(
         (number for number in falling if is_word(entries[number - 1])), max(num_words - FIRST_WORD, 0)
     )
-    index_of = np.full(len(counts), UNKNOWN, np.int32)
+    index_of = np.full(len(counts) + 1, UNKNOWN, np.int32)
     index_of[0] = START
     ranks = {}
     for rank, number in enumerate(kept, 1):

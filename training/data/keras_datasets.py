@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from textfiles import InputError
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
-from training.data.labelled_file import Row
+from training.data.labelled_file import LabelledText
 
 _REUTERS_TOPICS = (
     "cocoa grain veg-oil earn acq wheat copper housing money-supply coffee sugar trade reserves ship cotton carcass"
@@ -66,7 +66,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class DataSet:
+class SplitDataset:
     """Texts to learn from and texts to be tested on, with what their indices and classes mean."""
 
     name: str
@@ -76,7 +76,7 @@ class DataSet:
     test: Examples
 
 
-def load(name: str, data_dir: Path | None, num_words: int | None) -> DataSet:
+def load(name: str, data_dir: Path | None, num_words: int | None) -> SplitDataset:
     """Loads a data set.
 
     Args:
@@ -96,10 +96,10 @@ def load(name: str, data_dir: Path | None, num_words: int | None) -> DataSet:
     largest = max(ranks.values(), default=0) + FIRST_WORD
     if num_words is not None and num_words > largest:
         raise InputError(f"--num-words {num_words} is more than the {largest} indices that {name} has: ask for fewer")
-    return DataSet(name, LABELS[name], Vocabulary.from_ranks(ranks, num_words or largest), training, test)
+    return SplitDataset(name, LABELS[name], Vocabulary.from_ranks(ranks, num_words or largest), training, test)
 
 
-def test_rows(name: str, data_dir: Path | None) -> Iterator[Row]:
+def test_rows(name: str, data_dir: Path | None) -> Iterator[LabelledText]:
     """Returns the test texts of a data set as text, so that versions with different vocabularies can be compared: the
     words, separated by spaces.
 
@@ -113,7 +113,7 @@ def test_rows(name: str, data_dir: Path | None) -> Iterator[Row]:
     data = load(name, data_dir, None)
     for number, (sequence, label) in enumerate(zip(data.test.sequences, data.test.classes, strict=True), 1):
         words = (data.vocabulary.entries[index] for index in sequence if index >= FIRST_WORD)
-        yield Row(" ".join(words), data.labels[label], number)
+        yield LabelledText(" ".join(words), data.labels[label], number)
 
 
 def _download(name: str, num_words: int | None) -> tuple[Mapping[str, int], Examples, Examples]:

@@ -1,35 +1,57 @@
-"""Stratified splits: each class gives the same share, and copies of one text stay on one side."""
+"""Splits by a hash of the text: a text stays on its side as the files grow, and copies of it are on one side."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+_KEY_BITS = 32
 
-def draw(
-    texts: NDArray[np.uint64], classes: NDArray[np.int64], share: float, keep: int, random: np.random.Generator
+_MAX_RATIO = 1.5
+"""A class gives at most so many times its share, and at least its share divided by this."""
+
+
+def keys_for_test(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Returns the half of each hash that decides about the test, (rows,)."""
+    return hashes >> np.uint64(_KEY_BITS)
+
+
+def keys_for_validation(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Returns the half of each hash that decides about validation, (rows,), independent of the other half."""
+    return hashes & np.uint64((1 << _KEY_BITS) - 1)
+
+
+def held_out(
+    hashes: NDArray[np.uint64], keys: NDArray[np.uint64], classes: NDArray[np.int64], share: float, keep: int
 ) -> NDArray[np.bool_]:
-    """Draws rows to hold out: of each class about this share of its rows, and one text at least.
+    """Returns which rows are held out, (rows,): those whose key lies in the lowest `share` of all keys.
 
-    A text that comes with several labels counts for the first. One with more copies than all that its class should give
-    is drawn last.
+    So each class gives about its share, by chance some more or less, and a text that is added moves no other. This has
+    limits, which matter for small classes: a class gives at least one text, at least two thirds of its share and at
+    most three halves of it, by the order of the keys; and a text with more copies than its class should give stays.
+    Where a limit applies, a text may change sides when its class grows.
 
     Args:
-        texts: (rows,), equal for equal texts.
+        hashes: (rows,), equal for equal texts. A text that comes with several labels counts for the first.
+        keys: (rows,), 32 bits of each hash.
         classes: (rows,)
-        share: of the rows, between 0 and 1.
-        keep: how many different texts of each class are left at least. Each class has more.
-        random: decides which.
-
-    Returns:
-        (rows,), whether a row is drawn.
+        share: of the texts, between 0 and 1.
+        keep: minimum number of different texts of each class that are not held out. Each class has more.
     """
-    _, first, text, copies = np.unique(texts, return_index=True, return_inverse=True, return_counts=True)
-    class_of_text = classes[first]
-    shuffled = random.permutation(len(first))
-    by_class = shuffled[np.argsort(class_of_text[shuffled], kind="stable")]
+    _, first, text, copies = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
+    key, class_of_text = keys[first], classes[first]
+    by_class = np.lexsort((key, class_of_text))
     drawn = np.zeros(len(first), np.bool_)
     for mine in np.split(by_class, np.cumsum(np.bincount(class_of_text))[:-1]):
-        wanted = share * copies[mine].sum()
-        in_order = mine[np.argsort(copies[mine] > max(wanted, 1), kind="stable")]
-        count = np.searchsorted(np.cumsum(copies[in_order]), wanted + 0.5, side="right")
-        drawn[in_order[: np.clip(count, 1, len(mine) - keep)]] = True
+        if len(mine):
+            rows = share * copies[mine].sum()
+            in_order = mine[np.argsort(copies[mine] > max(rows, 1), kind="stable")]
+            drawn[in_order[: _count(key[in_order], copies[in_order], share, keep)]] = True
     return drawn[text]
+
+
+def _count(keys: NDArray[np.uint64], copies: NDArray[np.int64], share: float, keep: int) -> int:
+    """Returns how many texts of a class are held out, of those that come first."""
+    candidates = int((copies <= max(share * copies.sum(), 1)).sum())
+    below = int((keys[:candidates] < share * (1 << _KEY_BITS)).sum())
+    wanted = share * len(keys)
+    within = min(max(below, int(wanted / _MAX_RATIO)), int(np.ceil(wanted * _MAX_RATIO)))
+    return max(1, min(within, len(keys) - keep))

@@ -1,11 +1,15 @@
-"""Whether one version is better than another, on the same texts: the paired difference of their accuracies."""
+"""Whether one version is better than another on the same texts: the difference of a metric, and its evidence."""
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.stats import binomtest, norm
 
 SIGNIFICANCE = 0.05
@@ -13,10 +17,72 @@ SIGNIFICANCE = 0.05
 
 Verdict = Literal["better", "worse", "undecided"]
 
+_RESAMPLES = 2000
+_BLOCK_COUNTS = 1 << 22
+"""Counts of resamples in memory together."""
+
+
+class Comparison(ABC):
+    """Versions A and B on the same texts, at least one, by one metric."""
+
+    metric: str
+    test: str
+    """The test that gives the p-value."""
+
+    @property
+    @abstractmethod
+    def texts(self) -> int:
+        """The number of texts."""
+
+    @property
+    @abstractmethod
+    def scores(self) -> tuple[float, float]:
+        """The metric of A and of B."""
+
+    @property
+    @abstractmethod
+    def interval(self) -> tuple[float, float]:
+        """The interval of the difference at 95% confidence."""
+
+    @property
+    @abstractmethod
+    def p_value(self) -> float:
+        """How often equally good versions would differ as much or more, two-sided."""
+
+    @property
+    def difference(self) -> float:
+        """The metric of B less that of A."""
+        a, b = self.scores
+        return b - a
+
+    @property
+    def verdict(self) -> Verdict:
+        """What B is beside A: undecided unless the interval leaves out 0 and the test agrees.
+
+        On a handful of texts the interval alone would decide too soon.
+        """
+        low, high = self.interval
+        if low <= 0 <= high or self.p_value >= SIGNIFICANCE:
+            return "undecided"
+        return "better" if low > 0 else "worse"
+
+    def sentence(self, a: str, b: str) -> str:
+        """Returns the verdict and its evidence, with these names of the two."""
+        verdict = {
+            "better": f"{b} is better than {a}",
+            "worse": f"{b} is worse than {a}",
+            "undecided": f"it is undecided whether {b} is better or worse than {a}",
+        }[self.verdict]
+        (of_a, of_b), (low, high) = self.scores, self.interval
+        return (
+            f"{verdict}: {self.metric} {of_b:.4f} instead of {of_a:.4f}, difference {self.difference:+.4f} (95%"
+            f" interval {low:+.4f} to {high:+.4f}), {self.test} p = {self.p_value:.2g}, on {self.texts:,} texts"
+        )
+
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two versions on the same n texts, at least one. "Right" is the true label, whatever its probability."""
+class AccuracyComparison(Comparison):
+    """Two versions by accuracy. An answer is right if it is the true label, whatever its probability."""
 
     both_right: int
     only_a: int
@@ -24,8 +90,11 @@ class Comparison:
     only_b: int
     both_wrong: int
 
+    metric = "accuracy"
+    test = "McNemar's exact"
+
     @classmethod
-    def of(cls, right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> "Comparison":
+    def of(cls, right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> "AccuracyComparison":
         """Counts answers, each (n,), whether right."""
         return cls(
             int((right_a & right_b).sum()),
@@ -36,24 +105,19 @@ class Comparison:
 
     @property
     def texts(self) -> int:
-        """How many texts there are."""
+        """The number of texts."""
         return self.both_right + self.only_a + self.only_b + self.both_wrong
 
     @property
-    def accuracies(self) -> tuple[float, float]:
-        """Of A and of B."""
+    def scores(self) -> tuple[float, float]:
+        """The accuracies of A and of B."""
         return (self.both_right + self.only_a) / self.texts, (self.both_right + self.only_b) / self.texts
 
     @property
-    def difference(self) -> float:
-        """Accuracy of B less that of A."""
-        return (self.only_b - self.only_a) / self.texts
-
-    @property
     def interval(self) -> tuple[float, float]:
-        """The difference's interval at 95% confidence: the Wald interval with one text added to each of the two counts
-        that differ (Bonett and Price, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based
-        on Paired Data", Journal of Educational and Behavioral Statistics 37(4), 2012).
+        """The Wald interval with one text added to each of the two counts that differ (Bonett and Price, "Adjusted Wald
+        Confidence Interval for a Difference of Binomial Proportions Based on Paired Data", Journal of Educational and
+        Behavioral Statistics 37(4), 2012).
         """
         n = self.texts + 2
         a, b = (self.only_a + 1) / n, (self.only_b + 1) / n
@@ -62,33 +126,104 @@ class Comparison:
 
     @property
     def p_value(self) -> float:
-        """Of McNemar's exact test, two-sided: how often equally good versions would differ as much or more on the texts
-        that one of them alone has right (McNemar, "Note on the Sampling Error of the Difference Between Correlated
-        Proportions or Percentages", Psychometrika 12, 1947; its exact form is the sign test). 1 without such texts.
+        """Of McNemar's exact test (McNemar, "Note on the Sampling Error of the Difference Between Correlated
+        Proportions or Percentages", Psychometrika 12, 1947; its exact form is the sign test). 1 if no text tells the
+        two apart.
         """
         differing = self.only_a + self.only_b
         return float(binomtest(self.only_b, differing).pvalue) if differing else 1.0
 
+
+class MacroF1Comparison(Comparison):
+    """Two versions by macro-F1, the mean F1 of the labels that occur in the texts.
+
+    Args:
+        classes: (n,), the true class of each text.
+        predicted_a: (n,), the class that A gives it.
+        predicted_b: (n,), the class that B gives it.
+    """
+
+    metric = "macro-F1"
+    test = "randomization"
+
+    def __init__(
+        self, classes: NDArray[np.int64], predicted_a: NDArray[np.int64], predicted_b: NDArray[np.int64]
+    ) -> None:
+        answers = np.stack([classes, predicted_a, predicted_b])
+        # Texts of the same true class and the same answers are exchangeable: their number is enough.
+        kinds, self._counts = np.unique(answers, axis=1, return_counts=True)
+        used, compact = np.unique(kinds, return_inverse=True)
+        self._true, self._a, self._b = compact.reshape(kinds.shape)
+        self._classes = len(used)
+        self._random_seed = 0
+
     @property
-    def verdict(self) -> Verdict:
-        """What B is beside A: undecided unless the interval leaves out 0 and the exact test agrees.
+    def texts(self) -> int:
+        """The number of texts."""
+        return int(self._counts.sum())
 
-        On a handful of texts the interval alone would decide too soon.
+    @cached_property
+    def scores(self) -> tuple[float, float]:
+        """The macro-F1 of A and of B."""
+        counts = self._counts[np.newaxis]
+        return float(self._macro_f1(counts, self._a)[0]), float(self._macro_f1(counts, self._b)[0])
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """The percentile interval of the paired bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap",
+        1993, chapter 13), with 2,000 resamples.
         """
-        low, high = self.interval
-        if low <= 0 <= high or self.p_value >= SIGNIFICANCE:
-            return "undecided"
-        return "better" if low > 0 else "worse"
+        random = np.random.default_rng(self._random_seed)
+        shares = self._counts / self.texts
+        differences = [
+            self._macro_f1(counts, self._b) - self._macro_f1(counts, self._a)
+            for counts in (random.multinomial(self.texts, shares, size) for size in self._block_sizes())
+        ]
+        low, high = np.quantile(np.concatenate(differences), [SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2])
+        return float(low), float(high)
 
-    def sentence(self, a: str, b: str) -> str:
-        """Says the verdict and its evidence, with these names of the two."""
-        said = {
-            "better": f"{b} is better than {a}",
-            "worse": f"{b} is worse than {a}",
-            "undecided": f"it is undecided whether {b} is better or worse than {a}",
-        }[self.verdict]
-        (of_a, of_b), (low, high) = self.accuracies, self.interval
-        return (
-            f"{said}: accuracy {of_b:.4f} instead of {of_a:.4f}, difference {self.difference:+.4f} (95% interval"
-            f" {low:+.4f} to {high:+.4f}), McNemar's exact p = {self.p_value:.2g}, on {self.texts:,} texts"
-        )
+    @cached_property
+    def p_value(self) -> float:
+        """Of approximate randomization with 2,000 samples, which exchange the answers of A and B on random texts (Yeh,
+        "More Accurate Tests for the Statistical Significance of Result Differences", COLING 2000).
+        """
+        random = np.random.default_rng(self._random_seed)
+        as_large = 0
+        for size in self._block_sizes():
+            kept = random.binomial(self._counts, 0.5, (size, len(self._counts)))
+            exchanged = self._counts - kept
+            a = self._macro_f1(kept, self._a, exchanged, self._b)
+            b = self._macro_f1(kept, self._b, exchanged, self._a)
+            as_large += int((np.abs(b - a) >= abs(self.difference) - 1e-12).sum())
+        return (as_large + 1) / (_RESAMPLES + 1)
+
+    def _block_sizes(self) -> Iterator[int]:
+        most = max(1, _BLOCK_COUNTS // max(len(self._counts), self._classes))
+        for done in range(0, _RESAMPLES, most):
+            yield min(most, _RESAMPLES - done)
+
+    def _macro_f1(
+        self,
+        counts: NDArray[np.int64],
+        predicted: NDArray[np.int64],
+        other_counts: NDArray[np.int64] | None = None,
+        other_predicted: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float64]:
+        """Returns the macro-F1 of each resample, (resamples,), of counts of the kinds of texts, (resamples, kinds), and
+        of the answers of each kind; of two parts together, if others are given.
+        """
+        right = self._by_class(counts * (predicted == self._true), self._true)
+        support = self._by_class(counts, self._true)
+        answers = self._by_class(counts, predicted)
+        if other_counts is not None and other_predicted is not None:
+            right += self._by_class(other_counts * (other_predicted == self._true), self._true)
+            support += self._by_class(other_counts, self._true)
+            answers += self._by_class(other_counts, other_predicted)
+        f1 = 2 * right / np.maximum(support + answers, 1)
+        occur = support > 0
+        return np.asarray((f1 * occur).sum(axis=1) / np.maximum(occur.sum(axis=1), 1))
+
+    def _by_class(self, counts: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Returns the sum of the counts of each class, (resamples, classes)."""
+        kinds = csr_array((np.ones(len(classes)), (np.arange(len(classes)), classes)), (len(classes), self._classes))
+        return np.asarray(counts @ kinds)

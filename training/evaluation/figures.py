@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from training.evaluation.metrics import Calibration, Evaluation
+from training.evaluation.metrics import CalibrationCurve, Evaluation
 
 _MOST_NAMED = 64
 """Labels that a figure of a usual size has room to name."""
@@ -35,7 +35,7 @@ def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     return figure
 
 
-def calibration_curve(calibration: Calibration) -> Figure:
+def calibration_curve(calibration: CalibrationCurve) -> Figure:
     """Draws the share of right answers over the winning probability, the size of a dot by the number of texts."""
     figure = Figure(figsize=(6, 5.5), layout="constrained")
     axes = figure.add_subplot()

@@ -36,7 +36,7 @@ class Answers(NamedTuple):
         return cls(classes.astype(np.int32), predicted.astype(np.int32), exact[rows, predicted], exact[rows, classes])
 
 
-class Calibration(NamedTuple):
+class CalibrationCurve(NamedTuple):
     """Confidence and accuracy in the bins of equal width, ((m - 1) / bins, m / bins], that hold a text."""
 
     texts: NDArray[np.int64]
@@ -63,8 +63,8 @@ class Evaluation:
     """At 95% confidence: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of
     the American Statistical Association 22, 1927."""
     log_loss: float
-    """Mean negative logarithm (natural) of the true class's probability."""
-    calibration: Calibration
+    """Mean negative logarithm (natural) of the true class's probability, over the texts whose class the model knows."""
+    calibration: CalibrationCurve
     precision: NDArray[np.float64]
     """(k,), 0 for a class that was never predicted."""
     recall: NDArray[np.float64]
@@ -77,6 +77,11 @@ class Evaluation:
     """(k, k), texts of the row's class that were predicted as the column's."""
 
     @property
+    def macro_f1(self) -> float:
+        """The mean F1 of the classes that have texts: each counts the same, however few texts it has."""
+        return float(self.f1[self.support > 0].mean())
+
+    @property
     def expected_calibration_error(self) -> float:
         """The error of `calibration`."""
         return self.calibration.expected_error
@@ -87,17 +92,24 @@ def evaluate(probabilities: NDArray[np.float32], classes: NDArray[np.int64]) -> 
     return evaluate_answers(Answers.of(probabilities, classes), probabilities.shape[1])
 
 
-def evaluate_answers(answers: Answers, class_count: int) -> Evaluation:
-    """Evaluates answers of a model of so many classes; at least one."""
+def evaluate_answers(answers: Answers, class_count: int, known_classes: int | None = None) -> Evaluation:
+    """Evaluates answers, at least one.
+
+    Args:
+        answers: to be evaluated.
+        class_count: number of classes that texts have.
+        known_classes: how many of them, the first, the model knows. None: all.
+    """
     every = np.arange(class_count)
     truth = answers.classes, answers.predicted
     right = answers.predicted == answers.classes
+    known = answers.classes < (class_count if known_classes is None else known_classes)
     precision, recall, f1, support = precision_recall_fscore_support(*truth, labels=every, zero_division=0)
     low, high = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
     return Evaluation(
         accuracy=float(accuracy_score(*truth)),
         accuracy_interval=(float(low), float(high)),
-        log_loss=float(-np.log(np.maximum(answers.true_probability, _LEAST)).mean()),
+        log_loss=float(-np.log(np.maximum(answers.true_probability[known], _LEAST)).mean()),
         calibration=calibrate(answers.confidence, right),
         precision=precision,
         recall=recall,
@@ -107,7 +119,7 @@ def evaluate_answers(answers: Answers, class_count: int) -> Evaluation:
     )
 
 
-def calibrate(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> Calibration:
+def calibrate(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> CalibrationCurve:
     """Compares confidence with accuracy in `CALIBRATION_BINS` bins.
 
     Args:
@@ -118,4 +130,4 @@ def calibrate(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> Ca
     texts = np.bincount(bins)
     held = texts > 0
     sums = (np.bincount(bins, weights=weights)[held] for weights in (confidence, correct))
-    return Calibration(texts[held], *(total / texts[held] for total in sums))
+    return CalibrationCurve(texts[held], *(total / texts[held] for total in sums))

@@ -4,57 +4,114 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from textfiles import listed
 from textmodel.version_folder import PIN_FILE, NewVersion, served_version, version_path
-from training.data.labelled_file import Row
+from training.data.labelled_file import LabelledText
 from training.evaluation.comparison import Comparison
-from training.evaluation.version_evaluation import Version, compare
+from training.evaluation.version_evaluation import LoadedVersion, VersionComparison, compare
+from training.settings import PromotionMetric
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a new version has to be to take over."""
+
+    metric: PromotionMetric = "accuracy"
+    """What has to be better."""
+    allow_removed_labels: bool = False
+    """Whether the new version may lack a label of the one in service."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided, and why."""
+    """Whether a new version takes over, and why."""
 
-    incumbent: Path | None
+    gate: Gate
+    incumbent: LoadedVersion | None = None
     """The version in service, if there is one."""
-    comparison: Comparison | None
-    """Of the version in service, A, with the new one, B."""
+    result: VersionComparison | None = None
+    """The version in service, A, beside the new one, B."""
+    labels: tuple[str, ...] = ()
+    """The labels of the new version."""
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The comparison that decides. None: there is no incumbent, or no text to compare on."""
+        if self.result is None:
+            return None
+        return self.result.macro_f1 if self.gate.metric == "macro-f1" else self.result.accuracy
+
+    @property
+    def removed_labels(self) -> list[str]:
+        """The labels of the incumbent that the new version lacks."""
+        return [] if self.incumbent is None else [each for each in self.incumbent.labels if each not in self.labels]
+
+    @property
+    def added_labels(self) -> list[str]:
+        """The labels of the new version that the incumbent lacks."""
+        return [] if self.incumbent is None else [each for each in self.labels if each not in self.incumbent.labels]
 
     @property
     def promoted(self) -> bool:
-        """Whether the new version is to be served: it is the first, or better."""
-        return self.comparison is None or self.comparison.verdict == "better"
+        """Whether the new version is served: it is the first, or better and has the labels that it needs."""
+        if self.incumbent is None:
+            return True
+        if self.removed_labels and not self.gate.allow_removed_labels:
+            return False
+        return self.comparison is not None and self.comparison.verdict == "better"
 
     def sentence(self, written: Path) -> str:
-        """Says it to a person.
+        """Returns the decision in sentences.
 
         Args:
             written: where the new version is.
         """
-        if self.comparison is None or self.incumbent is None:
+        if self.incumbent is None:
             return f"Promoted: {written} is the first version."
+        notes = " ".join([*self._label_notes(), *(self.result.notes() if self.result else ())])
+        notes = f" {notes}" if notes else ""
+        incumbent = str(self.incumbent.folder.path)
         if not self.promoted:
             return (
-                f"Not promoted: {self.incumbent} stays in service, since"
-                f" {self.comparison.sentence(str(self.incumbent), 'the new version')}. The new version is kept in"
-                f" {written}, which no server loads: to serve it all the same, name the folder by the next number."
+                f"Not promoted: {incumbent} stays in service, since {self._reason(incumbent)}.{notes} The new version"
+                f" is kept in {written}, which no server loads: to serve it all the same, name the folder by the next"
+                " number."
             )
         pin = written.parent / PIN_FILE
         but = f" But {pin} names the version that is served: write {written.name} into it." if pin.exists() else ""
-        return f"Promoted: {self.comparison.sentence(str(self.incumbent), str(written))}.{but}"
+        evidence = self.comparison.sentence(incumbent, str(written)) if self.comparison else ""
+        return f"Promoted: {evidence}.{notes}{but}"
+
+    def _reason(self, incumbent: str) -> str:
+        if self.removed_labels and not self.gate.allow_removed_labels:
+            return (
+                f"the new version lacks labels of it (--allow-removed-labels promotes such a version too){self._also()}"
+            )
+        if self.comparison is None:
+            return "one of the two versions has learned every test text"
+        return self.comparison.sentence(incumbent, "the new version")
+
+    def _also(self) -> str:
+        return f"; {self.comparison.sentence('it', 'the new version')}" if self.comparison else ""
+
+    def _label_notes(self) -> list[str]:
+        changes = (("Removed", self.removed_labels), ("Added", self.added_labels))
+        return [f"{change} labels: {listed(labels)}." for change, labels in changes if labels]
 
 
-def in_service(model: Path) -> Version | None:
+def in_service(model: Path) -> LoadedVersion | None:
     """Loads the version that a server answers with.
 
     Raises:
         ModelError: it cannot be loaded.
     """
     number = served_version(model)
-    return None if number is None else Version(version_path(model, number))
+    return None if number is None else LoadedVersion(version_path(model, number))
 
 
-def decide(incumbent: Version | None, new: NewVersion, rows: Iterable[Row]) -> Decision:
+def decide(incumbent: LoadedVersion | None, new: NewVersion, rows: Iterable[LabelledText], gate: Gate) -> Decision:
     """Compares the version in service with a new one on the rows of the test set."""
     if incumbent is None:
-        return Decision(None, None)
-    return Decision(incumbent.folder.path, compare(incumbent, Version(new.path), rows))
+        return Decision(gate)
+    version = LoadedVersion(new.path)
+    return Decision(gate, incumbent, compare(incumbent, version, rows), version.labels)

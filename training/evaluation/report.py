@@ -1,20 +1,22 @@
-"""What a person reads of an evaluation on labelled samples: HTML or Markdown, and a summary for a terminal.
+"""The report of an evaluation on labelled texts: HTML or Markdown, and a summary for a terminal.
 
 There is one document, in Markdown. HTML is that document rendered, with its figures inside.
 """
 
 import base64
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 
+from textfiles import listed
+from training.data import unknown_words
 from training.evaluation import markdown
 from training.evaluation.figures import calibration_curve, confusion_matrix, png
 from training.evaluation.metrics import CALIBRATION_BINS
-from training.evaluation.version_evaluation import EXCERPT, SampleEvaluation
+from training.evaluation.version_evaluation import EXCERPT, FileEvaluation
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -37,7 +39,7 @@ img {{ max-width: 100%; }}
 """
 
 
-def write(path: Path, result: SampleEvaluation) -> None:
+def write(path: Path, result: FileEvaluation) -> None:
     """Writes the report: to HTML that holds its figures, or to Markdown with the figures beside it, named after it.
 
     Args:
@@ -48,7 +50,7 @@ def write(path: Path, result: SampleEvaluation) -> None:
         OSError: a file cannot be written.
     """
     figures = {
-        "confusion": png(confusion_matrix(result.evaluation, result.version.labels)),
+        "confusion": png(confusion_matrix(result.evaluation, result.labels)),
         "calibration": png(calibration_curve(result.evaluation.calibration)),
     }
     if path.suffix == ".html":
@@ -64,14 +66,15 @@ def write(path: Path, result: SampleEvaluation) -> None:
     path.write_text(_document(result, links), encoding="utf-8")
 
 
-def summary(result: SampleEvaluation) -> list[tuple[str, str]]:
-    """Returns names and values of what the samples say of the whole model."""
+def summary(result: FileEvaluation) -> list[tuple[str, str]]:
+    """Returns names and values of the metrics of the whole model."""
     evaluation = result.evaluation
     low, high = evaluation.accuracy_interval
     of_training = result.version.folder.metadata.data_set.unknown_word_ratio
     return [
         ("texts", f"{result.texts:,}"),
         ("accuracy", f"{evaluation.accuracy:.4f} (95% interval {low:.4f} to {high:.4f})"),
+        ("macro-F1", f"{evaluation.macro_f1:.4f}"),
         ("log loss", f"{evaluation.log_loss:.4f}"),
         ("expected calibration error", f"{evaluation.expected_calibration_error:.4f}"),
         ("unknown words", f"{result.unknown_word_ratio:.2%}"),
@@ -82,16 +85,37 @@ def summary(result: SampleEvaluation) -> list[tuple[str, str]]:
     ]
 
 
-def _title(result: SampleEvaluation) -> str:
-    return f"{result.version.folder.metadata.name}, version {result.version.folder.path.name}, on {result.file.name}"
+def notes(result: FileEvaluation) -> list[str]:
+    """Returns what a person has to know beside the metrics, a sentence each."""
+    found = []
+    if unknown := result.unknown_labels:
+        found.append(
+            f"The model does not know the labels {listed(unknown)} of {sum(unknown.values()):,} texts: they count as"
+            " wrong, and the log loss leaves them out."
+        )
+    if result.learned:
+        found.append(
+            f"The model has learned {result.learned:,} of these texts: on new texts it is likely to be less accurate."
+        )
+    if result.unknown_word_ratio >= unknown_words.HIGH_RATIO:
+        found.append(f"Mind the unknown words: {unknown_words.MEANING}.")
+    return found
 
 
-def _document(result: SampleEvaluation, links: Mapping[str, str]) -> str:
+def _title(result: FileEvaluation) -> str:
+    return f"{result.version.folder.metadata.name}, version {result.version.folder.path.name}, on {result.files.name}"
+
+
+def _paragraphs(sentences: Iterable[str]) -> str:
+    return "".join(f"{markdown.escaped(sentence)}\n\n" for sentence in sentences)
+
+
+def _document(result: FileEvaluation, links: Mapping[str, str]) -> str:
     evaluation = result.evaluation
     per_class = [
         (markdown.escaped(label), *(f"{share:.3f}" for share in shares), f"{support:,}")
         for label, support, *shares in zip(
-            result.version.labels,
+            result.labels,
             evaluation.support,
             evaluation.precision,
             evaluation.recall,
@@ -104,7 +128,7 @@ def _document(result: SampleEvaluation, links: Mapping[str, str]) -> str:
             f"{mistake.confidence:.4f}",
             markdown.escaped(mistake.predicted),
             markdown.escaped(mistake.label),
-            f"{mistake.line:,}",
+            markdown.escaped(mistake.where),
             markdown.escaped(mistake.excerpt),
         )
         for mistake in result.mistakes
@@ -113,8 +137,9 @@ def _document(result: SampleEvaluation, links: Mapping[str, str]) -> str:
 
 {markdown.table(("", "value"), summary(result))}
 
-A share of unknown words well above that of the training texts says that the texts have drifted away from what the model
-has learned. The interval is Wilson's.
+{_paragraphs(notes(result))}The interval is Wilson's. Macro-F1 is the mean F1 of the labels that occur in the texts:
+each counts the same, however few texts it has. A share of unknown words well above that of the training texts says that
+the texts have drifted away from what the model has learned.
 
 ## Labels
 

@@ -1,29 +1,35 @@
-"""Runs versions, each with its own engine, over labelled samples. A batch of texts is in memory at a time."""
+"""Runs versions, each with its own engine, over labelled texts. A batch of texts is in memory at a time."""
 
 import heapq
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from textfiles import InputError
+from textfiles import InputError, listed
 from textmodel import VersionFolder, load_engine
-from training.data.labelled_file import LabelledFile, Row
-from training.evaluation.comparison import Comparison
+from training.data import text_hashes
+from training.data.bad_rows import BadRows
+from training.data.labelled_file import LabelledFiles, LabelledText
+from training.data.labels import label_of
+from training.evaluation.comparison import AccuracyComparison, MacroF1Comparison
 from training.evaluation.metrics import Answers, Evaluation, evaluate_answers
 
-MISTAKES = 20
-"""How many mistakes an evaluation keeps."""
+MAX_MISTAKES = 20
+"""The number of mistakes that an evaluation keeps."""
 EXCERPT = 300
-"""Characters of a mistake's text that are kept."""
+"""The number of characters of a mistake's text that are kept."""
 
+_T = TypeVar("_T")
 _BATCH_TEXTS = 256
 _BATCH_CHARACTERS = 1 << 20
 
 
-class Version:
+class LoadedVersion:
     """A version with its engine loaded.
 
     Raises:
@@ -33,14 +39,25 @@ class Version:
     def __init__(self, path: Path) -> None:
         self.folder = VersionFolder(path)
         self.engine = load_engine(path)
-        self.labels = self.folder.labels
+        labels = tuple(map(label_of, self.folder.labels))
+        self.labels = labels if len(set(labels)) == len(labels) else self.folder.labels
+        """In the form that files of labelled texts give them, unless two would be one."""
+        self.training_hashes = text_hashes.read(path)
+        """Sorted, of the texts that it has learned. None: it does not record them."""
+
+    def has_learned(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Tells of texts' hashes, (n,), which the version has learned, as far as it records that."""
+        if self.training_hashes is None or not len(self.training_hashes):
+            return np.zeros(len(hashes), np.bool_)
+        found = np.searchsorted(self.training_hashes, hashes).clip(max=len(self.training_hashes) - 1)
+        return np.asarray(self.training_hashes[found] == hashes)
 
 
 class Mistake(NamedTuple):
     """A text that a version gave another label than its own."""
 
-    line: int
-    """In Parquet the row."""
+    where: str
+    """The line of the text, in Parquet the row. Of several files, the file's name too."""
     label: str
     predicted: str
     confidence: float
@@ -49,98 +66,176 @@ class Mistake(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SampleEvaluation:
-    """What a version made of a file of labelled texts."""
+class FileEvaluation:
+    """How a version answers the texts of files."""
 
-    version: Version
-    file: Path
+    version: LoadedVersion
+    files: LabelledFiles
+    labels: Sequence[str]
+    """The version's labels, then those of the texts that it does not know."""
     texts: int
     evaluation: Evaluation
+    """Of all labels. Its log loss leaves out the texts whose labels the version does not know."""
     unknown_word_ratio: float
-    """Share of the words of the texts that the version's vocabulary does not hold; 0 without words."""
+    """The share of the words of the texts that the version's vocabulary does not hold; 0 without words."""
+    learned: int
+    """The number of texts that the version has learned."""
     mistakes: list[Mistake]
-    """The `MISTAKES` most confident, by falling confidence."""
+    """The `MAX_MISTAKES` most confident, by falling confidence."""
+
+    @property
+    def unknown_labels(self) -> dict[str, int]:
+        """The labels that the version does not know, with their numbers of texts."""
+        known = len(self.version.labels)
+        return dict(zip(self.labels[known:], map(int, self.evaluation.support[known:]), strict=True))
 
 
-def evaluate_file(version: Version, file: LabelledFile) -> SampleEvaluation:
-    """Evaluates a version on all texts of a file. What is kept of a text are 24 bytes.
+def evaluate_files(version: LoadedVersion, files: LabelledFiles, bad_rows: BadRows) -> FileEvaluation:
+    """Evaluates a version on all texts of files. A text with a label that the version does not know counts as wrong.
+    Memory holds 24 bytes per text.
 
     Raises:
-        InputError: the file or a row cannot be used, or it holds no text or a label that the version does not have.
+        InputError: a file cannot be used, or holds no text, or none with a label that the version knows.
     """
-    class_of = {label: number for number, label in enumerate(version.labels)}
+    class_of = _classes(version.labels)
     parts: list[Answers] = []
     mistakes: list[Mistake] = []
-    words = known_words = 0
-    for rows in _batches(_rows(file, version.labels)):
-        prediction = version.engine.classify([row.text for row in rows])
-        answers = Answers.of(prediction.probabilities, np.array([class_of[row.label] for row in rows]))
+    words = known_words = learned = 0
+    for batch in _batches(files.rows(bad_rows), lambda row: len(row[1].text)):
+        prediction = version.engine.classify([row.text for _, row in batch])
+        classes = np.array([class_of.setdefault(row.label, len(class_of)) for _, row in batch])
+        unknown = len(class_of) - len(version.labels)
+        answers = Answers.of(np.pad(prediction.probabilities, ((0, 0), (0, unknown))), classes)
         parts.append(answers)
         words += int(prediction.words.sum())
         known_words += int(prediction.known_words.sum())
+        learned += int(version.has_learned(_hashes(row for _, row in batch)).sum())
         wrong = (
             Mistake(
-                rows[at].number,
-                rows[at].label,
+                f"{row.number:,}" if len(files.files) == 1 else f"{file.name}: {row.number:,}",
+                row.label,
                 version.labels[answers.predicted[at]],
                 float(answers.confidence[at]),
-                rows[at].text[:EXCERPT],
+                row.text[:EXCERPT],
             )
             for at in np.flatnonzero(answers.predicted != answers.classes)
+            for file, row in [batch[at]]
         )
-        mistakes = heapq.nlargest(MISTAKES, [*mistakes, *wrong], key=lambda mistake: mistake.confidence)
+        mistakes = heapq.nlargest(MAX_MISTAKES, [*mistakes, *wrong], key=lambda mistake: mistake.confidence)
+    if not parts:
+        raise InputError(f"{files}: holds no text")
     everything = Answers(*map(np.concatenate, zip(*parts, strict=True)))
-    return SampleEvaluation(
+    if not (everything.classes < len(version.labels)).any():
+        raise _no_known_label(str(files), list(class_of)[len(version.labels) :], version.labels)
+    return FileEvaluation(
         version=version,
-        file=file.path,
+        files=files,
+        labels=list(class_of),
         texts=len(everything.classes),
-        evaluation=evaluate_answers(everything, len(version.labels)),
+        evaluation=evaluate_answers(everything, len(class_of), known_classes=len(version.labels)),
         unknown_word_ratio=1 - known_words / words if words else 0.0,
+        learned=learned,
         mistakes=mistakes,
     )
 
 
-def compare_on_file(a: Version, b: Version, file: LabelledFile) -> Comparison:
-    """Compares two versions on all texts of a file.
+@dataclass(frozen=True)
+class VersionComparison:
+    """Two versions, A and B, on the texts that neither has learned."""
+
+    accuracy: AccuracyComparison | None
+    """None without a text."""
+    macro_f1: MacroF1Comparison | None
+    learned: int
+    """The number of texts that were left out, since A or B has learned them."""
+    unknown_labels: dict[str, int]
+    """The labels that neither version knows, with their numbers of texts: both are wrong on them."""
+
+    def notes(self) -> list[str]:
+        """Returns what a person has to know beside the verdict, a sentence each."""
+        found = []
+        if self.learned:
+            found.append(f"Left out {_texts(self.learned)} that one of the versions has learned.")
+        if self.unknown_labels:
+            count = _texts(sum(self.unknown_labels.values()))
+            found.append(
+                f"Neither version knows the labels {listed(self.unknown_labels)} of {count}: counted as wrong."
+            )
+        return found
+
+
+def compare(a: LoadedVersion, b: LoadedVersion, rows: Iterable[LabelledText]) -> VersionComparison:
+    """Compares two versions on the rows that neither has learned, by the names of the labels: a version is wrong on a
+    label that it does not know.
+    """
+    class_of = _classes(a.labels, b.labels)
+    known = len(class_of)
+    learned = 0
+    parts: list[NDArray[np.int64]] = [np.empty((3, 0), np.int64)]
+    for batch in _batches(rows, lambda row: len(row.text)):
+        hashes = _hashes(batch)
+        new = ~(a.has_learned(hashes) | b.has_learned(hashes))
+        learned += int((~new).sum())
+        texts = [row for row, is_new in zip(batch, new, strict=True) if is_new]
+        if texts:
+            classes = [class_of.setdefault(row.label, len(class_of)) for row in texts]
+            parts.append(np.array([classes, *(_predicted(version, texts, class_of) for version in (a, b))]))
+    classes, of_a, of_b = np.concatenate(parts, axis=1)
+    labels = list(class_of)
+    return VersionComparison(
+        accuracy=AccuracyComparison.of(of_a == classes, of_b == classes) if len(classes) else None,
+        macro_f1=MacroF1Comparison(classes, of_a, of_b) if len(classes) else None,
+        learned=learned,
+        unknown_labels=dict(Counter(labels[number] for number in classes.tolist() if number >= known)),
+    )
+
+
+def compare_on_files(a: LoadedVersion, b: LoadedVersion, files: LabelledFiles, bad_rows: BadRows) -> VersionComparison:
+    """Compares two versions on all texts of files.
 
     Raises:
-        InputError: the file or a row cannot be used, or it holds no text or a label that neither version has.
+        InputError: a file cannot be used, or holds no text to compare them on.
     """
-    return compare(a, b, _rows(file, tuple(dict.fromkeys((*a.labels, *b.labels)))))
+    result = compare(a, b, (row for _, row in files.rows(bad_rows)))
+    if result.accuracy is None:
+        reason = f"one of the versions has learned all {result.learned:,} texts" if result.learned else "holds no text"
+        raise InputError(f"{files}: {reason}: give other texts")
+    if sum(result.unknown_labels.values()) == result.accuracy.texts:
+        raise _no_known_label(str(files), list(result.unknown_labels), _classes(a.labels, b.labels))
+    return result
 
 
-def compare(a: Version, b: Version, rows: Iterable[Row]) -> Comparison:
-    """Compares two versions on rows, at least one, by the names of the labels: one that only one of the versions has,
-    the other never has right.
-    """
-    right = [[_right(version, batch) for version in (a, b)] for batch in _batches(rows)]
-    return Comparison.of(*map(np.concatenate, zip(*right, strict=True)))
+def _classes(*labels: Sequence[str]) -> dict[str, int]:
+    """Returns the class of each label, in order."""
+    return {label: number for number, label in enumerate(dict.fromkeys(label for some in labels for label in some))}
 
 
-def _right(version: Version, rows: list[Row]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    predicted = version.engine.classify([row.text for row in rows]).probabilities.argmax(axis=1)
-    return np.array([version.labels[winner] == row.label for winner, row in zip(predicted, rows, strict=True)])
+def _predicted(version: LoadedVersion, texts: Sequence[LabelledText], class_of: dict[str, int]) -> list[int]:
+    winners = version.engine.classify([row.text for row in texts]).probabilities.argmax(axis=1)
+    return [class_of[version.labels[winner]] for winner in winners]
 
 
-def _rows(file: LabelledFile, labels: Collection[str]) -> Iterator[Row]:
-    """Reads the rows, of which there is one at least, and whose labels are all among these."""
-    row = None
-    for row in file.rows():
-        if row.label not in labels:
-            raise InputError(
-                f"{file.where(row.number)}: the label {row.label!r} is none of the model's: {', '.join(labels)}"
-            )
-        yield row
-    if row is None:
-        raise InputError(f"{file.path}: holds no text")
+def _hashes(rows: Iterable[LabelledText]) -> NDArray[np.uint64]:
+    return np.array([text_hashes.text_hash(row.text) for row in rows], np.uint64)
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    batch: list[Row] = []
+def _no_known_label(files: str, labels: Iterable[str], known: Iterable[str]) -> InputError:
+    return InputError(
+        f"{files}: the model knows none of the labels {listed(labels)}: its labels are {listed(known)}: check"
+        " --label-column"
+    )
+
+
+def _texts(count: int) -> str:
+    return "1 text" if count == 1 else f"{count:,} texts"
+
+
+def _batches(rows: Iterable[_T], length: Callable[[_T], int]) -> Iterator[list[_T]]:
+    batch: list[_T] = []
     characters = 0
     for row in rows:
         batch.append(row)
-        characters += len(row.text)
+        characters += length(row)
         if len(batch) == _BATCH_TEXTS or characters >= _BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0

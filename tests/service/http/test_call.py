@@ -18,6 +18,7 @@ from service.inference.reconciler import Reconciler
 from service.inference.repository import ModelRepository, Servable
 from service.inference.version_policy import VersionPolicy
 from service.process.worker import publisher
+from service.security.hosts import AllowedHosts
 from service.telemetry.metrics import DROPPED, HTTP_REQUESTS, VersionStates
 from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
 from textmodel import Engine, Prediction, VersionFolder
@@ -96,7 +97,7 @@ class Routes:
         """Runs a test. Returns how many requests were answered with which status, and dropped for which reason."""
         await self._reconciler.load()
         servicers = Servicers.of(self._repository, self._classification)
-        app = http_app(servicers, Instruments(self._page), HttpOptions(max_body_bytes=1000))
+        app = http_app(servicers, Instruments(self._page), HttpOptions(1000, 100, AllowedHosts("127.0.0.1")))
         async with http_server(Config(), self._port, app, asyncio.Event()):
             async with asyncio.timeout(60):
                 await test(self)

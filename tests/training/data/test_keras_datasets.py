@@ -10,7 +10,7 @@ import pytest
 from tests.training import made_up
 from textfiles import InputError
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
-from training.data.keras_datasets import LABELS, DataSet, load
+from training.data.keras_datasets import LABELS, SplitDataset, load
 
 
 def _let_keras_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def _let_keras_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(getattr(keras.src.datasets, name), "get_file", get_file)
 
 
-def _assert_equal(one: DataSet, other: DataSet) -> None:
+def _assert_equal(one: SplitDataset, other: SplitDataset) -> None:
     assert one.vocabulary.entries == other.vocabulary.entries
     for mine, keras_ in ((one.training, other.training), (one.test, other.test)):
         np.testing.assert_array_equal(mine.classes, keras_.classes)

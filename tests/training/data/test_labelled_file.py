@@ -1,6 +1,7 @@
 import gzip
 import tracemalloc
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,15 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from textfiles import LONGEST, InputError
-from training.data.labelled_file import LabelledFile, Row
+from textfiles import MAX_LINE_BYTES, InputError
+from training.data.bad_rows import BadRows
+from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText
 
-ROWS = [Row("A good film, really", "positive", 0), Row("café 😀\nsecond line", "negative", 0), Row("", "3", 0)]
+ROWS = [
+    LabelledText("A good film, really", "positive", 0),
+    LabelledText("café 😀\nsecond line", "negative", 0),
+    LabelledText("", "3", 0),
+]
 """What each of `FILES` holds, without the numbers of the lines."""
 
 JSON = '{"label": "positive", "body": "A good film, really"}\n{"body": "café 😀\\nsecond line", "label": "negative"}\n'
@@ -46,8 +52,9 @@ FILES: dict[str, tuple[Callable[[Path], object], list[int]]] = {
 }
 
 
-def _read(path: Path) -> list[Row]:
-    return list(LabelledFile(path, "body", "label").rows())
+def _read(path: Path) -> list[LabelledText]:
+    with BadRows() as bad_rows:
+        return [row for _, row in LabelledFiles([LabelledFile(path, "body", "label")]).rows(bad_rows)]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -56,7 +63,8 @@ def test_every_format_gives_texts_labels_and_the_number_of_the_line_that_a_row_s
 ) -> None:
     write, numbers = FILES[name]
     write(tmp_path / name)
-    assert _read(tmp_path / name) == [row._replace(number=at) for row, at in zip(ROWS, numbers, strict=True)]
+    found = [(row.text, row.label, row.number) for row in _read(tmp_path / name)]
+    assert found == [(row.text, row.label, at) for row, at in zip(ROWS, numbers, strict=True)]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.csv.gz"])
@@ -68,14 +76,17 @@ def test_a_byte_order_mark_and_the_line_ends_of_windows_are_no_part_of_the_data(
     lines = [f"body{separator}label", f"good{separator}yes"]
     lines = ['{"body": "good", "label": "yes"}'] if "json" in name else lines
     _texts("\ufeff" + end.join([*lines, ""]))(tmp_path / name)
-    assert _read(tmp_path / name) == [Row("good", "yes", len(lines))]
+    assert _read(tmp_path / name) == [LabelledText("good", "yes", len(lines))]
 
 
 @pytest.mark.parametrize(
     ("values", "labels"),
     [
         ([1, -2], ["1", "-2"]),
-        ([1.5, 2.0], ["1.5", "2.0"]),
+        ([1.5, -2.0], ["1.5", "-2"]),
+        ([0.0, -0.0], ["0", "0"]),
+        ([1e20, 1e-7], ["100000000000000000000", "1e-07"]),
+        (pa.array([Decimal("1.50"), Decimal("-20.00")]), ["1.5", "-20"]),
         ([True, False], ["true", "false"]),
         (pa.array(["a", "b"], pa.large_string()), ["a", "b"]),
         (pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
@@ -114,31 +125,30 @@ _INVALID = pa.Array.from_buffers(pa.string(), 2, pa.array([b"ok", b"\xff"]).buff
         ("a.csv", _bytes(b""), "a.csv: is empty"),
         ("a.csv", _bytes(b"text,label\n"), "no column 'body': its columns are 'text', 'label'"),
         ("a.csv", _bytes(b"body,label,body\n"), "more than one column 'body'"),
-        ("a.csv", _bytes(b'body,label\n"a\n\nb",c\nd,e,f\n'), "line 5: 3 columns, but the first row names 2"),
+        ("a.csv", _bytes(b'body,label\n"a\n\nb",c\nd,e,f\n'), "line 5: 3 columns, but the first row has 2"),
         ("a.csv", _bytes(b"body,label\na\n"), "line 2: 1 columns"),
         ("a.csv", _bytes(b'body,label\n"a\nb",c\nd\xff,e\n'), "line 4: not UTF-8 .*0xff"),
-        ("a.csv", _bytes(b'body,label\na,b\n"c\n,d\n'), "line 3: unexpected end of data"),
-        ("a.csv", _bytes(b'body,label\na,b\n"c"d,e\n'), "line 3: ',' expected after '\"'"),
+        ("a.csv", _bytes(b'body,label\na,b\n"c\n,d\n'), "line 3: a quotation mark is opened here and never closed"),
+        ("a.csv", _bytes(b'body,label\na,b\n"c"d,e\n'), "line 3: text follows a closing quotation mark"),
         ("a.csv", _bytes(b"body,label\na,b\nc, \n"), "line 3: the label is empty"),
         ("a.csv", _bytes(b'body,label\na,b\nc,"d\ne"\n'), "line 3: the label is on several lines"),
-        ("a.csv", _bytes(b"body,label\n" + b"a" * LONGEST + b",b\n"), "line 2: longer than"),
-        ("a.csv", _bytes(b'body,label\n"' + b"a\n" * (LONGEST // 2 + 1)), "line 2: field larger than"),
+        ("a.csv", _bytes(b"body,label\n" + b"a" * MAX_LINE_BYTES + b",b\n"), "line 2: longer than"),
+        ("a.csv", _bytes(b'body,label\n"' + b"a\n" * (MAX_LINE_BYTES // 2 + 1)), "line 2: a field is longer than"),
         ("a.csv.gz", _bytes(b"body,label\n"), "not a whole gzip file"),
         ("a.csv.gz", _bytes(gzip.compress(b"body,label\na,b\n")[:-9]), "not a whole gzip file"),
         ("a.jsonl", _bytes(b"{}\n"), "line 1: no key 'body'"),
         ("a.jsonl", _bytes(b'{"text": "a", "label": 1}'), "line 1: no key 'body': its keys are 'text', 'label'"),
         ("a.jsonl", _bytes(b'{"body": "a", "label": 1}\n{"body":'), "line 2: Input data was truncated"),
-        ("a.jsonl", _bytes(b'\n{"body": 1, "label": 1}'), "line 2: 'body' holds a value of type int, not a string"),
-        ("a.jsonl", _bytes(b'{"body": "", "label": null}'), "line 1: 'label' holds None, not a label"),
+        ("a.jsonl", _bytes(b'\n{"body": 1, "label": 1}'), "line 2: 'body' holds a value of type int, no string"),
+        ("a.jsonl", _bytes(b'{"body": "", "label": null}'), "line 1: the label is empty"),
         ("a.jsonl", _bytes(b'{"body": "\xff", "label": ""}'), "line 1: not UTF-8"),
         ("a.jsonl", _bytes(b'{"body": "\\ud800", "label": ""}'), "line 1: JSON is malformed"),
         ("a.jsonl", _bytes(b"[1]"), "line 1: Expected `object`, got `array`"),
         ("a.parquet", _bytes(b"body,label\n"), "a.parquet: not a whole Parquet file"),
         ("a.parquet", _columns(body=["a"]), "no column 'label': its columns are 'body'"),
-        ("a.parquet", _columns(body=["a", None], label=["b", "c"]), "row 2: 'body' holds None, not a string"),
-        ("a.parquet", _columns(body=[1], label=["b"]), "row 1: 'body' holds a value of type int, not a string"),
-        ("a.parquet", _columns(body=["a", "b"], label=[1.0, float("nan")]), "row 2: 'label' holds nan, not a label"),
-        ("a.parquet", _columns(body=["a"], label=[["b"]]), "row 1: 'label' holds a value of type list, not a label"),
+        ("a.parquet", _columns(body=[1], label=["b"]), "row 1: 'body' holds a value of type int, no string"),
+        ("a.parquet", _columns(body=["a", "b"], label=[1.0, float("nan")]), "row 2: the label is empty"),
+        ("a.parquet", _columns(body=["a"], label=[["b"]]), "row 1: the label is a list: give each text one label"),
         ("a.parquet", _columns(body=_INVALID, label=["b", "c"]), "row 2: not UTF-8"),
     ],
 )

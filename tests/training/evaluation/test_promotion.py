@@ -10,8 +10,9 @@ from tests.training import made_up
 from textmodel import VersionFolder, load_engine
 from training.cli import main
 from training.data import keras_datasets
-from training.evaluation.comparison import Comparison
-from training.evaluation.promotion import Decision
+from training.evaluation.comparison import AccuracyComparison
+from training.evaluation.promotion import Decision, Gate
+from training.evaluation.version_evaluation import LoadedVersion, VersionComparison
 
 QUICK = ["--num-words", "40", "--epochs", "4", "--batch-size", "32", "--validation-samples", "60", "--layers", "6"]
 QUICK += ["--learning-rate", "0.02"]
@@ -92,14 +93,17 @@ def test_an_incumbent_that_cannot_be_loaded_is_found_before_training(
 @pytest.mark.parametrize(
     ("comparison", "promoted"),
     [
-        (None, True),
-        (Comparison(50, 0, 20, 5), True),
-        (Comparison(50, 20, 0, 5), False),
-        (Comparison(50, 2, 3, 5), False),
+        (AccuracyComparison(50, 0, 20, 5), True),
+        (AccuracyComparison(50, 20, 0, 5), False),
+        (AccuracyComparison(50, 2, 3, 5), False),
     ],
 )
-def test_only_a_first_or_better_version_is_promoted(comparison: Comparison | None, promoted: bool) -> None:
-    assert Decision(Path("models/mine/1"), comparison).promoted is promoted
+def test_only_a_better_version_is_promoted(
+    comparison: AccuracyComparison, promoted: bool, retrained: tuple[Path, str]
+) -> None:
+    incumbent = LoadedVersion(retrained[0] / "imdb" / "1")
+    result = VersionComparison(comparison, None, 0, {})
+    assert Decision(Gate(), incumbent, result, incumbent.labels).promoted is promoted
 
 
 def test_the_test_texts_hold_every_word_whatever_the_vocabulary(files: Path) -> None:

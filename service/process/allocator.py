@@ -1,0 +1,18 @@
+"""Has the C library give freed memory back, so that a burst of large requests does not stay in the process's size."""
+
+import ctypes
+
+# Parameters of mallopt(3), and their values. By default glibc raises both thresholds to the size of the largest block
+# that was freed, up to 32 MiB, and keeps such blocks.
+_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 8 << 20
+_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 1 << 20
+_M_ARENA_MAX, _ARENAS = -8, 2
+
+
+def return_freed_memory() -> None:
+    """Sets the allocator up; does nothing where the C library has no such parameters."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+        mallopt(_M_ARENA_MAX, _ARENAS)

@@ -1,0 +1,52 @@
+"""The health servicer: who may watch, what watchers hear, and when they are let go."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from grpc_health.v1 import health_pb2
+
+from service.errors import NotFound, TooManyStreams
+from service.grpc.health import MAX_WATCHERS, HealthServicer
+
+RESPONSE = health_pb2.HealthCheckResponse
+ANY = cast("Any", None)
+
+
+def request(service: str = "") -> health_pb2.HealthCheckRequest:
+    return health_pb2.HealthCheckRequest(service=service)
+
+
+def test_one_watcher_more_than_the_maximum_is_refused_until_another_leaves() -> None:
+    async def test() -> None:
+        health = HealthServicer(("",))
+        watchers = [cast("Any", health.Watch(request(), ANY)) for _ in range(MAX_WATCHERS)]
+        for each in watchers:
+            await anext(each)
+        with pytest.raises(TooManyStreams):
+            await anext(health.Watch(request(), ANY))
+        await watchers[0].aclose()
+        assert await anext(health.Watch(request(), ANY))
+
+    asyncio.run(test())
+
+
+def test_watchers_hear_each_change_and_end_with_the_stop() -> None:
+    async def test() -> None:
+        health = HealthServicer(("", "a"))
+        known, unknown = health.Watch(request("a"), ANY), health.Watch(request("b"), ANY)
+        assert [(await anext(each)).status for each in (known, unknown)] == [
+            RESPONSE.NOT_SERVING,
+            RESPONSE.SERVICE_UNKNOWN,
+        ]
+        health.set(True)
+        assert (await anext(known)).status == RESPONSE.SERVING
+        health.stop()
+        assert [response.status async for response in known] == [RESPONSE.NOT_SERVING]
+        assert [response.status async for response in unknown] == []
+        health.set(True)
+        assert (await health.Check(request("a"), ANY)).status == RESPONSE.NOT_SERVING
+        with pytest.raises(NotFound):
+            await health.Check(request("b"), ANY)
+
+    asyncio.run(test())

@@ -1,0 +1,84 @@
+"""Character encodings: bytes of any encoding as UTF-8, in a stream, and the encoding that a byte order mark names."""
+
+import codecs
+import io
+from typing import IO
+
+UTF8 = "utf-8"
+
+_INVALID = "textfiles-invalid"
+# A lone surrogate encodes to bytes that are no UTF-8, so the row that holds it cannot be decoded; others can.
+codecs.register_error(_INVALID, lambda error: ("\ud800", getattr(error, "end", 0)))
+
+# Longest first: the mark of UTF-32 starts with that of UTF-16.
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, UTF8),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def detected_encoding(start: bytes) -> tuple[str | None, int]:
+    """Returns the encoding that the first four bytes of a file show, None if they show none, and the length of the byte
+    order mark among them. Without a mark, UTF-16 shows in the zeros that it has in ASCII characters.
+    """
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if start.startswith(mark):
+            return encoding, len(mark)
+    zeros = [byte == 0 for byte in start[:4]]
+    if zeros == [False, True, False, True]:
+        return "utf-16-le", 0
+    return ("utf-16-be", 0) if zeros == [True, False, True, False] else (None, 0)
+
+
+class Utf8Stream(io.RawIOBase):
+    """A stream of bytes in another encoding, read as UTF-8. Where bytes are invalid in that encoding, the result is
+    invalid UTF-8.
+
+    Args:
+        source: the bytes.
+        encoding: a name that `codecs.lookup` knows.
+    """
+
+    def __init__(self, source: IO[bytes], encoding: str) -> None:
+        self._source = source
+        self._decoder = codecs.getincrementaldecoder(encoding)(_INVALID)
+        self._ready = b""
+        self._at_end = False
+
+    def readable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Reads UTF-8 into the buffer and returns the number of bytes, 0 at the end."""
+        while not self._ready and not self._at_end:
+            block = self._source.read(1 << 16)
+            self._at_end = not block
+            self._ready = self._decoder.decode(block, self._at_end).encode(errors="surrogatepass")
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+
+def canonical_encoding(name: str) -> str | None:
+    """Returns the name that Python gives a character encoding, None if it knows none of this name."""
+    try:
+        "".encode(name)
+        found = codecs.lookup(name).name
+    except (LookupError, ValueError):
+        return None
+    return {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(found, found)  # without a mark: as web browsers do
+
+
+def invalid_text(error: UnicodeDecodeError) -> str:
+    """Returns the reason why bytes that should be UTF-8 are no text."""
+    return f"not UTF-8 ({error.reason} {error.object[error.start]:#04x})"
+
+
+def wrong_encoding(error: UnicodeDecodeError, encoding: str) -> str:
+    """Returns the reason why a line of a file that was read as of this encoding is no text."""
+    return f"{invalid_text(error) if encoding == UTF8 else f'not {encoding}'}: name the encoding with --encoding"

@@ -1,0 +1,23 @@
+"""What a reader yields for each row of a file: its value, or why it cannot be read."""
+
+from typing import Generic, NamedTuple, TypeVar
+
+_T_co = TypeVar("_T_co", covariant=True)
+
+
+class Row(NamedTuple, Generic[_T_co]):
+    """A row of a file."""
+
+    number: int
+    """From 1: of the line that the row starts on; in Parquet, of the row."""
+    value: _T_co
+    lines: int = 1
+    """The number of lines that the row spans: more than 1 if quoted fields of CSV or TSV hold line breaks."""
+
+
+class Unreadable(NamedTuple):
+    """A row that cannot be read."""
+
+    number: int
+    """As in `Row`."""
+    reason: str

@@ -1,0 +1,68 @@
+"""Collects the rows of files that cannot be used, so that one run names all of them."""
+
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from textfiles import InputError, TextFile, Unreadable
+
+_MAX_SHOWN = 20
+
+
+class BadRows(AbstractContextManager["BadRows"]):
+    """The bad rows of the files that are read inside the block. At its end they are an error, or set aside.
+
+    Args:
+        path: the file that they are set aside in, as JSON Lines of file, line and reason. It is written as a whole or
+            not at all. None: they are an error.
+
+    Raises:
+        InputError: at the end of the block: there are bad rows, and no file to set them aside in; or that file cannot
+            be written.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.count = 0
+        self._shown: list[str] = []
+        self._part: IO[bytes] | None = None
+
+    def add(self, file: TextFile, row: Unreadable) -> None:
+        """Adds a bad row of a file."""
+        self.count += 1
+        if self.path is None and len(self._shown) < _MAX_SHOWN:
+            self._shown.append(f"{file.where(row.number)}: {row.reason}")
+        if self._part:
+            self._part.write(file.reason(row))
+
+    def __enter__(self) -> "BadRows":
+        if self.path is not None:
+            try:
+                self._part = self.path.with_name(f".{self.path.name}.part").open("wb")
+            except OSError as error:
+                raise InputError(f"--bad-rows: cannot write {self.path}: {error.strerror}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._part and self.path:
+            self._part.close()
+            part = Path(self._part.name)
+            if kind is None:
+                part.replace(self.path)
+            else:
+                with suppress(OSError):
+                    part.unlink()
+        elif kind is None and self.count:
+            raise self._error()
+
+    def _error(self) -> InputError:
+        if self.count == 1:
+            return InputError(self._shown[0])
+        more = self.count - len(self._shown)
+        return InputError(
+            f"{self.count:,} rows cannot be used: correct them, or leave them out with --bad-rows FILE",
+            [*self._shown, *([f"and {more:,} more"] if more else [])],
+        )

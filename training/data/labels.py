@@ -1,0 +1,57 @@
+"""Labels: which values of a file are labels, and which of them are the same class."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import lru_cache
+
+_TRUTH_VALUES = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
+_WHOLE_NUMBER = re.compile(r"(?P<sign>-?)(?P<digits>[0-9]+)\.0+")
+_SEPARATORS = re.compile(r"\s*[,;|]\s*")
+
+
+def label_of(value: object) -> str:
+    """Returns the label that a value of a file means: not empty, on one line, without white space around it.
+
+    A number is its digits without zeros behind the point, as 0 for 0.0, and a truth value is in lower case, whether the
+    file has types or not.
+
+    Raises:
+        ValueError: the value is no label. The message is the reason.
+    """
+    if isinstance(value, list | tuple):
+        raise ValueError("the label is a list: give each text one label; texts with several labels are not supported")
+    if isinstance(value, Decimal):
+        value = f"{value.normalize():f}"
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is not None and not isinstance(value, str | int | float):
+        raise ValueError(f"the label is a value of type {type(value).__name__}, not a string or a number")
+    # Pandas writes NaN where a value is missing.
+    label = "" if value is None or value != value else _canonical(str(value))  # noqa: PLR0124
+    if not label or "\n" in label or "\r" in label:
+        raise ValueError(f"the label is {'on several lines' if label else 'empty'}")
+    return label
+
+
+@lru_cache(1 << 12)
+def _canonical(text: str) -> str:
+    text = unicodedata.normalize("NFC", text.strip())
+    if whole := _WHOLE_NUMBER.fullmatch(text):
+        text = whole["digits"] if not whole["digits"].strip("0") else whole["sign"] + whole["digits"]
+    return _TRUTH_VALUES.get(text, text)
+
+
+def lists_among(labels: Iterable[str]) -> list[str]:
+    """Returns the labels that look like lists of labels: in brackets, or parts between separators that all occur in
+    other labels too.
+    """
+    parts = {label: _SEPARATORS.split(label) for label in labels}
+    occurrences = Counter(part for each in parts.values() for part in set(each))
+    return [
+        label
+        for label, each in parts.items()
+        if (label[0] + label[-1] == "[]") or (len(each) > 1 and all(occurrences[part] > 1 for part in each))
+    ]

@@ -1,0 +1,72 @@
+"""Hashes that tell texts apart, whatever the file, the run and the version that they come with.
+
+Texts that differ only in case, white space, punctuation, control characters or the form of their Unicode characters
+have one hash. So copies of a text stay on one side of a split, and a version knows which texts it has learned.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FILE = "training_texts.npy"
+"""In a version's `assets.extra/`: the hashes of the texts that it has learned, uint64 (texts,), sorted."""
+
+
+def text_hash(text: str) -> int:
+    """Returns the 64 bits of a text's hash. The chance that two texts of a million share one is 1 in 37 million."""
+    return int.from_bytes(hashlib.blake2b(canonical(text).encode(errors="replace"), digest_size=8).digest())
+
+
+def canonical(text: str) -> str:
+    """Returns what the hash is made of: NFKC, case folded, a space between runs of other characters than separators.
+
+    A text of separators alone is itself, without white space around it.
+    """
+    # Folding can leave a form that is not normalized (Unicode Standard, section 5.18).
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.translate(_SEPARATORS).split()) or text.strip()
+
+
+class _Separators(dict[int, str | int | None]):
+    """What `str.translate` makes of characters: a space of punctuation, separators and control characters, nothing of
+    invisible format characters such as a byte order mark. Filled as characters occur.
+    """
+
+    def __missing__(self, point: int) -> str | int | None:
+        category = unicodedata.category(chr(point))
+        if category == "Cf":
+            self[point] = None
+        else:
+            self[point] = " " if category[0] in "PZ" or category == "Cc" else point
+        return self[point]
+
+
+_SEPARATORS = _Separators()
+
+
+def write(path: Path, hashes: Iterable[int]) -> None:
+    """Writes hashes, each once, sorted.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    np.save(path, np.unique(np.fromiter(hashes, np.uint64)), allow_pickle=False)
+
+
+def read(folder: Path) -> NDArray[np.uint64] | None:
+    """Reads the hashes of a version's folder, None if the version does not record them.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / "assets.extra" / FILE
+    if not path.exists():
+        return None
+    hashes: NDArray[np.uint64] = np.load(path, allow_pickle=False)
+    if hashes.dtype != np.uint64 or hashes.ndim != 1:
+        raise ValueError(f"{path}: not hashes, uint64 (texts,)")
+    return hashes
