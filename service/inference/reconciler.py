@@ -43,9 +43,9 @@ class Reconciler:
         engine: which engine to load.
         policy: which versions to load.
         publish: makes the servable of a verified engine.
-        start_shadow: starts a shadow version.
         states: where the metrics of versions go.
         while_loading: entered around each load.
+        start_shadow: starts a shadow version; None: it is loaded, and compared with nothing.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class Reconciler:
         engine: EngineKind,
         policy: VersionPolicy,
         publish: Publish,
-        start_shadow: StartShadow,
         states: VersionStates,
         while_loading: Callable[[], AbstractContextManager[object]] = nullcontext,
+        start_shadow: StartShadow | None = None,
     ) -> None:
         self._repository = repository
         self._models = repository.models
@@ -241,7 +241,14 @@ class Reconciler:
             shadow.in_service.shadow.running = None
             await shadow.close()
             _log.info("shadow ended", model=shadow.candidate.name, version=shadow.candidate.version)
-        if model.in_service and candidate and candidate is not model.in_service and not model.shadow:
+        # While no other version can take its place, the shadow itself may still be in service.
+        if (
+            self._start_shadow
+            and model.in_service
+            and candidate
+            and model.in_service is not candidate
+            and not model.shadow
+        ):
             model.shadow = model.in_service.shadow.running = self._start_shadow(model.in_service, candidate)
             _log.info(
                 "shadow started", model=candidate.name, version=candidate.version, beside=model.in_service.version
