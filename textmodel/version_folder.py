@@ -275,6 +275,27 @@ def served_version(model: Path) -> int | None:
     return max((number for number in found if number != shadow), default=None) if pinned is None else pinned
 
 
+def promote_version(model: Path, number: int) -> Path:
+    """Puts a version in service: pins it, and then ends its being a shadow. Returns the pin.
+
+    A server sees either the shadow or the pin of the whole number, whenever it looks.
+
+    Raises:
+        OSError: the model's folder cannot be written to.
+    """
+    pin = model / PIN_FILE
+    with tempfile.NamedTemporaryFile("w", prefix=".pin-", dir=model, delete=False) as file:
+        file.write(f"{number}\n")
+        file.flush()
+        os.fchmod(file.fileno(), 0o644)
+        os.fsync(file.fileno())
+    Path(file.name).rename(pin)
+    with suppress(ModelError):
+        if shadow_version(model) == number:
+            (model / SHADOW_FILE).unlink(missing_ok=True)
+    return pin
+
+
 def is_model_name(name: str) -> bool:
     """Tells whether this can name a model: letters, digits, dot, dash and underscore, the first a letter or digit."""
     return _NAME.fullmatch(name) is not None
