@@ -45,7 +45,7 @@ class LiveComparison:
 
         Texts are a sample of the traffic, and labelled texts one of the disagreements: double sampling, whose variance
         is the sum of both phases' (Cochran, "Sampling Techniques", 3rd edition, 1977, chapter 12). Copies of one text
-        are a cluster with one label. As in `Comparison.interval` one text is added to each of the counts that differ:
+        are a cluster with one label. As in `AccuracyComparison.interval` one text is added to each of the counts that differ:
         where all disagreements have a label and none comes twice, the two intervals are the same.
         """
         gains, counts = np.append(self.gains, [1, -1]), np.append(self.counts, [1, 1])
@@ -68,7 +68,7 @@ class LiveComparison:
 
     @property
     def p_value(self) -> float:
-        """Of McNemar's exact test, two-sided, on the labelled texts: see `Comparison.p_value`."""
+        """Of McNemar's exact test, two-sided, on the labelled texts: see `AccuracyComparison.p_value`."""
         better, worse = int((self.gains > 0).sum()), int((self.gains < 0).sum())
         return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
 

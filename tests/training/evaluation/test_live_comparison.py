@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.evaluation.comparison import Comparison
+from training.evaluation.comparison import AccuracyComparison
 from training.evaluation.live_comparison import LiveComparison
 
 RUNS = 1000
@@ -64,7 +64,7 @@ def test_the_interval_covers_the_true_difference_where_texts_come_several_times(
 def test_with_all_labels_it_is_the_comparison_on_all_texts() -> None:
     gains = np.array([1] * 30 + [-1] * 12 + [0] * 8)
     live = LiveComparison(1_000, 50, 50, gains, np.ones(50, np.int64))
-    whole = Comparison(both_right=700, only_a=12, only_b=30, both_wrong=258)
+    whole = AccuracyComparison(both_right=700, only_a=12, only_b=30, both_wrong=258)
     assert live.difference == pytest.approx(whole.difference)
     assert live.interval == pytest.approx(whole.interval)
     assert live.p_value == whole.p_value
