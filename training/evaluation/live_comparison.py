@@ -45,8 +45,8 @@ class LiveComparison:
 
         Texts are a sample of the traffic, and labelled texts one of the disagreements: double sampling, whose variance
         is the sum of both phases' (Cochran, "Sampling Techniques", 3rd edition, 1977, chapter 12). Copies of one text
-        are a cluster with one label. As in `AccuracyComparison.interval` one text is added to each of the counts that differ:
-        where all disagreements have a label and none comes twice, the two intervals are the same.
+        are a cluster with one label. As in `AccuracyComparison.interval` one text is added to each of the two counts of
+        texts that differ: where all disagreements have a label and none comes twice, the two intervals are the same.
         """
         gains, counts = np.append(self.gains, [1, -1]), np.append(self.counts, [1, 1])
         texts = self.texts + 2
