@@ -27,6 +27,7 @@ class Server:
     start_seconds: float
     """From the start of its process until it served."""
     metrics_url: str = ""
+    http_port: int = 0
 
     def processes(self) -> list[int]:
         """The ids of its process and of all below it."""
@@ -92,6 +93,7 @@ def serving(models: Path, *flags: str, environment: Mapping[str, str] | None = N
             event = json.loads(line) if line.startswith("{") else {}
             if event.get("event") in {"started", "metrics"}:
                 ports[event["event"]] = event["port"]
+                ports.setdefault("http", event.get("http_port", 0))
             if event.get("event") == "serving":
                 break
         else:
@@ -105,6 +107,7 @@ def serving(models: Path, *flags: str, environment: Mapping[str, str] | None = N
                 f"127.0.0.1:{ports['started']}",
                 perf_counter() - start,
                 f"http://127.0.0.1:{ports['metrics']}/metrics",
+                ports["http"],
             )
         finally:
             process.send_signal(signal.SIGTERM)

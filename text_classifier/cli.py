@@ -255,7 +255,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[str]:
     """Yields the lines as they come, without their end."""
     for number, line in enumerate(file, 1):
         try:
-            yield line.removesuffix(b"\n").removesuffix(b"\r").decode()
+            yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason})") from error
 

@@ -20,7 +20,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.add_argument("--version", action="version", version=f"text-classifier {version('text-classifier')}")
+        if " " not in self.prog:  # commands of a program have their own meaning of it
+            self.add_argument("--version", action="version", version=f"text-classifier {version('text-classifier')}")
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""

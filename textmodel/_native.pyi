@@ -5,8 +5,8 @@ class Network:
     """A bag-of-words network: rows of the first layer added up, then small dense layers.
 
     Args:
-        characters: (0x20000,), what each character is read as: lower case, a space for a separator. Those above are
-            read as themselves.
+        characters: (size,), the entry of each character as `textmodel.characters` defines it. Those above are read as
+            themselves. Without hashed n-grams, what separates words is read as a space.
         entries: the vocabulary. An entry's position is its index.
         layers: kernel (inputs, units), bias (units,) and activation of each.
         start: the index that every text holds.
@@ -14,6 +14,9 @@ class Network:
         ngrams: None for multi-hot vectors. For those of n-grams: each feature's scale (features,), the longest n-gram,
             the lowest index that is a word, whether a count weighs 1 + ln(count) instead of 1, and whether vectors are
             divided by their L2 norm. Features beside the entries are the buckets.
+        hashed: None, or for hashed n-grams, without entries: the kept buckets (rows,), each one's scale (rows,), the
+            number of buckets, the longest n-gram of words, the shortest and longest of characters, whether those reach
+            across words, whether a count weighs 1 + ln(count), and whether vectors are divided by their L2 norm.
 
     Raises:
         ValueError: the sizes do not fit one another.
@@ -27,6 +30,7 @@ class Network:
         start: int,
         unknown: int,
         ngrams: tuple[NDArray[np.float32], int, int, bool, bool] | None = None,
+        hashed: tuple[NDArray[np.int32], NDArray[np.float32], int, int, int, int, bool, bool, bool] | None = None,
     ) -> Network: ...
     def classify(
         self,
@@ -44,7 +48,9 @@ class Network:
         """
 
     def features(self, text: str) -> dict[int, int]:
-        """Returns the distinct features that the text holds, and how often: multi-hot ones once, `start` too."""
+        """Returns the distinct features that the text holds, and how often: multi-hot ones once, `start` too; the rows
+        of hashed n-grams.
+        """
 
     def capsule(self) -> object:
         """Returns a capsule that keeps the network, for other native code: see native/network_api.h."""

@@ -6,9 +6,11 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from textmodel import unicode_text
 from textmodel._native import Network
+from textmodel.characters import CLASS, CLASS_SHIFT, CODE, CONTEXT, WORD, table
 from textmodel.engine import Prediction
-from textmodel.metadata import NGrams
+from textmodel.metadata import HashedNGrams, MultiHot, NGrams
 from textmodel.tokenization import STAND_IN, lowercase, separate
 from textmodel.version_folder import VersionFolder
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
@@ -28,16 +30,10 @@ class CompiledEngine:
     name = "compiled"
 
     def __init__(self, folder: VersionFolder) -> None:
-        vectorizer, weights = folder.metadata.vectorizer, folder.weights
-        if isinstance(vectorizer, NGrams):
-            self.inline_bytes = 1 << 16
-            assert weights.scale is not None
-            ngrams = (weights.scale, vectorizer.orders, FIRST_WORD, vectorizer.counts == "log", vectorizer.normalize)
-        else:
-            self.inline_bytes = 1 << 17
-            ngrams = None
+        self.inline_bytes = 1 << (17 if isinstance(folder.metadata.vectorizer, MultiHot) else 16)
         self._classes = max(2, folder.metadata.network[-1].units)
-        self._network = Network(characters(), folder.vocabulary.entries, weights.layers, START, UNKNOWN, ngrams)
+        self._readable = unicode_text.normalize if folder.metadata.tokenization == "unicode" else readable
+        self._network = _network(folder)
 
     def classify(self, texts: Sequence[str]) -> Prediction:
         """Classifies texts."""
@@ -45,7 +41,7 @@ class CompiledEngine:
         prediction = Prediction(
             np.empty((count, self._classes), np.float32), np.empty(count, np.int32), np.empty(count, np.int32)
         )
-        self._network.classify(tuple(map(readable, texts)), *prediction)
+        self._network.classify(tuple(map(self._readable, texts)), *prediction)
         return prediction
 
     def capsule(self) -> object:
@@ -56,9 +52,35 @@ class CompiledEngine:
 
     def features(self, text: str) -> dict[int, int]:
         """Returns the distinct features of the text and how often it has each: the indices that a multi-hot vector has
-        ones at, once each, or the n-grams.
+        ones at, once each, or the n-grams; of hashed ones, the rows.
         """
-        return self._network.features(readable(text))
+        return self._network.features(self._readable(text))
+
+
+def _network(folder: VersionFolder) -> Network:
+    vectorizer, weights = folder.metadata.vectorizer, folder.weights
+    if isinstance(vectorizer, HashedNGrams):
+        assert weights.kept is not None
+        assert weights.scale is not None
+        grams = vectorizer.characters
+        hashed = (
+            weights.kept,
+            weights.scale,
+            vectorizer.buckets,
+            vectorizer.words,
+            grams.min if grams else 0,
+            grams.max if grams else 0,
+            bool(grams and grams.across_words),
+            vectorizer.counts == "log",
+            vectorizer.normalize,
+        )
+        return Network(table(), (), weights.layers, 0, 0, hashed=hashed)
+    ngrams = None
+    if isinstance(vectorizer, NGrams):
+        assert weights.scale is not None
+        ngrams = (weights.scale, vectorizer.orders, FIRST_WORD, vectorizer.counts == "log", vectorizer.normalize)
+    read_as = unicode_characters() if folder.metadata.tokenization == "unicode" else characters()
+    return Network(read_as, folder.vocabulary.entries, weights.layers, START, UNKNOWN, ngrams)
 
 
 _CHARACTERS = 0x20000
@@ -69,7 +91,7 @@ _NOT_ALONE = "Σİ"
 
 
 def readable(text: str) -> str:
-    """Returns a text that can be read character by character."""
+    """Returns a text that the table of `characters` reads character by character."""
     if text.isascii() or not any(character in text for character in _NOT_ALONE):
         return text
     return lowercase(text)
@@ -77,9 +99,27 @@ def readable(text: str) -> str:
 
 @cache
 def characters() -> NDArray[np.uint32]:
-    """What each character of a text is read as: lower case, or the space for one that separates words."""
+    """Returns what the `keras` tokenization reads each character of a text as, (0x20000,): lower case, or the space
+    for one that separates words. Characters above are read as themselves.
+
+    Entries are as those of `textmodel.characters`, without classes.
+    """
     characters = np.arange(_CHARACTERS, dtype="<u4")
+    depend = [ord(character) for character in _NOT_ALONE]
     characters[0xD800:0xE000] = ord(STAND_IN)  # surrogates, which a text cannot hold
-    characters[[ord(character) for character in _NOT_ALONE]] = ord(STAND_IN)
+    characters[depend] = ord(STAND_IN)
     read_as = separate(characters.tobytes().decode("utf-32-le")).encode("utf-32-le")
-    return np.frombuffer(read_as, "<u4").astype(np.uint32)
+    entries = np.frombuffer(read_as, "<u4").astype(np.uint32)
+    entries[depend] |= CONTEXT
+    return entries
+
+
+@cache
+def unicode_characters() -> NDArray[np.uint32]:
+    """Returns what each character is read as by the `unicode` tokenization, (0x110000,): lower case, or the space for
+    one that separates words.
+    """
+    entries = table().copy()
+    separates = entries >> CLASS_SHIFT & CLASS < WORD
+    entries[separates] = entries[separates] & ~np.uint32(CODE | CLASS << CLASS_SHIFT) | ord(" ")
+    return entries

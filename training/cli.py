@@ -1,41 +1,24 @@
 """The command `text-classifier-train`: trains on the user's own data or, as `imdb` and `reuters`, on those of Keras."""
 
 import argparse
-import math
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from textfiles import InputError
 from textfiles.command import Parser, fail, stderr_hidden
 from textmodel import ModelError
 from textmodel.version_folder import is_model_name
-from textmodel.vocabulary import FIRST_WORD
 from training import evaluation_commands, live_commands
 from training.data.labelled_file import TrainingFiles
 from training.options import add_labelled_files, add_models, add_promotion, labelled_files
-from training.settings import (
-    DEFAULT_PRESET,
-    DENSE_ONLY,
-    EMBEDDING_ONLY,
-    NGRAM_ONLY,
-    OWN_DATA,
-    PRESETS,
-    ClassWeights,
-    Counts,
-    Loss,
-    Optimizer,
-    Preset,
-    Settings,
-    VectorizerName,
-    shown,
-)
+from training.setting_options import add_settings, settings, share
+from training.settings import OWN_DATA, PRESETS
 
 _PROGRAM = "text-classifier-train"
 _fail = partial(fail, _PROGRAM)
@@ -92,7 +75,7 @@ def _train_on_data_set(options: dict[str, Any]) -> None:
 
 
 def _train(options: dict[str, Any], source: TrainingFiles | Path | None) -> None:
-    settings = _settings(options)
+    chosen = settings(options)
     # Imported here: a wrong option need not wait for TensorFlow.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with stderr_hidden():
@@ -105,10 +88,10 @@ def _train(options: dict[str, Any], source: TrainingFiles | Path | None) -> None
     console = Console()
     gate = Gate(options["promotion_metric"], allow_removed_labels=options["allow_removed_labels"])
     promotion = gate if options["promote_if_better"] else None
-    result = train(settings, options["name"], source, options["models"], console, gate=promotion)
-    if settings.data_set == OWN_DATA:
+    result = train(chosen, options["name"], source, options["models"], console, gate=promotion)
+    if chosen.data_set == OWN_DATA:
         console.print(report.per_class(result.classes, result.evaluation))
-    console.print(report.summary(result.epochs, result.evaluation, result.uncalibrated, result.costs))
+    console.print(report.summary(result.search, result.evaluation, result.uncalibrated, result.costs))
     console.print(f"Wrote {result.folder.path}", soft_wrap=True)
     if result.decision:
         console.print(result.decision.sentence(result.folder.path), soft_wrap=True, markup=False, highlight=False)
@@ -149,7 +132,7 @@ def add_own_data(parser: argparse.ArgumentParser) -> None:
     )
     test.add_argument(
         "--test-split",
-        type=_share,
+        type=share,
         metavar="SHARE",
         default=0.2,
         help="share of the texts that is held out for the test, by a hash of the text (default: %(default)s)",
@@ -185,134 +168,7 @@ def _add_training(parser: argparse.ArgumentParser, data_set: str) -> None:
     parser.set_defaults(data_set=data_set)
     add_models(parser)
     add_promotion(parser)
-
-    def setting(flag: str, kind: Callable[[str], Any], text: str, choices: Sequence[str] | None = None) -> None:
-        name = flag.removeprefix("--").replace("-", "_")
-        defaults = {preset: shown(getattr(settings, name)) for preset, settings in PRESETS[data_set].items()}
-        if name in NGRAM_ONLY:
-            text, default = f"ngram: {text}", defaults["ngram"]
-        elif name in DENSE_ONLY or len(set(defaults.values())) == 1:
-            default = defaults[DEFAULT_PRESET]
-        else:
-            default = ", ".join(f"{value} for {preset}" for preset, value in defaults.items())
-        parser.add_argument(
-            flag,
-            type=kind,
-            choices=choices,
-            metavar=None if choices else kind.__name__.strip("_").upper(),
-            default=argparse.SUPPRESS,
-            help=f"{text} (default: {default})",
-        )
-
-    parser.add_argument(
-        "--preset",
-        choices=get_args(Preset),
-        default=DEFAULT_PRESET,
-        help=f"dense: hidden layers; ngram: one layer on words and n-grams (default: {DEFAULT_PRESET})",
-    )
-    setting("--vectorizer", str, "what a text becomes", get_args(VectorizerName))
-    setting("--num-words", _words, "number of word indices, the reserved 0 to 3 included")
-    setting("--sequence-length", _count, "embedding: how many words of a text count, its start mark included")
-    setting("--dimensions", _count, "embedding: components of a word's vector")
-    setting("--layers", _layers, "units of the hidden layers")
-    setting("--loss", str, "loss function", get_args(Loss))
-    setting("--optimizer", str, "optimizer", get_args(Optimizer))
-    setting("--learning-rate", _rate, "learning rate of the optimizer")
-    setting("--epochs", _count, "epochs of the search for the best epoch")
-    setting("--batch-size", _count, "texts in a mini-batch")
-    if data_set == OWN_DATA:
-        setting("--validation-split", _share, "share of each label's training texts that the search holds out")
-    else:
-        setting("--validation-samples", _count, "training texts, the first ones, that the search holds out")
-    setting(
-        "--class-weights",
-        str,
-        "balanced: all labels count the same, however many texts each has",
-        get_args(ClassWeights),
-    )
-    setting("--orders", _orders, "longest n-gram, from 1: words alone")
-    setting("--buckets", _buckets, "what n-grams of two words and more are hashed to: a power of two")
-    setting("--counts", str, "whether how often a text has a feature counts", get_args(Counts))
-    setting("--min-count", _count, "training texts that a feature needs")
-    setting("--idf-power", _power, "what a feature's inverse document frequency is raised to")
-    setting("--divergence-power", _power, "what a feature's divergence of classes is raised to")
-    setting("--seed", _seed, "seed of the initial weights and of the shuffling")
-
-
-def _settings(options: dict[str, Any]) -> Settings:
-    preset = PRESETS[options["data_set"]][options["preset"]]
-    settings = replace(preset, **{field.name: options[field.name] for field in fields(preset) if field.name in options})
-    for names, choice, made in (
-        (NGRAM_ONLY, "--preset ngram", settings.preset == "ngram"),
-        (DENSE_ONLY, "--preset dense", settings.preset == "dense"),
-        (EMBEDDING_ONLY, "--vectorizer embedding", settings.vectorizer == "embedding"),
-    ):
-        for name in names:
-            if name in options and not made:
-                raise InputError(f"--{name.replace('_', '-')} needs {choice}")
-    return settings
-
-
-def _number(low: int, high: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high:,}")
-        return value
-
-    return number
-
-
-_count = _number(1, 2**31 - 1)
-_words = _number(FIRST_WORD + 1, 2**31 - 1)
-_seed = _number(0, 2**32 - 1)
-"""Keras's range."""
-_orders = _number(1, 3)
-
-
-def _buckets(text: str) -> int:
-    value = _number(1, 2**30)(text)
-    if value.bit_count() != 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a power of two")
-    return value
-
-
-def _layers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(_count(units) for units in text.split(","))
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not units separated by commas, as 64,4") from None
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _rate(text: str) -> float:
-    value = _float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return value
-
-
-def _share(text: str) -> float:
-    value = _float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
-    return value
-
-
-def _power(text: str) -> float:
-    value = _float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
-    return value
+    add_settings(parser, data_set)
 
 
 def _name(text: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from textmodel.probes import Probe
 from textmodel.vocabulary import FIRST_WORD, Vocabulary
-from training.classifiers.dense import Classifier
+from training.classifiers.classifier import Classifier
 from training.data.keras_datasets import Examples
 
 _EXCERPTS = (1, 2, 3, 5, 8, 12, 16, 20, 25, 30, 40, 50, 60)  # words
@@ -27,18 +27,25 @@ _LONG = 5_000  # words
 def make_probes(classifier: Classifier, vocabulary: Vocabulary, examples: Examples) -> list[Probe]:
     """Returns the golden probes: excerpts of training texts, as a person might write them, and edge cases.
 
-    The probabilities are the Keras network's own, on the indices of `Vocabulary.indices`.
+    The probabilities are the classifier's own, on the indices of `Vocabulary.indices` or on the texts.
     """
     texts = [*_excerpts(vocabulary, examples), *_EDGES, _long(vocabulary)]
-    answers = classifier.probabilities([np.array(vocabulary.indices(text), np.int32) for text in texts])
+    sequences = [np.array(vocabulary.indices(text), np.int32) for text in texts]
+    answers = classifier.probabilities(Examples(sequences, np.zeros(len(texts), np.int64), texts))
     return [Probe(text, tuple(answer)) for text, answer in zip(texts, answers.tolist(), strict=True)]
 
 
 def _excerpts(vocabulary: Vocabulary, examples: Examples) -> Iterator[str]:
     for number, words in enumerate(_EXCERPTS):
-        sequence = examples.sequences[number * len(examples) // len(_EXCERPTS)]
-        text = " ".join([vocabulary.entries[index] for index in sequence if index >= FIRST_WORD][:words])
+        at = number * len(examples) // len(_EXCERPTS)
+        text = " ".join(_words(vocabulary, examples, at)[:words])
         yield (text, f"{text.upper()}!", f'"{text.capitalize()}", (he) said.')[number % 3]
+
+
+def _words(vocabulary: Vocabulary, examples: Examples, at: int) -> list[str]:
+    if examples.texts is not None:
+        return examples.texts[at].split()
+    return [vocabulary.entries[index] for index in examples.sequences[at] if index >= FIRST_WORD]
 
 
 def _long(vocabulary: Vocabulary) -> str:

@@ -1,6 +1,7 @@
 """What a person reads of a run: training curves, confusion matrix, model card."""
 
 import textwrap
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,12 +12,16 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from textmodel.metadata import Metadata, MultiHot, NGrams, PaddedSequence
+from textmodel.metadata import DataSet as DataSetMetadata
+from textmodel.metadata import HashedNGrams, Metadata, MultiHot, NGrams, PaddedSequence
 from textmodel.version_folder import VersionFolder
 from training.classifiers.dense import History, best_epoch
+from training.classifiers.features import describe
+from training.classifiers.selection import Selection, Trial
 from training.data.file_dataset import Quality
 from training.evaluation import markdown
 from training.evaluation.figures import confusion_matrix, png
+from training.evaluation.fonts import legend
 from training.evaluation.metrics import CALIBRATION_BINS, Evaluation
 from training.resource_usage import Cost
 from training.settings import shown
@@ -24,6 +29,10 @@ from training.settings import shown
 _CURVES_FILE = "curves.png"
 _CONFUSION_FILE = "confusion.png"
 _CARD_FILE = "model_card.md"
+
+
+Search = History | Selection
+"""What a preset tries on held-out texts before the model is fitted."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ class Classes:
 def write(
     folder: VersionFolder,
     classes: Classes,
-    history: History,
+    search: Search,
     evaluation: Evaluation,
     command: str,
     *,
@@ -72,7 +81,7 @@ def write(
     """Writes the report of a run into the version folder.
 
     Args:
-        history: of the fit with validation.
+        search: on texts that were held out.
         evaluation: on the test set.
         command: the command line that makes such a model.
         quality: what was found in the user's own files.
@@ -80,12 +89,14 @@ def write(
         costs: of the parts of the run.
     """
     folder.report.mkdir()
-    (folder.report / _CURVES_FILE).write_bytes(png(curves(history)))
+    (folder.report / _CURVES_FILE).write_bytes(
+        png(trial_curves(search) if isinstance(search, Selection) else curves(search))
+    )
     (folder.report / _CONFUSION_FILE).write_bytes(png(confusion_matrix(evaluation, classes.labels)))
     card = model_card(
         folder.metadata,
         classes,
-        best_epoch(history),
+        search,
         evaluation,
         command,
         quality=quality,
@@ -113,7 +124,27 @@ def curves(history: History) -> Figure:
     return figure
 
 
-def _vector(vectorizer: MultiHot | PaddedSequence | NGrams) -> str:
+def trial_curves(selection: Selection) -> Figure:
+    """Draws the accuracy of each choice of features by its cost, on a sample dashed, with the chosen one marked."""
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots()
+    points: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+    for trial in selection.trials:
+        points[describe(trial.settings), trial.texts].append((trial.settings.required_cost, trial.accuracy))
+    names = list(dict.fromkeys(name for name, _ in points))
+    for (name, texts), curve in points.items():
+        color, line = f"C{names.index(name)}", "-" if texts == selection.best.texts else "--"
+        costs, accuracies = zip(*sorted(curve), strict=True)
+        axes.plot(costs, accuracies, line, marker=".", color=color, label=f"{name}, {texts:,} texts")
+    cost, accuracy = selection.best.settings.required_cost, selection.best.accuracy
+    axes.plot(cost, accuracy, "*", markersize=14, color="tab:red", label=f"chosen: {accuracy:.3f}")
+    axes.set(title="Accuracy on texts that were held out", xlabel="cost", xscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    return figure
+
+
+def _vector(vectorizer: MultiHot | PaddedSequence | NGrams | HashedNGrams) -> str:
     """Returns what a text is to the dense layers, in words."""
     match vectorizer:
         case MultiHot():
@@ -122,6 +153,10 @@ def _vector(vectorizer: MultiHot | PaddedSequence | NGrams) -> str:
             return (
                 f"its first {vectorizer.length:,} words, each a vector of {vectorizer.dimensions} components, of which"
                 " the largest are kept"
+            )
+        case HashedNGrams():
+            return (
+                f"a sparse vector of {vectorizer.kept:,} features, n-grams hashed into {vectorizer.buckets:,} buckets"
             )
         case NGrams(orders=1):
             return f"a sparse vector over {vectorizer.num_words:,} word indices"
@@ -135,7 +170,7 @@ def _vector(vectorizer: MultiHot | PaddedSequence | NGrams) -> str:
 def model_card(
     metadata: Metadata,
     classes: Classes,
-    best: int,
+    search: Search,
     evaluation: Evaluation,
     command: str,
     *,
@@ -152,17 +187,7 @@ def model_card(
         f"Gives a text one of {len(classes.labels)} labels. Trained on the data set {data.name} on"
         f" {metadata.created_at:%Y-%m-%d} by"
     )
-    method = (
-        f"A text is {_vector(metadata.vectorizer)}; the dense layers are {layers}. A first network was fitted for at"
-        f" most {metadata.training['epochs']} epochs without the {data.validation_texts:,} validation texts, whose loss"
-        f" was lowest after epoch {best}. A new network was then fitted from its initial weights on all training texts"
-        " for as many epochs, and measured once on the test texts."
-    )
-    if uncalibrated:
-        method += (
-            " The temperature and the shift that make the first network's probabilities of the validation texts the"
-            " likeliest are part of the new network's weights."
-        )
+    method = f"A text is {_vector(metadata.vectorizer)}; the dense layers are {layers}. {_method(search, data)}"
     return f"""# {metadata.name}
 
 {textwrap.fill(introduction, 120)}
@@ -173,7 +198,7 @@ def model_card(
 
 {textwrap.fill(method, 120)}
 
-![Loss and accuracy of training and validation over the epochs, the best epoch marked]({_CURVES_FILE})
+![{_CURVES[type(search) is Selection]}]({_CURVES_FILE})
 
 ## Test metrics
 
@@ -184,6 +209,8 @@ The calibration error has {CALIBRATION_BINS} bins of equal width, by winning pro
 {markdown.table(head, per_class)}
 
 ![Test texts by true and predicted label]({_CONFUSION_FILE})
+
+{markdown.escaped(legend(classes.labels))}
 
 ## Data
 
@@ -203,6 +230,34 @@ The calibration error has {CALIBRATION_BINS} bins of equal width, by winning pro
 """
 
 
+_CURVES = {
+    False: "Loss and accuracy of training and validation over the epochs, the best epoch marked",
+    True: "Accuracy on held-out texts by the cost, the chosen one marked",
+}
+"""What the figure shows, by whether it is of a selection."""
+
+
+def _method(search: Search, data: DataSetMetadata) -> str:
+    """Returns how the settings were found that the validation texts decide, and the model fitted."""
+    if not isinstance(search, Selection):
+        return (
+            f"A first network was fitted for {len(search['loss'])} epochs without the {data.validation_texts:,}"
+            f" validation texts, whose loss was lowest after epoch {best_epoch(search)}. A new network was then fitted"
+            " from its initial weights on all training texts for as many epochs, and measured once on the test texts."
+        )
+    how = (
+        f"{search.folds}-fold cross-validation of the training texts"
+        if search.folds > 1
+        else f"{search.held_out:,} validation texts"
+    )
+    return (
+        f"The features ({describe(search.best.settings)}) and the cost of errors"
+        f" ({search.best.settings.required_cost:g}) were chosen by accuracy on {how}. The model was then fitted on all"
+        " training texts, and measured once on the test texts. A temperature and a shift that suit the held-out texts"
+        " calibrate its probabilities."
+    )
+
+
 def findings(quality: Quality) -> Table:
     """Returns what was found in the user's own files, for a terminal."""
     table = Table("", "number")
@@ -220,11 +275,37 @@ def per_class(classes: Classes, evaluation: Evaluation) -> Table:
     return table
 
 
-def summary(epochs: int, evaluation: Evaluation, uncalibrated: Evaluation | None, costs: Sequence[Cost]) -> Table:
+def trials(selection: Selection) -> Table:
+    """Returns the best trial of each choice of features, for a terminal."""
+    table = Table("features", "cost", "texts", "accuracy", "seconds", "")
+    by_choice: dict[tuple[str, int], list[Trial]] = defaultdict(list)
+    for trial in selection.trials:
+        by_choice[describe(trial.settings), trial.texts].append(trial)
+    for (name, texts), some in by_choice.items():
+        best = max(some, key=lambda trial: trial.accuracy)
+        chosen = "chosen" if selection.best in some else ""
+        seconds = sum(trial.seconds for trial in some)
+        cost = f"{best.settings.required_cost:g}"
+        table.add_row(name, cost, f"{texts:,}", f"{best.accuracy:.4f}", f"{seconds:.1f}", chosen)
+    return table
+
+
+def _found(search: Search) -> list[tuple[str, str]]:
+    if not isinstance(search, Selection):
+        return [("best epoch", str(best_epoch(search)))]
+    best = search.best
+    return [
+        ("features", describe(best.settings)),
+        ("cost", f"{best.settings.required_cost:g}"),
+        ("accuracy on held-out texts", f"{best.accuracy:.4f}"),
+    ]
+
+
+def summary(search: Search, evaluation: Evaluation, uncalibrated: Evaluation | None, costs: Sequence[Cost]) -> Table:
     """Returns what a run came to, for a terminal."""
     table = Table("", "value")
     for name, value in [
-        ("best epoch", str(epochs)),
+        *_found(search),
         *(("test " + name, value) for name, value in test_metrics(evaluation, uncalibrated)),
         *((part, f"{seconds} s, {memory} MB") for part, seconds, memory in map(_cost, costs)),
     ]:

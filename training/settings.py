@@ -5,92 +5,146 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 Preset = Literal["dense", "ngram"]
-DEFAULT_PRESET: Preset = "dense"
 Optimizer = Literal["adagrad", "adam", "adamw", "nadam", "rmsprop", "sgd"]
 Loss = Literal["crossentropy", "mse"]
 VectorizerName = Literal["multi-hot", "embedding"]
 ClassWeights = Literal["none", "balanced"]
-Counts = Literal["binary", "log"]
+Features = Literal["auto", "words", "characters", "both"]
+CharSpans = Literal["within-words", "across-words"]
+TermFrequency = Literal["binary", "log"]
 PromotionMetric = Literal["accuracy", "macro-f1"]
 Value = str | int | float | list[int]
 
 OWN_DATA = "own data"
 """The user's own files, in place of the name of a data set. They are split by `validation_split`."""
 
-EMBEDDING_ONLY = ("sequence_length", "dimensions")
+EMBEDDING_ONLY = ("sequence_length", "embedding_dim")
 """The settings that have no effect without `--vectorizer embedding`."""
 
-DENSE_ONLY = ("layers", "optimizer", "loss", "vectorizer", *EMBEDDING_ONLY)
+DENSE_ONLY = (
+    *("layers", "optimizer", "learning_rate", "loss", "vectorizer", "epochs", "patience", "batch_size"),
+    *EMBEDDING_ONLY,
+)
 """The settings that have no effect without `--preset dense`."""
 
-NGRAM_ONLY = ("orders", "buckets", "counts", "min_count", "idf_power", "divergence_power")
+OWN_DATA_ONLY = ("features", "char_ngrams", "char_spans")
+"""The settings of `ngram` that Keras's data sets, which are word indices, do not have."""
+
+NGRAM_ONLY = (
+    *("max_ngram", "buckets", "term_frequency", "min_df", "idf_power", "divergence_power", "cost"),
+    *OWN_DATA_ONLY,
+)
 """The settings that have no effect without `--preset ngram`."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How one model is trained. Each field but the first is an option of the command, which describes it."""
+    """How one model is trained. Each field but the first is an option of the command, which describes it. None lets the
+    training choose.
+    """
 
     data_set: str
     layers: tuple[int, ...]
     validation_samples: int
-    preset: Preset = DEFAULT_PRESET
+    preset: Preset = "dense"
     epochs: int = 20
-    batch_size: int = 512
+    patience: int = 20
+    batch_size: int | None = 512
     optimizer: Optimizer = "rmsprop"
     learning_rate: float = 0.001
     loss: Loss = "crossentropy"
     num_words: int = 10_000
     vectorizer: VectorizerName = "multi-hot"
     sequence_length: int = 256
-    dimensions: int = 64
+    embedding_dim: int = 64
     class_weights: ClassWeights = "none"
     validation_split: float = 0.2
-    orders: int = 3
+    features: Features = "words"
+    max_ngram: int | None = 3
+    char_ngrams: tuple[int, int] | None = None
+    char_spans: CharSpans | None = None
     buckets: int = 2**22
-    counts: Counts = "binary"
-    min_count: int = 3
+    term_frequency: TermFrequency = "binary"
+    min_df: int = 3
     idf_power: float = 1.0
     divergence_power: float = 0.35
+    cost: float | None = None
     seed: int = 0
+
+    @property
+    def required_cost(self) -> float:
+        """The cost, once it is chosen."""
+        assert self.cost is not None
+        return self.cost
 
     def options(self) -> dict[str, Value]:
         """Returns the settings that have an effect, named and typed as the command's options."""
-        without_effect = {"data_set", "validation_samples" if self.data_set == OWN_DATA else "validation_split"}
+        without_effect = {"data_set"}
+        own_data = self.data_set == OWN_DATA
+        without_effect.add("validation_samples" if own_data else "validation_split")
         without_effect.update(NGRAM_ONLY if self.preset == "dense" else DENSE_ONLY)
+        if not own_data:
+            without_effect.update(OWN_DATA_ONLY)
+        elif self.preset == "ngram":
+            without_effect.add("num_words")
+        if self.features == "words":
+            without_effect.update(("char_ngrams", "char_spans"))
+        if self.features == "characters":
+            without_effect.add("max_ngram")
         if self.vectorizer != "embedding":
             without_effect.update(EMBEDDING_ONLY)
         names = [field.name for field in fields(self) if field.name not in without_effect]
         values = {name.replace("_", "-"): getattr(self, name) for name in names}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {name: _value(value) for name, value in values.items()}
 
     def command(self) -> list[str]:
         """Returns the arguments that give these settings, those that are defaults left out: options, behind the name of
         the data set if it has one.
         """
-        defaults = PRESETS[self.data_set][self.preset].options() | {"preset": DEFAULT_PRESET}
+        defaults = PRESETS[self.data_set][self.preset].options() | {"preset": DEFAULT_PRESETS[self.data_set]}
         changed = {name: value for name, value in self.options().items() if value != defaults.get(name)}
         words = [word for name, value in changed.items() for word in (f"--{name}", shown(value))]
         return words if self.data_set == OWN_DATA else [self.data_set, *words]
 
 
 def _presets(dense: Settings, **ngram: Any) -> dict[Preset, Settings]:
-    """Returns the settings of each preset: `ngram` fits a hinge loss, by steps that suit vectors of length 1."""
-    fitted = replace(dense, preset="ngram", batch_size=128, learning_rate=0.3)
-    return {"dense": dense, "ngram": replace(fitted, **ngram)}
+    return {"dense": dense, "ngram": replace(dense, preset="ngram", **ngram)}
 
 
-_TOPICS: Mapping[str, Any] = {"orders": 1, "counts": "log", "min_count": 2, "idf_power": 0.0, "divergence_power": 0.75}
-"""Of `ngram`: topics show in single words. Without n-grams the size does not grow by `buckets` for each class."""
+_TOPICS: Mapping[str, Any] = {
+    "max_ngram": 1,
+    "term_frequency": "log",
+    "min_df": 2,
+    "idf_power": 0.0,
+    "divergence_power": 0.75,
+}
+"""Of `ngram`: topics show in single words."""
+
+_TEXTS: Mapping[str, Any] = {"features": "auto", "max_ngram": None, "term_frequency": "log", "min_df": 2}
+"""Of `ngram` for own data: the features are chosen by validation. The rest is good on all of the sets in
+docs/models.md."""
 
 PRESETS = {
     "imdb": _presets(Settings("imdb", layers=(16, 16), validation_samples=10_000), num_words=50_000),
     "reuters": _presets(Settings("reuters", layers=(64, 64), validation_samples=1_000), num_words=20_000, **_TOPICS),
-    OWN_DATA: _presets(Settings(OWN_DATA, layers=(64, 64), validation_samples=0), num_words=50_000, **_TOPICS),
+    OWN_DATA: _presets(
+        Settings(OWN_DATA, layers=(64, 64), validation_samples=0, epochs=100, patience=10, batch_size=None), **_TEXTS
+    ),
 }
 """The defaults for each data set and preset."""
+
+DEFAULT_PRESETS: Mapping[str, Preset] = {"imdb": "dense", "reuters": "dense", OWN_DATA: "ngram"}
+"""The preset of a command without `--preset`."""
 
 
 def shown(value: object) -> str:
     """Returns a value as the command line takes it."""
+    if value is None:
+        return "auto"
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _value(value: Any) -> Value:
+    if value is None:
+        return "auto"
+    return list(value) if isinstance(value, tuple) else value

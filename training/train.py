@@ -17,11 +17,13 @@ from rich.console import Console
 
 from textfiles import InputError
 from textmodel import load_engine, metadata, probes
-from textmodel.metadata import Metadata
+from textmodel.metadata import HashedNGrams, Metadata
 from textmodel.version_folder import VersionFolder, new_version
 from training import report
-from training.classifiers.dense import Classifier, DenseClassifier, History, best_epoch
+from training.classifiers.classifier import Classifier
+from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
 from training.classifiers.ngram import NGramClassifier
+from training.classifiers.selection import select
 from training.data import file_dataset, keras_datasets, text_hashes
 from training.data.keras_datasets import SplitDataset
 from training.data.labelled_file import TrainingFiles
@@ -29,7 +31,8 @@ from training.evaluation.metrics import Evaluation, evaluate
 from training.evaluation.promotion import Decision, Gate, decide, in_service
 from training.export import export
 from training.golden_probes import make_probes
-from training.progress import epochs_shown
+from training.progress import epochs_shown, trials_shown
+from training.report import Search
 from training.resource_usage import Cost, Costs
 from training.settings import Settings
 
@@ -41,8 +44,8 @@ class Result:
     """What a run made."""
 
     folder: VersionFolder
-    epochs: int
-    """How many epochs the network was fitted for."""
+    search: Search
+    """What was tried on texts that were held out."""
     evaluation: Evaluation
     """On the test set."""
     uncalibrated: Evaluation | None
@@ -106,13 +109,15 @@ def train(
         except OSError as error:
             raise InputError(f"--models {models}: cannot write there: {error.strerror}: name another folder") from error
 
-        classifier, history, evaluation, uncalibrated = _fit(settings, data, console, costs)
+        fit = (_fit_ngram if settings.preset == "ngram" else _fit_dense)(settings, data, console, costs)
+        classifier = fit.classifier
         with costs.of("exporting and probing"):
-            export(classifier, data.vocabulary, data.labels, folder.path)
+            hashed = isinstance(classifier.vectorizer, HashedNGrams)
+            export(classifier, None if hashed else data.vocabulary, data.labels, folder.path)
             folder.assets_extra.mkdir(exist_ok=True)
             if isinstance(data, file_dataset.FileDataset):
                 text_hashes.write(folder.assets_extra / text_hashes.FILE, data.training_hashes.tolist())
-            _describe(name, settings, data, classifier, evaluation).write(folder.metadata_file)
+            _describe(name, fit, data).write(folder.metadata_file)
             probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
             # What was exported has to answer as the network, or it is not published.
             load_engine(folder.path, "tensorflow")
@@ -124,55 +129,72 @@ def train(
         report.write(
             folder,
             classes,
-            history,
-            evaluation,
+            fit.search,
+            fit.evaluation,
             command,
             quality=quality,
-            uncalibrated=uncalibrated,
+            uncalibrated=fit.uncalibrated,
             costs=costs.parts,
         )
         decision = None
         if gate:
             decision = decide(incumbent, folder, test_rows(), gate)
             folder.is_candidate = not decision.promoted
-    return Result(folder, best_epoch(history), evaluation, uncalibrated, costs.parts, classes, decision)
+    return Result(folder, fit.search, fit.evaluation, fit.uncalibrated, costs.parts, classes, decision)
 
 
 class _Fit(NamedTuple):
+    settings: Settings
+    """With all that was chosen."""
     classifier: Classifier
-    history: History
-    """Of the fit with validation."""
+    search: Search
+    held_out: int
+    """Training texts that the search held out."""
     evaluation: Evaluation
     uncalibrated: Evaluation | None
 
 
-def _fit(settings: Settings, data: SplitDataset, console: Console, costs: Costs) -> _Fit:
+def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: Costs) -> _Fit:
     """Finds the epoch where overfitting starts, fits a new network for so many, and evaluates it on the test set."""
+    settings = replace(settings, batch_size=settings.batch_size or batch_size(len(data.training)))
     held_out, others = data.training.split(settings.validation_samples)
-    classifier = new_classifier(settings, len(data.labels))
+    classifier = DenseClassifier(settings, len(data.labels))
     searching = epochs_shown(console, "Searching the best epoch", settings.epochs)
     with costs.of("searching the best epoch"), searching as progress:
         history = classifier.fit(others, settings.epochs, progress, held_out)
     epochs = best_epoch(history)
-    calibration = classifier.calibration(held_out) if isinstance(classifier, NGramClassifier) else None
+    if epochs == settings.epochs:
+        console.print(
+            f"The last epoch is the best: more than --epochs {epochs} may give a better model", soft_wrap=True
+        )
 
-    classifier = new_classifier(settings, len(data.labels))
+    classifier = DenseClassifier(settings, len(data.labels))
     fitting = epochs_shown(console, "Fitting a new network on all training texts", epochs)
     with costs.of("fitting on all training texts"), fitting as progress:
         classifier.fit(data.training, epochs, progress)
-    uncalibrated = None
     with costs.of("evaluating on the test texts"):
-        evaluation = evaluate(classifier.probabilities(data.test.sequences), data.test.classes)
-        if calibration and isinstance(classifier, NGramClassifier):
-            uncalibrated = evaluation
-            classifier.calibrate(calibration)
-            evaluation = evaluate(classifier.probabilities(data.test.sequences), data.test.classes)
-    return _Fit(classifier, history, evaluation, uncalibrated)
+        evaluation = evaluate(classifier.probabilities(data.test), data.test.classes)
+    return _Fit(settings, classifier, history, len(held_out), evaluation, None)
 
 
-def new_classifier(settings: Settings, classes: int) -> Classifier:
-    """Makes the classifier of the settings' preset."""
-    return (NGramClassifier if settings.preset == "ngram" else DenseClassifier)(settings, classes)
+def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: Costs) -> _Fit:
+    """Chooses features and cost on held-out texts, fits on all training texts, and evaluates on the test set."""
+    with costs.of("choosing features and cost"), trials_shown(console) as tried:
+        selection = select(settings, data.training, len(data.labels), tried)
+    console.print(report.trials(selection))
+    classifier = NGramClassifier(selection.best.settings, len(data.labels))
+    with costs.of("fitting on all training texts"), console.status("Fitting on all training texts"):
+        classifier.fit(data.training)
+    if not len(classifier.weighting.kept):
+        raise InputError(
+            f"no feature occurs in {settings.min_df} of the {len(data.training)} training texts: lower --min-df, or add"
+            " texts"
+        )
+    with costs.of("evaluating on the test texts"):
+        uncalibrated = evaluate(classifier.probabilities(data.test), data.test.classes)
+        classifier.calibrate(selection.calibration)
+        evaluation = evaluate(classifier.probabilities(data.test), data.test.classes)
+    return _Fit(selection.best.settings, classifier, selection, selection.held_out, evaluation, uncalibrated)
 
 
 def _command(settings: Settings, name: str, source: TrainingFiles | Path | None) -> str:
@@ -187,24 +209,23 @@ def _command(settings: Settings, name: str, source: TrainingFiles | Path | None)
     return shlex.join(words)
 
 
-def _describe(
-    name: str, settings: Settings, data: SplitDataset, classifier: Classifier, evaluation: Evaluation
-) -> Metadata:
+def _describe(name: str, fit: _Fit, data: SplitDataset) -> Metadata:
     return Metadata(
         name=name,
-        vectorizer=classifier.vectorizer,
-        network=classifier.layers,
+        vectorizer=fit.classifier.vectorizer,
+        network=fit.classifier.layers,
         data_set=metadata.DataSet(
             data.name,
             training_texts=len(data.training),
-            validation_texts=settings.validation_samples,
+            validation_texts=fit.held_out,
             test_texts=len(data.test),
             unknown_word_ratio=data.training.unknown_word_ratio,
         ),
-        training=dict(settings.options()),
+        training=dict(fit.settings.options()),
         test_metrics=metadata.TestMetrics(
-            evaluation.accuracy, evaluation.log_loss, evaluation.expected_calibration_error
+            fit.evaluation.accuracy, fit.evaluation.log_loss, fit.evaluation.expected_calibration_error
         ),
         created_at=datetime.now(UTC),
         packages={"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
+        tokenization="unicode" if isinstance(fit.classifier.vectorizer, HashedNGrams) else "keras",
     )

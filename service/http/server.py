@@ -16,9 +16,9 @@ from service.errors import StartError, TooManyRequests
 from service.http.endpoint import error_response, is_probe
 from service.security.tls import server_context, tls_files
 
-MAX_CONNECTIONS = 1000
+MAX_CONNECTIONS = 500
 """Maximum connections per worker. Past it, a new one replaces the one that has kept the server waiting longest."""
-MAX_REQUESTS = 1000
+MAX_REQUESTS = 500
 """Maximum requests in flight per worker. Past it, probes alone are answered."""
 HANDSHAKE_SECONDS = 10.0
 """Maximum time of a TLS handshake."""

@@ -1,11 +1,15 @@
 """The server's configuration."""
 
+import os
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from service.config import Config, flag, parse, shown, variable
+from service.config import Config, flag, ignored_service_links, parse, shown, unknown_variables, variable
+from tests.server_process import ROOT
 
 
 def test_a_flag_wins_over_the_variable_and_the_variable_over_the_default() -> None:
@@ -14,17 +18,92 @@ def test_a_flag_wins_over_the_variable_and_the_variable_over_the_default() -> No
     assert (config.max_texts, config.port, config.metrics_port) == (9, 8, Config().metrics_port)
 
 
+def test_an_empty_variable_is_as_if_it_was_not_set() -> None:
+    environment = {variable(option.name): "" for option in fields(Config)}
+    assert parse([], environment) == Config()
+
+
+@pytest.mark.parametrize(
+    ("option", "low", "high"),
+    [
+        ("port", 0, 65535),
+        ("http_port", 0, 65535),
+        ("metrics_port", 0, 65535),
+        ("health_port", 1, 65535),
+        ("workers", 0, 1024),
+        ("keep_versions", 1, 2**31 - 1),
+        ("max_texts", 1, 2**31 - 1),
+        ("max_text_bytes", 1, 2**31 - 1),
+        ("max_request_bytes", 1, 2**31 - 1),
+        ("max_batch_texts", 1, 2**31 - 1),
+        ("max_queue_texts", 1, 2**31 - 1),
+        ("max_queue_bytes", 1, 2**40),
+        ("max_pending_calls", 1, 2**30 - 1),
+        ("max_connection_age", 1, 1_000_000),
+        ("watch_interval", 0, 1_000_000),
+        ("grace_period", 0, 1_000_000),
+        ("heartbeat_timeout", 0, 3600),
+    ],
+)
+def test_a_number_has_bounds_and_both_are_inside(
+    option: str, low: int, high: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value in (low, high):
+        assert getattr(parse([flag(option), str(value)], {}), option) == value
+    for value in (low - 1, high + 1):
+        with pytest.raises(SystemExit) as end:
+            parse([f"{flag(option)}={value}"], {})
+        assert end.value.code == 2
+        assert f"{low} to {high}" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_every_option_that_takes_a_number_is_bounded() -> None:
+    for option in fields(Config):
+        for value in ("1e999", "9" * 5000, "-1"):
+            if isinstance(option.default, (int, float)) or option.name == "health_port":
+                with pytest.raises(SystemExit):
+                    parse([f"{flag(option.name)}={value}"], {})
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["--port", "65536"], "--port: '65536' is not a port, 0 to 65535"),
-        (["--port", "x"], "--port: 'x' is not a port"),
-        (["--max-texts", "0"], "--max-texts: '0' is not a whole number from 1 up"),
-        (["--grace-period", "nan"], "--grace-period: 'nan' is not a number of seconds, 0 or more"),
+        (["--port", "x"], "--port: 'x' is not a port, 0 to 65535"),
+        (["--http-port", "on"], "--http-port: 'on' is not a port, 0 to 65535, or off"),
+        (["--metrics-port", "off"], "--metrics-port: 'off' is not a port, 0 to 65535"),
+        (["--max-texts", "0"], "--max-texts: '0' is not an integer, 1 to 2147483647"),
+        (["--max-texts", "1.5"], "--max-texts: '1.5' is not an integer"),
+        (["--grace-period", "nan"], "--grace-period: 'nan' is not a number of seconds, 0 to 1000000"),
         (["--pin", "imdb"], "--pin: 'imdb' is not names and versions, as imdb=1,reuters=2"),
         (["--pin", "imdb=0"], "--pin: 'imdb=0' is not names and versions"),
+        (["--pin", "imdb=-1"], "--pin: 'imdb=-1' is not names and versions"),
+        (["--pin", "imdb=9223372036854775808"], "--pin: 'imdb=9223372036854775808' is not names and versions"),
+        (["--pin", "imdb=1=2"], "--pin: 'imdb=1=2' is not names and versions"),
+        (["--pin", "=1"], "--pin: '=1' is not names and versions"),
+        (["--pin", "../x=1"], "--pin: '../x=1' is not names and versions"),
         (["--pin", "imdb=1,imdb=2"], "--pin: 'imdb=1,imdb=2' is not names and versions"),
+        (["--pin", "imdb=1,b"], "--pin: 'imdb=1,b' is not names and versions"),
+        (["--cors-origins", "example.org"], "--cors-origins: 'example.org' is not origins"),
+        (["--cors-origins", "https://a,https://b/"], "--cors-origins: 'https://a,https://b/' is not origins"),
         (["--log-format", "xml"], "--log-format: 'xml' is not one of auto, json, console"),
+        (["--reflection", "ON"], "--reflection: 'ON' is not one of on, off"),
+        (["--models", ""], "--models: '' is not a folder"),
+        (["--tls-cert", ""], "--tls-cert: '' is not a file"),
+        (["--host", ""], "--host: '' is not an IP address, a host name, or unix:PATH"),
+        (["--host", "[127.0.0.1]"], "--host: '[127.0.0.1]' is not an IP address"),
+        (["--host", "1.2.3.4.5"], "--host: '1.2.3.4.5' is not an IP address"),
+        (["--host", ":::1"], "--host: ':::1' is not an IP address"),
+        (["--host", "a" * 64], "is not an IP address"),
+        (["--host", "unix:"], "--host: 'unix:' is not an IP address"),
+        (["--host", "unix:/" + "x" * 107], "is not an IP address"),
+        (["--host", "unix:/x"], "set --http-port off"),
+        (["--host", "unix:/x", "--http-port", "off", "--workers", "2"], "with one worker"),
+        (["--host", "unix:/x", "--http-port", "off", "--health-port", "7"], "no --health-port"),
+        (["--metrics-host", "unix:/x"], "--metrics-host: 'unix:/x' is not an IP address or a host name"),
+        (["--port", "8080"], "--port and --http-port are both 8080: choose another port for one"),
+        (["--health-port", "50051"], "--port and --health-port are both 50051"),
+        (["--metrics-port", "8080"], "--http-port and --metrics-port are both 8080"),
     ],
 )
 def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
@@ -36,16 +115,96 @@ def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
     assert expected in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option", "expected"),
+    [
+        (["--host", "[::1]"], "host", "::1"),
+        (["--host", "::"], "host", "::"),
+        (["--host", "localhost"], "host", "localhost"),
+        (["--host", "a" * 63 + ".example."], "host", "a" * 63 + ".example."),
+        (["--host", "unix:/" + "x" * 106, "--http-port", "off"], "host", "unix:/" + "x" * 106),
+        (["--http-port", "off"], "http_port", None),
+        (["--port", "0", "--http-port", "0", "--metrics-port", "0"], "http_port", 0),
+        (["--metrics-host", "::1", "--metrics-port", "8080"], "metrics_port", 8080),
+        (["--pin", ""], "pin", ()),
+        (["--pin", "imdb=1, reuters=9223372036854775807,"], "pin", (("imdb", 1), ("reuters", 2**63 - 1))),
+        (
+            ["--cors-origins", "https://a.example, http://b:3000"],
+            "cors_origins",
+            ("https://a.example", "http://b:3000"),
+        ),
+        (["--cors-origins", "*"], "cors_origins", ("*",)),
+    ],
+)
+def test_a_right_value_is_taken(arguments: list[str], option: str, expected: object) -> None:
+    assert getattr(parse(arguments, {}), option) == expected
+
+
 def test_a_bad_variable_is_named_as_the_source(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse([], {"TEXT_CLASSIFIER_PORT": "-1"})
     assert "TEXT_CLASSIFIER_PORT: '-1' is not a port" in capsys.readouterr().err
 
 
-def test_the_page_has_every_flag_with_its_variable_and_default() -> None:
+# What Kubernetes sets for a Service `text-classifier` and one `text-classifier-metrics`.
+SERVICE_LINKS = {
+    "TEXT_CLASSIFIER_PORT": "tcp://10.96.12.7:50051",
+    "TEXT_CLASSIFIER_PORT_50051_TCP": "tcp://10.96.12.7:50051",
+    "TEXT_CLASSIFIER_PORT_50051_TCP_ADDR": "10.96.12.7",
+    "TEXT_CLASSIFIER_PORT_50051_TCP_PORT": "50051",
+    "TEXT_CLASSIFIER_PORT_50051_TCP_PROTO": "tcp",
+    "TEXT_CLASSIFIER_SERVICE_HOST": "10.96.12.7",
+    "TEXT_CLASSIFIER_SERVICE_PORT": "50051",
+    "TEXT_CLASSIFIER_SERVICE_PORT_GRPC": "50051",
+    "TEXT_CLASSIFIER_METRICS_PORT": "tcp://10.96.12.8:8000",
+    "TEXT_CLASSIFIER_METRICS_SERVICE_HOST": "10.96.12.8",
+    "TEXT_CLASSIFIER_METRICS_PORT_8000_TCP": "tcp://10.96.12.8:8000",
+}
+
+
+def test_what_kubernetes_sets_for_a_service_of_that_name_is_no_option() -> None:
+    assert parse([], SERVICE_LINKS) == Config()
+    assert ignored_service_links(SERVICE_LINKS) == ["TEXT_CLASSIFIER_PORT", "TEXT_CLASSIFIER_METRICS_PORT"]
+    assert list(unknown_variables(SERVICE_LINKS)) == []
+
+
+def test_a_misspelt_variable_is_told_with_what_it_may_mean() -> None:
+    environment = {"TEXT_CLASSIFIER_MAX_TEXT": "1", "TEXT_CLASSIFIER_ZZZ": "1", "TEXT_CLASSIFIER_workers": "2"}
+    known = {"TEXT_CLASSIFIER_TOKEN": "t", "TEXT_CLASSIFIER_ADDRESS": "a", "PATH": "/", "TEXT_CLASSIFIER_PORT": "1"}
+    assert list(unknown_variables(environment | known)) == [
+        ("TEXT_CLASSIFIER_MAX_TEXT", "TEXT_CLASSIFIER_MAX_TEXTS"),
+        ("TEXT_CLASSIFIER_ZZZ", ""),
+        ("TEXT_CLASSIFIER_workers", "TEXT_CLASSIFIER_WORKERS"),
+    ]
+
+
+def test_the_page_has_every_flag_with_its_variable_default_and_description() -> None:
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
     for option in fields(Config):
-        row = next((line for line in page.splitlines() if line.startswith(f"| `{flag(option.name)}` ")), None)
-        assert row, f"docs/configuration.md has no row for {flag(option.name)}"
-        assert f"`{variable(option.name)}`" in row
-        assert f"| `{shown(option.default)}` |" in row
+        row = (
+            f"| `{flag(option.name)}` | `{variable(option.name)}` | `{shown(option.default)}` |"
+            f" {option.metadata['description']} |"
+        )
+        assert row in page.splitlines()
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_the_command_tells_its_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "text-classifier-server")
+
+
+def test_a_missing_extra_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "structlog.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'structlog'\", name='structlog')"
+    )
+    done = run("--help", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("No module named 'structlog': pip install 'text-classifier[server]'")

@@ -14,6 +14,7 @@ import pytest
 from tests.tiny_model import WORDS, write_model
 from textmodel import VersionFolder, load_engine
 from training.cli import main
+from training.data import text_hashes
 from training.data.bad_rows import BadRows
 from training.data.labelled_file import LabelledFile, LabelledFiles
 from training.evaluation.metrics import evaluate
@@ -112,6 +113,95 @@ def test_only_the_most_confident_mistakes_are_kept_with_the_first_characters_of_
         assert {mistake.predicted, label} == set(LABELS)
 
 
+def test_labels_that_the_model_does_not_know_count_as_wrong_and_are_named(
+    tiny_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = _as(tiny_models / "sentiment" / "1", _texts(30))
+    unknown = [("the film", f"new {number % 7}") for number in range(10)]
+    data = _write(tmp_path / "a.csv", [*unknown[:5], *known, *unknown[5:]])
+    report = tmp_path / "a.md"
+    command = ["evaluate", "--model", "sentiment", "--data", str(data), "--models", str(tiny_models)]
+    assert main([*command, "--report", str(report)]) == 0
+    said = capsys.readouterr().out
+    expected = evaluate(
+        load_engine(tiny_models / "sentiment" / "1").classify([text for text, _ in known]).probabilities,
+        np.array([LABELS.index(label) for _, label in known]),
+    )
+    assert _value(said, "accuracy").startswith("0.7500 ")
+    assert _value(said, "log loss") == f"{expected.log_loss:.4f}"
+    assert "does not know the labels 'new 0', 'new 1', 'new 2', 'new 3', 'new 4' and 2 more of 10 texts" in said
+    assert "| new 6 | 0.000 | 0.000 | 0.000 | 1 |" in report.read_text()
+
+
+def test_compare_counts_labels_that_one_version_or_neither_knows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path, "mine")
+    write_model(tmp_path, "mine", labels=("positive", "new"))
+    data = _write(tmp_path / "a.csv", [*_as(tmp_path / "mine" / "1", _texts(30)), ("the film", "other")])
+    assert main(["compare", "mine/1", "mine/2", "--data", str(data), "--models", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert f"accuracy 0.0000 instead of {30 / 31:.4f}" in said
+    assert "Neither version knows the labels 'other' of 1 text: counted as wrong." in said
+
+
+def _learn(version: Path, texts: Iterable[str]) -> None:
+    """Makes a version record that it has learned texts."""
+    text_hashes.write(version / "assets.extra" / text_hashes.FILE, map(text_hashes.text_hash, texts))
+
+
+def test_compare_leaves_out_what_either_version_has_learned(
+    versions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(versions, models)
+    texts = [f"{text} {number}" for number, text in enumerate(_texts(100))]
+    _learn(models / "sentiment" / "1", [f"{text.upper()}!" for text in texts[:30]])
+    _learn(models / "sentiment" / "2", texts[20:50])
+    data = _write(tmp_path / "a.csv", _as(models / "sentiment" / "1", texts))
+    assert main(["compare", "sentiment/1", "sentiment/2", "--data", str(data), "--models", str(models)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("on 50 texts.") == 2
+    assert "Left out 50 texts that one of the versions has learned." in said
+    assert main(["evaluate", "--model", "sentiment", "--data", str(data), "--models", str(models)]) == 0
+    assert "has learned 30 of these texts" in capsys.readouterr().out
+    _learn(models / "sentiment" / "1", texts)
+    assert main(["compare", "sentiment/1", "sentiment/2", "--data", str(data), "--models", str(models)]) == 2
+    assert "one of the versions has learned all 100 texts: give other texts" in capsys.readouterr().err
+
+
+def test_several_files_are_evaluated_as_one_and_mistakes_name_theirs(
+    tiny_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = _as(tiny_models / "sentiment" / "1", _texts(20))
+    (wrong, right), *_ = rows
+    first = _write(tmp_path / "a.csv", rows)
+    second = _write(tmp_path / "b.csv", [*rows, (wrong, LABELS[right == LABELS[0]])])
+    report = tmp_path / "a.md"
+    files = ["--data", str(first), "--data", str(second)]
+    assert (
+        main(["evaluate", "--model", "sentiment", *files, "--models", str(tiny_models), "--report", str(report)]) == 0
+    )
+    said = capsys.readouterr().out
+    assert f"sentiment/1 on {first} and 1 other file\n" in said
+    assert _value(said, "texts") == "41"
+    assert "| b.csv: 22 |" in report.read_text()
+
+
+@pytest.mark.parametrize("command", [["evaluate", "--model", "sentiment"], ["compare", "sentiment/1", "sentiment/1"]])
+def test_bad_rows_are_listed_or_set_aside(
+    command: list[str], tiny_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = _write(tmp_path / "a.csv", [*_as(tiny_models / "sentiment" / "1", _texts(5)), ("a", ""), ("b", " ")])
+    command = [*command, "--data", str(data), "--models", str(tiny_models)]
+    assert main(command) == 2
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first.startswith("text-classifier-train: error: 2 rows cannot be used: ")
+    assert others == [f"  {data}: line {number}: the label is empty" for number in (7, 8)]
+    assert main([*command, "--bad-rows", str(tmp_path / "bad.jsonl")]) == 0
+    assert (tmp_path / "bad.jsonl").read_text().count("the label is empty") == 2
+
+
 HOSTILE = (
     "<script>alert(1)</script> ![pixel](https://example.com/a.png) | [link](https://example.com) `code` *bold*\nline"
 )
@@ -206,6 +296,11 @@ def test_compare_goes_by_the_names_of_the_labels(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (
+            ["evaluate", "--model", "topic"],
+            "knows none of the labels 'positive', 'neutral': its labels are 'grain'",
+        ),
+        (["compare", "topic/1", "topic/1"], "knows none of the labels 'positive', 'neutral': its labels are 'grain'"),
         (["evaluate", "--model", "sentiments"], "has no model 'sentiments': its models are sentiment, topic"),
         (["evaluate", "--model", "topic", "--version", "7"], "has no version 7: its versions are 1"),
         (["evaluate", "--model", "topic", "--report", "a.pdf"], "'a.pdf' ends neither in .html nor in .md"),

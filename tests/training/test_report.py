@@ -1,3 +1,4 @@
+import warnings
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 from matplotlib.image import imread
 
 from training.evaluation.figures import confusion_matrix, png
+from training.evaluation.fonts import drawable, legend
 from training.evaluation.metrics import evaluate
 from training.report import curves
 
@@ -55,3 +57,32 @@ def test_the_confusion_matrix_of_very_many_labels_stays_an_image_of_a_usual_size
     assert max(figure.get_size_inches()) < 25
     assert not figure.axes[0].texts
     assert imread(BytesIO(png(figure))).shape[0] < 3000
+
+
+SCRIPTS = ["grain", "naïve", "Привет", "日本語", "한국어", "ภาษาไทย", "हिन्दी", "😀", "a\tb", "$x$"]
+
+
+def test_labels_of_any_script_are_drawn_without_warnings() -> None:
+    evaluation = evaluate(np.eye(len(SCRIPTS), dtype=np.float32), np.arange(len(SCRIPTS)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = confusion_matrix(evaluation, SCRIPTS)
+        assert imread(BytesIO(png(figure))).ndim == 3
+    drawn = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert drawn[:3] == SCRIPTS[:3]
+    numbers = [f"#{number}" for number in range(1, len(SCRIPTS) + 1)]
+    assert all(text in both for text, both in zip(drawn, zip(SCRIPTS, numbers, strict=True), strict=True))
+
+
+def test_an_installed_font_draws_what_the_default_font_lacks() -> None:
+    labels = drawable(["grain", "Привет"], default="cmr10")
+    assert labels.texts == ["grain", "Привет"]
+    assert labels.families[0] == "cmr10"
+    assert len(labels.families) > 1
+
+
+def test_a_label_that_no_font_draws_is_its_number_with_a_legend() -> None:
+    labels = ["a", "\U0010fffd b"]
+    assert drawable(labels).texts == ["a", "#2"]
+    assert legend(labels).endswith("in the figure, #2 is \U0010fffd b.")
+    assert legend(["a"]) == ""

@@ -91,8 +91,7 @@ static int fill_layer(Layer *layer, PyObject *arguments, size_t inputs, const fl
     }
     if (activation > ONE_VS_REST) {
         PyErr_Format(PyExc_ValueError, "no such activation: %s", name);
-    } else if (!units || (size_t)bias.len % sizeof(float) || (size_t)kernel.len / inputs != (size_t)bias.len
-               || (size_t)kernel.len % inputs) {
+    } else if (!units || (size_t)bias.len % sizeof(float) || (size_t)kernel.len != inputs * (size_t)bias.len) {
         PyErr_Format(PyExc_ValueError, "a layer of %zu inputs has a kernel of %zd bytes, a bias of %zd", inputs,
                      kernel.len, bias.len);
     } else if (layer_init(layer, kernel.buf, bias.buf, scale, inputs, units, (Activation)activation)) {
@@ -166,16 +165,72 @@ static int fill_ngrams(Network *network, PyObject *arguments, PyObject *layers)
     int result = -1;
     size_t words = network->vocabulary.size, features = (size_t)scale.len / sizeof(float);
     size_t buckets = features - words;
-    if (orders < 1 || orders > MOST_ORDERS || (size_t)scale.len % sizeof(float) || features < words
+    if (orders < 1 || orders > MAX_ORDERS || (size_t)scale.len % sizeof(float) || features < words
         || features > INT32_MAX || (orders > 1 && !buckets) || buckets & (buckets - 1)) {
         PyErr_Format(PyExc_ValueError, "n-grams of up to %u of %zu words have no scale of %zd bytes", orders, words,
                      scale.len);
     } else {
-        network->has_ngrams = 1;
+        network->vectorizer = NGRAMS;
         network->normalize = normalize;
-        network->ngrams = ngrams((uint32_t)words, (uint32_t)buckets, first_word, orders, log_counts);
+        network->weights = count_weights(log_counts);
+        network->ngrams = (NGrams){
+            .num_words = (uint32_t)words,
+            .mask = (uint32_t)buckets - 1,
+            .first_word = first_word,
+            .orders = orders,
+        };
         result = fill_layers(network, layers, features, scale.buf);
     }
+    PyBuffer_Release(&scale);
+    return result;
+}
+
+/* Returns whether the buckets rise and are below `buckets`. */
+static int are_buckets(const int32_t *kept, size_t rows, uint32_t buckets)
+{
+    int64_t before = -1;
+    for (size_t row = 0; row < rows; row++) {
+        if (kept[row] <= before) {
+            return 0;
+        }
+        before = kept[row];
+    }
+    return before < (int64_t)buckets;
+}
+
+/* The layers of a network whose vectors are of hashed n-grams. */
+static int fill_hashed(Network *network, PyObject *arguments, PyObject *layers)
+{
+    Py_buffer kept, scale;
+    HashedNGrams *hashed = &network->hashed;
+    unsigned int buckets;
+    int log_counts;
+    if (!PyTuple_Check(arguments)) {
+        PyErr_SetString(PyExc_TypeError, "hashed n-grams are a tuple or None");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(arguments,
+                          "y*y*IIIIppp;hashed n-grams are (kept, scale, buckets, words, min, max, across_words, "
+                          "log_counts, normalize)",
+                          &kept, &scale, &buckets, &hashed->words, &hashed->min, &hashed->max, &hashed->across_words,
+                          &log_counts, &network->normalize)) {
+        return -1;
+    }
+    int result = -1;
+    size_t rows = (size_t)kept.len / sizeof(int32_t);
+    network->vectorizer = HASHED_NGRAMS;
+    network->weights = count_weights(log_counts);
+    if (!buckets || buckets & (buckets - 1) || buckets > INT32_MAX || hashed->words > MAX_WORDS
+        || hashed->max > MAX_CHARACTERS || (hashed->max && (!hashed->min || hashed->min > hashed->max))) {
+        PyErr_SetString(PyExc_ValueError, "buckets are a power of two, n-grams of up to 3 words and 6 characters");
+    } else if ((size_t)scale.len != rows * sizeof(float) || !are_buckets(kept.buf, rows, buckets)) {
+        PyErr_Format(PyExc_ValueError, "kept are rising buckets below %u, each with a scale", buckets);
+    } else if (hashed_init(hashed, kept.buf, rows, buckets)) {
+        PyErr_NoMemory();
+    } else {
+        result = fill_layers(network, layers, rows, scale.buf);
+    }
+    PyBuffer_Release(&kept);
     PyBuffer_Release(&scale);
     return result;
 }
@@ -194,26 +249,33 @@ static void network_dealloc(PyObject *self)
 
 static PyObject *network_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"characters", "entries", "layers", "start", "unknown", "ngrams", NULL};
+    static char *names[] = {"characters", "entries", "layers", "start", "unknown", "ngrams", "hashed", NULL};
     NetworkObject *object = (NetworkObject *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (!object) {
         return NULL;
     }
     Network *network = &object->network;
-    PyObject *entries, *layers, *ngrams = Py_None;
+    PyObject *entries, *layers, *ngrams = Py_None, *hashed = Py_None;
     unsigned int start, unknown;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*O!O!II|O", names, &object->characters, &PyTuple_Type,
-                                     &entries, &PyTuple_Type, &layers, &start, &unknown, &ngrams)) {
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*O!O!II|OO", names, &object->characters, &PyTuple_Type,
+                                     &entries, &PyTuple_Type, &layers, &start, &unknown, &ngrams, &hashed)) {
         goto error;
+    }
+    if (object->characters.len % (Py_ssize_t)sizeof(uint32_t)
+        || reading_fill(&network->reading, object->characters.buf,
+                        (size_t)object->characters.len / sizeof(uint32_t))) {
+        PyErr_SetString(PyExc_ValueError, "characters are values of uint32, 128 or more, each a character");
+        goto error;
+    }
+    if (hashed != Py_None) {
+        if (fill_hashed(network, hashed, layers)) {
+            goto error;
+        }
+        return (PyObject *)object;
     }
     size_t size = (size_t)PyTuple_Size(entries);
     if (start >= size || unknown >= size || size > INT32_MAX) {
         PyErr_SetString(PyExc_ValueError, "start and unknown are indices of entries");
-        goto error;
-    }
-    if (object->characters.len != CHARACTERS * (Py_ssize_t)sizeof(uint32_t)
-        || reading_fill(&network->reading, object->characters.buf)) {
-        PyErr_Format(PyExc_ValueError, "characters are %d values of uint32, each a character", CHARACTERS);
         goto error;
     }
     network->start = start;
@@ -243,9 +305,9 @@ static PyObject *network_features(PyObject *self, PyObject *argument)
     Counts counts = vectorize(network, text, &scratch);
     PyObject *features = PyDict_New();
     for (size_t i = 0; features && i < counts.features; i++) {
-        int has_ngrams = network->has_ngrams;
-        PyObject *feature = PyLong_FromUnsignedLong(has_ngrams ? scratch.windows.features[i] : scratch.rows[i]);
-        PyObject *count = PyLong_FromUnsignedLong(has_ngrams ? scratch.windows.counts[i] : 1);
+        int has_counts = network->vectorizer != MULTI_HOT;
+        PyObject *feature = PyLong_FromUnsignedLong(has_counts ? scratch.counts.features[i] : scratch.rows[i]);
+        PyObject *count = PyLong_FromUnsignedLong(has_counts ? scratch.counts.counts[i] : 1);
         if (!feature || !count || PyDict_SetItem(features, feature, count)) {
             Py_CLEAR(features);
         }
@@ -361,7 +423,7 @@ static PyMethodDef network_methods[] = {
 };
 
 static PyType_Slot network_slots[] = {
-    {Py_tp_doc, PyDoc_STR("Network(characters, entries, layers, start, unknown, ngrams=None)\n--\n\n"
+    {Py_tp_doc, PyDoc_STR("Network(characters, entries, layers, start, unknown, ngrams=None, hashed=None)\n--\n\n"
                           "A bag-of-words network.")},
     {Py_tp_new, network_new},
     {Py_tp_dealloc, network_dealloc},

@@ -10,6 +10,7 @@
 void network_free(Network *network)
 {
     vocabulary_free(&network->vocabulary);
+    hashed_free(&network->hashed);
     for (size_t i = 0; i < network->layer_count; i++) {
         layer_free(&network->layers[i]);
     }
@@ -24,6 +25,16 @@ static void *take(uint8_t *memory, size_t *offset, size_t size)
     return part;
 }
 
+static void take_counts(FeatureCounts *counts, size_t features, uint8_t *memory, size_t *size)
+{
+    *counts = (FeatureCounts){
+        .features = take(memory, size, features * sizeof(uint32_t)),
+        .counts = take(memory, size, features * sizeof(uint32_t)),
+        .weights = take(memory, size, features * sizeof(float)),
+        .seen = take(memory, size, slots_for(features) * sizeof(FeatureSlot)),
+    };
+}
+
 /* Returns the bytes of the scratch's parts, and places them in `memory` if it is not NULL. */
 static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, uint8_t *memory)
 {
@@ -32,17 +43,24 @@ static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, 
         .memory = memory,
         .sums = {take(memory, &size, network->widest * sizeof(Lanes)),
                  take(memory, &size, network->widest * sizeof(Lanes))},
-        .text = take(memory, &size, text_buffer_size(longest)),
-        .indices = take(memory, &size, words * sizeof(uint32_t)),
     };
-    if (network->has_ngrams) {
-        size_t features = most_features(&network->ngrams, words);
-        scratch->windows = (Windows){
-            .features = take(memory, &size, features * sizeof(uint32_t)),
-            .counts = take(memory, &size, features * sizeof(uint32_t)),
-            .weights = take(memory, &size, features * sizeof(float)),
-            .seen = take(memory, &size, slots_for(features) * sizeof(FeatureSlot)),
+    if (network->vectorizer == HASHED_NGRAMS) {
+        size_t stream = max_stream(longest);
+        scratch->hashed = (HashedScratch){
+            .codes = take(memory, &size, stream * sizeof(uint32_t)),
+            .kinds = take(memory, &size, stream),
+            .hashes = take(memory, &size, stream * sizeof(uint32_t)),
+            .longest = take(memory, &size, stream * sizeof(uint32_t)),
+            .ends = take(memory, &size, stream),
+            .words = take(memory, &size, stream * sizeof(uint32_t)),
         };
+        take_counts(&scratch->counts, max_hashed(&network->hashed, longest), memory, &size);
+        return size;
+    }
+    scratch->text = take(memory, &size, text_buffer_size(longest));
+    scratch->indices = take(memory, &size, words * sizeof(uint32_t));
+    if (network->vectorizer == NGRAMS) {
+        take_counts(&scratch->counts, most_features(&network->ngrams, words), memory, &size);
     } else {
         scratch->rows = take(memory, &size, (network->vocabulary.size + 1) * sizeof(uint32_t));
         scratch->held = take(memory, &size, network->vocabulary.size);
@@ -57,7 +75,7 @@ int scratch_fill(Scratch *scratch, const Network *network, size_t longest)
         return -1;
     }
     lay_out(scratch, network, longest, memory);
-    if (!network->has_ngrams) {
+    if (network->vectorizer == MULTI_HOT) {
         memset(scratch->held, 0, network->vocabulary.size);
     }
     return 0;
@@ -86,15 +104,27 @@ static size_t find_indices(const Network *network, size_t words, Scratch *scratc
     return distinct;
 }
 
+static Counts vectorize_hashed(const Network *network, Text text, Scratch *scratch)
+{
+    WordCounts words =
+        count_hashed(&network->hashed, &network->reading, text, network->layers, &scratch->hashed, &scratch->counts);
+    weigh_features(&network->weights, &scratch->counts);
+    return (Counts){.words = words.words, .known = words.known, .features = scratch->counts.distinct};
+}
+
 Counts vectorize(const Network *network, Text text, Scratch *scratch)
 {
+    if (network->vectorizer == HASHED_NGRAMS) {
+        return vectorize_hashed(network, text, scratch);
+    }
     Counts counts = {.words = tokenize(&network->reading, &network->vocabulary, text, scratch->text, scratch->indices)};
     for (size_t i = 0; i < counts.words; i++) {
         counts.known += scratch->indices[i] != network->vocabulary.unknown;
     }
-    if (network->has_ngrams) {
-        counts.features = find_features(&network->ngrams, scratch->indices, counts.words, &network->layers[0],
-                                        &scratch->windows);
+    if (network->vectorizer == NGRAMS) {
+        count_ngrams(&network->ngrams, scratch->indices, counts.words, network->layers, &scratch->counts);
+        weigh_features(&network->weights, &scratch->counts);
+        counts.features = scratch->counts.distinct;
     } else {
         counts.features = find_indices(network, counts.words, scratch);
     }
@@ -109,9 +139,9 @@ Counts classify(const Network *network, Text text, Scratch *scratch, float *prob
         const Layer *layer = &network->layers[i];
         if (i > 0) {
             multiply(layer, (const float *)in, out);
-        } else if (network->has_ngrams) {
-            const Windows *windows = &scratch->windows;
-            add_scaled_rows(layer, windows->features, windows->weights, counts.features, network->normalize, out);
+        } else if (network->vectorizer != MULTI_HOT) {
+            const FeatureCounts *found = &scratch->counts;
+            add_scaled_rows(layer, found->features, found->weights, counts.features, network->normalize, out);
         } else {
             add_rows(layer, scratch->rows, counts.features, out);
         }

@@ -9,16 +9,22 @@
 #ifndef NETWORK_H
 #define NETWORK_H
 
+#include "features.h"
+#include "hashed_ngrams.h"
 #include "layers.h"
 #include "ngrams.h"
 #include "tokenizer.h"
 
+typedef enum { MULTI_HOT, NGRAMS, HASHED_NGRAMS } Vectorizer;
+
 typedef struct {
     CharTable reading;
-    Vocabulary vocabulary;
-    uint32_t start; /* the index that every multi-hot vector holds */
-    int has_ngrams; /* whether the vectors are of n-grams, otherwise multi-hot */
+    Vectorizer vectorizer;
+    Vocabulary vocabulary; /* none for hashed n-grams */
+    uint32_t start;        /* the index that every multi-hot vector holds */
     NGrams ngrams;
+    HashedNGrams hashed;
+    CountWeights weights; /* of both n-grams */
     int normalize;
     Layer *layers;
     size_t layer_count;
@@ -34,8 +40,9 @@ typedef struct {
     uint32_t *indices; /* of its words */
     uint32_t *rows;    /* multi-hot: the distinct indices, and room for one more */
     uint8_t *held;     /* multi-hot: (size of the vocabulary,), 1 at these; zeros between texts */
-    Windows windows;   /* n-grams */
-    Lanes *sums[2];    /* what goes into a layer and what comes out of it, in turns */
+    HashedScratch hashed;
+    FeatureCounts counts; /* both n-grams */
+    Lanes *sums[2];       /* what goes into a layer and what comes out of it, in turns */
 } Scratch;
 
 /* A text's words and features. */
@@ -52,7 +59,7 @@ int scratch_fill(Scratch *scratch, const Network *network, size_t longest);
 
 void scratch_free(Scratch *scratch);
 
-/* Finds the text's distinct features, in the scratch's `rows` or `windows`. */
+/* Finds the text's distinct features, in the scratch's `rows` or `counts`. */
 Counts vectorize(const Network *network, Text text, Scratch *scratch);
 
 /* Writes the text's probabilities, (classes,). */

@@ -16,23 +16,25 @@
 enum {
     ASCII = 0x80,
     STAND_IN = 0xFF, /* a byte that no UTF-8 holds: for ASCII characters that are read as one outside ASCII */
-    GROWTH = 2,      /* a character's UTF-8 grows at most from 2 bytes to 4 */
+    GROWTH = 2,      /* a character's UTF-8 grows at most from 2 bytes to 3, with a space before it to 4 */
     PADDING = 80,    /* readable bytes behind a text: a block of 64, or 16 from a word's last byte on */
 };
 
-int reading_fill(CharTable *reading, const uint32_t *characters)
+int reading_fill(CharTable *reading, const uint32_t *characters, size_t size)
 {
     reading->character = characters;
+    reading->size = size;
     memset(reading->ascii, STAND_IN, sizeof reading->ascii);
-    for (size_t i = 0; i < CHARACTERS; i++) {
-        if (characters[i] > 0x10FFFF) {
+    for (size_t i = 0; i < size; i++) {
+        uint32_t code = characters[i] & CODE;
+        if (code > 0x10FFFF) {
             return -1;
         }
-        if (i < ASCII && characters[i] < ASCII) {
-            reading->ascii[i] = (uint8_t)characters[i];
+        if (i < ASCII && code < ASCII) {
+            reading->ascii[i] = (uint8_t)code;
         }
     }
-    return 0;
+    return size < ASCII ? -1 : 0;
 }
 
 static size_t read_character(const uint8_t *text, uint32_t *character)
@@ -49,6 +51,11 @@ static size_t read_character(const uint8_t *text, uint32_t *character)
     *character = (lead & 0x07) << 18 | (uint32_t)(text[1] & 0x3F) << 12 | (uint32_t)(text[2] & 0x3F) << 6
                  | (text[3] & 0x3F);
     return 4;
+}
+
+static uint32_t entry_of(const CharTable *reading, uint32_t character)
+{
+    return character < reading->size ? reading->character[character] : character;
 }
 
 static size_t write_character(uint8_t *out, uint32_t character)
@@ -104,16 +111,50 @@ static size_t read_text(const CharTable *reading, const uint8_t *text, size_t le
     }
 
     size_t written = 0;
+    uint32_t before = SPACE; /* the kind of the character before */
     for (i = 0; i < length;) {
         if (text[i] < ASCII) {
+            out[written] = ' ';
+            written += before == ALONE;
             out[written++] = reading->ascii[text[i++]];
+            before = SPACE;
             continue;
         }
         uint32_t character;
         i += read_character(text + i, &character);
-        written += write_character(out + written, character < CHARACTERS ? reading->character[character] : character);
+        uint32_t entry = entry_of(reading, character), kind = entry >> KIND_SHIFT & KIND;
+        out[written] = ' ';
+        written += kind == ALONE || (before == ALONE && kind != EXTEND);
+        written += write_character(out + written, entry & CODE);
+        before = kind;
     }
     return written;
+}
+
+size_t read_stream(const CharTable *reading, Text text, uint32_t *codes, uint8_t *kinds)
+{
+    size_t count = 1;
+    uint8_t before = kinds[0] = SPACE;
+    codes[0] = ' ';
+    for (size_t i = 0; i < text.length;) {
+        uint32_t character = text.utf8[i];
+        if (character < ASCII) {
+            i++;
+        } else {
+            i += read_character(text.utf8 + i, &character);
+        }
+        uint32_t entry = entry_of(reading, character);
+        uint8_t kind = entry >> KIND_SHIFT & KIND;
+        codes[count] = entry & CODE;
+        kinds[count] = kind;
+        count += (before | kind) != SPACE; /* a space behind another is written over */
+        before = kind;
+    }
+    if (before != SPACE) {
+        codes[count] = ' ';
+        kinds[count++] = SPACE;
+    }
+    return count;
 }
 
 /* ---- Vocabulary: a hash table with open addressing ---- */

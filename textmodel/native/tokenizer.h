@@ -11,7 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CHARACTERS = 0x20000 }; /* no character above has case or separates words */
+/* What an entry of a table of characters holds: see `textmodel.characters`. */
+enum { CODE = 0x1FFFFF, KIND_SHIFT = 24, KIND = 7 };
+enum { SPACE, PUNCTUATION, WORD, EXTEND, ALONE };
 
 /* Valid UTF-8, borrowed. */
 typedef struct {
@@ -21,11 +23,12 @@ typedef struct {
 
 typedef struct {
     uint8_t ascii[256];
-    const uint32_t *character; /* (CHARACTERS,) */
+    const uint32_t *character; /* (size,): characters above are read as themselves */
+    size_t size;
 } CharTable;
 
-/* Borrows `characters`, (CHARACTERS,). Returns -1 if one is read as what is no character. */
-int reading_fill(CharTable *reading, const uint32_t *characters);
+/* Borrows `characters`, (size,), at least those of ASCII. Returns -1 if one is read as what is no character. */
+int reading_fill(CharTable *reading, const uint32_t *characters, size_t size);
 
 /* Words hold no zero byte, so the zeros behind a word of up to 16 bytes say how long it is. */
 typedef struct {
@@ -54,6 +57,10 @@ typedef struct {
 int vocabulary_fill(Vocabulary *vocabulary, const Text *entries, size_t size, uint32_t unknown);
 
 void vocabulary_free(Vocabulary *vocabulary);
+
+/* Writes what the characters of a text are read as, and their kinds, with white space as one space, and one at both
+   ends. Returns how many there are: at most two more than the text has bytes. */
+size_t read_stream(const CharTable *reading, Text text, uint32_t *codes, uint8_t *kinds);
 
 /* Room for what a text of so many bytes is read as. */
 size_t text_buffer_size(size_t length);

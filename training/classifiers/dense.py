@@ -1,7 +1,6 @@
-"""The classifiers: a vectorizer, and a Keras network of dense layers behind it."""
+"""The classifier of dense layers: a Keras network on a multi-hot vector or an embedding."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,83 +9,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from textmodel.metadata import Layer, MultiHot, PaddedSequence
-from training.classifiers.vectorizers import Vectorizer, batches
+from training.classifiers.classifier import Classifier
+from training.classifiers.vectorizers import batches
 from training.data.keras_datasets import Examples
 from training.settings import Settings
 
 History = Mapping[str, Sequence[float]]
 """Keras's history of a fit: "loss", "accuracy", "val_loss" and "val_accuracy", a number for each epoch."""
-
-
-class Classifier(ABC):
-    """A vectorizer and a network. The same settings and texts give the same weights.
-
-    Args:
-        settings: how it is built and trained.
-        classes: number of classes. Two are one unit, more a unit for each.
-    """
-
-    vectorizer: Vectorizer
-    layers: tuple[Layer, ...]
-    """The dense layers, the output layer last."""
-    network: keras.Sequential
-
-    def __init__(self, settings: Settings, classes: int) -> None:
-        self._settings = settings
-        self._classes = classes
-        self._binary = classes == 2
-
-    @abstractmethod
-    def fit(
-        self, examples: Examples, epochs: int, progress: keras.callbacks.Callback, validation: Examples | None = None
-    ) -> History:
-        """Fits the network. With a validation set, the history has its loss and accuracy after each epoch."""
-
-    @abstractmethod
-    def probabilities(self, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
-        """Returns the probabilities, (texts, classes), of sequences of word indices."""
-
-    @abstractmethod
-    def dense_weights(self) -> list[NDArray[np.floating[Any]]]:
-        """Returns kernel and bias of each of `layers`, as they are exported."""
-
-    def class_weights(self, classes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Returns how much a text of each class counts in the loss of a fit on texts of these classes: 1, or, balanced,
-        the less the more texts the class has, so that all classes count the same together.
-        """
-        if self._settings.class_weights == "none":
-            return np.ones(self._classes)
-        return len(classes) / (self._classes * np.maximum(np.bincount(classes, minlength=self._classes), 1))
-
-    def _fit_network(
-        self,
-        batches: tf.data.Dataset,
-        classes: NDArray[np.int64],
-        epochs: int,
-        callbacks: Sequence[keras.callbacks.Callback],
-        validation: tf.data.Dataset | None,
-    ) -> History:
-        history: History = self.network.fit(
-            batches,
-            epochs=epochs,
-            validation_data=validation,
-            class_weight=dict(enumerate(self.class_weights(classes).tolist())),
-            callbacks=list(callbacks),
-            shuffle=False,  # the batches are shuffled already
-            verbose=0,
-        ).history
-        return history
-
-    def _targets(self, classes: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Returns what the network should say, (texts, units): the class itself for one unit, else one-hot."""
-        if self._binary:
-            return classes[:, np.newaxis].astype(np.float32)
-        return np.eye(self._classes, dtype=np.float32)[classes]
-
-    def _accuracy(self, threshold: float) -> keras.metrics.Metric:
-        if self._binary:
-            return keras.metrics.BinaryAccuracy("accuracy", threshold=threshold)
-        return keras.metrics.CategoricalAccuracy("accuracy")
 
 
 class DenseClassifier(Classifier):
@@ -102,32 +31,37 @@ class DenseClassifier(Classifier):
             self.vectorizer: MultiHot | PaddedSequence = MultiHot(settings.num_words)
             self.network.add(keras.Input((settings.num_words,)))
         else:
-            self.vectorizer = PaddedSequence(settings.num_words, settings.sequence_length, settings.dimensions)
+            self.vectorizer = PaddedSequence(settings.num_words, settings.sequence_length, settings.embedding_dim)
             self.network.add(keras.Input((settings.sequence_length,), dtype="int32"))
-            self.network.add(keras.layers.Embedding(settings.num_words, settings.dimensions))
+            self.network.add(keras.layers.Embedding(settings.num_words, settings.embedding_dim))
             self.network.add(keras.layers.GlobalMaxPooling1D())
         for layer in self.layers:
             self.network.add(keras.layers.Dense(layer.units, layer.activation))
         optimizer = keras.optimizers.get(settings.optimizer)
         optimizer.learning_rate = settings.learning_rate
-        crossentropy = "binary_crossentropy" if self._binary else "categorical_crossentropy"
-        loss = "mean_squared_error" if settings.loss == "mse" else crossentropy
-        self.network.compile(optimizer, loss=loss, metrics=[self._accuracy(threshold=0.5)])
+        self.network.compile(optimizer, loss=self._loss(), metrics=[self._accuracy()])
 
     def fit(
         self, examples: Examples, epochs: int, progress: keras.callbacks.Callback, validation: Examples | None = None
     ) -> History:
-        """Fits the network from its initial weights, once."""
+        """Fits the network from its initial weights, once. With a validation set, the history has its loss and accuracy
+        after each epoch, and the fit ends when that loss has not fallen for `patience` epochs.
+        """
+        stopping = [keras.callbacks.EarlyStopping(patience=self._settings.patience)] if validation else []
+        history: History = self.network.fit(
+            self._batches(examples, targets=True, shuffle_seed=self._settings.seed),
+            epochs=epochs,
+            validation_data=self._batches(validation, targets=True) if validation else None,
+            class_weight=dict(enumerate(self.class_weights(examples.classes).tolist())),
+            callbacks=[progress, *stopping],
+            shuffle=False,  # the batches are shuffled already
+            verbose=0,
+        ).history
+        return history
 
-        def of(some: Examples, shuffle_seed: int | None = None) -> tf.data.Dataset:
-            return self._batches(some.sequences, self._targets(some.classes), shuffle_seed)
-
-        held_out = of(validation) if validation else None
-        return self._fit_network(of(examples, self._settings.seed), examples.classes, epochs, [progress], held_out)
-
-    def probabilities(self, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
-        """Returns the probabilities, (texts, classes), of sequences of word indices."""
-        output: NDArray[np.float32] = self.network.predict(self._batches(sequences), verbose=0)
+    def probabilities(self, examples: Examples) -> NDArray[np.float32]:
+        """Returns the probabilities, (texts, classes)."""
+        output: NDArray[np.float32] = self.network.predict(self._batches(examples), verbose=0)
         return np.hstack([1 - output, output]) if self._binary else output
 
     def dense_weights(self) -> list[NDArray[np.floating[Any]]]:
@@ -135,13 +69,35 @@ class DenseClassifier(Classifier):
         weights: list[NDArray[np.floating[Any]]] = self.network.get_weights()
         return weights[-2 * len(self.layers) :]
 
+    def _loss(self) -> str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        if self._binary:
+            return "mean_squared_error" if self._settings.loss == "mse" else "binary_crossentropy"
+        return self._squared_error if self._settings.loss == "mse" else "sparse_categorical_crossentropy"
+
+    def _squared_error(self, classes: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+        """Returns the mean squared error of each text. Keras's own takes one-hot targets, of all texts at once."""
+        one_hot = tf.one_hot(tf.reshape(classes, [-1]), self._classes)
+        return tf.reduce_mean(tf.square(one_hot - output), axis=-1)
+
+    def _accuracy(self) -> keras.metrics.Metric:
+        if self._binary:
+            return keras.metrics.BinaryAccuracy("accuracy")
+        return keras.metrics.SparseCategoricalAccuracy("accuracy")
+
     def _batches(
-        self,
-        sequences: Sequence[NDArray[np.int32]],
-        targets: NDArray[np.float32] | None = None,
-        shuffle_seed: int | None = None,
+        self, examples: Examples, *, targets: bool = False, shuffle_seed: int | None = None
     ) -> tf.data.Dataset:
-        return batches(self.vectorizer, sequences, self._settings.batch_size, targets, shuffle_seed)
+        """Returns the mini-batches of an epoch: vectors, with their classes as targets, (texts, 1), if asked."""
+        classes = examples.classes[:, np.newaxis].astype(np.float32 if self._binary else np.int32)
+        size = self._settings.batch_size or batch_size(len(examples))
+        return batches(self.vectorizer, examples.sequences, size, classes if targets else None, shuffle_seed)
+
+
+def batch_size(texts: int) -> int:
+    """Returns the size of mini-batches that suits a number of training texts: a power of two from 16 to 512 that gives
+    32 mini-batches or more in an epoch, where there are as many.
+    """
+    return int(2 ** np.clip(np.floor(np.log2(max(texts, 1) / 32)), 4, 9))
 
 
 def best_epoch(history: History) -> int:

@@ -1,4 +1,4 @@
-"""What each n-gram feature counts before anything is learned: how rare it is, and how much it tells of the class.
+"""The weight of each n-gram feature before a classifier is fitted: how rare it is, and what it says about the class.
 
 The naive-Bayes log-count ratio (Wang and Manning, "Baselines and Bigrams", ACL 2012) is for two classes. The divergence
 is for any number, and was as good on two: 0.9139 instead of 0.9144 of the film reviews, in cross-validation by films.
@@ -8,38 +8,52 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from textmodel.ngrams import Features
-from training.settings import Settings
-
 _SMOOTHING = 5
-"""Texts, spread over the classes as all texts are, that are added to those that hold a feature."""
+"""Texts, distributed over the classes as all texts are, that are added to those that hold a feature."""
 
 
-def feature_scale(
-    features: Features, size: int, targets: NDArray[np.float32], settings: Settings
+def feature_weights(
+    counts: csr_array,
+    classes: NDArray[np.int64],
+    *,
+    min_df: int,
+    idf_power: float,
+    divergence_power: float,
 ) -> NDArray[np.float16]:
-    """Returns the scale of each of `size` features: idf to the power `idf_power`, times the divergence to the power
-    `divergence_power`; 0 for a feature that fewer than `min_count` texts hold.
+    """Returns the weight of each feature, (features,): its inverse document frequency to the power `idf_power`, times
+    the divergence to the power `divergence_power`; 0 if fewer than `min_df` texts hold it.
 
     The divergence is Kullback and Leibler's, from the classes of all texts to the classes of those with the feature.
 
     Args:
-        features: of the training texts.
-        size: number of features.
-        targets: (texts, classes), one-hot.
-        settings: the powers and the least count.
+        counts: (texts, features), of the training texts.
+        classes: (texts,)
+        min_df: minimum document frequency.
+        idf_power: exponent of the inverse document frequency.
+        divergence_power: exponent of the divergence.
     """
-    texts = len(targets)
-    holds = csr_array((np.ones(len(features.ids), np.float32), features.ids, features.row_splits), shape=(texts, size))
-    held = np.bincount(features.ids, minlength=size)
-    kept = np.flatnonzero(held >= settings.min_count)
-    idf = np.log((1 + texts) / (1 + held[kept])) + 1
-    expected = targets.mean(axis=0)
-    counts = holds[:, kept].T @ targets + _SMOOTHING * expected
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    # A class without texts has a share of 0, and adds nothing.
-    logs = np.log(np.divide(shares, expected, out=np.ones_like(shares), where=shares > 0))
-    divergence = np.maximum((shares * logs).sum(axis=1), np.finfo(np.float32).eps)
-    scale = np.zeros(size, np.float16)
-    scale[kept] = idf**settings.idf_power * divergence**settings.divergence_power
-    return scale
+    texts, size = counts.shape
+    frequency = np.bincount(counts.indices, minlength=size)
+    kept = np.flatnonzero(frequency >= min_df)
+    idf = np.log((1 + texts) / (1 + frequency[kept])) + 1
+    weights = np.zeros(size, np.float16)
+    weights[kept] = idf**idf_power * _divergence(counts[:, kept], classes) ** divergence_power
+    return weights
+
+
+def _divergence(counts: csr_array, classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns the divergence of each feature, in memory that grows with the values that are not zero."""
+    texts = len(classes)
+    one_hot = csr_array((np.ones(texts), classes, np.arange(texts + 1)))
+    share_of_all = np.bincount(classes) / texts
+    holds = csr_array((np.ones(counts.nnz), counts.indices, counts.indptr), shape=counts.shape)
+    texts_of_class = csr_array(holds.T @ one_hot)
+    feature = np.repeat(np.arange(counts.shape[1]), np.diff(texts_of_class.indptr))
+    total = np.bincount(feature, texts_of_class.data, counts.shape[1]) + _SMOOTHING
+    expected = share_of_all[texts_of_class.indices]
+    share = (texts_of_class.data + _SMOOTHING * expected) / total[feature]
+    held = np.bincount(feature, share * np.log(share / expected), counts.shape[1])
+    # Of the classes without a text that holds the feature, only the smoothing is left.
+    rest = 1 - np.bincount(feature, expected, counts.shape[1])
+    left = _SMOOTHING / total
+    return np.maximum(held + rest * left * np.log(left), np.finfo(np.float32).eps)

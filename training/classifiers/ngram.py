@@ -1,126 +1,108 @@
 """The linear classifier on n-gram features: a support vector machine for each class against the rest."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import keras
+import msgspec
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
-from textmodel import ngrams
-from textmodel.metadata import Layer, NGrams
-from training.classifiers import temperature_scaling
-from training.classifiers.dense import Classifier, History
-from training.classifiers.feature_weights import feature_scale
+from textmodel.metadata import HashedNGrams, Layer, NGrams
+from training.classifiers import features, linear_svm, temperature_scaling
+from training.classifiers.classifier import Classifier
+from training.classifiers.features import Weighting
 from training.classifiers.temperature_scaling import Calibration
-from training.classifiers.vectorizers import sparse_batches
 from training.data.keras_datasets import Examples
 from training.settings import Settings
 
-_PATIENCE = 5
-"""Epochs without a lower validation loss that end the search: the loss is convex and falls smoothly."""
 _TEXTS_AT_ONCE = 2048
 """How many are predicted together: their sparse vectors are held in memory."""
+_MAX_WEIGHTS = 9_000_000
+"""Weights of a model of several classes: 100 of them, in 8 bits, and written once for TensorFlow and once for the
+compiled engine, stay below 20 MB."""
+_MIN_FEATURES = 1 << 15
+"""Features that a model of any number of classes may keep."""
+_MIN_CLASSES_INT8 = 10
+"""Number of classes from which the weights of hashed n-grams are rounded to 8 bits, not 16."""
 
 
 class NGramClassifier(Classifier):
-    """Features with a scale that the training texts give, in vectors of length 1, and one dense layer behind them.
+    """Features with a weight that the training texts give, in vectors of length 1, and one dense layer behind them. Its
+    kernel is rounded as it is exported.
 
-    The network has inputs only for features with a scale: a few hundred thousand of millions. Its kernel is rounded to
-    float16, in which it is exported.
+    Args:
+        settings: with one choice of features, and with the cost.
+        classes: number of classes.
     """
 
-    vectorizer: NGrams
-    scale: NDArray[np.float16]
-    """(features,), as `textmodel.ngrams.weigh` takes it. Known after `fit`."""
+    vectorizer: NGrams | HashedNGrams
+    weighting: Weighting
+    """Known after `fit`, as all that follows."""
+    kernel: NDArray[np.float16] | NDArray[np.int8]
+    """(kept features, units)"""
+    kernel_scale: NDArray[np.float32] | None
+    """(units,), what the columns of an int8 kernel are multiplied by."""
+    bias: NDArray[np.float32]
+    """(units,)"""
 
     def __init__(self, settings: Settings, classes: int) -> None:
         super().__init__(settings, classes)
         self.layers = (Layer(1, "sigmoid") if self._binary else Layer(classes, "one-vs-rest"),)
-        buckets = settings.buckets if settings.orders > 1 else 0
-        self.vectorizer = NGrams(settings.num_words, settings.orders, buckets, settings.counts, normalize=True)
+        self.vectorizer = features.vectorizer(settings)
 
-    def fit(
-        self, examples: Examples, epochs: int, progress: keras.callbacks.Callback, validation: Examples | None = None
-    ) -> History:
-        """Weighs the features and fits the network. With a validation set, the fit ends soon after its loss was lowest,
-        and leaves the weights of that epoch.
-        """
-        features = ngrams.features(self.vectorizer, examples.sequences)
-        one_hot = np.eye(self._classes, dtype=np.float32)[examples.classes]
-        self.scale = feature_scale(features, self.vectorizer.features, one_hot, self._settings)
-        self._kept = np.flatnonzero(self.scale)
-        keras.utils.set_random_seed(self._settings.seed)
-        self.network = keras.Sequential(
-            [
-                keras.Input((len(self._kept),), sparse=True),
-                keras.layers.Dense(self.layers[0].units, kernel_initializer="zeros"),
-            ]
+    @property
+    def kept(self) -> NDArray[np.int32]:
+        """The features that are kept, (kept,), rising."""
+        return self.weighting.kept.astype(np.int32)
+
+    @property
+    def scale(self) -> NDArray[np.float16]:
+        """The weights of the kept hashed n-grams, (kept,); of `NGrams`, those of all features."""
+        return self.weighting.scale if isinstance(self.vectorizer, HashedNGrams) else self._spread(self.weighting.scale)
+
+    def dense_weights(self) -> list[NDArray[Any]]:
+        """Returns the kernel, with a row for each component of `scale`, and the bias."""
+        hashed = isinstance(self.vectorizer, HashedNGrams)
+        return [self.kernel if hashed else self._spread(self.kernel), self.bias]
+
+    def _spread(self, rows: NDArray[Any]) -> NDArray[Any]:
+        spread = np.zeros((self.vectorizer.features, *rows.shape[1:]), rows.dtype)
+        spread[self.weighting.kept] = rows
+        return spread
+
+    def fit(self, examples: Examples) -> None:
+        """Weighs the features and fits the output layer."""
+        counts = features.count_matrix(self.vectorizer, examples)
+        limit = max(_MIN_FEATURES, _MAX_WEIGHTS // self._classes)
+        self.weighting = features.fit_weighting(self._settings, counts, examples.classes, limit)
+        if isinstance(self.vectorizer, HashedNGrams):
+            self.vectorizer = msgspec.structs.replace(self.vectorizer, kept=len(self.weighting.kept))
+        self._model = linear_svm.fit(
+            self.weighting.vectors(counts),
+            examples.classes,
+            np.array([1]) if self._binary else np.arange(self._classes),
+            cost=self._settings.required_cost,
+            weights=self.class_weights(examples.classes)[examples.classes],
+            seed=self._settings.seed,
         )
-        self.network.compile(
-            keras.optimizers.SGD(self._settings.learning_rate, momentum=0.9, nesterov=True),
-            loss=_squared_hinge,
-            metrics=[self._accuracy(threshold=0)],
-        )
-        batches = self._batches(features, self._targets(examples.classes), self._settings.seed)
-        if validation is None:
-            history = self._fit_network(batches, examples.classes, epochs, [progress], None)
+        self.calibrate(temperature_scaling.IDENTITY)
+
+    def probabilities(self, examples: Examples) -> NDArray[np.float32]:
+        """Returns the probabilities, (texts, classes)."""
+        kernel = self.kernel.astype(np.float32) * (1 if self.kernel_scale is None else self.kernel_scale)
+        found = np.empty((len(examples), self.layers[0].units), np.float32)
+        for first in range(0, len(examples), _TEXTS_AT_ONCE):
+            some = examples.part(slice(first, first + _TEXTS_AT_ONCE))
+            vectors = self.weighting.vectors(features.count_matrix(self.vectorizer, some))
+            found[first : first + _TEXTS_AT_ONCE] = vectors @ kernel + self.bias
+        return temperature_scaling.probabilities(found)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Makes a calibration part of the weights, and rounds them."""
+        kernel = self._model.kernel / np.float32(calibration.temperature)
+        self.bias = (self._model.bias / calibration.temperature + calibration.shift).astype(np.float32)
+        if self._classes < _MIN_CLASSES_INT8 or not isinstance(self.vectorizer, HashedNGrams):
+            self.kernel, self.kernel_scale = kernel.astype(np.float16), None
         else:
-            held_out = ngrams.features(self.vectorizer, validation.sequences)
-            early_stopping = keras.callbacks.EarlyStopping(patience=_PATIENCE, restore_best_weights=True)
-            history = self._fit_network(
-                batches,
-                examples.classes,
-                epochs,
-                [progress, early_stopping],
-                self._batches(held_out, self._targets(validation.classes)),
-            )
-        self.calibrate(Calibration(temperature=1, shift=0))  # rounds the kernel
-        return history
-
-    def probabilities(self, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
-        """Returns the probabilities, (texts, classes), of sequences of word indices."""
-        return temperature_scaling.probabilities(self._logits(sequences))
-
-    def calibration(self, examples: Examples) -> Calibration:
-        """Returns the calibration that suits these texts, which the network was not fitted on."""
-        return temperature_scaling.fit(self._logits(examples.sequences), examples.classes)
-
-    def calibrate(self, found: Calibration) -> None:
-        """Makes a calibration part of the network's weights."""
-        kernel, bias = self.network.get_weights()
-        kernel = (kernel / found.temperature).astype(np.float16)
-        self.network.set_weights([kernel.astype(np.float32), bias / found.temperature + found.shift])
-
-    def dense_weights(self) -> list[NDArray[np.floating[Any]]]:
-        """Returns the float16 kernel, with a row for every feature, and the bias."""
-        kept, bias = self.network.get_weights()
-        kernel = np.zeros((self.vectorizer.features, self.layers[0].units), np.float16)
-        kernel[self._kept] = kept
-        return [kernel, bias]
-
-    def _logits(self, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
-        parts = [sequences[first : first + _TEXTS_AT_ONCE] for first in range(0, len(sequences), _TEXTS_AT_ONCE)]
-        return np.concatenate(
-            [self.network.predict(self._batches(ngrams.features(self.vectorizer, part)), verbose=0) for part in parts]
-        )
-
-    def _batches(
-        self, features: ngrams.Features, targets: NDArray[np.float32] | None = None, shuffle_seed: int | None = None
-    ) -> tf.data.Dataset:
-        return sparse_batches(self._vectors(features), self._settings.batch_size, targets, shuffle_seed)
-
-    def _vectors(self, features: ngrams.Features) -> csr_array:
-        """Returns the vectors of texts, float32 (texts, kept features)."""
-        values = ngrams.weigh(self.vectorizer, features, self.scale.astype(np.float32))
-        kept = self.scale[features.ids] != 0
-        columns = np.searchsorted(self._kept, features.ids[kept]).astype(np.int32)
-        row_splits = np.concatenate(([0], np.cumsum(kept)))[features.row_splits]
-        return csr_array((values[kept], columns, row_splits), shape=(len(features.row_splits) - 1, len(self._kept)))
-
-
-def _squared_hinge(targets: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-    """Returns the loss of each text, summed over the units. Keras's own is their mean: slower the more classes."""
-    return tf.reduce_sum(tf.square(tf.nn.relu(1 - (2 * targets - 1) * output)), axis=-1)
+            largest = np.maximum(np.abs(kernel).max(axis=0, initial=0), np.finfo(np.float32).tiny)
+            self.kernel_scale = (largest / 127).astype(np.float32)
+            self.kernel = np.round(kernel / self.kernel_scale).astype(np.int8)

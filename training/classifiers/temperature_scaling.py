@@ -1,7 +1,8 @@
-"""From what one-vs-rest classifiers say to probabilities that are as often right as they say.
+"""Calibration: from the logits of one-vs-rest classifiers to probabilities that are as often right as they say.
 
 Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017), with the shift that a hinge
-loss needs beside it (Platt, "Probabilistic Outputs for Support Vector Machines", 1999): one of each for all classes.
+loss needs beside it (Platt, "Probabilistic Outputs for Support Vector Machines", 1999): one of each for all classes. A
+normal prior keeps them close to no calibration where few texts speak for another.
 """
 
 from typing import NamedTuple, TypeVar
@@ -9,12 +10,14 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import log_expit, log_softmax
+from scipy.special import log_expit, log_softmax, logsumexp
 
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 _BOUNDS = ((-7, 7), (-20, 20))
-"""Of the temperature's logarithm and of the shift. Texts that are told apart perfectly would take them to infinity."""
+"""Of the temperature's logarithm and of the shift."""
+_PRIOR = (2.0, 8.0)
+"""Of the same, the precisions of their prior, halved: what a deviation costs beside the log loss of all texts."""
 
 
 class Calibration(NamedTuple):
@@ -24,33 +27,51 @@ class Calibration(NamedTuple):
     shift: float
 
 
+IDENTITY = Calibration(temperature=1, shift=0)
+
+
 def probabilities(logits: NDArray[_Float]) -> NDArray[_Float]:
-    """Returns what the output layer says, (texts, classes), of logits (texts, units): the sigmoids, divided by their
-    sum. One unit says the probability of class 1.
+    """Returns the output layer's probabilities, (texts, classes), of logits (texts, units): the sigmoids, divided by
+    their sum. One unit gives the probability of class 1.
     """
-    return np.exp(_log_probabilities(logits))
+    if logits.shape[1] == 1:
+        logs: NDArray[_Float] = np.hstack([log_expit(-logits), log_expit(logits)])
+    else:
+        logs = log_softmax(log_expit(logits), axis=1)
+    return np.exp(logs)
 
 
-def fit(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> Calibration:
-    """Returns the calibration with the lowest mean log loss.
+def fit(logits: NDArray[np.float32], classes: NDArray[np.int64], others: float = 1) -> Calibration:
+    """Returns the likeliest calibration.
 
     Args:
         logits: (texts, units), of texts that the classifier was not fitted on.
-        classes: (texts,)
+        classes: (texts,), positions among the units; of one unit, 0 or 1.
+        others: how many classes a unit stands for, other than that of the text's own class: more than 1 where the units
+            are a sample of the classes.
     """
+    if not len(classes):
+        return IDENTITY
     exact = logits.astype(np.float64)
-    rows = np.arange(len(classes))
 
     def loss(parameters: NDArray[np.float64]) -> float:
         logarithm, shift = parameters
-        return -float(_log_probabilities(exact / np.exp(logarithm) + shift)[rows, classes].mean())
+        likelihood = _log_likelihoods(exact / np.exp(logarithm) + shift, classes, others).sum()
+        return float(np.square(parameters) @ _PRIOR - likelihood) / len(classes)
 
     logarithm, shift = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=_BOUNDS).x
     return Calibration(float(np.exp(logarithm)), float(shift))
 
 
-def _log_probabilities(logits: NDArray[_Float]) -> NDArray[_Float]:
+def _log_likelihoods(logits: NDArray[np.float64], classes: NDArray[np.int64], others: float) -> NDArray[np.float64]:
+    """Returns the logarithm of the probability of each text's class, (texts,)."""
+    rows = np.arange(len(classes))
     if logits.shape[1] == 1:
-        return np.hstack([log_expit(-logits), log_expit(logits)])
-    output: NDArray[_Float] = log_softmax(log_expit(logits), axis=1)
-    return output
+        binary: NDArray[np.float64] = log_expit(np.where(classes == 1, logits[:, 0], -logits[:, 0]))
+        return binary
+    logs = log_expit(logits)
+    own = logs[rows, classes]
+    stands_for = np.full_like(logs, others)
+    stands_for[rows, classes] = 1
+    result: NDArray[np.float64] = own - logsumexp(logs, axis=1, b=stands_for)
+    return result

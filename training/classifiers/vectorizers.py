@@ -1,19 +1,16 @@
-"""From sequences of word indices to the tensors that a network takes, one mini-batch at a time.
+"""Turns sequences of word indices into the tensors that a Keras network takes, one mini-batch at a time.
 
-All texts together are kept as indices: 25,000 multi-hot rows of 10,000 would fill a gigabyte.
+In memory are indices: 25,000 multi-hot rows of 10,000 would fill a gigabyte.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
-from textmodel.metadata import MultiHot, NGrams, PaddedSequence
+from textmodel.metadata import MultiHot, PaddedSequence
 from textmodel.vocabulary import PADDING
-
-Vectorizer = MultiHot | PaddedSequence | NGrams
 
 
 def vectorize(vectorizer: MultiHot | PaddedSequence, sequences: tf.RaggedTensor) -> tf.Tensor:
@@ -32,50 +29,25 @@ def batches(
     vectorizer: MultiHot | PaddedSequence,
     sequences: Sequence[NDArray[np.int32]],
     batch_size: int,
-    targets: NDArray[np.float32] | None = None,
+    targets: NDArray[np.generic] | None = None,
     shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
     """Returns the mini-batches of an epoch: vectors, with their targets if there are any.
 
     Args:
+        vectorizer: makes the vectors.
+        sequences: each int32 (words + 1,), as `Vocabulary.indices` gives them.
+        batch_size: texts in a mini-batch; the last one may have fewer.
         targets: (texts, outputs).
         shuffle_seed: None keeps the order; a number gives each epoch another order, the same in every run.
     """
     texts = tf.RaggedTensor.from_row_lengths(np.concatenate(sequences), [len(sequence) for sequence in sequences])
-    return _batches(
-        len(sequences), batch_size, lambda rows: vectorize(vectorizer, tf.gather(texts, rows)), targets, shuffle_seed
-    )
 
-
-def sparse_batches(
-    vectors: csr_array,
-    batch_size: int,
-    targets: NDArray[np.float32] | None = None,
-    shuffle_seed: int | None = None,
-) -> tf.data.Dataset:
-    """Returns the mini-batches of an epoch, as `batches` does, of sparse vectors, float32 (texts, features)."""
-    columns = tf.RaggedTensor.from_row_splits(vectors.indices.astype(np.int64), vectors.indptr.astype(np.int64))
-    values = columns.with_values(vectors.data)
-
-    def batch(rows: tf.Tensor) -> tf.SparseTensor:
-        some = tf.gather(columns, rows)
-        where = tf.stack([some.value_rowids(), some.values], axis=1)
-        return tf.SparseTensor(where, tf.gather(values, rows).values, [some.nrows(), vectors.shape[1]])
-
-    return _batches(vectors.shape[0], batch_size, batch, targets, shuffle_seed)
-
-
-def _batches(
-    texts: int,
-    batch_size: int,
-    vectors: Callable[[tf.Tensor], tf.Tensor | tf.SparseTensor],
-    targets: NDArray[np.float32] | None,
-    shuffle_seed: int | None,
-) -> tf.data.Dataset:
     def batch(rows: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
-        return vectors(rows) if targets is None else (vectors(rows), tf.gather(targets, rows))
+        vectors = vectorize(vectorizer, tf.gather(texts, rows))
+        return vectors if targets is None else (vectors, tf.gather(targets, rows))
 
-    rows = tf.data.Dataset.range(texts)
+    rows = tf.data.Dataset.range(len(sequences))
     if shuffle_seed is not None:
-        rows = rows.shuffle(texts, seed=shuffle_seed)
+        rows = rows.shuffle(len(sequences), seed=shuffle_seed)
     return rows.batch(batch_size).map(batch)

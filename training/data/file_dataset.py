@@ -1,7 +1,7 @@
 """The user's own data: files of labelled texts become a data set, in one pass over each file.
 
-In memory are word indices, never the texts. A word gets a number when it first occurs. When all rows are read, the
-words of the training texts are ranked by frequency, as Keras ranks them, and the numbers become indices.
+In memory are word indices and the texts, in UTF-8. A word gets a number when it first occurs. When all rows are read,
+the words of the training texts are ranked by frequency, as Keras ranks them, and the numbers become indices.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from training.data.bad_rows import BadRows
 from training.data.keras_datasets import Examples, SplitDataset
 from training.data.labelled_file import MANY_LINES, LabelledFile, LabelledFiles, LabelledText, TrainingFiles
 from training.data.labels import lists_among
-from training.data.sequences import FlatSequences
+from training.data.sequences import FlatSequences, FlatTexts
 from training.data.splitting import held_out, keys_for_test, keys_for_validation
 from training.data.text_hashes import text_hash
 from training.settings import Settings
@@ -146,12 +146,13 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     validation_texts = int(is_validation.sum())
 
     everything = np.frombuffer(texts.indices, np.int32), np.frombuffer(texts.ends, np.int64)
-    training_examples = Examples(FlatSequences(*everything, training), classes[training])
+    raw = texts.utf8, np.frombuffer(texts.text_ends, np.int64)
+    training_examples = Examples(FlatSequences(*everything, training), classes[training], FlatTexts(*raw, training))
     unknown_in_validation = _unknown_ratio(training_examples, validation_texts, len(texts.words))
     vocabulary = _index(everything[0], texts.words, training_examples, settings.num_words)
     if len(vocabulary) == FIRST_WORD:
         raise InputError(f"{files.data}: holds no word that a vocabulary can hold: check --text-column")
-    test_examples = Examples(FlatSequences(*everything, test), classes[test])
+    test_examples = Examples(FlatSequences(*everything, test), classes[test], FlatTexts(*raw, test))
     copies, conflicts = _copies_and_conflicts(hashes, classes)
     quality = Quality(
         rows=texts.rows,
@@ -209,6 +210,8 @@ class _Texts:
         self.labels: dict[str, int] = defaultdict(itertools.count().__next__)
         self.indices = array("i")
         self.ends = array("q")
+        self.utf8 = bytearray()
+        self.text_ends = array("q")
         self.hashes = array("Q")
         """Two texts that share one by chance would be taken for copies: that does no harm."""
         self.rows = self.without_words = self.too_long = self.many_lines = 0
@@ -234,7 +237,8 @@ class _Texts:
         if row.lines >= MANY_LINES:
             self.many_lines += 1
             self.many_lines_at = self.many_lines_at or file.where(row.number)
-        if len(row.text.encode(errors="replace")) > MAX_TEXT_BYTES:
+        utf8 = row.text.encode(errors="replace")
+        if len(utf8) > MAX_TEXT_BYTES:
             self.too_long += 1
         elif not (words := tokenize(row.text)):
             self.without_words += 1
@@ -242,6 +246,8 @@ class _Texts:
             self.indices.append(0)
             self.indices.extend(map(self.words.__getitem__, words))
             self.ends.append(len(self.indices))
+            self.utf8 += utf8
+            self.text_ends.append(len(self.utf8))
             self.hashes.append(text_hash(row.text))
             self._classes.append(self.labels[row.label])
 

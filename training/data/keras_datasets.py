@@ -42,10 +42,12 @@ class Examples:
     Args:
         sequences: each int32 (words + 1,): `START`, then an index below `num_words` for each word.
         classes: int64 (texts,), positions in the labels.
+        texts: the texts themselves; None for Keras's data sets, which are indices.
     """
 
     sequences: Sequence[NDArray[np.int32]]
     classes: NDArray[np.int64]
+    texts: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -59,10 +61,16 @@ class Examples:
 
     def split(self, count: int) -> tuple["Examples", "Examples"]:
         """Returns the first `count` texts, and the others."""
-        return (
-            Examples(self.sequences[:count], self.classes[:count]),
-            Examples(self.sequences[count:], self.classes[count:]),
-        )
+        return self.part(slice(count)), self.part(slice(count, None))
+
+    def part(self, rows: slice) -> "Examples":
+        """Returns some of the texts, one after another."""
+        return Examples(self.sequences[rows], self.classes[rows], None if self.texts is None else self.texts[rows])
+
+    def take(self, rows: NDArray[np.int64]) -> "Examples":
+        """Returns the texts at these positions."""
+        texts = None if self.texts is None else [self.texts[row] for row in rows]
+        return Examples([self.sequences[row] for row in rows], self.classes[rows], texts)
 
 
 @dataclass(frozen=True)

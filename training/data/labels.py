@@ -23,14 +23,15 @@ def label_of(value: object) -> str:
     """
     if isinstance(value, list | tuple):
         raise ValueError("the label is a list: give each text one label; texts with several labels are not supported")
+    if value != value:  # noqa: PLR0124, NaN: so Pandas writes a missing value
+        value = None
     if isinstance(value, Decimal):
         value = f"{value.normalize():f}"
     elif isinstance(value, float) and value.is_integer():
         value = int(value)
     if value is not None and not isinstance(value, str | int | float):
         raise ValueError(f"the label is a value of type {type(value).__name__}, not a string or a number")
-    # Pandas writes NaN where a value is missing.
-    label = "" if value is None or value != value else _canonical(str(value))  # noqa: PLR0124
+    label = "" if value is None else _canonical(str(value))
     if not label or "\n" in label or "\r" in label:
         raise ValueError(f"the label is {'on several lines' if label else 'empty'}")
     return label

@@ -33,3 +33,31 @@ class FlatSequences(Sequence[NDArray[np.int32]]):
             return FlatSequences(self._flat, self._ends, self._rows[at])
         row = self._rows[at]
         return self._flat[self._ends[row - 1] if row else 0 : self._ends[row]]
+
+
+class FlatTexts(Sequence[str]):
+    """Texts that lie one behind the other in one buffer of UTF-8. A slice, as a sequence, is a view.
+
+    Args:
+        flat: all texts.
+        ends: int64 (texts,), where each ends; each begins where the one before it ends.
+        rows: int64 (n,), which of them these are, in this order. All when left out.
+    """
+
+    def __init__(self, flat: bytes | bytearray, ends: NDArray[np.int64], rows: NDArray[np.int64] | None = None) -> None:
+        self._flat = flat
+        self._ends = ends
+        self._rows = np.arange(len(ends)) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> "FlatTexts": ...
+    def __getitem__(self, at: int | slice) -> "str | FlatTexts":
+        if isinstance(at, slice):
+            return FlatTexts(self._flat, self._ends, self._rows[at])
+        row = self._rows[at]
+        return self._flat[self._ends[row - 1] if row else 0 : self._ends[row]].decode()

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from textmodel import ModelError
+
 FILE = "training_texts.npy"
 """In a version's `assets.extra/`: the hashes of the texts that it has learned, uint64 (texts,), sorted."""
 
@@ -61,12 +63,15 @@ def read(folder: Path) -> NDArray[np.uint64] | None:
     """Reads the hashes of a version's folder, None if the version does not record them.
 
     Raises:
-        ValueError: the file is damaged.
+        ModelError: the file cannot be read or is damaged.
     """
     path = folder / "assets.extra" / FILE
     if not path.exists():
         return None
-    hashes: NDArray[np.uint64] = np.load(path, allow_pickle=False)
+    try:
+        hashes: NDArray[np.uint64] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: {error}") from error
     if hashes.dtype != np.uint64 or hashes.ndim != 1:
-        raise ValueError(f"{path}: not hashes, uint64 (texts,)")
+        raise ModelError(f"{path}: not hashes, uint64 (texts,)")
     return hashes

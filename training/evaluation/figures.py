@@ -1,4 +1,4 @@
-"""What an evaluation looks like. Nothing here needs TensorFlow."""
+"""The figures of an evaluation. Nothing here needs TensorFlow."""
 
 import io
 from collections.abc import Sequence
@@ -6,30 +6,32 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from training.evaluation.fonts import drawable
 from training.evaluation.metrics import CalibrationCurve, Evaluation
 
-_MOST_NAMED = 64
-"""Labels that a figure of a usual size has room to name."""
+_MAX_NAMED = 64
+"""The number of labels that a figure of a usual size has room to name."""
 
 
 def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     """Draws the confusion matrix: numbers of texts, coloured by their share of the true class; the colours alone, if
-    there are too many labels to write them side by side.
+    there are too many labels to write them side by side. A label that no font can draw is # and its number, from 1.
     """
     counts = evaluation.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    inches = 3.5 + 0.26 * min(len(labels), _MOST_NAMED)
+    inches = 3.5 + 0.26 * min(len(labels), _MAX_NAMED)
     figure = Figure(figsize=(inches + 1, inches), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if len(labels) <= _MOST_NAMED:
+    if len(labels) <= _MAX_NAMED:
         for row, column in np.argwhere(counts):
             color = "white" if shares[row, column] > 0.5 else "black"
             size = 8 if len(labels) > 10 else 11
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=size)
         ticks = range(len(labels))
-        axes.set_xticks(ticks, labels, rotation=90, parse_math=False)
-        axes.set_yticks(ticks, labels, parse_math=False)
+        texts, families = drawable(labels)
+        axes.set_xticks(ticks, texts, rotation=90, parse_math=False, family=families)
+        axes.set_yticks(ticks, texts, parse_math=False, family=families)
     axes.set(xlabel="predicted", ylabel="true", title="Test texts by true and predicted label")
     figure.colorbar(image, label="share of the true label", shrink=0.7, aspect=30, pad=0.01)
     return figure

@@ -15,6 +15,7 @@ from textfiles import listed
 from training.data import unknown_words
 from training.evaluation import markdown
 from training.evaluation.figures import calibration_curve, confusion_matrix, png
+from training.evaluation.fonts import legend
 from training.evaluation.metrics import CALIBRATION_BINS
 from training.evaluation.version_evaluation import EXCERPT, FileEvaluation
 
@@ -147,6 +148,7 @@ the texts have drifted away from what the model has learned.
 
 ![Texts by true and predicted label]({links["confusion"]})
 
+{_paragraphs(filter(None, [legend(result.labels)]))}
 ## Calibration
 
 The expected calibration error has {CALIBRATION_BINS} bins of equal width, by winning probability. A dot below the line

@@ -51,7 +51,8 @@ def call(guarded: ServerProcess) -> Iterator[Callable[..., grpc.StatusCode]]:
     with grpc.insecure_channel(guarded.address, options) as channel:
 
         def send(method: str, message: bytes, **further: Any) -> grpc.StatusCode:
-            pending: Any = channel.stream_stream(method)(iter([message]), timeout=60, **further)
+            method_of: Any = channel.stream_stream(method)
+            pending = method_of(iter([message]), timeout=60, **further)
             try:
                 list(pending)
             except grpc.RpcError:
@@ -179,7 +180,8 @@ def test_metadata_beyond_the_limit_get_a_reason_and_no_line_of_the_log(
 def test_watchers_of_health_are_let_go_when_the_server_stops(guarded: ServerProcess) -> None:
     """The last test of this server: it stops it. Its grace period is longer than a test may take."""
     with grpc.insecure_channel(guarded.address) as channel:
-        watch: Any = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         guarded.process.terminate()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING

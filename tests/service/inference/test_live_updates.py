@@ -205,7 +205,7 @@ def test_the_pin_option_holds_at_the_start_and_the_file_wins_over_it(models: Pat
         write_model(models, "sentiment", seed=seed)
     with serving(models, *FOLLOWING, "--pin", "sentiment=1,nobody=3") as server, client_of(server) as client:
         assert classify(client).version == 1
-        assert server.event("pinned model is not there", model="nobody")
+        assert server.event("pinned model not found", model="nobody")
         (models / "sentiment" / "pin").write_text("2")
         server.event("model in service", model="sentiment", version=2, pinned=True)
         assert classify(client).version == 2
@@ -256,9 +256,9 @@ def test_a_models_folder_that_vanishes_leaves_the_models_in_service_until_it_is_
         models.rename(away)
         if harm == "emptied":
             models.mkdir()
-            server.event("the folder of the models is empty")
+            server.event("the models folder is empty")
         else:
-            server.event("cannot read the folder of the models")
+            server.event("cannot read the models folder")
         assert classify(client).version == 1
         assert classify(client, model="topic").version == 1
         if harm == "emptied":

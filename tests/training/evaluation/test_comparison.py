@@ -2,8 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
-from training.evaluation.comparison import AccuracyComparison
+from training.evaluation.comparison import AccuracyComparison, MacroF1Comparison
+from training.evaluation.metrics import evaluate
 
 
 def test_the_counts_are_those_of_the_pairs() -> None:
@@ -65,3 +67,78 @@ def test_the_verdict_needs_the_interval_and_the_exact_test(counts: AccuracyCompa
 def test_the_interval_stays_between_minus_one_and_one() -> None:
     assert AccuracyComparison(0, 0, 5, 0).interval[1] == 1
     assert AccuracyComparison(0, 5, 0, 0).interval[0] == -1
+
+
+def _answers(texts: int, classes: int, right: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns true classes, rare and frequent ones, and predictions of which about the share is right."""
+    random = np.random.default_rng(seed)
+    truth = np.minimum(random.geometric(0.4, texts) - 1, classes - 1)
+    predicted = np.where(random.random(texts) < right, truth, random.integers(0, classes, texts))
+    return truth, predicted
+
+
+@pytest.mark.parametrize("classes", [2, 5, 40])
+def test_macro_f1_is_that_of_scikit_learn_on_the_labels_that_occur(classes: int) -> None:
+    truth, a = _answers(500, classes, 0.7, 1)
+    b = np.where(np.arange(500) % 3 == 0, truth, a)
+    occur = np.unique(truth)
+    expected = [f1_score(truth, some, labels=occur, average="macro", zero_division=0) for some in (a, b)]
+    result = MacroF1Comparison(truth, a, b)
+    assert result.scores == pytest.approx(expected)
+    assert result.texts == 500
+    assert evaluate_predictions(truth, b, classes) == pytest.approx(expected[1])
+
+
+def evaluate_predictions(truth: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    return evaluate(np.eye(classes, dtype=np.float32)[predicted], truth).macro_f1
+
+
+def test_the_interval_of_macro_f1_is_that_of_resampled_texts() -> None:
+    truth, a = _answers(300, 4, 0.6, 2)
+    _, b = _answers(300, 4, 0.8, 2)
+    random = np.random.default_rng(5)
+    differences = []
+    for _ in range(1000):
+        rows = random.integers(0, 300, 300)
+        labels = np.unique(truth[rows])
+        of_a, of_b = (f1_score(truth[rows], some[rows], labels=labels, average="macro") for some in (a, b))
+        differences.append(of_b - of_a)
+    interval = MacroF1Comparison(truth, a, b).interval
+    assert interval == pytest.approx(np.quantile(differences, [0.025, 0.975]), abs=0.02)
+
+
+def test_macro_f1_tells_a_version_that_finds_a_rare_label_from_one_that_does_not() -> None:
+    truth = np.repeat([0, 1], [950, 50])
+    common = np.zeros(1000, np.int64)
+    rare = np.where(np.arange(1000) >= 910, 1, 0)  # has the rare label right, and 40 of the others wrong
+    assert MacroF1Comparison(truth, common, rare).verdict == "better"
+    assert MacroF1Comparison(truth, rare, common).verdict == "worse"
+    assert AccuracyComparison.of(common == truth, rare == truth).verdict == "undecided"
+
+
+@pytest.mark.parametrize("texts", [1, 2, 5])
+def test_a_handful_of_texts_decides_nothing_about_macro_f1(texts: int) -> None:
+    truth = np.arange(texts) % 2
+    result = MacroF1Comparison(truth, 1 - truth, truth)
+    assert result.scores == (0, 1)
+    assert result.verdict == "undecided"
+
+
+def test_equal_versions_are_undecided_about_macro_f1() -> None:
+    truth, a = _answers(200, 3, 0.7, 3)
+    result = MacroF1Comparison(truth, a, a)
+    assert (result.difference, result.p_value, result.verdict) == (0, 1, "undecided")
+
+
+def test_the_p_value_of_macro_f1_is_about_that_of_exchanged_answers() -> None:
+    truth, a = _answers(80, 3, 0.6, 4)
+    _, b = _answers(80, 3, 0.7, 4)
+    result = MacroF1Comparison(truth, a, b)
+    random = np.random.default_rng(6)
+    as_large = 0
+    for _ in range(1000):
+        exchanged = random.random(80) < 0.5
+        of_a, of_b = np.where(exchanged, b, a), np.where(exchanged, a, b)
+        scores = [f1_score(truth, some, labels=np.unique(truth), average="macro") for some in (of_a, of_b)]
+        as_large += abs(scores[1] - scores[0]) >= abs(result.difference) - 1e-12
+    assert result.p_value == pytest.approx(as_large / 1000, abs=0.05)

@@ -3,6 +3,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.tiny_model import write_model
@@ -10,7 +11,7 @@ from tests.training import made_up
 from textmodel import VersionFolder, load_engine
 from training.cli import main
 from training.data import keras_datasets
-from training.evaluation.comparison import AccuracyComparison
+from training.evaluation.comparison import AccuracyComparison, MacroF1Comparison
 from training.evaluation.promotion import Decision, Gate
 from training.evaluation.version_evaluation import LoadedVersion, VersionComparison
 
@@ -104,6 +105,55 @@ def test_only_a_better_version_is_promoted(
     incumbent = LoadedVersion(retrained[0] / "imdb" / "1")
     result = VersionComparison(comparison, None, 0, {})
     assert Decision(Gate(), incumbent, result, incumbent.labels).promoted is promoted
+
+
+@pytest.fixture(scope="module")
+def incumbent(tmp_path_factory: pytest.TempPathFactory) -> LoadedVersion:
+    """A version with labels a, b and c."""
+    return LoadedVersion(write_model(tmp_path_factory.mktemp("labels"), "mine", labels=("a", "b", "c")).path)
+
+
+BETTER = VersionComparison(AccuracyComparison(50, 0, 20, 5), None, 7, {})
+
+
+def test_a_better_version_that_lacks_a_label_is_promoted_only_if_allowed(incumbent: LoadedVersion) -> None:
+    refused, allowed = (
+        Decision(Gate(allow_removed_labels=allow), incumbent, BETTER, ("a", "c", "d")) for allow in (False, True)
+    )
+    assert (refused.promoted, allowed.promoted) == (False, True)
+    for decision in (refused, allowed):
+        said = decision.sentence(Path("models/mine/candidate-2"))
+        assert "Removed labels: 'b'. Added labels: 'd'." in said
+        assert "Left out 7 texts that one of the versions has learned." in said
+    assert "--allow-removed-labels" in refused.sentence(Path("models/mine/candidate-2"))
+
+
+def test_an_added_label_does_not_keep_a_better_version_out(incumbent: LoadedVersion) -> None:
+    decision = Decision(Gate(), incumbent, BETTER, ("a", "b", "c", "d"))
+    assert decision.promoted
+    assert "Removed" not in decision.sentence(Path("models/mine/2"))
+
+
+def test_the_gate_goes_by_its_metric(incumbent: LoadedVersion) -> None:
+    truth = np.repeat([0, 1], [950, 50])
+    common, rare = np.zeros(1000, np.int64), np.where(np.arange(1000) >= 910, 1, 0)
+    accuracy = AccuracyComparison.of(common == truth, rare == truth)
+    result = VersionComparison(accuracy, MacroF1Comparison(truth, common, rare), 0, {})
+    by_accuracy, by_macro_f1 = (
+        Decision(Gate(metric), incumbent, result, incumbent.labels) for metric in ("accuracy", "macro-f1")
+    )
+    assert (by_accuracy.promoted, by_macro_f1.promoted) == (False, True)
+    assert "macro-F1 0." in by_macro_f1.sentence(Path("models/mine/2"))
+
+
+def test_without_a_text_that_is_new_to_both_versions_none_is_promoted(incumbent: LoadedVersion) -> None:
+    decision = Decision(Gate(), incumbent, VersionComparison(None, None, 40, {}), incumbent.labels)
+    assert not decision.promoted
+    assert "has learned every test text" in decision.sentence(Path("models/mine/candidate-2"))
+
+
+def test_the_first_version_needs_no_comparison() -> None:
+    assert Decision(Gate()).promoted
 
 
 def test_the_test_texts_hold_every_word_whatever_the_vocabulary(files: Path) -> None:

@@ -1,0 +1,302 @@
+"""What a client may hold of the HTTP server: connections, time, memory. Some bounds are lowered, to wait less."""
+
+import asyncio
+import gzip
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.config import Config
+from service.errors import RequestTimeout
+from service.http import body, server
+from service.http.server import http_server
+from service.telemetry import metrics_server
+from tests.process_memory import growth
+from tests.server_process import ServerProcess, serving
+from tests.service.http.test_routes import call
+
+PROBE = "/v2/health/live"
+MIB = 1 << 20
+
+
+@asynccontextmanager
+async def running(app: ASGIApp) -> AsyncIterator[int]:
+    """Runs an application. Yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    async with asyncio.timeout(60), http_server(Config(grace_period=1), port, app, asyncio.Event()):
+        yield port
+
+
+async def ask(port: int, path: str = "/") -> bytes:
+    """Makes a request on a connection of its own, and returns the status line."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer.partition(b"\r\n")[0]
+
+
+async def ended(reader: asyncio.StreamReader) -> None:
+    """Waits for the server to end a connection without a word."""
+    with suppress(ConnectionResetError):
+        assert await reader.read() == b""
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+def test_silent_connections_beyond_the_maximum_give_way_to_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 5)
+
+    async def test() -> None:
+        async with running(hello) as port:
+            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+            drips = [writer for _, writer in silent[3:]]
+            for writer in drips:
+                writer.write(b"GET / HTTP/1.1\r\nHost: local")
+            for _ in range(4):
+                assert await ask(port) == b"HTTP/1.1 200 OK"
+            await ended(silent[0][0])
+
+    asyncio.run(test())
+
+
+def test_a_request_whose_body_does_not_come_gives_way_too_and_one_that_is_answered_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/slow":
+            begun.set()
+            await go_on.wait()
+        while scope["method"] == "POST" and (await receive()).get("more_body"):
+            pass
+        await hello(scope, receive, send)
+
+    async def test() -> None:
+        async with running(slow) as port:
+            answered = asyncio.create_task(ask(port, "/slow"))
+            await begun.wait()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+            for _ in range(3):
+                assert await ask(port) == b"HTTP/1.1 200 OK"
+            await ended(reader)
+            go_on.set()
+            assert await answered == b"HTTP/1.1 200 OK"
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_headers_that_do_not_come_in_time_end_the_connection(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.1)
+
+    async def test() -> None:
+        async with running(hello) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            end = asyncio.create_task(ended(reader))
+            while not end.done():  # a byte from time to time gains no time
+                await asyncio.wait([end], timeout=0.01)
+                writer.write(sent[:1])
+
+    asyncio.run(test())
+
+
+def test_a_client_that_does_not_read_its_response_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "STALL_SECONDS", 0.05)
+    lost = asyncio.Event()
+
+    class Protocol(server._Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    monkeypatch.setattr(server, "_Protocol", Protocol)
+
+    async def much(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(64 * MIB)})
+
+    async def test() -> None:
+        async with running(much) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await lost.wait()
+
+    asyncio.run(test())
+
+
+def test_probes_are_answered_while_as_many_requests_as_allowed_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_REQUESTS", 1)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/slow":
+            begun.set()
+            await go_on.wait()
+        await hello(scope, receive, send)
+
+    async def test() -> None:
+        async with running(slow) as port:
+            first = asyncio.create_task(ask(port, "/slow"))
+            await begun.wait()
+            assert await ask(port) == b"HTTP/1.1 503 Service Unavailable"
+            assert await ask(port, PROBE) == b"HTTP/1.1 200 OK"
+            go_on.set()
+            assert await first == b"HTTP/1.1 200 OK"
+
+    asyncio.run(test())
+
+
+def test_a_body_that_does_not_come_in_time_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "BODY_SECONDS", 0.05)
+    never = asyncio.Event()
+
+    class Request:
+        headers: Mapping[str, str] = MappingProxyType({})
+
+        async def stream(self) -> AsyncIterator[bytes]:
+            yield b"{"
+            await never.wait()
+
+    request: Any = Request()
+    with pytest.raises(RequestTimeout):
+        asyncio.run(body.Bodies(1000).read(request))
+
+
+@pytest.fixture(scope="module")
+def worker(tiny_models: Path) -> Iterator[ServerProcess]:
+    """A server of one worker."""
+    with serving(tiny_models, "--workers", "1") as running_server:
+        yield running_server
+
+
+@pytest.fixture
+def post(worker: ServerProcess) -> Callable[..., Any]:
+    def send(path: str, data: bytes, **headers: str) -> Any:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return call(f"http://{worker.http}{path}", data, named)
+
+    return send
+
+
+CLASSIFY, INFER = "/v1/models/topic:classify", "/v2/models/topic/infer"
+
+
+def test_a_gzip_body_is_decoded_within_the_limits_and_other_encodings_are_415(post: Callable[..., Any]) -> None:
+    request = json.dumps({"texts": ["oil"] * 100}).encode()
+    assert post(CLASSIFY, gzip.compress(request), Content_Encoding="gzip").status == 200
+    assert post(CLASSIFY, request, Content_Encoding="identity").status == 200
+    assert post(CLASSIFY, gzip.compress(bytes(32 * MIB)), Content_Encoding="gzip").status == 413
+    assert post(CLASSIFY, b"no gzip", Content_Encoding="gzip").status == 400
+    refused = post(CLASSIFY, request, Content_Encoding="br")
+    assert (refused.status, refused.body["error"]["status"]) == (415, "UNIMPLEMENTED")
+
+
+def filled(template: str, element: str) -> bytes:
+    """JSON of nearly 16 MiB, most of it one element over and over."""
+    return template.replace("*", ",".join([element] * (15 * MIB // (len(element) + 1)))).encode()
+
+
+TENSOR = '{"name":"text","datatype":"BYTES","shape":[1],"data":["oil"]}'
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        (CLASSIFY, filled('{"texts":[*]}', '""')),
+        (CLASSIFY, filled('{"texts":[*]}', r'"\\"')),
+        (CLASSIFY, filled('{"texts":["oil"],*}', '"top_k":1')),
+        (INFER, filled('{"inputs":[*]}', TENSOR)),
+        (INFER, filled('{"inputs":[' + TENSOR[:-1] + ',"data":[*]}]}', '""')),
+        (INFER, filled('{"inputs":[' + TENSOR[:-1] + ',"data":[*]}]}', "[]")),
+        (INFER, filled('{"inputs":[' + TENSOR[:-1] + ',"shape":[*]}]}', "1")),
+        (INFER, filled('{"inputs":[' + TENSOR + '],"outputs":[*]}', '{"name":"label"}')),
+        (INFER, filled('{"inputs":[' + TENSOR + '],"outputs":[{"name":"label","parameters":{"a":[*]}}]}', "[]")),
+    ],
+    ids=["texts", "backslashes", "keys", "inputs", "data", "nested data", "shape", "outputs", "parameters"],
+)
+def test_json_of_millions_of_elements_is_refused_before_it_takes_memory(
+    worker: ServerProcess, post: Callable[..., Any], path: str, data: bytes
+) -> None:
+    with growth(worker) as measured:
+        assert post(path, data).status == 400
+    assert measured.peak < 60
+
+
+def test_json_of_unknown_elements_takes_no_memory(worker: ServerProcess, post: Callable[..., Any]) -> None:
+    for place in ('"parameters":{"a":[*]},', '"unknown":[*],'):
+        data = filled("{" + place + '"inputs":[' + TENSOR + "]}", "[]")
+        with growth(worker) as measured:
+            assert post(INFER, data).status == 200
+        assert measured.peak < 60
+
+
+def test_texts_full_of_quotes_and_brackets_are_no_elements(post: Callable[..., Any]) -> None:
+    text = 'say "[]", \\"{}\\", ' * 30
+    request = json.dumps({"texts": [text] * 1024}).encode()
+    assert len(request) > 512 * 1024
+    assert post(CLASSIFY, request).status == 200
+
+
+def test_a_foreign_host_is_refused_unless_it_asks_for_health(worker: ServerProcess, tiny_models: Path) -> None:
+    def status(url: str, host: str) -> int:
+        answer = call(url, headers={"Host": host})
+        assert "Location" not in answer.headers
+        return answer.status
+
+    url = f"http://{worker.http}"
+    for path in ("/", "/v1/models", "/v2", "/v1/models/", "/openapi.json"):
+        assert status(url + path, "rebound.example") == 421
+        assert status(url + path, "localhost:8080") in {200, 404}
+    assert status(f"{url}/v2/health/ready", "10.1.2.3:8080") == 200
+    with serving(tiny_models, "--workers", "1", "--allowed-hosts", "api.example,[::1]") as server_of_names:
+        url = f"http://{server_of_names.http}/v1/models"
+        for host, expected in (
+            ("API.example:80", 200),
+            ("[::1]:8080", 200),
+            ("localhost", 421),
+            ("x.api.example", 421),
+        ):
+            assert status(url, host) == expected
+    with serving(tiny_models, "--workers", "1", "--allowed-hosts", "*") as server_of_all:
+        assert status(f"http://{server_of_all.http}/v1/models", "any.example") == 200
+
+
+def test_silent_connections_do_not_close_the_metrics_port(worker: ServerProcess) -> None:
+    port = worker.event("metrics")["port"]
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(metrics_server.MAX_CONNECTIONS + 5)]
+    assert "grpc_server_started_total" in worker.metrics()
+    silent[0].settimeout(60)
+    assert silent[0].recv(1) == b""
+    for each in silent:
+        each.close()
+
+
+def test_what_is_no_http_writes_no_line_of_the_log(worker: ServerProcess) -> None:
+    lines = len(worker.log)
+    upgrade = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n"
+    host, port = worker.http.split(":")
+    for target in ((host, int(port)), ("127.0.0.1", worker.event("metrics")["port"])):
+        for sent in (b"\x16\x03\x01\n{}\n", b"GET\r\n\r\n", upgrade):
+            with socket.create_connection(target, timeout=60) as connection:
+                connection.sendall(sent)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(4096):
+                    pass
+    worker.metrics()
+    assert len(worker.log) == lines

@@ -1,0 +1,279 @@
+"""The start of the server, and what it meets there: no models, signals, closed descriptors, taken addresses."""
+
+import contextlib
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from service.errors import StartError
+from service.process.ports import reserve
+from tests.server_process import ROOT, ServerProcess, serving
+from tests.tiny_model import write_model
+from text_classifier import Client
+
+NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
+
+
+def health(address: str) -> int:
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=60, wait_for_ready=True).status)
+
+
+@contextlib.contextmanager
+def started(*arguments: Any, **options: Any) -> Iterator[ServerProcess]:
+    """A server that does not serve yet."""
+    server = ServerProcess(*arguments, **options)
+    try:
+        yield server
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+    finally:
+        server.process.kill()
+        server.wait()
+
+
+def test_a_server_without_models_waits_for_one_and_says_so(tmp_path: Path) -> None:
+    with started(tmp_path / "models", "--workers", "2", "--watch-interval", "0.05") as server:
+        waiting = server.event("waiting for a model", worker=0)
+        assert "No such file or directory" in waiting["reason"]
+        assert health(server.address) == health_pb2.HealthCheckResponse.NOT_SERVING
+        with Client(server.address, timeout=60) as client, pytest.raises(grpc.RpcError) as error:
+            client.model("topic")
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+        write_model(tmp_path / "elsewhere", "topic")
+        (tmp_path / "elsewhere").rename(tmp_path / "models")
+        server.event("serving")
+        with Client(server.address, timeout=60) as client:
+            assert client.classify(["oil"], model="topic")
+
+
+def test_a_model_that_is_required_and_half_copied_is_the_reason_in_the_last_line(tmp_path: Path) -> None:
+    write_model(tmp_path, "topic").metadata_file.unlink()
+    server = ServerProcess(tmp_path, "--require-model", "on")
+    assert server.wait() == 1
+    reason = server.event("cannot start")["reason"]
+    assert re.fullmatch(r"no model to serve: topic/1: assets.extra/metadata.json: .*", reason)
+
+
+def test_a_worker_that_fails_again_and_again_ends_the_server_with_its_reason(tiny_models: Path, tmp_path: Path) -> None:
+    (tmp_path / "opentelemetry.py").write_text("raise RuntimeError('it is broken')")
+    environment = {"PYTHONPATH": str(tmp_path)}
+    server = ServerProcess(tiny_models, "--workers", "1", "--tracing", "on", environment=environment)
+    assert server.wait() == 1
+    assert server.event("cannot start")["reason"] == "worker 0: RuntimeError: it is broken"
+    assert [line["event"] for line in server.log].count("failed") == 3
+
+
+def starting(tmp_path: Path) -> dict[str, str]:
+    """The environment of a server that tells that it is being imported, and goes no further."""
+    (tmp_path / "structlog.py").write_text(
+        'import os, signal\nos.write(2, b\'{"event": "importing"}\\n\')\nwhile True: signal.pause()'
+    )
+    return {"PYTHONPATH": str(tmp_path)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_imports_stops_the_server_well(
+    number: signal.Signals, tiny_models: Path, tmp_path: Path
+) -> None:
+    server = ServerProcess(tiny_models, environment=starting(tmp_path))
+    server.event("importing")
+    server.signal(signal.SIGHUP)  # which changes nothing
+    server.signal(number)
+    assert server.wait() == 0
+
+
+def namespace_init(server: ServerProcess) -> int:
+    """The host's id of the process that has id 1 in a server's namespace."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    return int(children.read_text())
+
+
+@needs_root
+def test_process_1_is_stopped_by_a_signal_during_the_imports(tiny_models: Path, tmp_path: Path) -> None:
+    server = ServerProcess(tiny_models, environment=starting(tmp_path), run_by=NAMESPACE)
+    server.event("importing")
+    os.kill(namespace_init(server), signal.SIGTERM)
+    assert server.wait() == 0
+
+
+ORPHAN = """
+import os, sys
+if os.fork() == 0:
+    if os.fork() == 0:  # the /proc of the host names it as the host does
+        os.write(1, os.readlink("/proc/self").encode() + b"\\n")
+        sys.stdin.read()
+    os._exit(0)
+os.wait()
+"""
+
+
+@needs_root
+def test_process_1_reaps_orphans(tiny_models: Path) -> None:
+    server = ServerProcess(tiny_models, "--workers", "1", run_by=NAMESPACE)
+    try:
+        server.event("serving")
+        init = namespace_init(server)
+        command = ["nsenter", "--pid", "--target", str(init), sys.executable, "-c", ORPHAN]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+            assert parent.stdout
+            orphan = Path("/proc") / parent.stdout.readline().strip()
+            assert orphan.exists()
+        while orphan.exists():  # it is a zombie until it is reaped
+            os.sched_yield()
+        os.kill(init, signal.SIGTERM)
+        assert server.wait() == 0
+    finally:
+        server.process.kill()
+        server.wait()
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_a_server_with_closed_descriptors_serves(closed: str, tiny_models: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = f"--models {tiny_models} --workers 1 --port {port} --http-port 0 --metrics-port 0"
+    command = ["sh", "-c", f"exec {sys.executable} -m service {flags} {closed}"]
+    with subprocess.Popen(command, cwd=ROOT) as server:
+        try:
+            with Client(f"127.0.0.1:{port}", timeout=120) as client:
+                assert client.classify(["oil"], model="topic")
+            server.terminate()
+            assert server.wait(timeout=120) == 0
+        finally:
+            server.kill()
+
+
+def test_misspelt_variables_and_those_of_kubernetes_are_told_in_the_log(tmp_path: Path) -> None:
+    environment = {"TEXT_CLASSIFIER_WORKER": "7", "TEXT_CLASSIFIER_HTTP_PORT": "tcp://10.0.0.1:80"}
+    server = ServerProcess(tmp_path, "--require-model", "on", environment=environment)
+    assert server.wait() == 1
+    unknown = server.event("unknown environment variable: ignored", name="TEXT_CLASSIFIER_WORKER")
+    assert unknown["did_you_mean"] == "TEXT_CLASSIFIER_WORKERS"
+    assert server.event("environment variable of a Kubernetes Service: ignored", name="TEXT_CLASSIFIER_HTTP_PORT")
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "::", "0.0.0.0", "localhost"])
+def test_grpc_http_and_metrics_listen_on_the_addresses_of_a_host(host: str, tiny_models: Path) -> None:
+    reached = {"::1": ["::1"], "[::1]": ["::1"], "localhost": []}.get(host, ["::1", "127.0.0.1"])
+    with serving(tiny_models, "--workers", "1", "--host", host) as server:
+        line = server.event("started")
+        for address in reached:
+            for port in (line["port"], line["http_port"]):
+                socket.create_connection((address, port)).close()
+        target = f"[{reached[0]}]:{line['port']}" if reached else f"localhost:{line['port']}"
+        with Client(target, timeout=60) as client:
+            assert client.classify(["oil"], model="topic")
+        command = [sys.executable, "-m", "service.healthcheck", "--host", host, "--port", str(line["port"])]
+        assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "SERVING\n"
+
+
+def test_grpc_is_served_on_a_unix_domain_socket(tiny_models: Path, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    socket.socket(socket.AF_UNIX).bind(str(path))  # as a killed server leaves it
+    flags = ("--host", f"unix:{path}", "--http-port", "off")
+    with serving(tiny_models, *flags) as server, Client(f"unix:{path}", timeout=60) as client:
+        assert client.classify(["oil"], model="topic")
+        second = ServerProcess(tiny_models, *flags)
+        assert second.wait() == 1
+        assert "another server listens there" in second.event("cannot start")["reason"]
+        assert client.classify(["oil"], model="topic")
+        os.kill(server.event("ready", process="worker 0")["pid"], signal.SIGKILL)
+        server.event("serving", after=server.event("died"))
+        assert client.classify(["oil"], model="topic")
+        command = [sys.executable, "-m", "service.healthcheck", *flags]
+        assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "SERVING\n"
+
+
+@pytest.mark.parametrize("there", ["a file", "a listener", "no folder"])
+def test_a_unix_domain_socket_that_cannot_be_is_one_line(there: str, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        match there:
+            case "a file":
+                path.touch()
+            case "a listener":
+                listener.bind(str(path))
+                listener.listen()
+            case "no folder":
+                path = tmp_path / "none" / "socket"
+        server = ServerProcess(tmp_path, "--host", f"unix:{path}", "--http-port", "off")
+        assert server.wait() == 1
+    reason = server.event("cannot start")["reason"]
+    expected = {"a file": "is not a socket", "a listener": "another", "no folder": "No such file or directory"}
+    assert reason.startswith(f"cannot listen on unix:{path}")
+    assert expected[there] in reason
+
+
+def _reserve(port: int, start: Barrier, end: Barrier, results: Any) -> None:
+    start.wait()
+    try:
+        reserved = reserve("127.0.0.1", port, "--port")
+        results.put(reserved.getsockname()[1])
+    except StartError:
+        results.put(None)
+    end.wait()
+
+
+def test_of_servers_that_start_at_once_on_a_port_exactly_one_keeps_it() -> None:
+    fork = multiprocessing.get_context("fork")
+    for _ in range(10):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        start, end, results = fork.Barrier(12), fork.Barrier(12), fork.Queue()
+        servers = [fork.Process(target=_reserve, args=(port, start, end, results)) for _ in range(12)]
+        for server in servers:
+            server.start()
+        got = [results.get(timeout=60) for _ in servers]
+        for server in servers:
+            server.join()
+        assert [each for each in got if each] == [port]
+
+
+def test_the_wildcard_and_an_address_of_one_port_exclude_each_other() -> None:
+    with reserve("0.0.0.0", 0, "--port") as reserved:  # noqa: S104
+        port = reserved.getsockname()[1]
+        for host in ("127.0.0.1", "::1", "::"):
+            with pytest.raises(StartError, match="Address already in use; is another server running there"):
+                reserve(host, port, "--port")
+
+
+def test_an_address_of_another_machine_is_told_as_that() -> None:
+    with pytest.raises(
+        StartError, match=r"cannot listen on 192.0.2.1:0 \(--port\): .*; use an IP address of this machine"
+    ):
+        reserve("192.0.2.1", 0, "--port")
+    with pytest.raises(StartError, match=r"cannot listen on nowhere.invalid:0 .*a name that resolves to one"):
+        reserve("nowhere.invalid", 0, "--http-port")
+
+
+def test_a_port_can_be_reserved_again_right_after_a_server_has_closed_connections() -> None:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            listener.accept()[0].close()  # the side that closes first keeps the port in TIME_WAIT
+            client.recv(1)
+    reserve("127.0.0.1", port, "--port").close()
+
+
+def test_a_version_with_leading_zeros_serves_and_a_bad_name_is_told(tiny_models: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_models / "topic" / "1", tmp_path / "topic" / "000123")
+    shutil.copytree(tiny_models / "topic" / "1", tmp_path / "topic" / "v1")
+    with serving(tmp_path, "--workers", "1") as server, Client(server.address, timeout=60) as client:
+        assert client.classify(["oil"], model="topic")[0].version == 123
+        assert server.event("not a version: ignored", model="topic")["names"] == ["v1"]

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from textfiles import InputError, TextFile, Unreadable
+from training.data.bad_rows import BadRows
+
+
+def _add(bad_rows: BadRows, folder: Path, count: int) -> None:
+    for number in range(1, count + 1):
+        bad_rows.add(TextFile(folder / "a.csv"), Unreadable(number, "odd"))
+
+
+def test_one_bad_row_is_an_error_of_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error, BadRows() as bad_rows:
+        _add(bad_rows, tmp_path, 1)
+    assert str(error.value) == f"{tmp_path}/a.csv: line 1: odd"
+    assert error.value.details == ()
+
+
+@pytest.mark.parametrize(
+    ("count", "last"), [(20, "/a.csv: line 20: odd"), (21, "and 1 more"), (5021, "and 5,001 more")]
+)
+def test_all_bad_rows_are_counted_and_the_first_twenty_listed(count: int, last: str, tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=f"{count:,} rows cannot be used: .*--bad-rows FILE") as error,
+        BadRows() as bad_rows,
+    ):
+        _add(bad_rows, tmp_path, count)
+    assert len(error.value.details) == min(count, 21)
+    assert error.value.details[0] == f"{tmp_path}/a.csv: line 1: odd"
+    assert error.value.details[-1].endswith(last)
+
+
+def test_bad_rows_are_set_aside_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    with BadRows(path) as bad_rows:
+        _add(bad_rows, tmp_path, 30)
+        assert not path.exists()
+    rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+    assert rows == [{"file": f"{tmp_path}/a.csv", "line": number, "reason": "odd"} for number in range(1, 31)]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bad.jsonl"]
+
+
+def test_a_run_that_fails_leaves_no_file_of_bad_rows(tmp_path: Path) -> None:
+    def run() -> None:
+        with BadRows(tmp_path / "bad.jsonl") as bad_rows:
+            _add(bad_rows, tmp_path, 3)
+            raise InputError("other")
+
+    with pytest.raises(InputError, match="other"):
+        run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_an_error_at_once(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"--bad-rows: cannot write .*No such file"),
+        BadRows(tmp_path / "no" / "b.jsonl"),
+    ):
+        pass

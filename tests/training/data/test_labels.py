@@ -1,0 +1,67 @@
+import datetime
+import math
+from decimal import Decimal
+
+import pytest
+
+from training.data.labels import label_of, lists_among
+
+
+@pytest.mark.parametrize(
+    ("values", "label"),
+    [
+        ([0, 0.0, -0.0, "0", "0.0", " 0.00 ", "-0.0", Decimal("0.00")], "0"),
+        ([3, 3.0, "3", "3.0", Decimal("3.0")], "3"),
+        ([-3, "-3.0"], "-3"),
+        ([10, "10.0", Decimal("1E+1")], "10"),
+        ([1.5, "1.5", Decimal("1.50")], "1.5"),
+        ([True, "True", "TRUE", "true"], "true"),
+        ([False, "False", "false"], "false"),
+        (["café", "cafe\u0301", " café\t"], "café"),
+    ],
+)
+def test_labels_of_one_meaning_are_one(values: list[object], label: str) -> None:
+    assert [label_of(value) for value in values] == [label] * len(values)
+
+
+@pytest.mark.parametrize("label", ["1.10", "007", "1.0.0", "1e3", ".0", "v1.0", "0.01", "TrUe", "a  b", "+1.0"])
+def test_a_label_that_is_no_whole_number_stays_as_it_is(label: str) -> None:
+    assert label_of(label) == label
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "empty"),
+        (math.nan, "empty"),
+        (Decimal("NaN"), "empty"),
+        ("", "empty"),
+        (" \n", "empty"),
+        ("a\nb", "on several lines"),
+        ("a\rb", "on several lines"),
+        (["a"], "a list: give each text one label"),
+        ({"a": 1}, "a value of type dict"),
+        (b"a", "a value of type bytes"),
+        (datetime.date(2024, 1, 1), "a value of type date"),
+    ],
+)
+def test_what_is_no_label_has_a_reason(value: object, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"the label is {reason}"):
+        label_of(value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "lists"),
+    [
+        (["sports", "politics", "sports,politics"], ["sports,politics"]),
+        (["sports", "politics", "politics; sports"], ["politics; sports"]),
+        (["a|b", "b|c", "c|a"], ["a|b", "b|c", "c|a"]),
+        (['["a", "b"]', "['c']", "d"], ['["a", "b"]', "['c']"]),
+        (["Salt, pepper", "Oil, vinegar", "Bread"], []),
+        (["a", "b", "a,c"], []),
+        (["[", "]"], []),
+        (["a-b", "a", "b"], []),
+    ],
+)
+def test_labels_that_look_like_lists_are_found(labels: list[str], lists: list[str]) -> None:
+    assert lists_among(labels) == lists

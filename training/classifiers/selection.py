@@ -1,0 +1,264 @@
+"""Chooses the features and the cost of the `ngram` preset by accuracy on texts that were not learned from.
+
+Up to `_FEW_TEXTS` training texts are cross-validated; of more, the validation texts are held out. Where several choices
+are open, they are tried on a sample. Then the cost is adjusted, and the calibration fitted, on all texts.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from training.classifiers import features, linear_svm, temperature_scaling
+from training.classifiers.classifier import class_weights
+from training.classifiers.temperature_scaling import Calibration
+from training.data.keras_datasets import Examples
+from training.data.text_hashes import canonical
+from training.settings import OWN_DATA, Settings
+
+_FEW_TEXTS = 20_000
+_FOLDS = 3
+_SAMPLE_TEXTS = 20_000
+_SAMPLE_CHARACTERS = 4_000_000
+_SAMPLE_CLASSES = 50
+_SAMPLE_UNITS = 400_000
+"""Texts times classes that choices are tried on."""
+_ALL_UNITS = 5_000_000
+"""Texts times classes that the cost is adjusted on."""
+_COSTS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+_FIRST_COST = 0.3
+
+_CHOICES: Sequence[Mapping[str, Any]] = (
+    {"features": "both", "max_ngram": 2, "char_ngrams": (1, 5), "char_spans": "across-words"},
+    {"features": "both", "max_ngram": 2, "char_ngrams": (2, 5), "char_spans": "within-words"},
+    {"features": "words", "max_ngram": 2},
+    {"features": "words", "max_ngram": 1},
+    {"features": "characters", "char_ngrams": (1, 5), "char_spans": "across-words"},
+    {"features": "characters", "char_ngrams": (2, 5), "char_spans": "within-words"},
+)
+"""What is tried where the user does not fix it. The first of equals is chosen."""
+
+
+class Trial(NamedTuple):
+    """Features and a cost that were tried."""
+
+    settings: Settings
+    """With this choice of features and this cost."""
+    accuracy: float
+    """On texts that were held out."""
+    texts: int
+    """How many texts took part, those held out included."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was tried and chosen."""
+
+    trials: Sequence[Trial]
+    best: Trial
+    calibration: Calibration
+    """That suits texts that were held out."""
+    held_out: int
+    """Training texts that were held out, all of them in cross-validation."""
+    folds: int
+    """Of the cross-validation; 1 without."""
+
+
+class _Fold(NamedTuple):
+    learn: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+
+class _Outcome(NamedTuple):
+    trial: Trial
+    logits: NDArray[np.float32]
+    """Of the texts that were held out."""
+    classes: NDArray[np.int64]
+    """Of the same, positions among the units."""
+
+
+def candidates(settings: Settings) -> list[Settings]:
+    """Returns the choices of features that these settings leave open."""
+    if settings.data_set != OWN_DATA:
+        return [settings]
+    names = ("features", "max_ngram", "char_ngrams", "char_spans")
+    fixed = {name: getattr(settings, name) for name in names if getattr(settings, name) not in (None, "auto")}
+    return list(dict.fromkeys(_normalized(replace(settings, **{**choice, **fixed})) for choice in _CHOICES))
+
+
+def _normalized(settings: Settings) -> Settings:
+    """Returns the settings with what has no effect left out, and what is missing filled in."""
+    if settings.features == "words":
+        return replace(settings, max_ngram=settings.max_ngram or 2, char_ngrams=None, char_spans=None)
+    spans = settings.char_spans or "across-words"
+    lengths = settings.char_ngrams or ((1, 5) if spans == "across-words" else (2, 5))
+    words = None if settings.features == "characters" else settings.max_ngram or 2
+    return replace(settings, max_ngram=words, char_ngrams=lengths, char_spans=spans)
+
+
+def select(
+    settings: Settings, examples: Examples, classes: int, tried: Callable[[Trial], object] = lambda _: None
+) -> Selection:
+    """Tries the choices that the settings leave open.
+
+    Args:
+        settings: of the examples, the first `validation_samples` are held out if there are many.
+        examples: the training texts.
+        classes: number of classes.
+        tried: called after each trial.
+    """
+    random = np.random.default_rng(settings.seed)
+    if len(examples) <= _FEW_TEXTS:
+        folds = list(_cross_validation(examples, random))
+    else:
+        held_out, learned = np.split(np.arange(len(examples)), [settings.validation_samples])
+        folds = [_Fold(learned, held_out)]
+    wanted = _some_classes(classes, _ALL_UNITS // len(examples), random)
+    everything = _Problem(examples, np.arange(len(examples)), folds, wanted, classes)
+    choices = candidates(settings)
+    outcomes: list[_Outcome] = []
+
+    def attempt(choice: Settings, problem: _Problem, first_cost: float) -> None:
+        for outcome in problem.outcomes(choice, first_cost):
+            tried(outcome.trial)
+            outcomes.append(outcome)
+
+    def best() -> _Outcome:
+        texts = outcomes[-1].trial.texts
+        return max((each for each in outcomes if each.trial.texts == texts), key=lambda each: each.trial.accuracy)
+
+    sample = _sample(everything, random) if len(choices) > 1 else everything
+    for choice in choices:
+        attempt(choice, sample, _FIRST_COST)
+    if sample is not everything and not sample.same(everything):
+        found = best().trial.settings
+        attempt(replace(found, cost=settings.cost), everything, found.cost or _FIRST_COST)
+    chosen = best()
+    units = chosen.logits.shape[1]
+    others = (classes - 1) / (units - 1) if units > 1 else 1.0
+    return Selection(
+        trials=[outcome.trial for outcome in outcomes],
+        best=chosen.trial,
+        calibration=temperature_scaling.fit(chosen.logits, chosen.classes, others),
+        held_out=sum(len(fold.held_out) for fold in folds),
+        folds=len(folds),
+    )
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Texts to learn from and to be tried on."""
+
+    examples: Examples
+    rows: NDArray[np.int64]
+    """(texts,): which of the examples take part, rising."""
+    folds: Sequence[_Fold]
+    """Of positions among these."""
+    wanted: NDArray[np.int64]
+    """The classes that are fitted, each against all others; of two classes, class 1. Texts of others are not tried."""
+    classes: int
+    """Number of all classes."""
+
+    def outcomes(self, choice: Settings, first_cost: float) -> Iterator[_Outcome]:
+        """Yields the outcomes of a choice of features. An open cost goes from the first one in the direction in which
+        accuracy grows.
+        """
+        start = time.perf_counter()
+        some = self.examples.take(self.rows)
+        counts = features.count_matrix(features.vectorizer(choice), some)
+        parts = [self._vectors(choice, counts, some.classes, fold) for fold in self.folds]
+        costs = _COSTS if choice.cost is None else (choice.cost,)
+        accuracy: dict[int, float] = {}
+        best, at = -1, costs.index(first_cost) if first_cost in costs else 0
+        while at != best:
+            best = at
+            for near in (best, best - 1, best + 1):
+                if 0 <= near < len(costs) and near not in accuracy:
+                    outcome = self._outcome(replace(choice, cost=costs[near]), some.classes, parts, start)
+                    accuracy[near] = outcome.trial.accuracy
+                    yield outcome
+                    start = time.perf_counter()
+            at = max(accuracy, key=lambda each: (accuracy[each], each == best))
+
+    def _vectors(
+        self, choice: Settings, counts: csr_array, classes: NDArray[np.int64], fold: _Fold
+    ) -> tuple[csr_array, csr_array]:
+        weighting = features.fit_weighting(choice, counts[fold.learn], classes[fold.learn])
+        return weighting.vectors(counts[fold.learn]), weighting.vectors(counts[fold.held_out])
+
+    def _outcome(
+        self,
+        choice: Settings,
+        classes: NDArray[np.int64],
+        parts: Sequence[tuple[csr_array, csr_array]],
+        start: float,
+    ) -> _Outcome:
+        logits, own = [], []
+        for fold, (learned, held_out) in zip(self.folds, parts, strict=True):
+            targets = classes[fold.learn]
+            model = linear_svm.fit(
+                learned,
+                targets,
+                self.wanted,
+                cost=choice.required_cost,
+                weights=class_weights(choice.class_weights, targets, self.classes)[targets],
+                seed=choice.seed,
+            )
+            mine = classes[fold.held_out]
+            tried = np.flatnonzero((self.classes == 2) | np.isin(mine, self.wanted))
+            logits.append(held_out[tried] @ model.kernel + model.bias)
+            own.append(mine[tried] if self.classes == 2 else np.searchsorted(self.wanted, mine[tried]))
+        scores, units = np.concatenate(logits), np.concatenate(own)
+        found = scores[:, 0] > 0 if self.classes == 2 else scores.argmax(axis=1)
+        accuracy = float((found == units).mean()) if len(units) else 0.0
+        return _Outcome(Trial(choice, accuracy, len(self.rows), time.perf_counter() - start), scores, units)
+
+    def same(self, other: "_Problem") -> bool:
+        """Tells whether the same texts and classes take part."""
+        return len(self.rows) == len(other.rows) and len(self.wanted) == len(other.wanted)
+
+
+def _cross_validation(examples: Examples, random: np.random.Generator) -> Iterator[_Fold]:
+    """Yields folds that are alike in their classes. Copies of a text are in one of them."""
+    _, first, text = np.unique(_copies(examples), return_index=True, return_inverse=True)
+    order = random.permutation(len(first))
+    order = order[np.argsort(examples.classes[first][order], kind="stable")]
+    fold_of_text = np.empty(len(first), np.int64)
+    fold_of_text[order] = np.arange(len(first)) % _FOLDS
+    fold = fold_of_text[text]
+    for number in range(_FOLDS):
+        yield _Fold(np.flatnonzero(fold != number), np.flatnonzero(fold == number))
+
+
+def _copies(examples: Examples) -> NDArray[np.int64]:
+    """Returns numbers, (texts,), that are equal for copies of a text."""
+    keys = (sequence.tobytes() for sequence in examples.sequences)
+    texts = keys if examples.texts is None else map(canonical, examples.texts)
+    numbers: dict[object, int] = {}
+    return np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
+
+
+def _some_classes(classes: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Returns so many of the classes, two at least, rising; of two, class 1 alone."""
+    if classes == 2:
+        return np.array([1])
+    count = max(2, count)
+    return np.arange(classes) if classes <= count else np.sort(random.choice(classes, count, replace=False))
+
+
+def _sample(problem: _Problem, random: np.random.Generator) -> _Problem:
+    """Returns a problem with some of the texts and classes."""
+    examples = problem.examples
+    wanted = _some_classes(problem.classes, _SAMPLE_CLASSES, random)
+    rows = random.permutation(np.flatnonzero((problem.classes == 2) | np.isin(examples.classes, wanted)))
+    rows = rows[: min(_SAMPLE_TEXTS, _SAMPLE_UNITS // len(wanted))]
+    texts = examples.texts or ()
+    lengths = np.array([len(texts[row]) for row in rows])
+    rows = np.sort(rows[: max(1, np.searchsorted(np.cumsum(lengths), _SAMPLE_CHARACTERS))])
+    folds = [_Fold(*(np.flatnonzero(np.isin(rows, part)) for part in fold)) for fold in problem.folds]
+    return replace(problem, rows=rows, folds=folds, wanted=wanted)

@@ -1,0 +1,205 @@
+"""The options of the command for the settings of a model."""
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any, get_args
+
+from textfiles import InputError
+from textmodel.vocabulary import FIRST_WORD
+from training.settings import (
+    DEFAULT_PRESETS,
+    DENSE_ONLY,
+    EMBEDDING_ONLY,
+    NGRAM_ONLY,
+    OWN_DATA,
+    OWN_DATA_ONLY,
+    PRESETS,
+    CharSpans,
+    ClassWeights,
+    Features,
+    Loss,
+    Optimizer,
+    Preset,
+    Settings,
+    TermFrequency,
+    VectorizerName,
+    shown,
+)
+
+_OLD_NAMES = {
+    "--embedding-dim": "--dimensions",
+    "--max-ngram": "--orders",
+    "--min-df": "--min-count",
+    "--term-frequency": "--counts",
+}
+"""Spellings that stay as aliases."""
+
+
+def add_settings(parser: argparse.ArgumentParser, data_set: str) -> None:
+    """Adds the options of the settings for a data set."""
+    preset = DEFAULT_PRESETS[data_set]
+
+    def setting(flag: str, kind: Callable[[str], Any], text: str, choices: Sequence[str] | None = None) -> None:
+        name = flag.removeprefix("--").replace("-", "_")
+        if data_set != OWN_DATA and name in OWN_DATA_ONLY:
+            return
+        defaults = {preset: shown(getattr(settings, name)) for preset, settings in PRESETS[data_set].items()}
+        if name in NGRAM_ONLY:
+            text, default = f"ngram: {text}", defaults["ngram"]
+        elif name in _dense_only(data_set):
+            text, default = f"dense: {text}", defaults["dense"]
+        elif len(set(defaults.values())) == 1:
+            default = defaults[preset]
+        else:
+            default = ", ".join(f"{value} for {preset}" for preset, value in defaults.items())
+        parser.add_argument(
+            flag,
+            *([_OLD_NAMES[flag]] if flag in _OLD_NAMES else []),
+            dest=name,
+            type=kind,
+            choices=choices,
+            metavar=None if choices else kind.__name__.strip("_").upper(),
+            default=argparse.SUPPRESS,
+            help=f"{text} (default: {default})",
+        )
+
+    parser.add_argument(
+        "--preset",
+        choices=get_args(Preset),
+        default=preset,
+        help="ngram: a linear classifier on n-grams; dense: a neural network on words (default: %(default)s)",
+    )
+    setting(
+        "--features",
+        str,
+        "n-grams of words, of characters, or both; auto: the best on held-out texts",
+        get_args(Features),
+    )
+    setting("--max-ngram", _ngram, "longest n-gram of words")
+    setting("--char-ngrams", _lengths, "shortest and longest n-gram of characters, as 2,5")
+    setting("--char-spans", str, "whether n-grams of characters end at words or cross them", get_args(CharSpans))
+    setting("--min-df", _count, "minimum document frequency: training texts that have to hold a feature")
+    setting("--term-frequency", str, "term weighting: binary or log counts", get_args(TermFrequency))
+    setting("--idf-power", _power, "exponent of a feature's inverse document frequency")
+    setting("--divergence-power", _power, "exponent of the divergence of classes among the texts with a feature")
+    setting("--buckets", _buckets, "number of buckets that n-grams are hashed to, a power of two")
+    setting("--cost", _positive, "cost of errors beside large weights, C of an SVM; auto: the best on held-out texts")
+    setting("--vectorizer", str, "input of the network", get_args(VectorizerName))
+    setting("--num-words", _words, "number of word indices, including the reserved 0 to 3")
+    setting("--sequence-length", _count, "embedding: number of words of a text that are read, including the start mark")
+    setting("--embedding-dim", _count, "embedding: components of a word's vector")
+    setting("--layers", _layers, "units of the hidden layers")
+    setting("--loss", str, "loss function", get_args(Loss))
+    setting("--optimizer", str, "optimizer", get_args(Optimizer))
+    setting("--learning-rate", _positive, "learning rate of the optimizer")
+    setting("--epochs", _count, "maximum number of epochs of the search for the best one")
+    setting("--patience", _count, "epochs without a lower validation loss that end the search")
+    setting("--batch-size", _count, "texts in a mini-batch; auto: by the number of training texts")
+    if data_set == OWN_DATA:
+        setting("--validation-split", share, "share of the training texts that is held out for validation")
+    else:
+        setting("--validation-samples", _count, "number of training texts, the first ones, held out for validation")
+    setting("--class-weights", str, "balanced: rare labels count as much as frequent ones", get_args(ClassWeights))
+    setting("--seed", _seed, "seed of the initial weights and of the shuffling")
+
+
+def settings(options: dict[str, Any]) -> Settings:
+    """Returns the settings of parsed options.
+
+    Raises:
+        InputError: an option has no effect together with the others.
+    """
+    preset = PRESETS[options["data_set"]][options["preset"]]
+    given = {field.name: options[field.name] for field in fields(preset) if field.name in options}
+    changed = replace(preset, **given)
+    for names, choice, made in (
+        (NGRAM_ONLY, "--preset ngram", changed.preset == "ngram"),
+        (_dense_only(changed.data_set), "--preset dense", changed.preset == "dense"),
+        (EMBEDDING_ONLY, "--vectorizer embedding", changed.vectorizer == "embedding"),
+        (("char_ngrams", "char_spans"), "--features characters or both", changed.features != "words"),
+        (("max_ngram",), "--features words or both", changed.features != "characters"),
+    ):
+        for name in names:
+            if name in given and not made:
+                raise InputError(f"--{name.replace('_', '-')} needs {choice}")
+    return changed
+
+
+def _dense_only(data_set: str) -> tuple[str, ...]:
+    """Text has hashed n-grams, without a vocabulary."""
+    return (*DENSE_ONLY, "num_words") if data_set == OWN_DATA else DENSE_ONLY
+
+
+def share(text: str) -> float:
+    """Parses a share: more than 0, and less than 1."""
+    value = _float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return value
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high:,}")
+        return value
+
+    return number
+
+
+_count = _number(1, 2**31 - 1)
+_words = _number(FIRST_WORD + 1, 2**31 - 1)
+_seed = _number(0, 2**32 - 1)
+"""Keras's range."""
+_ngram = _number(1, 3)
+
+
+def _lengths(text: str) -> tuple[int, int]:
+    try:
+        low, high = map(_number(1, 6), text.split(","))
+        if low > high:
+            raise ValueError
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not two rising lengths from 1 to 6, as 2,5") from None
+    return low, high
+
+
+def _buckets(text: str) -> int:
+    value = _number(1, 2**22)(text)
+    if value.bit_count() != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a power of two")
+    return value
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(_count(units) for units in text.split(","))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not units separated by commas, as 64,4") from None
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _positive(text: str) -> float:
+    value = _float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def _power(text: str) -> float:
+    value = _float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return value
