@@ -69,7 +69,16 @@ def metadata(token: str | None, address: str, encrypted: bool) -> Metadata | Non
     return (("authorization", f"Bearer {token}"),)
 
 
-def classify_request(texts: Iterable[str], model: str, version: int, top_k: int, explain: bool) -> pb2.ClassifyRequest:
+def classify_request(
+    texts: Iterable[str],
+    model: str,
+    version: int,
+    top_k: int,
+    *,
+    explain: bool,
+    min_probability: float,
+    use_thresholds: bool,
+) -> pb2.ClassifyRequest:
     """Builds the request.
 
     Raises:
@@ -77,7 +86,15 @@ def classify_request(texts: Iterable[str], model: str, version: int, top_k: int,
         ValueError: a text holds a lone surrogate, which UTF-8 cannot carry; a number does not fit its field.
     """
     refuse_single_string(texts)
-    return pb2.ClassifyRequest(model=model, version=version, texts=texts, top_k=top_k, explain=explain)
+    return pb2.ClassifyRequest(
+        model=model,
+        version=version,
+        texts=texts,
+        top_k=top_k,
+        explain=explain,
+        min_probability=min_probability,
+        use_thresholds=use_thresholds,
+    )
 
 
 def refuse_single_string(texts: object) -> None:
@@ -98,6 +115,7 @@ def classifications(response: pb2.ClassifyResponse) -> list[Classification]:
             response.model,
             response.version,
             _explanation(answer.explanation) if answer.HasField("explanation") else None,
+            answer.abstained,
         )
         for answer in response.classifications
     ]
@@ -122,4 +140,6 @@ def model(message: pb2.Model) -> Model:
         message.test_accuracy,
         message.engine,
         Shadow(message.shadow.texts, message.shadow.agreements) if message.HasField("shadow") else None,
+        tuple(message.thresholds),
+        message.target_precision,
     )

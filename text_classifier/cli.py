@@ -99,6 +99,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show what each word adds to the label: in colour on a terminal, else a line a word",
     )
+    classify.add_argument(
+        "--min-probability", metavar="P", type=_probability, default=0, help="mark answers below this as abstained"
+    )
+    classify.add_argument(
+        "--use-thresholds",
+        action="store_true",
+        help="mark answers below the version's own threshold of their label as abstained",
+    )
 
     models = commands.add_parser("models", parents=[server], help="list the server's models")
     models.set_defaults(run=_models)
@@ -175,6 +183,8 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
         version=options.model_version,
         top_k=options.top_k,
         explain=options.explain,
+        min_probability=options.min_probability,
+        use_thresholds=options.use_thresholds,
         timeout=options.timeout or (DEFAULT_TIMEOUT if source is None else None),
     )
     alone = source is None and len(options.texts) == 1
@@ -229,6 +239,8 @@ def _object(answer: Classification) -> dict[str, object]:
 def _print(answer: Classification, text: str | None) -> None:
     scored = answer.scores or ((answer.label, answer.probability),)
     columns = [f"{label}\t{probability:.4f}" for label, probability in scored]
+    if answer.abstained:
+        columns[0] += "\tabstained"
     if text is not None:
         shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
         columns.append(printable(shown))
@@ -295,6 +307,16 @@ def _seconds(value: str) -> float:
     if not 0 < seconds <= 1e9:
         raise argparse.ArgumentTypeError(f"{value!r} is not a number of seconds above 0")
     return seconds
+
+
+def _probability(value: str) -> float:
+    try:
+        probability = float(value)
+    except ValueError:
+        probability = -1
+    if not 0 <= probability <= 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number from 0 to 1")
+    return probability
 
 
 def _explain(error: grpc.RpcError, address: str) -> str:

@@ -55,6 +55,8 @@ class Client:
         version: int = 0,
         top_k: int = 0,
         explain: bool = False,
+        min_probability: float = 0,
+        use_thresholds: bool = False,
         timeout: float | None = None,
     ) -> list[Classification]:
         """Classifies texts in one request.
@@ -65,12 +67,22 @@ class Client:
             version: its version; 0 for the one in service.
             top_k: how many scored labels to return with each text.
             explain: whether to say what each word adds to the label; then at most 64 texts in a request.
+            min_probability: the probability below which an answer is marked as abstained.
+            use_thresholds: whether to mark answers below the version's own threshold of their label.
             timeout: seconds, instead of the client's.
 
         Returns:
             One classification for each text, in order.
         """
-        request = calls.classify_request(texts, model, version, top_k, explain)
+        request = calls.classify_request(
+            texts,
+            model,
+            version,
+            top_k,
+            explain=explain,
+            min_probability=min_probability,
+            use_thresholds=use_thresholds,
+        )
         return calls.classifications(
             self._stub.Classify(request, timeout=self._seconds(timeout), metadata=self._metadata)
         )
@@ -83,6 +95,8 @@ class Client:
         version: int = 0,
         top_k: int = 0,
         explain: bool = False,
+        min_probability: float = 0,
+        use_thresholds: bool = False,
         timeout: float | None = None,
     ) -> Generator[Classification, None, None]:
         """Classifies any number of texts, one at a time: each answer comes as soon as it is there, in order.
@@ -97,10 +111,20 @@ class Client:
             version: its version; 0 for the one in service.
             top_k: how many scored labels to return with each text.
             explain: whether to say what each word adds to the label.
+            min_probability: the probability below which an answer is marked as abstained.
+            use_thresholds: whether to mark answers below the version's own threshold of their label.
             timeout: seconds for the whole stream; without, it may take as long as it takes.
         """
         calls.refuse_single_string(texts)  # now, not when the first answer is asked for
-        request = partial(calls.classify_request, model=model, version=version, top_k=top_k, explain=explain)
+        request = partial(
+            calls.classify_request,
+            model=model,
+            version=version,
+            top_k=top_k,
+            explain=explain,
+            min_probability=min_probability,
+            use_thresholds=use_thresholds,
+        )
         return self._stream(texts, request, timeout)
 
     def _stream(

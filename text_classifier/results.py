@@ -53,6 +53,8 @@ class Classification(NamedTuple):
     """Its version."""
     explanation: Explanation | None = None
     """What each word adds to the label, if it was asked for."""
+    abstained: bool = False
+    """Whether the probability is below what was asked for: do not trust the label."""
 
 
 class State(enum.Enum):
@@ -94,3 +96,6 @@ class Model(NamedTuple):
     """What computes the answers."""
     shadow: Shadow | None = None
     """How it compares with the version in service, while it is its shadow."""
+    thresholds: tuple[float, ...] = ()
+    """The probability from which each label is right with `target_precision`; empty without thresholds."""
+    target_precision: float = 0

@@ -1,13 +1,14 @@
 """The servicer: protobuf in, domain call, protobuf out. Errors leave as exceptions and are mapped elsewhere."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from service.errors import InvalidArgument
+from service.inference.abstention import abstention_thresholds
 from service.inference.classification import ClassificationService, PendingClassification, deadline_of
 from service.inference.repository import ModelRepository, ModelVersion
 from service.telemetry.call_observer import current
@@ -106,6 +107,9 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             model.trained_on = metadata.data_set.name
             model.test_accuracy = metadata.test_metrics.accuracy
             model.engine = version.servable.engine.name
+            if metadata.abstention:
+                model.target_precision = metadata.abstention.target_precision
+                model.thresholds.extend(metadata.abstention.thresholds)
             if shadow := self._repository.shadow(version):
                 texts, agreements = shadow.agreement()
                 model.shadow.CopyFrom(pb2.Shadow(texts=texts, agreements=agreements))
@@ -117,10 +121,13 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             raise InvalidArgument("top_k", f"{request.top_k} is negative; 0 asks for the winner alone")
         if request.explain:
             _validate_explained(texts)
+        thresholds = abstention_thresholds(
+            self._repository, request.model, request.version, request.min_probability, request.use_thresholds
+        )
         pending = self._classification.begin(
             request.model, request.version, texts, size=request.ByteSize(), deadline=deadline
         )
-        return _Request(pending, request.top_k, texts if request.explain else None)
+        return _Request(pending, request.top_k, thresholds, texts if request.explain else None)
 
 
 def _validate_explained(texts: list[str]) -> None:
@@ -138,12 +145,14 @@ class _Request(NamedTuple):
 
     pending: PendingClassification
     top_k: int
+    thresholds: Sequence[float] | None
+    """The probability of each label below which an answer is marked as abstained; None: none is."""
     explained: list[str] | None
     """The texts, if their answers are to be explained."""
 
 
 async def _respond(request: _Request) -> pb2.ClassifyResponse:
-    (servable, *_), top_k, explained = request
+    (servable, *_), top_k, thresholds, explained = request
     answer = await request.pending.answer()
     labels = servable.labels
     response = pb2.ClassifyResponse(model=servable.name, version=servable.version)
@@ -151,6 +160,8 @@ async def _respond(request: _Request) -> pb2.ClassifyResponse:
         classification = response.classifications.add(
             label=labels[winner], probability=probability, words=words, known_words=known_words
         )
+        if thresholds and probability < thresholds[winner]:
+            classification.abstained = True
         if top_k:
             # Stable: of equal probabilities the first class leads, here as in argmax.
             order = np.argsort(-probabilities, kind="stable")[:top_k]

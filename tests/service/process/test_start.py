@@ -246,7 +246,7 @@ def test_of_servers_that_start_at_once_on_a_port_exactly_one_keeps_it() -> None:
 
 
 def test_the_wildcard_and_an_address_of_one_port_exclude_each_other() -> None:
-    with reserve("0.0.0.0", 0, "--port") as reserved:  # noqa: S104
+    with reserve("0.0.0.0", 0, "--port") as reserved:
         port = reserved.getsockname()[1]
         for host in ("127.0.0.1", "::1", "::"):
             with pytest.raises(StartError, match="Address already in use; is another server running there"):
