@@ -33,7 +33,8 @@ class Columns:
             names["abstained"] = self.abstained
         if len(set(names.values())) < len(names):
             *first, last = names
-            raise InputError(f"the columns of {', '.join(first)} and {last} need different names")
+            count = "three" if len(names) == 3 else "four"
+            raise InputError(f"the columns of {', '.join(first)} and {last} need {count} different names")
 
 
 @dataclass(frozen=True)

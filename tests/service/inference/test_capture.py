@@ -75,17 +75,9 @@ def test_the_oldest_file_makes_room_with_its_texts_and_their_count(tmp_path: Pat
     max_bytes = 64 * 1024
     capturing = Capturing(tmp_path, max_bytes=max_bytes)
     for _ in range(3 * FILES_PER_WORKER):
-        capturing.record(["x" * 3000], [False])
-        with capturing.capture._changed:  # what waits is written at once
-            lines, capturing.capture._lines = capturing.capture._lines, []
-            counts, capturing.capture._counts = (
-                dict(capturing.capture._counts),
-                type(capturing.capture._counts)(lambda: [0, 0, 0]),
-            )
-            if counts:
-                capturing.capture._write(
-                    lines, [capture_module._count_line(versions, *numbers) for versions, numbers in counts.items()]
-                )
+        text = json.dumps({"kind": "text", "text": "x" * 3000}).encode() + b"\n"
+        count = json.dumps({"kind": "compared", "texts": 1}).encode() + b"\n"
+        capturing.capture._write([text], [count])
     lines_left = capturing.lines()
     texts = sum(line["kind"] == "text" for line in lines_left)
     assert sum(line["texts"] for line in lines_left if line["kind"] == "compared") == texts < 3 * FILES_PER_WORKER
