@@ -1,5 +1,8 @@
 # Each target first sets up .venv with the pinned versions. Needs Python 3.11 or newer.
 
+# Installs the packages and compiles the native transport at the same time.
+MAKEFLAGS += --jobs=2
+
 PYTHON ?= python3
 DATA_DIR ?=
 KSERVE_PYTHON ?=

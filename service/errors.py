@@ -77,8 +77,8 @@ class Overloaded(RequestError):
         self.retry_seconds = retry_seconds
 
 
-class TooManyStreams(RequestError):
-    """Too many calls of a streaming method are open.
+class TooManyCalls(RequestError):
+    """Too many calls of a method are open and wait for their clients.
 
     Args:
         method: its name.
@@ -86,7 +86,7 @@ class TooManyStreams(RequestError):
     """
 
     def __init__(self, method: str, limit: int) -> None:
-        super().__init__(f"{limit} calls of {method} are open already; close some, or try again later")
+        super().__init__(f"{limit} calls of {method} wait for their clients already; end some, or try again later")
 
 
 class TooManyRequests(RequestError):

@@ -13,6 +13,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+UNPRIVILEGED = (
+    ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all", "--")
+    if os.geteuid() == 0
+    else ()
+)
+"""The words to put before a command for file modes to count, which root may otherwise ignore."""
 
 
 class ServerProcess:

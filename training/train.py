@@ -114,7 +114,7 @@ def train(
         classifier = fit.classifier
         with costs.of("exporting and probing"):
             hashed = isinstance(classifier.vectorizer, HashedNGrams)
-            export(classifier, None if hashed else data.vocabulary, data.labels, folder.path)
+            export(classifier, None if hashed else data.vocabulary, data.labels, folder.path, data.tokenization)
             folder.assets_extra.mkdir(exist_ok=True)
             if isinstance(data, file_dataset.FileDataset):
                 text_hashes.write(folder.assets_extra / text_hashes.FILE, data.training_hashes.tolist())
@@ -259,5 +259,5 @@ def _describe(name: str, fit: _Fit, data: SplitDataset) -> Metadata:
         created_at=datetime.now(UTC),
         packages={"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
         abstention=fit.abstention,
-        tokenization="unicode" if isinstance(fit.classifier.vectorizer, HashedNGrams) else "keras",
+        tokenization=data.tokenization,
     )

@@ -20,8 +20,8 @@ from service.errors import (
     Overloaded,
     RequestTimeout,
     RequestTooLarge,
+    TooManyCalls,
     TooManyRequests,
-    TooManyStreams,
     Unauthenticated,
     UnsupportedEncoding,
 )
@@ -62,7 +62,7 @@ _STATUS_CODES: dict[type[Exception], grpc.StatusCode] = {
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     RequestTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    TooManyStreams: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooManyCalls: grpc.StatusCode.RESOURCE_EXHAUSTED,
     RequestTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnsupportedEncoding: grpc.StatusCode.UNIMPLEMENTED,
     CannotExplain: grpc.StatusCode.FAILED_PRECONDITION,

@@ -215,9 +215,10 @@ class Reconciler:
         version.state, version.reason = State.AVAILABLE, ""
         self._states.accepted(name, number)
         log.info("model loaded", engine=engine.name, classes=len(servable.labels))
+        if replaced and model.in_service is replaced:
+            model.in_service = servable
+        self._repository.changed()
         if replaced:
-            if model.in_service is replaced:
-                model.in_service = servable
             await replaced.batcher.close()
         return version
 
@@ -232,6 +233,7 @@ class Reconciler:
         if model.in_service is not servable:
             model.in_service = servable
             self._states.in_service(servable.name, servable.version)
+            self._repository.changed()
             _log.info("model in service", model=servable.name, version=servable.version, pinned=pinned)
 
     async def _compare(self, model: Model, candidate: Servable | None) -> None:
@@ -239,6 +241,7 @@ class Reconciler:
         if model.shadow and (model.in_service, candidate) != (model.shadow.in_service, model.shadow.candidate):
             shadow, model.shadow = model.shadow, None
             shadow.in_service.shadow.running = None
+            self._repository.changed()
             await shadow.close()
             _log.info("shadow ended", model=shadow.candidate.name, version=shadow.candidate.version)
         # While no other version can take its place, the shadow itself may still be in service.
@@ -250,6 +253,7 @@ class Reconciler:
             and not model.shadow
         ):
             model.shadow = model.in_service.shadow.running = self._start_shadow(model.in_service, candidate)
+            self._repository.changed()
             _log.info(
                 "shadow started", model=candidate.name, version=candidate.version, beside=model.in_service.version
             )
@@ -262,6 +266,7 @@ class Reconciler:
                 model.in_service = None
                 self._states.in_service(version.name, None)
             version.state = State.UNLOADING
+            self._repository.changed()
             await servable.batcher.close()
             _log.info("model unloaded", model=version.name, version=version.version)
         del model.versions[version.version]
@@ -285,3 +290,4 @@ class Reconciler:
         for model in self._models.values():
             await self._compare(model, None)
         self._models.clear()
+        self._repository.changed()

@@ -5,6 +5,7 @@ Requests read it. Only the reconciler changes it, on the same event loop.
 
 import asyncio
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service.errors import InvalidArgument, NotFound, NotReady, RequestError, shortened
@@ -79,6 +80,16 @@ class ModelRepository:
     def __init__(self) -> None:
         self.models: dict[str, Model] = {}
         self.serves = asyncio.Event()
+        self._subscribers: list[Callable[[], None]] = []
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Has this called whenever another version can answer, or one no longer can, or another one is in service."""
+        self._subscribers.append(changed)
+
+    def changed(self) -> None:
+        """Tells the subscribers."""
+        for changed in self._subscribers:
+            changed()
 
     def get(self, name: str, version: int) -> Servable:
         """Finds the servable for a request: of a version, or with 0 the one in service.

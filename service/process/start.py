@@ -17,9 +17,11 @@ def start(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     output = logging.configure(settings.log_format, settings.log_level)
     log = structlog.get_logger()
     for name, meant in config.unknown_variables(environment):
-        log.warning("unknown environment variable: ignored", name=name, **({"did_you_mean": meant} if meant else {}))
+        log.warning(
+            "unknown environment variable: ignored", variable=name, **({"did_you_mean": meant} if meant else {})
+        )
     for name in config.ignored_service_links(environment):
-        log.info("environment variable of a Kubernetes Service: ignored", name=name)
+        log.info("environment variable of a Kubernetes Service: ignored", variable=name)
     for reason in exposures(settings):
         log.warning("exposed", reason=reason)
     try:

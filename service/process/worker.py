@@ -35,10 +35,10 @@ async def serve(
     config: Config,
     port: int,
     http_port: int | None,
-    page: MetricsPage,
+    pages: tuple[MetricsPage, MetricsPage],
     supervisor: ChildEnd,
     *,
-    pages: Sequence[MetricsPage],
+    all_pages: Sequence[MetricsPage],
 ) -> None:
     """Serves until SIGTERM, or until the supervisor is gone.
 
@@ -46,17 +46,18 @@ async def serve(
         config: the server's configuration.
         port: the gRPC port, which other workers listen on too.
         http_port: the port of the HTTP routes, likewise; None: there are none.
-        page: where metrics go.
+        pages: where metrics go, and where the native transport counts what it answers without Python.
         supervisor: who hears that this worker is ready, and tells whether all are.
-        pages: where the metrics of all workers go.
+        all_pages: where the metrics of all workers go.
 
     Raises:
         StartError: the port cannot be listened on, or tracing cannot start.
         ModelError: there is no model to serve, and the configuration requires one.
     """
     return_freed_memory()
+    page, native_page = pages
     repository = ModelRepository()
-    shadowing = Shadowing(config, page, pages)
+    shadowing = Shadowing(config, page, all_pages)
     heartbeat = Heartbeat(supervisor, config.heartbeat_timeout)
     reconciler = Reconciler(
         repository,
@@ -75,9 +76,12 @@ async def serve(
     handlers = {signal.SIGTERM: stop.set, signal.SIGHUP: reconciler.refresh}
     async with heartbeat.running():
         with _observer(config) as observer, _signal_handlers(handlers):
-            instruments = Instruments(page, tokens, observer)
+            instruments = Instruments(page, tokens, observer, native_page)
             app = http_app(servicers, instruments, HttpOptions.of(config, port))
-            async with http_server(config, http_port, app, stop), grpc_server(config, port, servicers, instruments):
+            async with (
+                http_server(config, http_port, app, stop),
+                grpc_server(config, port, servicers, repository, instruments),
+            ):
                 await _run_until(
                     stop,
                     _load_and_watch(reconciler, config),

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from service.address import UNIX
 from service.config import Config
 
 
@@ -30,6 +31,8 @@ def exposures(config: Config) -> Iterator[str]:
 
 def is_loopback(host: str) -> bool:
     """Tells whether a host to listen on is reached from this machine alone."""
+    if host.startswith(UNIX):
+        return True
     try:
         addresses = {str(address[0]) for *_, address in socket.getaddrinfo(host.strip("[]"), None)}
     except OSError:

@@ -37,9 +37,10 @@ class NonBlockingStderr:
     def write(self, text: str) -> None:
         """Writes a line, or drops it."""
         with self._lock:
-            if self._dropped and self._send(self._report(self._dropped)):
+            report = self._report(self._dropped) if self._dropped else ""
+            if self._send(report + text):  # both or neither: where one has room alone, the other is lost
                 self._dropped = 0
-            if not self._send(text):
+            else:
                 self._dropped += 1
                 self.on_drop()
 

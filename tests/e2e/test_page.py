@@ -266,9 +266,7 @@ def test_a_server_with_tokens_is_asked_with_the_one_that_the_user_enters(
         session.driver.get("about:blank")  # its connection would be waited for
 
 
-def test_a_model_that_comes_or_a_version_that_takes_over_shows_without_opening_the_page_anew(
-    session: Browser, tmp_path: Path
-) -> None:
+def test_new_models_and_versions_appear_without_a_reload(session: Browser, tmp_path: Path) -> None:
     def seen() -> list[str]:
         return [option.text for option in session.all("#model option")]
 

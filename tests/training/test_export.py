@@ -14,9 +14,10 @@ from textmodel.engine import Engine
 from textmodel.metadata import PaddedSequence
 from textmodel.tensorflow_engine import TensorFlowEngine
 from textmodel.vocabulary import Vocabulary
-from training.classifiers.dense import Classifier, DenseClassifier
+from training.classifiers.classifier import Classifier
+from training.classifiers.dense import DenseClassifier
 from training.classifiers.ngram import NGramClassifier
-from training.data.keras_datasets import load
+from training.data.keras_datasets import Examples, load
 from training.export import export
 from training.settings import PRESETS
 
@@ -25,8 +26,8 @@ Exported = tuple[Classifier, Vocabulary, Engine, Path]
 
 SMALL: dict[str, dict[str, Any]] = {
     "multi-hot": {"learning_rate": 0.05},
-    "embedding": {"vectorizer": "embedding", "sequence_length": 6, "dimensions": 4, "learning_rate": 0.05},
-    "ngrams": {"buckets": 64, "min_count": 1},
+    "embedding": {"vectorizer": "embedding", "sequence_length": 6, "embedding_dim": 4, "learning_rate": 0.05},
+    "ngrams": {"buckets": 64, "min_df": 1, "cost": 1.0},
 }
 
 
@@ -47,8 +48,12 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     data = load(data_set, made_up.write_files(folder / "data"), 30)
     preset = PRESETS[data_set]["ngram" if vectorizer == "ngrams" else "dense"]
     settings = replace(preset, num_words=30, **SMALL[vectorizer])
-    classifier = (NGramClassifier if vectorizer == "ngrams" else DenseClassifier)(settings, len(data.labels))
-    classifier.fit(data.training, 3, keras.callbacks.Callback())
+    if vectorizer == "ngrams":
+        classifier: Classifier = NGramClassifier(settings, len(data.labels))
+        classifier.fit(data.training)
+    else:
+        classifier = DenseClassifier(settings, len(data.labels))
+        classifier.fit(data.training, 3, keras.callbacks.Callback())
     export(classifier, data.vocabulary, data.labels, folder / "model")
     return classifier, data.vocabulary, TensorFlowEngine(folder / "model"), folder / "model"
 
@@ -59,7 +64,8 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @settings(max_examples=15)
 def test_the_exported_graph_answers_as_the_keras_network(exported: Exported, texts: list[str]) -> None:
     classifier, vocabulary, engine, _ = exported
-    expected = classifier.probabilities([np.array(vocabulary.indices(text), np.int32) for text in texts])
+    sequences = [np.array(vocabulary.indices(text), np.int32) for text in texts]
+    expected = classifier.probabilities(Examples(sequences, np.zeros(len(texts), np.int64)))
     np.testing.assert_allclose(engine.classify(texts).probabilities, expected, rtol=0, atol=1e-5)
 
 

@@ -97,7 +97,9 @@ def candidates(settings: Settings) -> list[Settings]:
         return [settings]
     names = ("features", "max_ngram", "char_ngrams", "char_spans")
     fixed = {name: getattr(settings, name) for name in names if getattr(settings, name) not in (None, "auto")}
-    return list(dict.fromkeys(_normalized(replace(settings, **{**choice, **fixed})) for choice in _CHOICES))
+    kinds = {"features", "char_spans"} & set(fixed)
+    fitting = [choice for choice in _CHOICES if all(choice.get(kind, fixed[kind]) == fixed[kind] for kind in kinds)]
+    return list(dict.fromkeys(_normalized(replace(settings, **{**choice, **fixed})) for choice in fitting))
 
 
 def _normalized(settings: Settings) -> Settings:

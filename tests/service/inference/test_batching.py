@@ -64,7 +64,7 @@ async def entered(engine: GatedEngine) -> None:
     assert await asyncio.to_thread(engine.entered.acquire, timeout=60)
 
 
-def test_requests_that_come_while_the_engine_is_busy_go_together_in_order_and_get_their_own_answers() -> None:
+def test_requests_that_come_while_the_engine_is_busy_share_its_next_call() -> None:
     async def test(batcher: Batcher, engine: GatedEngine) -> None:
         first = batcher.classify(["a"], 1)
         await entered(engine)
@@ -127,7 +127,7 @@ def test_a_request_whose_client_has_gone_is_dropped_before_the_engine_and_counte
     assert with_batcher(test) == {"cancelled": 1}
 
 
-def test_a_request_whose_deadline_passes_while_it_waits_is_dropped_before_the_engine_and_counted(
+def test_a_request_whose_deadline_passes_while_it_waits_is_dropped_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
@@ -150,7 +150,7 @@ def test_a_request_whose_deadline_passes_while_it_waits_is_dropped_before_the_en
 
 
 @pytest.mark.parametrize("inline_bytes", [0, 10])
-def test_a_request_that_comes_after_its_deadline_never_reaches_the_engine_and_is_counted(inline_bytes: int) -> None:
+def test_a_request_that_comes_after_its_deadline_is_dropped_and_counted(inline_bytes: int) -> None:
     async def test(batcher: Batcher, engine: GatedEngine) -> None:
         engine.inline_bytes = inline_bytes
         with pytest.raises(DeadlineExceeded):
@@ -183,7 +183,7 @@ def test_closing_answers_what_waits() -> None:
     with_batcher(test)
 
 
-def test_what_the_engine_answers_inline_is_done_at_once_and_what_is_larger_in_the_thread() -> None:
+def test_small_requests_are_answered_inline_and_larger_ones_in_the_thread() -> None:
     async def test(batcher: Batcher, engine: GatedEngine) -> None:
         engine.inline_bytes = 10
         engine.gate.release(2)

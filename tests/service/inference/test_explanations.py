@@ -10,7 +10,7 @@ import pytest
 
 from service.config import Config
 from service.errors import CannotExplain, Overloaded
-from service.inference.explanations import WAITING_REQUESTS, Explanations
+from service.inference.explanations import MAX_WAITING_REQUESTS, Explanations
 from service.inference.reconciler import Reconciler
 from service.inference.repository import ModelRepository
 from service.inference.version_policy import VersionPolicy
@@ -27,7 +27,7 @@ def test_requests_beyond_those_that_may_wait_are_turned_away_and_the_others_answ
 
     async def run() -> None:
         explanations = Explanations("topic", 1, path, fingerprint(path))
-        calls = [explanations.explain(["dull film"], [0]) for _ in range(WAITING_REQUESTS + 1)]
+        calls = [explanations.explain(["dull film"], [0]) for _ in range(MAX_WAITING_REQUESTS + 1)]
         *answers, last = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(answer, list) and len(answer[0].words) == 2 for answer in answers)
         assert isinstance(last, Overloaded)

@@ -41,7 +41,7 @@ def expected(folder: Path) -> float:
     return float(load_engine(folder).classify([TEXT]).probabilities.max())
 
 
-def test_new_versions_take_over_under_load_without_a_failed_call_and_the_old_ones_retire(models: Path) -> None:
+def test_new_versions_take_over_under_load_without_a_failed_call(models: Path) -> None:
     with serving(models, "--workers", "2", "--watch-interval", "0.05") as server:
         with under_load(server.address, model="sentiment") as load:
             for version in (2, 3, 4):
@@ -106,7 +106,7 @@ def _exchange_probes(folder: VersionFolder) -> None:
     ],
     ids=["half-written", "labels", "truncated", "corrupt", "probe"],
 )
-def test_a_bad_version_never_serves_is_shown_with_its_reason_and_is_tried_again_when_its_files_change(
+def test_a_bad_version_never_serves_and_is_tried_again_when_its_files_change(
     damage: Callable[[VersionFolder], object], kind: str, models: Path, tmp_path: Path
 ) -> None:
     good = write_model(tmp_path / "elsewhere", "sentiment", seed=7).path
@@ -146,7 +146,7 @@ def test_a_version_that_is_copied_file_by_file_serves_once_it_is_whole(models: P
         assert classify(client).version == 2
 
 
-def test_files_exchanged_in_the_version_that_serves_are_loaded_or_refused_like_a_new_version(models: Path) -> None:
+def test_files_exchanged_in_the_serving_version_are_treated_like_a_new_version(models: Path) -> None:
     with serving(models, *FOLLOWING) as server, client_of(server) as client:
         before = classify(client)
         metadata = models / "sentiment" / "1" / "assets.extra" / "metadata.json"

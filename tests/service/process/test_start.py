@@ -34,6 +34,14 @@ def health(address: str) -> int:
         return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=60, wait_for_ready=True).status)
 
 
+def wait_until_serving(address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=120, wait_for_ready=True)
+        while next(watch).status != health_pb2.HealthCheckResponse.SERVING:
+            pass
+
+
 @contextlib.contextmanager
 def started(*arguments: Any, **options: Any) -> Iterator[ServerProcess]:
     """A server that does not serve yet."""
@@ -151,7 +159,8 @@ def test_a_server_with_closed_descriptors_serves(closed: str, tiny_models: Path)
     command = ["sh", "-c", f"exec {sys.executable} -m service {flags} {closed}"]
     with subprocess.Popen(command, cwd=ROOT) as server:
         try:
-            with Client(f"127.0.0.1:{port}", timeout=120) as client:
+            wait_until_serving(f"127.0.0.1:{port}")
+            with Client(f"127.0.0.1:{port}", timeout=60) as client:
                 assert client.classify(["oil"], model="topic")
             server.terminate()
             assert server.wait(timeout=120) == 0
@@ -163,9 +172,9 @@ def test_misspelt_variables_and_those_of_kubernetes_are_told_in_the_log(tmp_path
     environment = {"TEXT_CLASSIFIER_WORKER": "7", "TEXT_CLASSIFIER_HTTP_PORT": "tcp://10.0.0.1:80"}
     server = ServerProcess(tmp_path, "--require-model", "on", environment=environment)
     assert server.wait() == 1
-    unknown = server.event("unknown environment variable: ignored", name="TEXT_CLASSIFIER_WORKER")
+    unknown = server.event("unknown environment variable: ignored", variable="TEXT_CLASSIFIER_WORKER")
     assert unknown["did_you_mean"] == "TEXT_CLASSIFIER_WORKERS"
-    assert server.event("environment variable of a Kubernetes Service: ignored", name="TEXT_CLASSIFIER_HTTP_PORT")
+    assert server.event("environment variable of a Kubernetes Service: ignored", variable="TEXT_CLASSIFIER_HTTP_PORT")
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "::", "0.0.0.0", "localhost"])

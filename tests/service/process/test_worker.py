@@ -216,7 +216,7 @@ def test_more_than_a_request_may_have_explained_is_invalid_argument(
     assert says in violation.description
 
 
-def test_a_version_whose_files_are_no_longer_those_that_serve_is_not_explained_from_them(tmp_path: Path) -> None:
+def test_a_version_whose_files_have_changed_is_not_explained_from_them(tmp_path: Path) -> None:
     folder = write_model(tmp_path, "topic")
     flags = ("--workers", "1", "--watch-interval", "0")
     with serving(tmp_path, *flags) as server, grpc.insecure_channel(server.address) as channel:
@@ -293,7 +293,7 @@ def test_metrics_count_calls_texts_and_codes_over_http(tiny_models: Path) -> Non
     assert "secret" not in log
 
 
-def test_an_engine_failure_is_internal_without_a_trace_for_the_client_and_with_one_in_the_log(tmp_path: Path) -> None:
+def test_an_engine_failure_is_internal_with_its_trace_in_the_log_alone(tmp_path: Path) -> None:
     write_model(tmp_path, "topic", poison="poison")
     with serving(tmp_path, "--engine", "tensorflow") as server, grpc.insecure_channel(server.address) as channel:
         stub = pb2_grpc.TextClassifierStub(channel)
@@ -320,7 +320,7 @@ def test_a_full_queue_turns_requests_away_with_the_time_to_come_again(tiny_model
         assert delay.ToMilliseconds() > 0
 
 
-def test_a_model_that_the_compiled_engine_cannot_run_is_served_by_tensorflow_and_the_log_says_why(
+def test_tensorflow_serves_what_the_compiled_engine_cannot_and_the_log_says_why(
     tmp_path: Path,
 ) -> None:
     metadata = write_model(tmp_path, "topic").metadata_file
@@ -332,7 +332,7 @@ def test_a_model_that_the_compiled_engine_cannot_run_is_served_by_tensorflow_and
         assert 'text_classifier_model_info{engine="tensorflow",model="topic",version="1"} 1.0' in server.metrics()
 
 
-def test_a_version_that_answers_a_probe_differently_never_serves_and_the_one_before_does(tmp_path: Path) -> None:
+def test_a_version_that_fails_a_probe_never_serves_and_the_one_before_does(tmp_path: Path) -> None:
     write_model(tmp_path, "topic")
     changed = write_model(tmp_path, "topic", seed=1)
     shutil.copy(VersionFolder(tmp_path / "topic" / "1").probes_file, changed.probes_file)
@@ -402,7 +402,7 @@ def test_a_signal_stops_the_server_after_the_requests_in_flight(tiny_models: Pat
         assert server.event("stopped")
 
 
-def test_health_is_not_serving_until_the_models_are_loaded_and_watchers_hear_of_the_change(tiny_models: Path) -> None:
+def test_health_is_not_serving_until_models_are_loaded_and_watchers_hear_of_it(tiny_models: Path) -> None:
     server = ServerProcess(tiny_models, "--engine", "tensorflow")  # which takes seconds to load
     try:
         with grpc.insecure_channel(server.address) as channel:

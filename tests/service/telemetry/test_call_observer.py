@@ -224,7 +224,7 @@ def test_a_trace_that_its_client_does_not_record_is_not_recorded_here(
     assert trace(10) not in collector.trace_ids()
 
 
-def test_the_shipped_client_instrumented_by_opentelemetry_has_the_servers_spans_below_its_own(
+def test_spans_of_an_instrumented_client_are_parents_of_the_servers(
     observed: ServerProcess, collector: Collector
 ) -> None:
     provider, of_client = TracerProvider(), InMemorySpanExporter()

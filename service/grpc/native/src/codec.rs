@@ -23,9 +23,9 @@ pub struct Message {
 
 impl Message {
     /// Returns the message, decompressed if need be.
-    pub fn into_bytes(self) -> Result<Bytes, Status> {
+    pub fn bytes(&self) -> Result<Bytes, Status> {
         match self.compression {
-            None => Ok(self.bytes),
+            None => Ok(self.bytes.clone()),
             Some(encoding) => decompress(encoding, &self.bytes, self.limit).map(Bytes::from),
         }
     }

@@ -15,6 +15,10 @@ pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 pub const SEND_BUFFER: usize = 256 * 1024;
 /// Calls that are handed to Python in one turn of its event loop.
 pub const CALLS_PER_TURN: usize = 64;
+/// Bytes of text that are classified without a pause: about half a millisecond.
+pub const TURN_BYTES: usize = 64 * 1024;
+/// Messages of one stream that are answered without a pause.
+pub const TURN_MESSAGES: usize = 32;
 /// What RFC 9113 counts for each header beside its name and value.
 const HEADER_OVERHEAD: usize = 32;
 /// Header lists up to so many times the metadata's limit are decoded, to be refused with a status that says why.

@@ -6,20 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Method {
     /// Its number, in the order of registration.
     pub index: usize,
-    pub request_streaming: bool,
     /// Calls that Python has not begun.
     waiting: AtomicUsize,
 }
 
 impl Method {
-    pub fn new(index: usize, request_streaming: bool) -> Self {
-        Self { index, request_streaming, waiting: AtomicUsize::new(0) }
+    pub fn new(index: usize) -> Self {
+        Self { index, waiting: AtomicUsize::new(0) }
     }
 
     /// Takes a place among the calls that wait for Python, if there is one.
     pub fn try_wait(&self, limit: usize) -> bool {
-        let taken =
-            self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < limit).then_some(count + 1));
+        let taken = self
+            .waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < limit).then_some(count + 1));
         taken.is_ok()
     }
 

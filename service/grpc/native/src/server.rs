@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use http::HeaderValue;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime;
@@ -20,9 +19,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::bridge::{Bridge, Event};
 use crate::connection;
+use crate::fast_path::{FastPath, overloaded};
 use crate::limits::{HANDSHAKE, Limits};
 use crate::method::Method;
-use crate::status::{Code, Status};
+use crate::status::Status;
 use crate::tls::Certificates;
 
 /// Connections that the kernel holds until they are accepted.
@@ -55,18 +55,15 @@ pub struct Shared {
     pub certificates: Arc<Certificates>,
     pub stage: watch::Sender<Stage>,
     pub next_call: AtomicU64,
-    /// The details of a refusal when too many calls wait: a serialized `google.rpc.Status`.
-    pub overload: Option<HeaderValue>,
+    /// The status of a refusal when too many calls wait: a serialized `google.rpc.Status`.
+    pub overload: Vec<u8>,
+    pub fast_path: FastPath,
 }
 
 impl Shared {
     /// Returns the status of a call for which there is no room.
     pub fn overloaded(&self) -> Status {
-        let mut status = Status::new(Code::ResourceExhausted, "the server has too many calls waiting, try again later");
-        if let Some(details) = &self.overload {
-            status.trailing.insert("grpc-status-details-bin", details.clone());
-        }
-        status
+        overloaded(&self.overload)
     }
 }
 

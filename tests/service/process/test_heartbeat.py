@@ -1,0 +1,120 @@
+"""A process that does not respond is replaced; one that loads a model is given time."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from service.config import Config
+from service.process.child_pipe import Failure, Signal, SupervisorEnd, child_pipe
+from service.process.heartbeat import Heartbeat
+from tests.server_process import ServerProcess, serving
+from text_classifier import Client, calls
+from text_classifier.calls import CHANNEL_OPTIONS
+
+
+def pid_of(server: ServerProcess, process: str) -> int:
+    return int(server.event("ready", process=process)["pid"])
+
+
+@pytest.mark.parametrize("process", ["worker 1", "metrics"])
+def test_a_process_that_is_stuck_is_replaced(process: str, tiny_models: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = ("--workers", "2", "--heartbeat-timeout", "2", "--metrics-port", str(port))
+    with serving(tiny_models, *flags) as server:
+        stuck = pid_of(server, process)
+        os.kill(stuck, signal.SIGSTOP)
+        silent = server.event("does not respond", process=process, pid=stuck)
+        assert silent["seconds"] >= 2
+        server.event("serving", after=server.event("died", after=silent, pid=stuck))
+        with Client(server.address, timeout=60) as client:
+            assert client.classify(["oil"], model="topic")
+        assert "text_classifier_process_restarts_total 1.0" in server.metrics()
+
+
+def test_clients_of_a_stuck_worker_move_on(tiny_models: Path) -> None:
+    with serving(tiny_models, "--workers", "2", "--heartbeat-timeout", "1") as server:
+        clients = [Client(server.address, timeout=60) for _ in range(8)]  # connected to either worker
+        for client in clients:
+            client.classify(["oil"], model="topic")
+        os.kill(pid_of(server, "worker 0"), signal.SIGSTOP)
+        for client in clients:
+            with client:
+                assert client.classify(["oil"], model="topic")
+        assert server.event("does not respond", process="worker 0")
+
+
+def test_a_client_leaves_a_server_that_is_stuck_as_a_whole(
+    server: ServerProcess, tiny_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorter = {"grpc.keepalive_time_ms": 1000, "grpc.keepalive_timeout_ms": 500}
+    monkeypatch.setattr(calls, "CHANNEL_OPTIONS", tuple((dict(calls.CHANNEL_OPTIONS) | shorter).items()))
+    assert shorter.keys() <= dict(CHANNEL_OPTIONS).keys()  # the shipped clients have longer ones
+    with (
+        serving(tiny_models, "--workers", "1") as stuck,
+        Client(f"ipv4:{stuck.address},{server.address}", timeout=60) as client,
+    ):
+        for _ in range(4):
+            client.classify(["oil"], model="topic")
+        assert "text_classifier_texts_total" in stuck.metrics()  # it had its share
+        pids = [stuck.process.pid, pid_of(stuck, "worker 0")]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        for _ in range(4):
+            assert client.classify(["oil"], model="topic")
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_stuck_process_stays_if_heartbeats_are_off(tiny_models: Path) -> None:
+    with serving(tiny_models, "--workers", "1", "--heartbeat-timeout", "0") as server:
+        metrics = pid_of(server, "metrics")
+        os.kill(metrics, signal.SIGSTOP)
+        with Client(server.address, timeout=60) as client:
+            assert client.classify(["oil"], model="topic")
+        os.kill(metrics, signal.SIGCONT)
+        assert all(line["event"] != "does not respond" for line in server.log)
+
+
+def test_the_default_is_five_seconds() -> None:
+    assert Config().heartbeat_timeout == 5
+
+
+def test_a_load_is_told_to_the_supervisor_from_its_begin_to_its_end() -> None:
+    supervisor, child = child_pipe()
+    heartbeat = Heartbeat(child, timeout=5)
+    with heartbeat.loading():
+        assert supervisor.receive() == [Signal.LOADING]
+    assert supervisor.receive() == [Signal.BEAT]
+    supervisor.close()
+    child.close()
+
+
+def test_messages_of_a_child_come_one_by_one_however_the_socket_splits_them() -> None:
+    supervisor_end, child_end = socket.socketpair()
+    supervisor = SupervisorEnd(supervisor_end)
+    assert supervisor.receive() == []
+    child_end.sendall(b"beat\nrea")
+    assert supervisor.receive() == [Signal.BEAT]
+    child_end.sendall(b"dy\ncannot load\nfailed for now\n")
+    assert supervisor.receive() == [
+        Signal.READY,
+        Failure("load", permanent=True),
+        Failure("for now", permanent=False),
+    ]
+    child_end.close()
+    assert supervisor.receive() == []
+
+
+def test_a_supervisor_that_is_gone_or_does_not_read_blocks_no_heartbeat() -> None:
+    supervisor, child = child_pipe()
+    for _ in range(100_000):
+        child.beat()
+    supervisor.close()
+    child.beat()
+    child.ready()
+    child.failed("nobody hears it", permanent=True)
+    child.close()
