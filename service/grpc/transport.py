@@ -31,7 +31,7 @@ def choose_transport(config: Config) -> Transport:
     Raises:
         StartError: the native transport is asked for and not installed.
     """
-    # gRPC's core names a Unix domain socket's path as the authority, which the HTTP/2 library of the native one refuses.
+    # gRPC's core names a Unix domain socket's path as the authority, which the native transport's library refuses.
     unsuitable = config.transport == "auto" and socket_path(config.host) is not None
     if config.transport != "grpcio" and not unsuitable:
         try:
