@@ -27,6 +27,8 @@ def _stubs() -> tuple[Any, Any]:
             sys.path.remove(folder)
 
 
+pb2: Any
+pb2_grpc: Any
 pb2, pb2_grpc = _stubs()
 
 _ECHO_INITIAL = "x-grpc-test-echo-initial"
