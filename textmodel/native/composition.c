@@ -33,7 +33,14 @@ typedef struct {
 int may_compose(const CharTable *reading, Text text)
 {
     uint32_t entries = 0;
-    for (size_t i = 0; i < text.length;) {
+    size_t ascii = 0; /* 8 bytes at a time */
+    for (uint64_t bytes; ascii + 8 <= text.length; ascii += 8) {
+        memcpy(&bytes, text.utf8 + ascii, sizeof bytes);
+        if (bytes & 0x8080808080808080) {
+            break;
+        }
+    }
+    for (size_t i = ascii; i < text.length;) {
         uint32_t character;
         i += read_character(text.utf8 + i, &character);
         entries |= entry_of(reading, character);

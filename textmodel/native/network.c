@@ -52,7 +52,8 @@ static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, 
             .hashes = take(memory, &size, stream * sizeof(uint32_t)),
             .longest = take(memory, &size, stream * sizeof(uint32_t)),
             .ends = take(memory, &size, stream),
-            .words = take(memory, &size, stream * sizeof(uint32_t)),
+            .begins = take(memory, &size, stream * sizeof(uint32_t)),
+            .word_ends = take(memory, &size, stream * sizeof(uint32_t)),
         };
         take_counts(&scratch->counts, max_hashed(&network->hashed, longest), memory, &size);
         return size;
