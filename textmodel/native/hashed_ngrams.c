@@ -205,10 +205,10 @@ static size_t count_words(const HashedNGrams *ngrams, size_t words, const Layer 
 
 /* ---- Together ---- */
 
-WordCounts count_hashed(const HashedNGrams *ngrams, const CharTable *reading, Text text, const Layer *layer,
+WordCounts count_hashed(const HashedNGrams *ngrams, const CharTable *table, Text text, const Layer *layer,
                         HashedScratch *scratch, FeatureCounts *counts)
 {
-    size_t length = read_stream(reading, text, scratch->codes, scratch->kinds);
+    size_t length = read_stream(table, text, scratch->codes, scratch->kinds);
     scratch->kinds[length] = SPACE; /* ends the last word */
     start_counting(counts, max_hashed(ngrams, text.length));
     memset(scratch->ends, 0, length);

@@ -53,7 +53,7 @@ size_t max_hashed(const HashedNGrams *ngrams, size_t length);
 
 /* Counts the rows of the text's features, and its words. The layer's rows of them are on their way when it returns.
    `counts` has room for `max_hashed`, and `scratch` for `max_stream`. */
-WordCounts count_hashed(const HashedNGrams *ngrams, const CharTable *reading, Text text, const Layer *layer,
+WordCounts count_hashed(const HashedNGrams *ngrams, const CharTable *table, Text text, const Layer *layer,
                         HashedScratch *scratch, FeatureCounts *counts);
 
 #endif
