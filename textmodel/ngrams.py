@@ -2,8 +2,8 @@
 this one.
 
 Each word in the vocabulary is the feature of its index. Each n-gram of 2 to `orders` such words is hashed to one of
-`buckets`: feature `num_words + bucket`. The hash takes one step for each word, so that a longer n-gram extends a shorter
-one by one step.
+`buckets`: feature `num_words + bucket`. The hash takes one step for each word, so that an n-gram extends a shorter one
+by one step.
 """
 
 from collections.abc import Iterator, Sequence
