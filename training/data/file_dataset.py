@@ -292,8 +292,11 @@ def _check(
 ) -> None:
     """Checks that there are classes, and that each has as many different texts as there are parts."""
     if len(labels) < 2:
-        found = f"every text has the label {labels[0]!r}" if labels else "holds no text with a word in it"
-        raise InputError(f"{files}: {found}: two labels are needed")
+        if not labels:
+            raise InputError(f"{files}: holds no text with a word in it: check --text-column")
+        raise InputError(
+            f"{files}: every text has the label {labels[0]!r}: two labels are needed: check --label-column"
+        )
     _, first = np.unique(hashes, return_index=True)
     counts = np.bincount(classes[first], minlength=len(labels))
     few = [f"{label!r} has {count}" for label, count in zip(labels, counts, strict=True) if count < needed]
