@@ -44,7 +44,7 @@ def test_rows_after_one_that_cannot_be_read_are_read(tmp_path: Path) -> None:
     columns, rows = _separated(_written(tmp_path / "a.csv", table))
     assert columns == ["a", "b"]
     assert rows == [
-        Row(2, ["1\n", "2"], lines=2),
+        Row(2, ["1\n", "2"]),
         Unreadable(4, "1 columns, but the first row has 2"),
         Unreadable(5, "text follows a closing quotation mark; double the marks inside a field, or use --quoting none"),
         Unreadable(7, "not UTF-8 (invalid start byte 0xff): name the encoding with --encoding"),
@@ -268,6 +268,24 @@ def test_quotation_marks_are_text_without_quoting(tmp_path: Path) -> None:
         Row(3, ['"open', "b"]),
         Row(4, ['last "one"', "c"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "looks_merged"),
+    [
+        (["text\tlabel"] * 12, True),
+        (["text\tlabel"] * 9, True),
+        (["text\tlabel"] * 8, False),  # too few to tell
+        (["text\tlabel"] * 9 + ["text"] * 3, True),
+        (["text\tlabel"] * 9 + ["text"] * 4, False),
+        (["a line of prose, with commas"] * 40, False),
+        (["a\tb\tc"] * 40, False),
+    ],
+)
+def test_a_row_whose_lines_look_like_rows_is_marked(lines: list[str], looks_merged: bool, tmp_path: Path) -> None:
+    content = "\n".join(["text\tlabel", '"first\tlabel', *lines, 'last"\tlabel', "next\tlabel"])
+    _, rows = _separated(_written(tmp_path / "a.tsv", content.encode()))
+    assert [row.looks_merged for row in rows if isinstance(row, Row)] == [looks_merged, False]
 
 
 def test_a_file_without_a_header_has_its_first_row_and_numbers_as_columns(tmp_path: Path) -> None:

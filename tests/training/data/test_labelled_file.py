@@ -214,8 +214,3 @@ def test_the_rows_of_several_files_come_in_order_with_their_files_and_progress(t
     assert len(positions) == 4
     assert files.size() == 2 * files.files[0].size() >= positions[-1] > files.files[0].size()
     assert (files.name, str(files)) == ("a.csv and 1 other file", f"{tmp_path}/a.csv and 1 other file")
-
-
-def test_a_row_knows_how_many_lines_it_spans(tmp_path: Path) -> None:
-    _texts('body,label\n"a\n\nb",c\nd,e\n')(tmp_path / "a.csv")
-    assert [row.lines for row in _read(tmp_path / "a.csv")] == [3, 1]
