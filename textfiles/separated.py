@@ -12,7 +12,7 @@ result of a quotation mark that is never closed."""
 
 _MIN_MERGED = 10
 """Line breaks of a row that has to be looked at."""
-_MERGED_SHARE = 0.75
+_MERGED_SHARE = 0.9
 """The share of a field's lines with as many delimiters as a row has, from which on they look like rows."""
 
 _REASONS = {

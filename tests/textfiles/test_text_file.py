@@ -276,8 +276,8 @@ def test_quotation_marks_are_text_without_quoting(tmp_path: Path) -> None:
         (["text\tlabel"] * 12, True),
         (["text\tlabel"] * 9, True),
         (["text\tlabel"] * 8, False),  # too few to tell
-        (["text\tlabel"] * 9 + ["text"] * 3, True),
-        (["text\tlabel"] * 9 + ["text"] * 4, False),
+        (["text\tlabel"] * 9 + ["text"], True),
+        (["text\tlabel"] * 9 + ["text"] * 2, False),
         (["a line of prose, with commas"] * 40, False),
         (["a\tb\tc"] * 40, False),
     ],
