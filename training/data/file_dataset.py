@@ -43,7 +43,7 @@ _BLOCK_TEXTS = 1 << 11
 
 @dataclass(frozen=True)
 class Quality:
-    """What was found in the files, in numbers of rows."""
+    """The findings about the files, mostly numbers of rows."""
 
     rows: int
     bad: int
@@ -70,7 +70,7 @@ class Quality:
     """Labels that look like lists of labels."""
 
     def described(self) -> list[tuple[str, str]]:
-        """Returns names and values of all of it, for people."""
+        """Returns the name and the value of each finding, for people."""
         return [
             ("rows read", f"{self.rows:,}"),
             ("bad rows, set aside", f"{self.bad:,}"),
@@ -85,7 +85,7 @@ class Quality:
         ]
 
     def warnings(self) -> list[str]:
-        """Returns what a person should look at, a line each."""
+        """Returns what the user should look at, a line each."""
         found = []
         if self.merged:
             found.append(
@@ -111,7 +111,7 @@ class FileDataset(SplitDataset):
     training_hashes: NDArray[np.uint64]
     """(training texts,), of the texts that the model learns from, those for validation included."""
     test_hashes: NDArray[np.uint64]
-    """(test texts,), what `test_rows` knows them by."""
+    """(test texts,), by which `test_rows` finds them."""
 
 
 def load(files: TrainingFiles, settings: Settings, console: Console) -> FileDataset:
@@ -208,7 +208,7 @@ def test_rows(files: TrainingFiles, data: FileDataset) -> Iterator[LabelledText]
 
 
 class _Texts:
-    """What is kept of the rows: for each text that is not left out its words, its label and its hash, as numbers."""
+    """The rows that are kept: of each text the numbers of its words, its label and its hash, and the text in a file."""
 
     def __init__(self) -> None:
         self.words: dict[str, int] = defaultdict(itertools.count(1).__next__)

@@ -68,7 +68,7 @@ def test_each_text_is_in_one_part_with_its_label_and_its_words(tmp_path: Path) -
     assert all(sequence[0] == START and sequence.dtype == np.int32 for sequence in data.test.sequences)
 
 
-def test_the_vocabulary_is_ranked_on_the_training_texts_alone_the_first_to_come_before_its_equals(
+def test_the_vocabulary_ranks_words_of_the_training_texts_by_frequency(
     tmp_path: Path,
 ) -> None:
     training = [("b a", "x"), ("a c", "x"), ("d c", "y"), ("A e\r!", "y")]
