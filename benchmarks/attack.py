@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -41,6 +41,7 @@ AUTHORIZED = (("authorization", f"Bearer {TOKEN}"),)
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1))
 _LARGE = pb2.ClassifyRequest(model=MODEL, texts=["x" * (15 * MIB)]).SerializeToString()
 _MANY = b"\x1a\0" * (15 * MIB // 2)
+_HEAD = f"POST /v1/models/{MODEL}:classify HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
 _FULL = pb2.ClassifyRequest(model=MODEL, texts=[" " * MIB] * 15).SerializeToString()
 
 
@@ -146,8 +147,7 @@ async def silent_connections(target: Target) -> Counter[str]:
 
 async def slow_bodies(target: Target) -> Counter[str]:
     """3,000 HTTP requests whose body does not come, then probes"""
-    head = f"POST /v1/models/{MODEL}:classify HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
-    return await connections(target, 3000, f"{head}Content-Length: 1000000\r\n\r\n".encode() + b" " * 60_000)
+    return await connections(target, 3000, _HEAD + b"Content-Length: 1000000\r\n\r\n" + b" " * 60_000)
 
 
 async def json_elements(target: Target) -> Counter[str]:
@@ -160,10 +160,8 @@ async def json_elements(target: Target) -> Counter[str]:
         for number in range(15):
             content, encoding = bodies[number % 2]
             reader, writer = await asyncio.open_connection("127.0.0.1", target.http_port)
-            head = f"POST /v1/models/{MODEL}:classify HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
-            writer.write(
-                f"{head}Connection: close\r\n{encoding}Content-Length: {len(content)}\r\n\r\n".encode() + content
-            )
+            headers = f"Connection: close\r\n{encoding}Content-Length: {len(content)}\r\n\r\n"
+            writer.write(_HEAD + headers.encode() + content)
             outcomes[(await reader.readline()).decode()[9:12]] += 1
             writer.transport.abort()
 
@@ -171,7 +169,7 @@ async def json_elements(target: Target) -> Counter[str]:
     return outcomes
 
 
-ATTACKS: Sequence[Callable[[Target], Awaitable[Counter[str]]]] = (
+ATTACKS: Sequence[Callable[[Target], Coroutine[Any, Any, Counter[str]]]] = (
     refused,
     uncompressed_at_once,
     compressed_elements,
@@ -280,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     by_name = {each.__name__: each for each in ATTACKS}
     if options.run:
         name, address, port = options.run
-        outcomes = asyncio.run(by_name[name](Target(address, int(port))))
+        outcomes: Counter[str] = asyncio.run(by_name[name](Target(address, int(port))))
         print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()))
         return 0
     results = []

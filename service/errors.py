@@ -77,8 +77,8 @@ class Overloaded(RequestError):
         self.retry_seconds = retry_seconds
 
 
-class TooManyStreams(RequestError):
-    """Too many calls of a streaming method are open.
+class TooManyCalls(RequestError):
+    """Too many calls of a method are open and wait for their clients.
 
     Args:
         method: its name.
@@ -86,7 +86,7 @@ class TooManyStreams(RequestError):
     """
 
     def __init__(self, method: str, limit: int) -> None:
-        super().__init__(f"{limit} calls of {method} are open already; close some, or try again later")
+        super().__init__(f"{limit} calls of {method} wait for their clients already; end some, or try again later")
 
 
 class TooManyRequests(RequestError):
@@ -145,6 +145,20 @@ class CannotExplain(RequestError):
 
     def __init__(self, resource: str, reason: str) -> None:
         super().__init__(f"{resource} cannot be explained: {reason}")
+        self.resource = resource
+        self.reason = reason
+
+
+class CannotAbstain(RequestError):
+    """This version has no thresholds for abstention.
+
+    Args:
+        resource: the version, e.g. `models/imdb/versions/7`.
+        reason: why not.
+    """
+
+    def __init__(self, resource: str, reason: str) -> None:
+        super().__init__(f"{resource} has no thresholds: {reason}")
         self.resource = resource
         self.reason = reason
 

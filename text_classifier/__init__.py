@@ -1,9 +1,9 @@
-"""What a client program imports: the typed clients and the generated stubs.
+"""The Python client: `Client`, `AsyncClient` and the generated stubs.
 
     with Client() as client:
         client.classify(["A moving film."], model="imdb")
 
-Needs grpcio and protobuf only; TensorFlow, NumPy and the other rooms of this project never enter here.
+Needs grpcio and protobuf only. This package imports no other package of the project.
 """
 
 from text_classifier.async_client import AsyncClient

@@ -16,7 +16,7 @@ from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
 
 class AsyncClient:
-    """Calls a server from one event loop: `Client` with `await`. Errors, retries and arguments are the same."""
+    """The asyncio version of `Client`, for one event loop. Arguments, errors and retries are the same."""
 
     def __init__(
         self,
@@ -42,10 +42,20 @@ class AsyncClient:
         version: int = 0,
         top_k: int = 0,
         explain: bool = False,
+        min_probability: float = 0,
+        use_thresholds: bool = False,
         timeout: float | None = None,
     ) -> list[Classification]:
         """Classifies texts in one request; see `Client.classify`."""
-        request = calls.classify_request(texts, model, version, top_k, explain)
+        request = calls.classify_request(
+            texts,
+            model,
+            version,
+            top_k,
+            explain=explain,
+            min_probability=min_probability,
+            use_thresholds=use_thresholds,
+        )
         return calls.classifications(
             await self._stub.Classify(request, timeout=self._seconds(timeout), metadata=self._metadata)
         )
@@ -58,14 +68,24 @@ class AsyncClient:
         version: int = 0,
         top_k: int = 0,
         explain: bool = False,
+        min_probability: float = 0,
+        use_thresholds: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[Classification, None]:
         """Classifies any number of texts, one at a time; see `Client.classify_stream`.
 
-        A consumer that stops early ends the call: by leaving its loop, or by `aclose` while it keeps the generator.
+        To end the call early, leave the loop; if you keep the generator, call `aclose`.
         """
         calls.refuse_single_string(texts)
-        request = partial(calls.classify_request, model=model, version=version, top_k=top_k, explain=explain)
+        request = partial(
+            calls.classify_request,
+            model=model,
+            version=version,
+            top_k=top_k,
+            explain=explain,
+            min_probability=min_probability,
+            use_thresholds=use_thresholds,
+        )
         return self._stream(texts, request, timeout)
 
     async def _stream(
@@ -82,7 +102,7 @@ class AsyncClient:
                 async for text in _each(texts):
                     await window.acquire()
                     yield request([text])
-            except Exception as error:  # gRPC would cancel the call and only say that the iterator failed
+            except Exception as error:  # gRPC would cancel the call without the cause
                 failure.append(error)
 
         call = self._stub.ClassifyStream(requests(), timeout=timeout, metadata=self._metadata)
@@ -97,14 +117,14 @@ class AsyncClient:
             raise failure[0]
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:
-        """Lists all model versions that the server knows, by name and version."""
+        """Lists all model versions of the server, ordered by name and version."""
         response = await self._stub.ListModels(
             pb2.ListModelsRequest(), timeout=self._seconds(timeout), metadata=self._metadata
         )
         return [calls.model(message) for message in response.models]
 
     async def model(self, name: str, *, version: int = 0, timeout: float | None = None) -> Model:
-        """Describes one model version; 0 for the one in service."""
+        """Describes a model version; 0 is the version in service."""
         request = pb2.GetModelRequest(name=name, version=version)
         return calls.model(await self._stub.GetModel(request, timeout=self._seconds(timeout), metadata=self._metadata))
 

@@ -20,22 +20,22 @@ from text_classifier.highlighting import coloured, coloured_output, printable
 from text_classifier.results import Classification, Model
 
 _SHOWN = 60
-"""Characters of a text that are shown beside its label."""
+"""Maximum number of characters of a text beside its label."""
 
 
 class InputError(Exception):
-    """What the user gave cannot be sent. The text says what to do."""
+    """The input is wrong. The message says what to do."""
 
 
 def main() -> int:
     """Runs the command.
 
     Returns:
-        The exit status: 0, 1 when the server refuses or a file fails, 2 for wrong input, 130 when interrupted.
+        The exit status: 0 success, 1 an error of the server or of a file, 2 wrong input, 130 interrupted.
     """
     options = parser().parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")  # for characters that the terminal's encoding lacks
     try:
         with _client(options) as client:
             options.run(client, options)
@@ -47,9 +47,9 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        # What is still in the buffer cannot be written either: Python must not try at its end.
+        # The rest of the buffer cannot be written either, so Python must not try when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # that one: the reader, e.g. head, has enough
+        if not isinstance(error, BrokenPipeError):  # the reader, such as head, has closed the pipe
             return _fail(f"cannot read or write: {error.strerror}", 1)
     return 0
 
@@ -67,37 +67,51 @@ def parser() -> argparse.ArgumentParser:
         "--timeout",
         metavar="SECONDS",
         type=_seconds,
-        help=f"for all of it (default: {DEFAULT_TIMEOUT:g}; none for a file or standard input)",
+        help=f"deadline for all texts (default: {DEFAULT_TIMEOUT:g}; none for a file or standard input)",
     )
     server.add_argument("--tls", action="store_true", help="encrypt, trusting the system's certificate authorities")
     server.add_argument("--tls-ca", metavar="FILE", type=Path, help="encrypt, trusting the authorities of a PEM file")
-    server.add_argument("--tls-cert", metavar="FILE", type=Path, help="for mutual TLS: this side's PEM certificate")
-    server.add_argument("--tls-key", metavar="FILE", type=Path, help="and its PEM key")
+    server.add_argument("--tls-cert", metavar="FILE", type=Path, help="mutual TLS: the client's PEM certificate")
+    server.add_argument("--tls-key", metavar="FILE", type=Path, help="mutual TLS: the PEM key of --tls-cert")
     server.add_argument(
         "--token-file",
         metavar="FILE",
         type=Path,
-        help="send the bearer token of a file (default: $TEXT_CLASSIFIER_TOKEN)",
+        help="file with the bearer token (default: $TEXT_CLASSIFIER_TOKEN)",
     )
-    server.add_argument("--json", action="store_true", help="print JSON, one object a line")
+    server.add_argument("--json", action="store_true", help="print JSON, one object per line")
 
     whole = argparse.ArgumentParser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
     whole.add_argument("--version", action="version", version=f"text-classifier {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
-    classify = commands.add_parser("classify", parents=[server], help="label texts")
+    classify = commands.add_parser("classify", parents=[server], help="classify texts")
     classify.set_defaults(run=_classify)
-    classify.add_argument("texts", metavar="TEXT", nargs="*", help="a text; - alone: standard input, one text a line")
-    classify.add_argument("--file", metavar="FILE", help="a file of one text a line; -: standard input")
-    classify.add_argument("--model", metavar="NAME", type=_utf8, required=True, help="the model, e.g. imdb")
     classify.add_argument(
-        "--model-version", metavar="N", type=_integer(64), default=0, help="(default: the one in service)"
+        "texts", metavar="TEXT", nargs="*", help="text to classify; - alone: standard input, one text per line"
+    )
+    classify.add_argument("--file", metavar="FILE", help="file with one text per line; -: standard input")
+    classify.add_argument("--model", metavar="NAME", type=_utf8, required=True, help="name of the model, e.g. imdb")
+    classify.add_argument(
+        "--model-version",
+        metavar="N",
+        type=_integer(64),
+        default=0,
+        help="its version (default: the one in service)",
     )
     classify.add_argument("--top-k", metavar="N", type=_integer(32), default=0, help="print the N most probable labels")
     classify.add_argument(
         "--explain",
         action="store_true",
-        help="show what each word adds to the label: in colour on a terminal, else a line a word",
+        help="show the contribution of each word: in colour on a terminal, otherwise one line per word",
+    )
+    classify.add_argument(
+        "--min-probability", metavar="P", type=_probability, default=0, help="mark answers below this as abstained"
+    )
+    classify.add_argument(
+        "--use-thresholds",
+        action="store_true",
+        help="mark answers below the version's own threshold of their label as abstained",
     )
 
     models = commands.add_parser("models", parents=[server], help="list the server's models")
@@ -119,19 +133,19 @@ def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
         raise InputError("mutual TLS needs both --tls-cert and --tls-key")
     if not (options.tls or authorities or certificate):
         return None
-    # gRPC would not say what is wrong with a file.
+    # gRPC gives no reason if a file is wrong.
     context = ssl.create_default_context()
     if authorities:
         try:
             context.load_verify_locations(options.tls_ca)
         except ssl.SSLError as error:
-            raise InputError(f"--tls-ca: {options.tls_ca} holds no PEM certificate") from error
+            raise InputError(f"--tls-ca: {options.tls_ca} contains no PEM certificate") from error
     if certificate:
         try:
             # Without an empty password OpenSSL would ask for one on the terminal.
             context.load_cert_chain(options.tls_cert, options.tls_key, password="")  # nosec B106
         except (ssl.SSLError, ValueError) as error:
-            raise InputError("--tls-cert and --tls-key: no PEM certificate and its key without a password") from error
+            raise InputError("--tls-cert, --tls-key: not a PEM certificate and its key without password") from error
     return grpc.ssl_channel_credentials(authorities, key, certificate)
 
 
@@ -143,7 +157,7 @@ def _token(options: argparse.Namespace) -> str | None:
 
 
 def _read(options: argparse.Namespace, name: str) -> bytes | None:
-    """Reads the file that an option names, if it does."""
+    """Reads the file that an option names; None without the option."""
     path: Path | None = getattr(options, name)
     try:
         return path.read_bytes() if path else None
@@ -168,13 +182,15 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
             sent.append(text)
             yield text
 
-    # A stream for texts of the command line too: a request holds a limited number, a shell's xargs gives more.
+    # A stream, since xargs may give more texts than a request can have.
     answers = client.classify_stream(
         remembered(),
         model=options.model,
         version=options.model_version,
         top_k=options.top_k,
         explain=options.explain,
+        min_probability=options.min_probability,
+        use_thresholds=options.use_thresholds,
         timeout=options.timeout or (DEFAULT_TIMEOUT if source is None else None),
     )
     alone = source is None and len(options.texts) == 1
@@ -196,7 +212,8 @@ def _models(client: Client, options: argparse.Namespace) -> None:
     models = client.models()
     if options.json:
         for model in models:
-            print(json.dumps({**model._asdict(), "state": model.state.name}))
+            shadow = model.shadow and model.shadow._asdict()
+            print(json.dumps({**model._asdict(), "state": model.state.name, "shadow": shadow}))
         return
     rows = [("MODEL", "VERSION", "STATE", "CLASSES", "TEST ACCURACY", "TRAINED ON"), *map(_row, models)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -205,9 +222,16 @@ def _models(client: Client, options: argparse.Namespace) -> None:
 
 
 def _row(model: Model) -> tuple[str, ...]:
-    state = model.state.name.lower() + (", in service" if model.in_service else "")
+    state = model.state.name.lower() + (", in service" if model.in_service else "") + _shadow(model)
     accuracy = f"{model.test_accuracy:.4f}" if model.labels else ""
     return model.name, str(model.version), state, str(len(model.labels) or ""), accuracy, model.trained_on
+
+
+def _shadow(model: Model) -> str:
+    if not model.shadow:
+        return ""
+    texts, agreements = model.shadow
+    return f", shadow: agrees on {agreements / texts:.2%} of {texts:,} texts" if texts else ", shadow: no text yet"
 
 
 def _object(answer: Classification) -> dict[str, object]:
@@ -221,6 +245,8 @@ def _object(answer: Classification) -> dict[str, object]:
 def _print(answer: Classification, text: str | None) -> None:
     scored = answer.scores or ((answer.label, answer.probability),)
     columns = [f"{label}\t{probability:.4f}" for label, probability in scored]
+    if answer.abstained:
+        columns[0] += "\tabstained"
     if text is not None:
         shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
         columns.append(printable(shown))
@@ -230,8 +256,8 @@ def _print(answer: Classification, text: str | None) -> None:
 def _open(source: str) -> BinaryIO:
     """Opens a file, or standard input for "-".
 
-    It is left open until the process ends: a thread of gRPC's may be reading from it, and closing would wait for that
-    read. For the same reason it is not `sys.stdin`, which Python closes at its end.
+    It stays open until the process ends: a thread of gRPC may be reading from it, and `close` would wait for that read.
+    For the same reason it is not `sys.stdin`, which Python closes at exit.
     """
     if source != "-":
         try:
@@ -244,7 +270,7 @@ def _open(source: str) -> BinaryIO:
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[str]:
-    """Yields the lines as they come, without their end."""
+    """Yields lines as they arrive, without line ends."""
     for number, line in enumerate(file, 1):
         try:
             yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
@@ -285,17 +311,27 @@ def _seconds(value: str) -> float:
     except ValueError:
         seconds = 0
     if not 0 < seconds <= 1e9:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{value!r} is not a positive number of seconds")
     return seconds
+
+
+def _probability(value: str) -> float:
+    try:
+        probability = float(value)
+    except ValueError:
+        probability = -1
+    if not 0 <= probability <= 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number from 0 to 1")
+    return probability
 
 
 def _explain(error: grpc.RpcError, address: str) -> str:
     if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return f"no answer from {address}: {error.details()}; is the server running? Start one with `make serve`"
+        return f"no answer from {address}: {error.details()}: check that the server runs there, or set --address"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"no answer from {address} in time: give it longer with --timeout"
+        return f"no answer from {address} in time: increase --timeout"
     if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-        return f"{address} wants a token that it knows: give it with --token-file or $TEXT_CLASSIFIER_TOKEN"
+        return f"{address} requires a valid token: set --token-file or $TEXT_CLASSIFIER_TOKEN"
     return f"{error.code().name}: {error.details()}"
 
 

@@ -15,20 +15,20 @@ from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
 
 class Client:
-    """Calls a server. Safe to share between threads; a context manager, or `close` it.
+    """Calls a server. Threads may share a client. Use it as a context manager, or call `close`.
 
-    Every method raises `grpc.RpcError` when the server answers with an error or cannot be reached. A server that cannot
-    be reached is tried again, up to five attempts within the timeout. Of several addresses behind a name
-    (`dns:///classifier.example:50051`) each gets its turn.
+    Every method raises `grpc.RpcError` if the server returns an error or cannot be reached. The client retries an
+    unreachable server, up to five attempts within the timeout. It uses the addresses behind a name
+    (`dns:///classifier.example:50051`) round robin.
 
     Args:
         address: host and port, or any gRPC target.
-        credentials: `grpc.ssl_channel_credentials(...)` for TLS; without, the connection is not encrypted.
-        token: the bearer token, for a server that wants one. Unencrypted it goes to this machine only.
-        timeout: seconds that a call may take, unless it says otherwise.
+        credentials: `grpc.ssl_channel_credentials(...)` for TLS; None: no encryption.
+        token: bearer token. Without TLS the client sends it to this machine only.
+        timeout: default deadline of a call, in seconds.
 
     Raises:
-        ValueError: the token cannot be sent, or would leave this machine unencrypted.
+        ValueError: the token has invalid characters, or would leave this machine unencrypted.
     """
 
     def __init__(
@@ -55,22 +55,34 @@ class Client:
         version: int = 0,
         top_k: int = 0,
         explain: bool = False,
+        min_probability: float = 0,
+        use_thresholds: bool = False,
         timeout: float | None = None,
     ) -> list[Classification]:
         """Classifies texts in one request.
 
         Args:
-            texts: at least one; the server bounds how many, 1,024 by default.
+            texts: one or more; the server accepts up to 1,024 by default.
             model: the model's name.
-            version: its version; 0 for the one in service.
-            top_k: how many scored labels to return with each text.
-            explain: whether to say what each word adds to the label; then at most 64 texts in a request.
-            timeout: seconds, instead of the client's.
+            version: its version; 0 is the version in service.
+            top_k: number of scored labels to return for each text.
+            explain: whether to return the contribution of each word; then a request has at most 64 texts.
+            min_probability: an answer of a lower probability is marked as abstained.
+            use_thresholds: mark answers below the version's threshold for their label as abstained.
+            timeout: deadline in seconds; None: that of the client.
 
         Returns:
             One classification for each text, in order.
         """
-        request = calls.classify_request(texts, model, version, top_k, explain)
+        request = calls.classify_request(
+            texts,
+            model,
+            version,
+            top_k,
+            explain=explain,
+            min_probability=min_probability,
+            use_thresholds=use_thresholds,
+        )
         return calls.classifications(
             self._stub.Classify(request, timeout=self._seconds(timeout), metadata=self._metadata)
         )
@@ -83,24 +95,36 @@ class Client:
         version: int = 0,
         top_k: int = 0,
         explain: bool = False,
+        min_probability: float = 0,
+        use_thresholds: bool = False,
         timeout: float | None = None,
     ) -> Generator[Classification, None, None]:
-        """Classifies any number of texts, one at a time: each answer comes as soon as it is there, in order.
+        """Classifies any number of texts in one call, and yields each answer as soon as it arrives, in order.
 
-        Texts are taken from the iterable in a thread of gRPC's, at most 1,024 ahead of their answers. An error that the
-        iterable raises is raised here, after the answers to the texts before it. A consumer that stops early ends the
-        call: by leaving its loop, or by `close` while it keeps the generator.
+        A thread of gRPC takes texts from the iterable, at most 1,024 ahead of their answers. This generator raises an
+        error of the iterable after the answers to the texts before it. To end the call early, leave the loop; if you
+        keep the generator, call `close`.
 
         Args:
-            texts: any iterable, endless ones too.
+            texts: any iterable, also an infinite one.
             model: the model's name.
-            version: its version; 0 for the one in service.
-            top_k: how many scored labels to return with each text.
-            explain: whether to say what each word adds to the label.
-            timeout: seconds for the whole stream; without, it may take as long as it takes.
+            version: its version; 0 is the version in service.
+            top_k: number of scored labels to return for each text.
+            explain: whether to return the contribution of each word.
+            min_probability: an answer of a lower probability is marked as abstained.
+            use_thresholds: mark answers below the version's threshold for their label as abstained.
+            timeout: deadline of the whole stream in seconds; None: no deadline.
         """
-        calls.refuse_single_string(texts)  # now, not when the first answer is asked for
-        request = partial(calls.classify_request, model=model, version=version, top_k=top_k, explain=explain)
+        calls.refuse_single_string(texts)  # now, not at the first `next`
+        request = partial(
+            calls.classify_request,
+            model=model,
+            version=version,
+            top_k=top_k,
+            explain=explain,
+            min_probability=min_probability,
+            use_thresholds=use_thresholds,
+        )
         return self._stream(texts, request, timeout)
 
     def _stream(
@@ -114,7 +138,7 @@ class Client:
                 for text in texts:
                     window.acquire()
                     yield request([text])
-            except Exception as error:  # gRPC would cancel the call and only say that the iterator failed
+            except Exception as error:  # gRPC would cancel the call without the cause
                 failure.append(error)
 
         call = self._stub.ClassifyStream(requests(), timeout=timeout, metadata=self._metadata)
@@ -124,19 +148,19 @@ class Client:
                 yield from calls.classifications(response)
         finally:
             call.cancel()
-            window.release()  # gRPC's thread may wait for it: let it see that the call is over
+            window.release()  # wakes gRPC's thread, which then sees the end of the call
         if failure:
             raise failure[0]
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
-        """Lists all model versions that the server knows, by name and version."""
+        """Lists all model versions of the server, ordered by name and version."""
         response = self._stub.ListModels(
             pb2.ListModelsRequest(), timeout=self._seconds(timeout), metadata=self._metadata
         )
         return [calls.model(message) for message in response.models]
 
     def model(self, name: str, *, version: int = 0, timeout: float | None = None) -> Model:
-        """Describes one model version; 0 for the one in service."""
+        """Describes a model version; 0 is the version in service."""
         request = pb2.GetModelRequest(name=name, version=version)
         return calls.model(self._stub.GetModel(request, timeout=self._seconds(timeout), metadata=self._metadata))
 

@@ -1,4 +1,4 @@
-"""How the command shows texts on a terminal: no control characters, and words in colour for what they add."""
+"""Texts for a terminal: without control characters, and with words coloured by their contribution."""
 
 import os
 from collections.abc import Iterable
@@ -6,20 +6,21 @@ from typing import TextIO
 
 from text_classifier.results import WordContribution
 
-# Backgrounds of the 256-colour palette, from pale to strong; the letters on them are black.
+# Backgrounds from the 256-colour palette, from pale to strong, for black letters.
 _FOR = (194, 157, 120, 82)
 _AGAINST = (224, 217, 210, 203)
 
 
 def coloured_output(output: TextIO) -> bool:
-    """Tells whether to write colours: to a terminal that has them, unless the user wants none (no-color.org)."""
+    """Tells whether to write colours: to a colour terminal, unless $NO_COLOR is set (no-color.org)."""
     return output.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def coloured(text: str, words: Iterable[WordContribution]) -> str:
-    """Returns the text with its words in green if they speak for the label, in red if against it.
+    """Returns the text with words that support the label in green, and words that oppose it in red.
 
-    The more a word adds beside the text's strongest, the stronger; words that add next to nothing stay as they are.
+    The colour is stronger the larger the contribution is, relative to the largest of the text. Words with contributions
+    near 0 have no colour.
     """
     words = list(words)
     strongest = max((abs(word.contribution) for word in words), default=0)
@@ -38,6 +39,6 @@ def coloured(text: str, words: Iterable[WordContribution]) -> str:
 
 
 def printable(text: str) -> str:
-    """Returns the text on one line, with a space for each character that is none to be seen."""
-    # A tab would begin a column, a newline a line, an escape sequence reach the terminal.
+    """Returns the text on one line, with a space for each character that is not printable."""
+    # A tab would start a column, a newline a line, and an escape sequence would control the terminal.
     return "".join(character if character.isprintable() else " " for character in text)

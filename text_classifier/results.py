@@ -1,4 +1,4 @@
-"""What calls return: plain values, free of protobuf."""
+"""The results of calls, as named tuples."""
 
 import enum
 from typing import NamedTuple
@@ -12,57 +12,68 @@ class LabelScore(NamedTuple):
 
 
 class WordContribution(NamedTuple):
-    """What one word of a text adds to the label's logit."""
+    """The contribution of a word to the logit of the label."""
 
     word: str
-    """As the model reads it: in lower case."""
+    """The word as the model reads it, in lower case."""
     start: int
-    """Where it starts: `text[start:end]` is the word as it was written."""
+    """`text[start:end]` is the word as it was written."""
     end: int
     known: bool
-    """Whether the model's vocabulary holds it."""
+    """Whether the model's vocabulary contains it."""
     contribution: float
-    """Positive speaks for the label, negative against it."""
+    """Positive if the word supports the label, negative if it opposes it."""
 
 
 class Explanation(NamedTuple):
-    """The label's logit, split among the words: the sum of bias and contributions. See the contract's `Explanation`."""
+    """The logit of the label as a sum of bias and contributions."""
 
     bias: float
-    """What is left of the logit without the words' contributions."""
+    """The logit without the contributions of words."""
     words: tuple[WordContribution, ...]
-    """Every word of the text, in order."""
+    """All words of the text, in order."""
 
 
 class Classification(NamedTuple):
-    """What a model says of one text."""
+    """The answer for one text."""
 
     label: str
-    """The label of the highest probability."""
+    """The most probable label."""
     probability: float
     """Its probability, 0 to 1."""
     scores: tuple[LabelScore, ...]
-    """The `top_k` labels, the highest probability first; empty when `top_k` is 0."""
+    """The `top_k` most probable labels in descending order; empty if `top_k` is 0."""
     words: int
-    """Words in the text."""
+    """Number of words in the text."""
     known_words: int
-    """How many of them the model's vocabulary holds."""
+    """Number of words in the model's vocabulary."""
     model: str
     """The model that answered."""
     version: int
     """Its version."""
     explanation: Explanation | None = None
-    """What each word adds to the label, if it was asked for."""
+    """The explanation, if it was requested."""
+    abstained: bool = False
+    """Whether the probability is below what was asked for: do not trust the label."""
 
 
 class State(enum.Enum):
-    """Where a model version stands in its life; see the contract's `Model.State`."""
+    """The state of a model version: the contract's `Model.State`."""
 
     UNSPECIFIED = 0
     LOADING = 1
     AVAILABLE = 2
     FAILED = 3
     UNLOADING = 4
+
+
+class Shadow(NamedTuple):
+    """What a shadow version has been compared on with the version in service; see the contract's `Shadow`."""
+
+    texts: int
+    """Number of texts that both versions have classified."""
+    agreements: int
+    """On how many of them both give the same label."""
 
 
 class Model(NamedTuple):
@@ -72,14 +83,19 @@ class Model(NamedTuple):
     version: int
     state: State
     state_reason: str
-    """Why it is in this state, when there is something to say."""
+    """The reason for the state; empty if there is none."""
     in_service: bool
-    """Whether requests without a version come to it."""
+    """Whether requests without a version use it."""
     labels: tuple[str, ...]
     vocabulary_size: int
     trained_on: str
     """The data set."""
     test_accuracy: float
-    """Share of the test set that it labels correctly, 0 to 1."""
+    """Accuracy on the test set, 0 to 1."""
     engine: str
-    """What computes the answers."""
+    """The engine that computes the answers."""
+    shadow: Shadow | None = None
+    """How it compares with the version in service, while it is its shadow."""
+    thresholds: tuple[float, ...] = ()
+    """The probability from which each label is right with `target_precision`; empty without thresholds."""
+    target_precision: float = 0

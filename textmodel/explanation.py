@@ -4,21 +4,37 @@ A linear model's logit is a sum over the features of the text, so that their par
 layers is linear only around the text: a feature's part is its component times the logit's gradient, exact to first
 order. Either way the parts and a bias sum up to the logit.
 
-A feature's part is shared evenly between the places where the text has it, an n-gram's between its words too.
+A feature's part is shared evenly between the places where the text has it, an n-gram's between its words or characters
+too. What characters add is then summed up by words, by runs of punctuation, and, in scripts that put no spaces between
+words, by runs of characters that speak for the label or against it.
 """
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from textmodel import hashed_ngrams, ngrams, unicode_text
+from textmodel.characters import PUNCTUATION, SPACE, WORD
 from textmodel.errors import UnsupportedError
-from textmodel.metadata import MultiHot, NGrams
-from textmodel.ngrams import features, weigh, windows
-from textmodel.tokenization import spans, tokenize
+from textmodel.hashed_ngrams import rows_of
+from textmodel.metadata import HashedNGrams, MultiHot, NGrams, PaddedSequence
+from textmodel.ngrams import weigh
 from textmodel.version_folder import VersionFolder
-from textmodel.vocabulary import UNKNOWN
+from textmodel.vocabulary import UNKNOWN, Vocabulary
+from textmodel.weights import Weights
+
+# Unicode blocks of scripts without spaces between words: Thai, Lao, Tibetan, Myanmar, Khmer, Han, Hiragana, Katakana.
+_UNSPACED = np.array(
+    [
+        *((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3040, 0x30FF)),
+        *((0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x20000, 0x3FFFF)),
+    ]
+)
 
 
 class WordContribution(NamedTuple):
@@ -30,7 +46,7 @@ class WordContribution(NamedTuple):
     """Where it starts in the text, in code points: the word as it was written is `text[start:end]`."""
     end: int
     known: bool
-    """Whether the vocabulary holds it."""
+    """Whether the model knows it: the vocabulary holds it, or a hashed feature of it is kept."""
     contribution: float
 
 
@@ -40,20 +56,158 @@ class Explanation(NamedTuple):
     bias: float
     """What is left of the logit without the words' contributions."""
     words: list[WordContribution]
-    """Every word of the text, in order."""
+    """Every word of the text, in order; where characters are features, runs of punctuation or of characters too."""
 
 
-class _Vector(NamedTuple):
-    """What the dense layers take of one text."""
+class _Text(ABC):
+    """The features of one text."""
 
     ids: NDArray[np.integer]
-    """(features,): the distinct features, rising."""
+    """(features,): inputs of the first layer that are not zero, rising."""
     values: NDArray[np.float32]
-    """(features,): their components of the vector."""
+    """(features,): these inputs."""
     counts: NDArray[np.integer]
     """(features,): how often the text has each."""
-    windows: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]
-    """For windows of 1, 2 and so on words: the last place of each, and its feature."""
+
+    @abstractmethod
+    def words(self, shares: NDArray[np.float64]) -> list[WordContribution]:
+        """Returns what each word adds.
+
+        Args:
+            shares: (features,): what each feature adds at each place where the text has it.
+        """
+
+
+class _WordText(_Text):
+    """A text as its words are in a vocabulary."""
+
+    def __init__(self, vectorizer: MultiHot | NGrams, weights: Weights, vocabulary: Vocabulary, text: str) -> None:
+        self._text, self._vocabulary = text, vocabulary
+        self._indices = np.array(vocabulary.indices(text), np.int32)
+        places = self._indices.astype(np.int64)
+        if isinstance(vectorizer, MultiHot):
+            self.ids, self.counts = np.unique(places, return_counts=True)
+            self.values = np.ones(len(self.ids), np.float32)
+            # START is a component like others, but no word: its part stays with the bias.
+            self._windows = [(np.arange(1, len(places)), places[1:])]
+        else:
+            assert weights.scale is not None
+            found = ngrams.features(vectorizer, [self._indices])
+            self.ids, self.counts = found.ids, found.counts
+            self.values = weigh(vectorizer, found, weights.scale)
+            self._windows = list(ngrams.windows(vectorizer, places))
+
+    def words(self, shares: NDArray[np.float64]) -> list[WordContribution]:
+        contributions = np.zeros(len(self._indices))
+        for order, (ends, ids) in enumerate(self._windows, 1):
+            share = shares[np.searchsorted(self.ids, ids)] / order
+            for before in range(order):
+                contributions[ends - before] += share
+        words, spans = self._vocabulary.tokenize(self._text), self._vocabulary.spans(self._text)
+        known = (self._indices != UNKNOWN)[1:].tolist()
+        return [
+            WordContribution(word, *span, is_known, contribution)
+            for word, span, is_known, contribution in zip(words, spans, known, contributions[1:].tolist(), strict=True)
+        ]
+
+
+class _HashedText(_Text):
+    """A text as its n-grams are in buckets."""
+
+    def __init__(self, vectorizer: HashedNGrams, weights: Weights, text: str) -> None:
+        assert weights.kept is not None
+        assert weights.scale is not None
+        self._vectorizer, self._kept, self._text = vectorizer, weights.kept, text
+        self._stream = unicode_text.read([text])
+        found = rows_of(hashed_ngrams.features(vectorizer, [text]), weights.kept)
+        self.ids, self.counts = found.ids, found.counts
+        self.values = weigh(vectorizer, found, weights.scale)
+
+    def words(self, shares: NDArray[np.float64]) -> list[WordContribution]:
+        contributions, known = self._characters(shares)
+        upto, known_upto = (np.concatenate([[0], np.cumsum(values)]) for values in (contributions, known))
+        start, end = unicode_text.places(self._text)
+        position = self._stream.position
+        return [
+            WordContribution(
+                self._stream.code[first:last].astype("<u4").tobytes().decode("utf-32-le"),
+                int(start[position[first]]),
+                int(end[position[last - 1]]),
+                bool(known_upto[last] > known_upto[first]),
+                float(upto[last] - upto[first]),
+            )
+            for first, last in self._items(contributions)
+        ]
+
+    def _characters(self, shares: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Returns for each character of the stream what it adds, and whether it shows that its word is known."""
+        is_space = self._stream.kind == SPACE
+        begins, ends = unicode_text.words(self._stream)
+        contributions, known = np.zeros(len(is_space) + 1), np.zeros(len(is_space), bool)
+        if self._vectorizer.words:
+            of_words = np.zeros(len(begins))
+            for order, grams in enumerate(hashed_ngrams.word_ngrams(self._vectorizer, self._stream), 1):
+                start, _, share = self._kept_ngrams(grams, shares)
+                first = np.searchsorted(begins, start)
+                if order == 1:
+                    known[:] = np.isin(self._word_at(begins, ends), first)
+                for place in range(order):
+                    np.add.at(of_words, first + place, share / order)
+            evenly = of_words / (ends - begins)
+            np.add.at(contributions, begins, evenly)
+            np.add.at(contributions, ends, -evenly)
+        if self._vectorizer.characters is not None:
+            spaces = np.concatenate([[0], np.cumsum(is_space)])
+            for grams in hashed_ngrams.character_ngrams(self._vectorizer, self._stream):
+                start, end, share = self._kept_ngrams(grams, shares)
+                evenly = share / (end - start - (spaces[end] - spaces[start]))
+                np.add.at(contributions, start, evenly)
+                np.add.at(contributions, end, -evenly)
+                last = end - 1
+                known[last[(self._stream.kind[last] < WORD) | (self._vectorizer.words == 0)]] = True
+        return np.where(is_space, 0, np.cumsum(contributions[:-1])), known
+
+    def _word_at(self, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns which word each character of the stream is in, -1 for none."""
+        word = np.full(len(self._stream.kind), -1)
+        word[self._stream.kind >= WORD] = np.repeat(np.arange(len(begins)), ends - begins)
+        return word
+
+    def _kept_ngrams(
+        self, grams: hashed_ngrams.NGrams, shares: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Returns start, end and share of the n-grams whose bucket is kept."""
+        buckets = self._kept[self.ids]
+        place = np.minimum(np.searchsorted(buckets, grams.bucket), max(len(buckets) - 1, 0))
+        held = buckets[place] == grams.bucket if len(buckets) else np.zeros(len(place), bool)
+        return grams.start[held], grams.end[held], shares[place[held]]
+
+    def _items(self, contributions: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
+        """Yields start and end in the stream of each word, run of punctuation, or run of characters."""
+        stream = self._stream
+        begins, ends = unicode_text.words(stream)
+        first = np.zeros(len(stream.kind) + 1, bool)
+        first[begins] = True
+        first[ends] = True
+        part_of_item = stream.kind >= WORD
+        if self._vectorizer.characters is not None:
+            is_punctuation = stream.kind == PUNCTUATION
+            part_of_item |= is_punctuation
+            first[1:-1] |= is_punctuation[1:] & ~is_punctuation[:-1]
+            within = _is_unspaced(stream.code[1:]) & _is_unspaced(stream.code[:-1])
+            first[1:-1] |= within & ((contributions[1:] > 0) != (contributions[:-1] > 0))
+        first[:-1] |= ~part_of_item
+        edges = np.flatnonzero(first)
+        for start, end in pairwise(edges.tolist()):
+            if part_of_item[start]:
+                yield start, end
+
+
+def _is_unspaced(code: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tells which code points are of scripts without spaces between words."""
+    block = np.searchsorted(_UNSPACED[:, 0], code, side="right") - 1
+    unspaced: NDArray[np.bool_] = (block >= 0) & (code <= _UNSPACED[np.maximum(block, 0), 1])
+    return unspaced
 
 
 class _Layer(NamedTuple):
@@ -73,8 +227,7 @@ class Explainer:
     """
 
     def __init__(self, folder: VersionFolder) -> None:
-        vectorizer = folder.metadata.vectorizer
-        if not isinstance(vectorizer, MultiHot | NGrams):
+        if isinstance(folder.metadata.vectorizer, PaddedSequence):
             raise UnsupportedError("only models over words or n-grams can be explained; this one has an embedding")
         *hidden, end = folder.metadata.network
         if any(layer.activation != "relu" for layer in hidden):
@@ -83,47 +236,27 @@ class Explainer:
         self._layers = [_Layer(layer.kernel, layer.bias) for layer in weights.layers]
         if end.units == 1:  # the other label's logit is the negative
             self._layers[-1] = _Layer(*(np.concatenate([-part, part], -1) for part in self._layers[-1]))
-        self._scale = weights.scale
-        self._vectorizer = vectorizer
-        self._vocabulary = folder.vocabulary
+        vectorizer = folder.metadata.vectorizer
+        if isinstance(vectorizer, HashedNGrams):
+            self._read: Callable[[str], _Text] = partial(_HashedText, vectorizer, weights)
+        else:
+            assert isinstance(vectorizer, MultiHot | NGrams)
+            self._read = partial(_WordText, vectorizer, weights, folder.vocabulary)
 
     def explain(self, text: str, label: int) -> Explanation:
         """Explains the logit of a label, given as its place among the version's labels."""
-        indices = np.array(self._vocabulary.indices(text), np.int32)
-        vector = self._vectorize(indices)
-        logit, parts = self._parts(vector, label)
-        shares = parts / vector.counts
-        contributions = np.zeros(len(indices))
-        for order, (ends, ids) in enumerate(vector.windows, 1):
-            share = shares[np.searchsorted(vector.ids, ids)] / order
-            for before in range(order):
-                contributions[ends - before] += share
-        words = zip(tokenize(text), spans(text), indices[1:].tolist(), contributions[1:].tolist(), strict=True)
-        return Explanation(
-            logit - float(contributions.sum()),
-            [
-                WordContribution(word, *span, index != UNKNOWN, contribution)
-                for word, span, index, contribution in words
-            ],
-        )
+        found = self._read(text)
+        logit, parts = self._parts(found.ids, found.values, label)
+        words = found.words(parts / found.counts)
+        return Explanation(logit - sum(word.contribution for word in words), words)
 
-    def _vectorize(self, indices: NDArray[np.int32]) -> _Vector:
-        places = indices.astype(np.int64)
-        if self._scale is None:
-            ids, counts = np.unique(places, return_counts=True)
-            # START is a component like others, but no word: its part stays with the bias.
-            words = [(np.arange(1, len(places)), places[1:])]
-            return _Vector(ids, np.ones(len(ids), np.float32), counts, words)
-        assert isinstance(self._vectorizer, NGrams)
-        found = features(self._vectorizer, [indices])
-        values = weigh(self._vectorizer, found, self._scale)
-        return _Vector(found.ids, values, found.counts, windows(self._vectorizer, places))
-
-    def _parts(self, vector: _Vector, label: int) -> tuple[float, NDArray[np.float64]]:
+    def _parts(
+        self, ids: NDArray[np.integer], values: NDArray[np.float32], label: int
+    ) -> tuple[float, NDArray[np.float64]]:
         """Returns the label's logit, and each feature's component times the logit's gradient, (features,)."""
         first, *others = self._layers
-        rows = first.kernel[vector.ids].astype(np.float64)
-        logits = vector.values @ rows + first.bias
+        rows = first.kernel[ids].astype(np.float64)
+        logits = values @ rows + first.bias
         active = []
         for layer in others:
             active.append(logits > 0)
@@ -132,4 +265,4 @@ class Explainer:
         gradient[label] = 1
         for layer, units in zip(reversed(others), reversed(active), strict=True):
             gradient = layer.kernel @ gradient * units
-        return float(logits[label]), vector.values * (rows @ gradient)
+        return float(logits[label]), values * (rows @ gradient)

@@ -88,7 +88,7 @@ def count_words(vectorizer: HashedNGrams, texts: Sequence[str], kept: NDArray[np
     is_kept = np.zeros(vectorizer.buckets, bool)
     is_kept[kept] = True
     if vectorizer.words:
-        known = is_kept[next(_words(vectorizer, stream)).bucket]
+        known = is_kept[next(word_ngrams(vectorizer, stream)).bucket]
     else:
         last = np.zeros(len(stream.row) + 1, np.int64)
         for grams in ngrams(vectorizer, stream):
@@ -105,12 +105,13 @@ def count_words(vectorizer: HashedNGrams, texts: Sequence[str], kept: NDArray[np
 def ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
     """Yields the n-grams of a stream, one length after another: of words, then of characters."""
     if vectorizer.words:
-        yield from _words(vectorizer, stream)
+        yield from word_ngrams(vectorizer, stream)
     if vectorizer.characters is not None:
-        yield from _characters(vectorizer, stream)
+        yield from character_ngrams(vectorizer, stream)
 
 
-def _characters(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
+def character_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
+    """Yields the n-grams of characters, one length after another."""
     characters = vectorizer.characters
     assert characters is not None
     is_space = stream.kind == SPACE
@@ -132,7 +133,8 @@ def _characters(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
         yield NGrams(start, start + order, hashes[held] & (vectorizer.buckets - 1))
 
 
-def _words(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
+def word_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
+    """Yields the n-grams of words, from those of one word on."""
     begins, ends = unicode_text.words(stream)
     words = np.full(len(begins), WORD_SEED, np.int64)
     lengths = np.minimum(ends - begins, MAX_WORD)

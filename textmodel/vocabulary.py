@@ -1,6 +1,6 @@
 """The vocabulary: which index a word has. One file of it, one entry a line, is an asset of the exported graph."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from textmodel import tokenization, unicode_text
@@ -21,7 +21,12 @@ FIRST_WORD = 4
 _RESERVED = ("[PADDING]", "[START]", "[UNKNOWN]", "[UNUSED 3]")
 
 
-_TOKENIZE = {"keras": tokenization.tokenize, "unicode": unicode_text.tokenize}
+_Tokenize = Callable[[str], list[str]]
+_Spans = Callable[[str], list[tuple[int, int]]]
+_RULES: dict[Tokenization, tuple[_Tokenize, _Spans]] = {
+    "keras": (tokenization.tokenize, tokenization.spans),
+    "unicode": (unicode_text.tokenize, unicode_text.spans),
+}
 
 
 class Vocabulary:
@@ -37,7 +42,7 @@ class Vocabulary:
 
     def __init__(self, entries: Iterable[str], tokenization: Tokenization = "keras") -> None:
         self.entries = tuple(entries)
-        self._tokenize = _TOKENIZE[tokenization]
+        self._tokenize, self._spans = _RULES[tokenization]
         if self.entries[:FIRST_WORD] != _RESERVED:
             raise ModelError(f"a vocabulary starts with the lines {', '.join(_RESERVED)}")
         for index, entry in enumerate(self.entries[FIRST_WORD:], FIRST_WORD):
@@ -51,9 +56,17 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.entries)
 
+    def tokenize(self, text: str) -> list[str]:
+        """Returns the words of the text, in order."""
+        return self._tokenize(text)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Returns where the words are in the text itself: start and end of each, in code points."""
+        return self._spans(text)
+
     def indices(self, text: str) -> list[int]:
         """Returns the indices of the text's words, `START` before them, `UNKNOWN` for each word outside."""
-        return [START, *(self._index.get(word, UNKNOWN) for word in self._tokenize(text))]
+        return [START, *(self._index.get(word, UNKNOWN) for word in self.tokenize(text))]
 
     @classmethod
     def from_ranks(cls, ranks: Mapping[str, int], size: int, tokenization: Tokenization = "keras") -> "Vocabulary":

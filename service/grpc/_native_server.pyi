@@ -1,15 +1,16 @@
 """The native transport in Rust, below `service.grpc.native_server`. One thread, the event loop's, uses a server."""
 
+import builtins
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 class Event:
     """The kinds of event; each is a tuple that begins with its kind."""
 
     CALL: int
-    """A call has come: its number, the `Call`, the method's number, the request or None if it is a stream."""
+    """A call has come: its number, the `Call`, the method's number, the first `Message` if it is here already."""
     MESSAGE: int
-    """The next message of a request stream has come: the call's number, the message or None at the end."""
+    """The next message of a request has come: the call's number, the `Message` or None at the end."""
     SENT: int
     """HTTP/2 has taken a message: the call's number."""
     CANCELLED: int
@@ -28,11 +29,39 @@ class Server:
     """
 
     def __new__(cls, options: list[tuple[str, int]], threads: int) -> Server: ...
-    def add_method(self, path: str, request_streaming: bool) -> int:
+    def add_method(self, path: str) -> int:
         """Registers a method, `/service/method`. Returns its number: they count from 0."""
 
-    def set_overload_status(self, details: bytes) -> None:
+    def set_overload_status(self, status: bytes) -> None:
         """Sets the serialized `google.rpc.Status` of a call for which there is no room."""
+
+    def add_fast_method(
+        self, path: str, kind: Literal["classify", "classify-stream", "infer"], metrics: dict[str, Any]
+    ) -> None:
+        """Has plain requests of a method answered without Python.
+
+        Args:
+            path: the method's, which has been added.
+            kind: what its messages are.
+            metrics: the values of its series `started`; of `handled` by code: OK, CANCELLED, DEADLINE_EXCEEDED,
+                RESOURCE_EXHAUSTED; the histogram `seconds`. A histogram is its values and its upper bounds.
+        """
+
+    def set_request_limits(self, limits: dict[str, int]) -> None:
+        """Sets what requests may hold that are answered without Python, `texts` and `text_bytes` of one, and what may
+        wait for one model, `queue_texts` and `queue_bytes`.
+        """
+
+    def publish(self, versions: list[dict[str, Any]]) -> None:
+        """Replaces the model versions that are answered without Python.
+
+        Args:
+            versions: of each `name`, `number`, whether it is `in_service`, `labels`, `inline_bytes` of text that it
+                classifies at once, its `network`'s capsule, its `metrics`, and `overload`, the serialized
+                `google.rpc.Status` of a request for which its queue has no room. The metrics are the values of its
+                `texts` by label; its histograms `inference`, `queue`, `batch`, `unknown` and `probability`; and the
+                values of its requests dropped for `overload`.
+        """
 
     def add_port(self, host: str, port: int, tls: bool) -> int:
         """Listens on a host's addresses. Returns the port.
@@ -116,6 +145,19 @@ class Call:
 
         Raises:
             ValueError: HTTP/2 cannot carry the metadata.
+        """
+
+class MessageError(Exception):
+    """A message that ends its call. Its arguments are the status's code, a number, and message."""
+
+class Message:
+    """A message of a request, as it came."""
+
+    def bytes(self) -> builtins.bytes:
+        """Returns the message, decompressed.
+
+        Raises:
+            MessageError: it cannot be decompressed, or has more bytes then than the server takes.
         """
 
 class Handshake:

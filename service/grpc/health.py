@@ -1,4 +1,4 @@
-"""The gRPC health service, whose watchers are bounded in number and let go when the server stops."""
+"""The gRPC health service. The calls of its watchers end when the server stops."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,12 +7,9 @@ from typing import Any
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME
 
-from service.errors import NotFound, TooManyStreams, shortened
+from service.errors import NotFound, shortened
 
-__all__ = ["MAX_WATCHERS", "SERVICE_NAME", "HealthServicer"]
-
-MAX_WATCHERS = 1000
-"""Maximum number of `Watch` calls per worker. Each costs some 20 kB, and needs no token."""
+__all__ = ["SERVICE_NAME", "HealthServicer"]
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):
@@ -26,7 +23,6 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self._services = services
         self._serving = False
         self._changed = asyncio.Event()
-        self._watchers = 0
         self._stopping = False
 
     @property
@@ -35,11 +31,11 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         return self._serving
 
     def set(self, serving: bool) -> None:
-        """Sets the status, and tells it to watchers. Once the server stops it stays NOT_SERVING."""
+        """Sets the status and sends it to watchers. After `stop` it stays NOT_SERVING."""
         self._publish(serving and not self._stopping)
 
     def stop(self) -> None:
-        """Sets NOT_SERVING for good. Watchers hear it, and their calls end."""
+        """Sets NOT_SERVING for good, sends it to watchers, and ends their calls."""
         self._stopping = True
         self._publish(False)
 
@@ -68,24 +64,14 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """Yields the status of a service now and whenever it changes, until the server stops.
-
-        Raises:
-            TooManyStreams: `MAX_WATCHERS` calls watch already.
-        """
-        if self._watchers >= MAX_WATCHERS:
-            raise TooManyStreams("Watch", MAX_WATCHERS)
-        self._watchers += 1
-        try:
-            last = None
-            while True:
-                changed, status = self._changed, self._status(request.service)
-                if status != last:
-                    yield health_pb2.HealthCheckResponse(status=status)
-                    last = status  # and look again: it may have changed meanwhile
-                elif self._stopping:
-                    return
-                else:
-                    await changed.wait()
-        finally:
-            self._watchers -= 1
+        """Yields the status of a service now and whenever it changes, until the server stops."""
+        last = None
+        while True:
+            changed, status = self._changed, self._status(request.service)
+            if status != last:
+                yield health_pb2.HealthCheckResponse(status=status)
+                last = status  # and look again: it may have changed meanwhile
+            elif self._stopping:
+                return
+            else:
+                await changed.wait()

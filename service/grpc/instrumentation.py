@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 
-from service.errors import InvalidArgument, RequestTooLarge
+from service.errors import InvalidArgument, RequestTooLarge, TooManyCalls
 from service.grpc.channel_options import METADATA_BYTES, METADATA_OVERHEAD
 from service.grpc.decoding import DecodingLimits, RequestDecoder
 from service.grpc.status import SERVER_FAULTS, drop_tracebacks, status_code, status_of
@@ -34,6 +34,10 @@ _TYPES = {
 }
 
 
+MAX_WAITING_CALLS = 1000
+"""Maximum number of a method's calls per worker that stream, or whose request has not arrived yet."""
+
+
 @dataclass(frozen=True)
 class Instruments:
     """What every call goes through, over gRPC and over HTTP."""
@@ -44,6 +48,8 @@ class Instruments:
     """The accepted tokens; None: calls need none."""
     observer: Observer | None = None
     """Writes the access log and the traces; None: neither."""
+    native_page: MetricsPage | None = None
+    """Where the native transport counts what it answers without Python; None: it answers nothing by itself."""
 
 
 class InstrumentedServer:
@@ -84,10 +90,11 @@ class InstrumentedServer:
         decode = RequestDecoder(handler.request_deserializer.__self__, self._limits)
         method = _Method(
             behaviour=getattr(handler, kind),
-            read=_each(decode) if handler.request_streaming else _one(decode),
+            read=_each(decode) if handler.request_streaming else _one(decode, _WaitingCalls(name)),
             metrics=MethodMetrics(self._instruments.page, Method(_TYPES[kind], service, name)),
             tokens=tokens,
             observe=partial(_observe, observer, rpc(service, name)) if observer else None,
+            streaming=_WaitingCalls(name),
         )
         respond = _respond_with_stream if inspect.isasyncgenfunction(method.behaviour) else _respond
         kind = "stream_stream" if handler.response_streaming else "stream_unary"
@@ -95,13 +102,34 @@ class InstrumentedServer:
         return handler._replace(request_streaming=True, request_deserializer=None, **changes)
 
 
+class _WaitingCalls:
+    """Counts the calls of a method that wait for their clients, and bounds them: each takes some 20 kB.
+
+    Args:
+        method: its name.
+    """
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._count = 0
+
+    def __enter__(self) -> None:
+        if self._count >= MAX_WAITING_CALLS:
+            raise TooManyCalls(self._method, MAX_WAITING_CALLS)
+        self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+
+
 _Read = Callable[[Any], Awaitable[Any]]
 """Reads from a call's context what a behaviour takes: a request, or an iterator of them."""
 
 
-def _one(decode: RequestDecoder) -> _Read:
+def _one(decode: RequestDecoder, waiting: _WaitingCalls) -> _Read:
     async def read(context: Any) -> Any:
-        message = await context.read()
+        with waiting:
+            message = await context.read()
         if message is grpc.aio.EOF:
             raise InvalidArgument("request", "is missing: send one message")
         return await decode(message)
@@ -130,6 +158,8 @@ class _Method:
     metrics: MethodMetrics
     tokens: Tokens | None
     observe: Callable[[Any], Observation] | None
+    streaming: _WaitingCalls
+    """Its open calls, if it streams responses."""
 
     def admit(self, context: Any) -> None:
         """Checks a call before anything of its request is read.
@@ -165,8 +195,9 @@ def _respond_with_stream(method: _Method) -> Callable[[Any, Any], AsyncIterator[
         rpc = _Rpc(method, context)
         try:
             method.admit(context)
-            async for response in method.behaviour(await method.read(context), context):
-                yield response
+            with method.streaming:
+                async for response in method.behaviour(await method.read(context), context):
+                    yield response
         except BaseException as error:
             await rpc.failed(error)
             raise

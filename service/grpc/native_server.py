@@ -8,13 +8,13 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import grpc
 import grpc.aio
 import structlog
 
-from service.grpc._native_server import Call, Event, Server
+from service.grpc._native_server import Call, Event, Message, MessageError, Server
 from service.security.reloaded_file import Reloaded
 from service.security.tls import PemFiles
 
@@ -22,10 +22,11 @@ _log = structlog.get_logger()
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
-READ_AHEAD = 2
-"""Messages of a request stream that are read before the handler asks for them."""
 WRITE_AHEAD = 4
 """Messages of a response stream that HTTP/2 has not taken yet, at most; then the handler waits."""
+
+FastKind = Literal["classify", "classify-stream", "infer"]
+"""What the messages of a method are that is answered without Python."""
 
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 _ENCODINGS: Mapping[Any, str | None] = {
@@ -38,7 +39,9 @@ _ENCODINGS: Mapping[Any, str | None] = {
 class _Method(NamedTuple):
     """A handler, and what reads and writes its messages."""
 
-    serve: Callable[["_Context", bytes | None], Awaitable[None]]
+    serve: Callable[["_Context"], Awaitable[None]]
+    streams: bool
+    """Whether the handler takes a stream of requests."""
     behaviour: Callable[..., Any]
     decode: Callable[[bytes], Any]
     encode: Callable[[Any], bytes]
@@ -79,7 +82,7 @@ class NativeServer:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Registers the handlers of a service."""
         for name, handler in handlers.items():
-            self._server.add_method(f"/{service}/{name}", handler.request_streaming)
+            self._server.add_method(f"/{service}/{name}")
             self._methods.append(_method(handler))
 
     def add_insecure_port(self, address: str) -> int:
@@ -99,6 +102,18 @@ class NativeServer:
         self._certificates = certificates
         self._reload()
         return self._listen(address, tls=True)
+
+    def set_request_limits(self, limits: dict[str, int]) -> None:
+        """Sets what requests may hold that are answered without Python: see the extension's stub."""
+        self._server.set_request_limits(limits)
+
+    def add_fast_method(self, path: str, kind: FastKind, metrics: dict[str, Any]) -> None:
+        """Has plain requests of a method answered without Python: see the extension's stub."""
+        self._server.add_fast_method(path, kind, metrics)
+
+    def publish(self, versions: list[dict[str, Any]]) -> None:
+        """Replaces the model versions that are answered without Python: see the extension's stub."""
+        self._server.publish(versions)
 
     def _listen(self, address: str, *, tls: bool) -> int:
         try:
@@ -138,15 +153,14 @@ class NativeServer:
         for kind, *event in self._server.take():
             self._events[kind](*event)
 
-    def _begin(self, number: int, call: Call, index: int, message: bytes | None) -> None:
-        method = self._methods[index]
-        context = self._contexts[number] = _Context(call, method)
-        task = context.task = asyncio.get_running_loop().create_task(context.serve(message))
+    def _begin(self, number: int, call: Call, index: int, message: Message | None) -> None:
+        context = self._contexts[number] = _Context(call, self._methods[index], message)
+        task = context.task = asyncio.get_running_loop().create_task(context.serve())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: self._contexts.pop(number, None))
 
-    def _received(self, number: int, message: bytes | None) -> None:
+    def _received(self, number: int, message: Message | None) -> None:
         if context := self._contexts.get(number):
             context.received(message)
 
@@ -185,26 +199,25 @@ def _method(handler: Any) -> _Method:
         serve = _answer_with_stream
     else:
         serve = _answer_by_writing
-    return _Method(
-        serve, behaviour, handler.request_deserializer or _as_it_is, handler.response_serializer or _as_it_is
-    )
+    decode, encode = handler.request_deserializer or _as_it_is, handler.response_serializer or _as_it_is
+    return _Method(serve, handler.request_streaming, behaviour, decode, encode)
 
 
 def _as_it_is(message: Any) -> Any:
     return message
 
 
-async def _answer(context: "_Context", message: bytes | None) -> None:
-    context.answer(await context.method.behaviour(context.request(message), context))
+async def _answer(context: "_Context") -> None:
+    context.answer(await context.method.behaviour(await context.request(), context))
 
 
-async def _answer_with_stream(context: "_Context", message: bytes | None) -> None:
-    async for response in context.method.behaviour(context.request(message), context):
+async def _answer_with_stream(context: "_Context") -> None:
+    async for response in context.method.behaviour(await context.request(), context):
         await context.write(response)
 
 
-async def _answer_by_writing(context: "_Context", message: bytes | None) -> None:
-    await context.method.behaviour(context.request(message), context)
+async def _answer_by_writing(context: "_Context") -> None:
+    await context.method.behaviour(await context.request(), context)
 
 
 class _Context:
@@ -222,6 +235,7 @@ class _Context:
         "_headers_sent",
         "_inbox",
         "_reader",
+        "_reading",
         "_trailing",
         "_unsent",
         "_writer",
@@ -229,7 +243,7 @@ class _Context:
         "task",
     )
 
-    def __init__(self, call: Call, method: _Method) -> None:
+    def __init__(self, call: Call, method: _Method, message: Message | None) -> None:
         self.method = method
         self.task: asyncio.Task[None] | None = None
         self._call = call
@@ -242,17 +256,18 @@ class _Context:
         self._ended = False
         self._cancelled = False
         self._callbacks: list[Callable[[Any], None]] = []
-        self._inbox: deque[bytes | None] = deque()
+        self._inbox: deque[Message | None] = deque((message,) if message else ())
+        self._reading = False
         self._reader: asyncio.Future[None] | None = None
         self._unsent = 0
         self._writer: asyncio.Future[None] | None = None
 
     # ---- The call's life ----
 
-    async def serve(self, message: bytes | None) -> None:
+    async def serve(self) -> None:
         """Answers the call, whatever its handler does."""
         try:
-            await self.method.serve(self, message)
+            await self.method.serve(self)
             self._finish(self._code, self._details)
         except grpc.aio.AbortError:
             if not self._ended:
@@ -262,6 +277,7 @@ class _Context:
             self._finish(grpc.StatusCode.CANCELLED, "")
         except Exception as error:  # the handler's fault ends its own call alone
             _log.error("handler failed", error=type(error).__name__)
+            self._trailing = ()  # it may be what failed
             self._finish(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}")
         finally:
             self._ended = True
@@ -269,20 +285,17 @@ class _Context:
             for callback in self._callbacks:
                 callback(self)
 
-    def request(self, message: bytes | None) -> Any:
+    async def request(self) -> Any:
         """Returns what the handler is given: the request, or the stream of them."""
-        if message is not None:
-            return self.method.decode(message)
-        for _ in range(READ_AHEAD):
-            self._call.read()
-        return self._requests()
+        return self._requests() if self.method.streams else await self.read()
 
     async def _requests(self) -> AsyncIterator[Any]:
         while (request := await self.read()) is not grpc.aio.EOF:
             yield request
 
-    def received(self, message: bytes | None) -> None:
+    def received(self, message: Message | None) -> None:
         """The next message of the request has come; None: its end."""
+        self._reading = False
         self._inbox.append(message)
         _wake(self._reader)
 
@@ -302,9 +315,9 @@ class _Context:
         message = self.method.encode(response)
         if self._ended:
             return
-        self._ended = True
         encoding = self._begin_message()
         self._call.answer(message, encoding, self._code.value[0], self._details, self._trailing or None)
+        self._ended = True
 
     def _begin_message(self) -> str | None:
         """Sends the headers if they matter. Returns the encoding of the next message."""
@@ -319,22 +332,32 @@ class _Context:
 
     def _finish(self, code: grpc.StatusCode, details: str) -> None:
         if not self._ended:
-            self._ended = True
             self._call.finish(code.value[0], details, self._trailing or None)
+            self._ended = True
 
     # ---- What handlers use ----
 
     async def read(self) -> Any:
-        """Returns the next message of the request, or `grpc.aio.EOF`."""
+        """Returns the next message of the request, or `grpc.aio.EOF`.
+
+        Raises:
+            grpc.aio.AbortError: it cannot be decompressed, or has too many bytes then; the call has ended.
+        """
         while not self._inbox:
+            if not self._reading:
+                self._reading = True
+                self._call.read()
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
         message = self._inbox[0]
         if message is None:
             return grpc.aio.EOF
         self._inbox.popleft()
-        self._call.read()
-        return self.method.decode(message)
+        try:
+            return self.method.decode(message.bytes())
+        except MessageError as error:
+            code, details = error.args
+            await self.abort(_CODES[code], details)
 
     async def write(self, message: Any) -> None:
         """Sends a message; waits while HTTP/2 has several to take."""

@@ -49,7 +49,9 @@ class Servicers(NamedTuple):
 
 
 @asynccontextmanager
-async def grpc_server(config: Config, port: int, servicers: Servicers, instruments: Instruments) -> AsyncIterator[None]:
+async def grpc_server(
+    config: Config, port: int, servicers: Servicers, repository: ModelRepository, instruments: Instruments
+) -> AsyncIterator[None]:
     """Runs the gRPC server around the block, and drains it afterwards.
 
     Raises:
@@ -58,6 +60,10 @@ async def grpc_server(config: Config, port: int, servicers: Servicers, instrumen
     transport = choose_transport(config)
     server = transport.server(channel_arguments(config))
     _register(_instrumented(server, config, instruments), servicers, reflect=config.reflection == "on")
+    if transport.name == "native" and instruments.native_page and not (instruments.tokens or instruments.observer):
+        from service.grpc.fast_path import FastPath  # noqa: PLC0415, the extension may not be there
+
+        FastPath(server, repository, instruments.native_page, config)
     _listen(transport, server, config.host, port, tls_files(config))
     await server.start()
     try:

@@ -1,26 +1,27 @@
-"""The servicer: protobuf in, domain call, protobuf out. Errors leave as exceptions and are mapped elsewhere."""
+"""Implements the `TextClassifier` service. Errors leave as exceptions, which `service.grpc.status` maps."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from service.errors import InvalidArgument
-from service.inference.classification import ClassificationService, PendingClassification, deadline_of
-from service.inference.repository import ModelRepository, ModelVersion
+from service.inference.abstention import abstention_thresholds
+from service.inference.classification import Answer, ClassificationService, PendingClassification, deadline_of
+from service.inference.repository import ModelRepository, ModelVersion, Servable
 from service.telemetry.call_observer import current
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
-EXPLAINED_TEXTS = 64
-"""Most texts in a request for explanations; the contract names it."""
-EXPLAINED_BYTES = 1 << 20
-"""Most bytes of UTF-8 that they have together; the contract names it."""
+MAX_EXPLAINED_TEXTS = 64
+"""Maximum number of texts in a request for explanations. The contract states it."""
+MAX_EXPLAINED_BYTES = 1 << 20
+"""Maximum size of these texts together, in UTF-8. The contract states it."""
 
 STREAM_WINDOW = 64
-"""Requests of one stream that are worked on at a time: a client that does not read its answers has no more read."""
+"""Maximum number of requests of one stream in progress. Further ones are read as the client reads its responses."""
 
 
 class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
@@ -36,13 +37,13 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
         self._classification = classification
 
     async def Classify(self, request: pb2.ClassifyRequest, context: Any) -> pb2.ClassifyResponse:
-        """See the contract."""
+        """Classifies the texts of one request."""
         return await _respond(self._begin(request, deadline_of(context)))
 
     async def ClassifyStream(
         self, requests: AsyncIterator[pb2.ClassifyRequest], context: Any
     ) -> AsyncIterator[pb2.ClassifyResponse]:
-        """See the contract."""
+        """Yields a response for each request of the stream, in their order."""
         deadline = deadline_of(context)
         async for request in requests:
             begun = self._begin(request, deadline)
@@ -55,7 +56,7 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
     async def _read_ahead(
         self, first: "_Request", requests: AsyncIterator[pb2.ClassifyRequest], deadline: float
     ) -> AsyncIterator[pb2.ClassifyResponse]:
-        """Answers the rest of a stream whose engine takes its time: requests are read meanwhile, to share its calls."""
+        """Answers the rest of a stream. Reads further requests while the engine runs, so that they share its calls."""
         room = asyncio.Semaphore(STREAM_WINDOW - 1)
         window: asyncio.Queue[_Request | Exception | None] = asyncio.Queue()
         window.put_nowait(first)
@@ -84,11 +85,11 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
                     left.pending.prediction.cancel()
 
     async def ListModels(self, request: pb2.ListModelsRequest, context: Any) -> pb2.ListModelsResponse:
-        """See the contract."""
+        """Lists the model versions that the server knows."""
         return pb2.ListModelsResponse(models=[self._describe(version) for version in self._repository.list()])
 
     async def GetModel(self, request: pb2.GetModelRequest, context: Any) -> pb2.Model:
-        """See the contract."""
+        """Describes one model version."""
         return self._describe(self._repository.find(request.name, request.version))
 
     def _describe(self, version: ModelVersion) -> pb2.Model:
@@ -106,58 +107,84 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             model.trained_on = metadata.data_set.name
             model.test_accuracy = metadata.test_metrics.accuracy
             model.engine = version.servable.engine.name
+            if metadata.abstention:
+                model.target_precision = metadata.abstention.target_precision
+                model.thresholds.extend(metadata.abstention.thresholds)
+            if shadow := self._repository.shadow(version):
+                texts, agreements = shadow.agreement()
+                model.shadow.CopyFrom(pb2.Shadow(texts=texts, agreements=agreements))
         return model
 
     def _begin(self, request: pb2.ClassifyRequest, deadline: float) -> "_Request":
         texts = list(request.texts)
         if request.top_k < 0:
-            raise InvalidArgument("top_k", f"{request.top_k} is negative; 0 asks for the winner alone")
+            raise InvalidArgument("top_k", f"{request.top_k} is negative; send 0 for the winning label only")
         if request.explain:
             _validate_explained(texts)
+        thresholds = abstention_thresholds(
+            self._repository, request.model, request.version, request.min_probability, request.use_thresholds
+        )
         pending = self._classification.begin(
             request.model, request.version, texts, size=request.ByteSize(), deadline=deadline
         )
-        return _Request(pending, request.top_k, texts if request.explain else None)
+        return _Request(pending, request.top_k, thresholds, texts if request.explain else None)
 
 
 def _validate_explained(texts: list[str]) -> None:
-    if len(texts) > EXPLAINED_TEXTS:
+    if len(texts) > MAX_EXPLAINED_TEXTS:
         raise InvalidArgument(
-            "texts", f"holds {len(texts)} texts; at most {EXPLAINED_TEXTS} are explained in a request: split it"
+            "texts", f"holds {len(texts)} texts; at most {MAX_EXPLAINED_TEXTS} are explained in a request: split it"
         )
     size = sum(len(text.encode()) for text in texts)
-    if size > EXPLAINED_BYTES:
-        raise InvalidArgument("texts", f"has {size} bytes; at most {EXPLAINED_BYTES} are explained in a request")
+    if size > MAX_EXPLAINED_BYTES:
+        raise InvalidArgument("texts", f"has {size} bytes; at most {MAX_EXPLAINED_BYTES} are explained in a request")
 
 
 class _Request(NamedTuple):
-    """A request for which the engine has or will get the texts, and what else it asks for."""
+    """A request in progress."""
 
     pending: PendingClassification
     top_k: int
+    thresholds: Sequence[float] | None
+    """The probability of each label below which an answer is marked as abstained; None: none is."""
     explained: list[str] | None
-    """The texts, if their answers are to be explained."""
+    """The texts, if the request asks for explanations."""
 
 
 async def _respond(request: _Request) -> pb2.ClassifyResponse:
-    (servable, _), top_k, explained = request
+    """Waits for the engine's answer and builds the response."""
+    servable = request.pending.servable
     answer = await request.pending.answer()
-    labels = servable.labels
     response = pb2.ClassifyResponse(model=servable.name, version=servable.version)
+    _add_classifications(response, answer, servable.labels, request)
+    if request.explained:
+        await _add_explanations(response, servable, request.explained, answer.winners)
+    return response
+
+
+def _add_classifications(
+    response: pb2.ClassifyResponse, answer: Answer, labels: Sequence[str], request: _Request
+) -> None:
+    top_k, thresholds = request.top_k, request.thresholds
     for probabilities, winner, probability, words, known_words in zip(*answer, strict=True):
         classification = response.classifications.add(
             label=labels[winner], probability=probability, words=words, known_words=known_words
         )
+        if thresholds and probability < thresholds[winner]:
+            classification.abstained = True
         if top_k:
-            # Stable: of equal probabilities the first class leads, here as in argmax.
+            # A stable sort: of equal probabilities the first class leads, as in argmax.
             order = np.argsort(-probabilities, kind="stable")[:top_k]
             for scored, score in zip(order.tolist(), probabilities[order].tolist(), strict=True):
                 classification.scores.add(label=labels[scored], probability=score)
-    if explained:
-        start = perf_counter()
-        explanations = await servable.explanations.explain(explained, answer.winners)
-        if observation := current():
-            observation.passed("explain", start, perf_counter())
-        for classification, explanation in zip(response.classifications, explanations, strict=True):
-            classification.explanation.CopyFrom(explanation)
-    return response
+
+
+async def _add_explanations(
+    response: pb2.ClassifyResponse, servable: Servable, texts: Sequence[str], winners: Sequence[int]
+) -> None:
+    start = perf_counter()
+    explanations = await servable.explanations.explain(texts, winners)
+    if observation := current():
+        observation.passed("explain", start, perf_counter())
+    for classification, explanation in zip(response.classifications, explanations, strict=True):
+        classification.explanation.CopyFrom(explanation)

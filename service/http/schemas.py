@@ -1,6 +1,6 @@
-"""The JSON of the HTTP routes: what bodies look like, and their way to and from the messages of the contracts.
+"""The JSON bodies of the HTTP routes, and their conversion to and from protobuf messages.
 
-The OpenAPI document is made from these types.
+The OpenAPI document is built from these types, and shows their docstrings.
 """
 
 from collections.abc import Iterable
@@ -10,19 +10,20 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from service.errors import InvalidArgument
-from service.grpc.open_inference_servicer import OUTPUTS
+from service.grpc.open_inference_servicer import ABSTAINED, OUTPUTS
 from service.grpc.stubs import open_inference_pb2 as inference
 from service.http.binary_tensors import SIZE
+from service.inference.abstention import MIN_PROBABILITY, USE_THRESHOLDS
 from text_classifier.v1 import text_classifier_pb2 as contract
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-# Left as bytes until their length is known to be that of what they are for: no list or object is built before.
+# Kept as bytes until their length is checked: a hostile body could hold millions of elements.
 Shape = Annotated[Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "integer"}})]
 Parameters = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
 _MAX_RAW_BYTES = 1024
 
 _T = TypeVar("_T")
-# For the document alone: the servicers check all of this, whatever the protocol.
+# For the document only: the servicers validate this for every protocol.
 AtLeastOne = Meta(extra_json_schema={"minItems": 1})
 One = Meta(extra_json_schema={"minItems": 1, "maxItems": 1})
 EachOnce = Meta(extra_json_schema={"uniqueItems": True})
@@ -39,11 +40,19 @@ class ClassifyRequest(Struct, forbid_unknown_fields=True):
     version: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     explain: bool = False
+    min_probability: Annotated[float, Meta(ge=0, le=1)] = 0
+    use_thresholds: bool = False
 
     def message(self, model: str) -> contract.ClassifyRequest:
         """Returns the contract's message."""
         return contract.ClassifyRequest(
-            model=model, version=self.version, texts=self.texts, top_k=self.top_k, explain=self.explain
+            model=model,
+            version=self.version,
+            texts=self.texts,
+            top_k=self.top_k,
+            explain=self.explain,
+            min_probability=self.min_probability,
+            use_thresholds=self.use_thresholds,
         )
 
 
@@ -55,7 +64,7 @@ class LabelScore(Struct):
 
 
 class WordContribution(Struct):
-    """What a word adds to the winning label's logit, and where it is, in code points."""
+    """A word's contribution to the winning label's logit, and its position in code points."""
 
     word: str
     start: int
@@ -65,20 +74,21 @@ class WordContribution(Struct):
 
 
 class Explanation(Struct):
-    """The winning label's logit, split among the words; see `text_classifier.v1.Explanation`."""
+    """The winning label's logit as a sum over the words; see `text_classifier.v1.Explanation`."""
 
     bias: float
     words: list[WordContribution]
 
 
 class Classification(Struct):
-    """What the model says of one text; see `text_classifier.v1.Classification`."""
+    """The classification of one text; see `text_classifier.v1.Classification`."""
 
     label: str
     probability: float
     scores: list[LabelScore]
     words: int
     known_words: int
+    abstained: bool
     explanation: Explanation | UnsetType = UNSET
 
 
@@ -97,7 +107,9 @@ class ClassifyResponse(Struct):
 
 def _classification(message: contract.Classification) -> Classification:
     scores = [LabelScore(score.label, score.probability) for score in message.scores]
-    converted = Classification(message.label, message.probability, scores, message.words, message.known_words)
+    converted = Classification(
+        message.label, message.probability, scores, message.words, message.known_words, message.abstained
+    )
     if message.HasField("explanation"):
         words = [
             WordContribution(word.word, word.start, word.end, word.known, word.contribution)
@@ -105,6 +117,13 @@ def _classification(message: contract.Classification) -> Classification:
         ]
         converted.explanation = Explanation(message.explanation.bias, words)
     return converted
+
+
+class Shadow(Struct):
+    """What a shadow version has been compared on; see `text_classifier.v1.Shadow`."""
+
+    texts: int
+    agreements: int
 
 
 class Model(Struct):
@@ -120,10 +139,14 @@ class Model(Struct):
     trained_on: str
     test_accuracy: float
     engine: str
+    thresholds: list[float]
+    target_precision: float
+    shadow: Shadow | UnsetType = UNSET
 
     @classmethod
     def of(cls, message: contract.Model) -> "Model":
         """Converts the contract's message."""
+        shadow = Shadow(message.shadow.texts, message.shadow.agreements) if message.HasField("shadow") else UNSET
         return cls(
             name=message.name,
             version=message.version,
@@ -135,6 +158,9 @@ class Model(Struct):
             trained_on=message.trained_on,
             test_accuracy=message.test_accuracy,
             engine=message.engine,
+            thresholds=list(message.thresholds),
+            target_precision=message.target_precision,
+            shadow=shadow,
         )
 
 
@@ -145,7 +171,7 @@ class Models(Struct):
 
 
 class Status(Struct):
-    """`google.rpc.Status`: `code` is that of HTTP, `status` the name of gRPC's."""
+    """`google.rpc.Status`: `code` is the HTTP status, `status` the name of the gRPC status code."""
 
     code: int
     message: str
@@ -154,21 +180,21 @@ class Status(Struct):
 
 
 class Error(Struct):
-    """What went wrong."""
+    """An error."""
 
     error: Status
 
 
 class InferenceError(Struct):
-    """What went wrong, as the Open Inference Protocol has it."""
+    """An error in the form of the Open Inference Protocol."""
 
     error: str
 
 
 class InputTensor(Struct):
-    """The tensor `text`: BYTES of shape [n] or [n, 1]. `data` is flat, or nested as the shape is.
+    """The tensor `text`: BYTES of shape [n] or [n, 1]. `data` is flat, or nested like the shape.
 
-    It is left out where the texts come as raw bytes behind the JSON.
+    `data` is empty if the texts follow the JSON as raw bytes.
     """
 
     name: Annotated[str, _one_of("text")]
@@ -179,9 +205,9 @@ class InputTensor(Struct):
 
 
 class RequestedOutput(Struct):
-    """A tensor that is wanted."""
+    """A requested tensor."""
 
-    name: Annotated[str, _one_of(*OUTPUTS)]
+    name: Annotated[str, _one_of(*OUTPUTS, ABSTAINED)]
     parameters: Parameters | UnsetType = UNSET
 
 
@@ -194,8 +220,12 @@ class InferenceRequest(Struct):
     parameters: Parameters | UnsetType = UNSET
 
     def message(self, model: str, version: str, binary: bytes) -> inference.ModelInferRequest:
-        """Returns the protocol's message, of the JSON and the raw bytes behind it."""
+        """Returns the protocol's message for the JSON and the raw bytes after it."""
         made = inference.ModelInferRequest(model_name=model, model_version=version, id=self.id)
+        given = _decoded(self.parameters, dict[str, Raw], "parameters")
+        for name in given.keys() & {MIN_PROBABILITY, USE_THRESHOLDS}:
+            value = _decoded(given[name], bool | float, f"parameters[{name!r}]")  # type: ignore[arg-type]
+            setattr(made.parameters[name], "bool_param" if isinstance(value, bool) else "double_param", value)
         for index, tensor in enumerate(self.inputs):
             contents = inference.InferTensorContents(bytes_contents=_flat(tensor.data))
             shape = _decoded(tensor.shape, list[Int64], f"inputs[{index}].shape")
@@ -228,17 +258,17 @@ def _flat(data: Iterable[str | list[str]]) -> Iterable[bytes]:
 
 
 class OutputTensor(Struct):
-    """A tensor of the answer: its data flat in row-major order, or how many bytes behind the JSON are its own."""
+    """A tensor of the response: flat data in row-major order, or the length of its raw bytes after the JSON."""
 
     name: str
     datatype: str
     shape: list[int]
-    data: list[str | float] | UnsetType = UNSET
+    data: list[str | float | bool] | UnsetType = UNSET
     parameters: dict[str, int] | UnsetType = UNSET
 
 
 class InferenceResponse(Struct):
-    """What the model says of the texts."""
+    """The classifications of the texts, as tensors."""
 
     model_name: str
     model_version: str
@@ -247,7 +277,7 @@ class InferenceResponse(Struct):
 
     @classmethod
     def of(cls, message: inference.ModelInferResponse) -> "InferenceResponse":
-        """Converts the protocol's message. Raw contents are not part of it."""
+        """Converts the protocol's message, without its raw contents."""
         tensors = [OutputTensor(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in message.outputs]
         if message.raw_output_contents:
             for tensor, raw in zip(tensors, message.raw_output_contents, strict=True):
@@ -255,12 +285,13 @@ class InferenceResponse(Struct):
         else:
             for tensor, output in zip(tensors, message.outputs, strict=True):
                 tensor.data = [text.decode() for text in output.contents.bytes_contents]
-                tensor.data += output.contents.fp32_contents  # a tensor has one or the other
+                tensor.data += output.contents.fp32_contents  # a tensor has one of the three
+                tensor.data += output.contents.bool_contents
         return cls(message.model_name, message.model_version, message.id, tensors)
 
 
 class TensorMetadata(Struct):
-    """What a tensor is like; -1 stands for the number of texts."""
+    """Name, type and shape of a tensor; -1 stands for the number of texts."""
 
     name: str
     datatype: str
@@ -268,7 +299,7 @@ class TensorMetadata(Struct):
 
 
 class ModelMetadata(Struct):
-    """What a model takes and gives."""
+    """The input and output tensors of a model."""
 
     name: str
     versions: list[str]
@@ -287,7 +318,7 @@ class ModelMetadata(Struct):
 
 
 class ServerMetadata(Struct):
-    """What the server is."""
+    """Name, version and extensions of the server."""
 
     name: str
     version: str
@@ -295,7 +326,7 @@ class ServerMetadata(Struct):
 
 
 class ServerLive(Struct):
-    """Whether the server answers."""
+    """Whether the server runs."""
 
     live: bool
 

@@ -1,4 +1,4 @@
-"""The way of texts through the service, whatever protocol they come by: checked, classified, counted."""
+"""Classifies the texts of one request, whatever its protocol: validates, queues, and counts the answers."""
 
 import asyncio
 import math
@@ -18,46 +18,53 @@ from textmodel import Prediction
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What one request may hold."""
+    """Limits of one request."""
 
     texts: int
+    """Maximum number of texts."""
     text_bytes: int
+    """Maximum size of one text in UTF-8."""
 
 
 class Answer(NamedTuple):
-    """What the engine says of n texts."""
+    """An engine's answer for n texts."""
 
     probabilities: NDArray[np.float32]
-    """Of all classes: (n, classes)."""
+    """Probabilities of all classes, of shape (n, classes)."""
     winners: list[int]
-    """The class of each text's highest probability."""
+    """Index of each text's most probable class."""
     winning: list[float]
-    """That probability."""
+    """Probability of that class."""
     words: list[int]
     known_words: list[int]
 
 
 class PendingClassification(NamedTuple):
-    """A valid request whose texts the engine has or will get."""
+    """A valid request that the engine works on, or that waits for it."""
 
     servable: Servable
     prediction: asyncio.Future[Prediction]
+    texts: Sequence[str]
 
     async def answer(self) -> Answer:
-        """Waits for the answer, and counts it."""
+        """Waits for the answer, and records it in the metrics."""
         prediction = self.prediction.result() if self.prediction.done() else await self.prediction
         winners, winning = _winners(prediction.probabilities)
         words, known_words = prediction.words.tolist(), prediction.known_words.tolist()
         self.servable.metrics.classified(winners, winning, words, known_words)
-        return Answer(prediction.probabilities, winners, winning, words, known_words)
+        answer = Answer(prediction.probabilities, winners, winning, words, known_words)
+        if shadow := self.servable.shadow.running:
+            observation = current()
+            shadow.offer(self.texts, answer, observation.request_id if observation else "")
+        return answer
 
 
 class ClassificationService:
-    """Gives requests to the engines.
+    """Validates requests and queues them for their model's engine.
 
     Args:
         repository: where the models are.
-        limits: what one request may hold.
+        limits: limits of one request.
     """
 
     def __init__(self, repository: ModelRepository, limits: RequestLimits) -> None:
@@ -67,38 +74,38 @@ class ClassificationService:
     def begin(
         self, model: str, version: int, texts: Sequence[str], *, size: int, deadline: float, field: str = "texts"
     ) -> PendingClassification:
-        """Checks texts and queues them.
+        """Validates texts and queues them.
 
         Args:
-            model: its name.
-            version: its version; 0: the one in service.
-            texts: what is to be classified.
-            size: the bytes of the request that they came in.
-            deadline: when the answer is of no use any more, in seconds of `perf_counter`.
-            field: what the request calls its texts.
+            model: name of the model.
+            version: version of the model; 0: the version in service.
+            texts: the texts to classify.
+            size: size of the request in bytes.
+            deadline: when the client stops waiting, in seconds of `perf_counter`.
+            field: name of the field that holds the texts, for errors.
 
         Raises:
-            RequestError: the request is none that can be answered.
+            RequestError: the request is invalid or cannot be served.
         """
         servable = self._repository.get(model, version)
         observation = current()
         if observation:
             observation.asks(servable.name, servable.version, len(texts))
         self.check_count(len(texts), field)
-        most = self._limits.text_bytes
+        limit = self._limits.text_bytes
         for index, text in enumerate(texts):
-            # A character takes 4 bytes at most: short texts need not be encoded to be measured.
-            if 4 * len(text) > most and len(text.encode()) > most:
+            # A character takes at most 4 bytes, so a short text need not be encoded to be measured.
+            if 4 * len(text) > limit and len(text.encode()) > limit:
                 raise InvalidArgument(
-                    f"{field}[{index}]", f"has {len(text.encode())} bytes; at most {most} are allowed"
+                    f"{field}[{index}]", f"has {len(text.encode())} bytes; at most {limit} are allowed"
                 )
-        return PendingClassification(servable, servable.batcher.classify(texts, size, deadline, observation))
+        return PendingClassification(servable, servable.batcher.classify(texts, size, deadline, observation), texts)
 
     def check_count(self, count: int, field: str) -> None:
-        """Checks how many texts a request holds.
+        """Validates the number of texts in a request.
 
         Raises:
-            InvalidArgument: none, or too many.
+            InvalidArgument: there are none, or too many.
         """
         if count < 1:
             raise InvalidArgument(field, "holds no text; send at least one")
@@ -109,14 +116,14 @@ class ClassificationService:
 
 
 def deadline_of(context: Any) -> float:
-    """Returns when a gRPC client stops waiting, in seconds of `perf_counter`: infinity if it waits for ever."""
+    """Returns when the client of a call stops waiting, in seconds of `perf_counter`; infinity without a deadline."""
     left = context.time_remaining()
     return math.inf if left is None else perf_counter() + left
 
 
 def _winners(probabilities: NDArray[np.float32]) -> tuple[list[int], list[float]]:
-    """Returns the class of the highest probability of each row, (n, classes), and that probability."""
-    if len(probabilities) == 1:  # NumPy's calls would take longer than the engine did
+    """Returns the most probable class of each row of (n, classes), and its probability."""
+    if len(probabilities) == 1:  # faster than NumPy, whose calls would take longer than the engine
         row = probabilities[0].tolist()
         probability = max(row)
         return [row.index(probability)], [probability]

@@ -1,4 +1,4 @@
-"""Explanations of one version's answers, beside the event loop. What explains is loaded at the first request for it."""
+"""Explains the answers of one model version, in a thread. The explainer is loaded with the first request for it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-WAITING_REQUESTS = 64
-"""Requests for explanations that one version takes at a time; more are turned away."""
+MAX_WAITING_REQUESTS = 64
+"""Maximum number of explanation requests in progress per version; further ones are refused."""
 
 
 class Explanations:
-    """Explains requests one after another, in a thread of its own, which begins with the first of them.
+    """Explains requests one after another in a thread, which starts with the first request.
 
-    There is nothing to close: a version that retires is held by its requests under way alone, and with the last of them
-    what explains it goes, and its thread.
+    It needs no closing: only the requests in progress hold a retired version, and with the last of them the explainer
+    and its thread are freed.
 
     Args:
-        name: the model.
+        name: name of the model.
         version: its version.
         folder: the version folder.
-        files: its files, as the version's engine was loaded from them.
+        files: fingerprint of the files that the version's engine was loaded from.
     """
 
     def __init__(self, name: str, version: int, folder: Path, files: Fingerprint) -> None:
@@ -48,13 +48,13 @@ class Explanations:
         self._seconds_per_request = 0.0
 
     async def explain(self, texts: Sequence[str], labels: Sequence[int]) -> list[pb2.Explanation]:
-        """Explains for each text the logit of one label.
+        """Explains the logit of one label for each text.
 
         Raises:
-            CannotExplain: the version is none that can be explained, or its files have changed.
-            Overloaded: too many requests wait already.
+            CannotExplain: the version does not support explanations, or its files have changed.
+            Overloaded: `MAX_WAITING_REQUESTS` are in progress.
         """
-        if self._waiting == WAITING_REQUESTS:
+        if self._waiting == MAX_WAITING_REQUESTS:
             raise Overloaded(self._name, max(0.01, self._waiting * self._seconds_per_request))
         self._waiting += 1
         try:
@@ -66,7 +66,7 @@ class Explanations:
             self._waiting -= 1
 
     def _explain(self, texts: Sequence[str], labels: Sequence[int]) -> list[pb2.Explanation]:
-        # Messages are built here too: for long texts that would hold up the event loop.
+        # Builds the messages here too: for long texts that would block the event loop.
         if self._explainer is None:
             self._explainer = self._load()
         start = perf_counter()

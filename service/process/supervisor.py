@@ -99,6 +99,7 @@ class Supervisor:
         # Together the workers' TensorFlows have as many threads as there are CPUs.
         self._threads_each = max(1, cpus // workers)
         self._pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
+        self._native_pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
         self._own_memory = mmap(-1, PAGE_BYTES)
         own_page = MetricsPage(self._own_memory)
         self._restarts = Counter(own_page, RESTARTS)
@@ -136,16 +137,20 @@ class Supervisor:
             for kind in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):  # read when TensorFlow is imported
                 os.environ.setdefault(kind, str(self._threads_each))
             page = MetricsPage(self._pages[number], owner=os.getpid())
+            pages = (page, MetricsPage(self._native_pages[number]))
             self._log_output.on_drop = Counter(page, LOG_DROPPED).add
             # Beside workers that serve, one without a model must not take connections: it fails, and is tried again.
             require_model = "on" if self._has_served else self._config.require_model
             config = replace(self._config, require_model=require_model)
-            uvloop.run(serve(config, _port(self._port), _port(self._http_port), page, end))
+            all_pages = [MetricsPage(memory) for memory in self._pages]
+            uvloop.run(serve(config, _port(self._port), _port(self._http_port), pages, end, all_pages=all_pages))
 
         return work
 
     def _serve_metrics(self, end: ChildEnd) -> None:
-        with metrics_endpoint(self._config, _port(self._http_port), self._pages, self._own_memory):
+        with metrics_endpoint(
+            self._config, _port(self._http_port), self._pages, [*self._native_pages, self._own_memory]
+        ):
             end.ready()
             end.wait(self._config.heartbeat_timeout / BEATS)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from service.inference.classification import ClassificationService, RequestLimit
 from service.inference.explanations import Explanations
 from service.inference.reconciler import Publish, Reconciler
 from service.inference.repository import ModelRepository, Servable
+from service.inference.shadowing import Shadowing
 from service.inference.version_policy import VersionPolicy
 from service.process.allocator import return_freed_memory
 from service.process.child_pipe import ChildEnd
@@ -30,29 +31,41 @@ from textmodel import Engine, VersionFolder
 from textmodel.version_folder import Fingerprint
 
 
-async def serve(config: Config, port: int, http_port: int | None, page: MetricsPage, supervisor: ChildEnd) -> None:
+async def serve(
+    config: Config,
+    port: int,
+    http_port: int | None,
+    pages: tuple[MetricsPage, MetricsPage],
+    supervisor: ChildEnd,
+    *,
+    all_pages: Sequence[MetricsPage],
+) -> None:
     """Serves until SIGTERM, or until the supervisor is gone.
 
     Args:
         config: the server's configuration.
         port: the gRPC port, which other workers listen on too.
         http_port: the port of the HTTP routes, likewise; None: there are none.
-        page: where metrics go.
+        pages: where metrics go, and where the native transport counts what it answers without Python.
         supervisor: who hears that this worker is ready, and tells whether all are.
+        all_pages: where the metrics of all workers go.
 
     Raises:
         StartError: the port cannot be listened on, or tracing cannot start.
         ModelError: there is no model to serve, and the configuration requires one.
     """
     return_freed_memory()
+    page, native_page = pages
     repository = ModelRepository()
+    shadowing = Shadowing(config, page, all_pages)
     heartbeat = Heartbeat(supervisor, config.heartbeat_timeout)
     reconciler = Reconciler(
         repository,
         config.models,
         engine=config.engine,
-        policy=VersionPolicy(config.keep_versions, dict(config.pin)),
+        policy=VersionPolicy(config.keep_versions, dict(config.pin), dict(config.shadow)),
         publish=publisher(config, page),
+        start_shadow=shadowing.start,
         states=VersionStates(page),
         while_loading=heartbeat.loading,
     )
@@ -63,9 +76,12 @@ async def serve(config: Config, port: int, http_port: int | None, page: MetricsP
     handlers = {signal.SIGTERM: stop.set, signal.SIGHUP: reconciler.refresh}
     async with heartbeat.running():
         with _observer(config) as observer, _signal_handlers(handlers):
-            instruments = Instruments(page, tokens, observer)
+            instruments = Instruments(page, tokens, observer, native_page)
             app = http_app(servicers, instruments, HttpOptions.of(config, port))
-            async with http_server(config, http_port, app, stop), grpc_server(config, port, servicers, instruments):
+            async with (
+                http_server(config, http_port, app, stop),
+                grpc_server(config, port, servicers, repository, instruments),
+            ):
                 await _run_until(
                     stop,
                     _load_and_watch(reconciler, config),
@@ -74,6 +90,7 @@ async def serve(config: Config, port: int, http_port: int | None, page: MetricsP
                 )
                 servicers.health.stop()
         await reconciler.close()
+        shadowing.close()
 
 
 async def _run_until(stop: asyncio.Event, *work: Coroutine[Any, Any, None]) -> None:
@@ -131,7 +148,8 @@ def _observer(config: Config) -> Iterator[Observer | None]:
     """
     access_log = config.access_log == "on"
     if config.tracing == "off":
-        yield Observer(access_log, None) if access_log else None
+        # What is captured has the request's id, too.
+        yield Observer(access_log, None) if access_log or config.capture else None
         return
     try:
         from service.telemetry.tracing import tracing  # noqa: PLC0415, an extra

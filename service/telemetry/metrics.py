@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, get_args
 
 import grpc
 
+from service.telemetry import shadow_metrics
 from service.telemetry.shared_metrics import Counter, Family, Gauge, Histogram, MetricsPage
 
 # 0.1 ms to 10 s, about 2.2 times apart.
@@ -82,6 +83,7 @@ FAMILIES = (
     PROBABILITY,
     RESTARTS,
     LOG_DROPPED,
+    *shadow_metrics.FAMILIES,
 )
 
 
@@ -96,6 +98,11 @@ class Method(NamedTuple):
     service: str
     name: str
 
+    @property
+    def path(self) -> str:
+        """The HTTP/2 path of its calls."""
+        return f"/{self.service}/{self.name}"
+
 
 class MethodMetrics:
     """The metrics of one gRPC method."""
@@ -108,7 +115,7 @@ class MethodMetrics:
         self._handled = {grpc.StatusCode.OK: self._counter(grpc.StatusCode.OK)}
 
     def _counter(self, code: grpc.StatusCode) -> Counter:
-        return Counter(self._page, HANDLED, (*self._method, _camel_case(code)))
+        return Counter(self._page, HANDLED, (*self._method, code_label(code)))
 
     def started(self) -> None:
         """An RPC has started."""
@@ -209,6 +216,6 @@ class ModelMetrics:
         self._unknown.observe_all([1 - known / all_ for known, all_ in zip(known_words, words, strict=True) if all_])
 
 
-def _camel_case(code: grpc.StatusCode) -> str:
+def code_label(code: grpc.StatusCode) -> str:
     """DEADLINE_EXCEEDED is DeadlineExceeded in these metrics, as Go spells it; OK stays OK."""
     return "OK" if code is grpc.StatusCode.OK else code.name.title().replace("_", "")

@@ -154,7 +154,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 @contextmanager
 def metrics_endpoint(
-    config: Config, http_port: int | None, worker_pages: Sequence[mmap], other_page: mmap
+    config: Config, http_port: int | None, worker_pages: Sequence[mmap], other_pages: Sequence[mmap]
 ) -> Iterator[None]:
     """Serves /metrics while the block runs.
 
@@ -162,7 +162,7 @@ def metrics_endpoint(
         config: the server's configuration.
         http_port: the port of the HTTP routes and the page; None: there are none.
         worker_pages: the metrics of the workers.
-        other_page: the metrics of other processes.
+        other_pages: the other metrics.
 
     Raises:
         StartError: the port is taken, or a file for TLS or tokens cannot be used.
@@ -170,7 +170,7 @@ def metrics_endpoint(
     files = tls_files(config)
     context = server_context("certificates of metrics", files) if files else None
     workers = [MetricsPage(memory) for memory in worker_pages]
-    metrics = prometheus_client.make_wsgi_app(_registry(workers, MetricsPage(other_page)))
+    metrics = prometheus_client.make_wsgi_app(_registry(workers, [MetricsPage(memory) for memory in other_pages]))
     if config.tokens:
         metrics = _authenticated(metrics, Tokens(config.tokens))
     page = "" if http_port is None else f"{'https' if context else 'http'}://{{host}}:{http_port}/"
@@ -197,9 +197,9 @@ def metrics_endpoint(
             thread.join()
 
 
-def _registry(workers: Sequence[MetricsPage], other: MetricsPage) -> CollectorRegistry:
+def _registry(workers: Sequence[MetricsPage], others: Sequence[MetricsPage]) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(PagesCollector(FAMILIES, [*workers, other]))
+    registry.register(PagesCollector(FAMILIES, [*workers, *others]))
     registry.register(ProcessesCollector(workers))
     prometheus_client.PlatformCollector(registry=registry)
     return registry

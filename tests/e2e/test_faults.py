@@ -65,7 +65,7 @@ def test_no_call_fails_and_no_count_is_lost_when_workers_are_killed_under_load(t
         assert answered <= texts(counters(server)) <= answered + 2 * CALLERS
 
 
-def test_the_models_folder_may_go_while_the_server_serves_and_a_worker_starts_when_it_is_back(
+def test_a_worker_that_starts_without_the_models_folder_serves_when_it_is_back(
     tiny_models: Path, tmp_path: Path
 ) -> None:
     models, gone = tmp_path / "models", tmp_path / "gone"
@@ -80,9 +80,7 @@ def test_the_models_folder_may_go_while_the_server_serves_and_a_worker_starts_wh
         server.event("serving", after=refused)
 
 
-def test_a_server_to_which_every_disk_is_read_only_serves_restarts_a_worker_and_sees_new_versions(
-    tiny_models: Path, tmp_path: Path
-) -> None:
+def test_a_server_on_read_only_disks_serves_restarts_and_sees_new_versions(tiny_models: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
     shutil.copytree(tiny_models, models)
     disks = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
@@ -99,7 +97,7 @@ def test_a_server_to_which_every_disk_is_read_only_serves_restarts_a_worker_and_
         server.event("model in service", model="sentiment", version=2)
 
 
-def test_a_server_whose_log_is_on_a_full_disk_serves_restarts_a_worker_and_stops_well(tiny_models: Path) -> None:
+def test_a_server_whose_log_disk_is_full_serves_restarts_and_stops(tiny_models: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "service", "--models", str(tiny_models), *WORKERS]

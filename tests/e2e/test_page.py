@@ -184,7 +184,7 @@ def test_lines_become_a_table_and_a_csv_file_without_formulas(browser: Browser, 
     browser.until(file.exists)
     with file.open(encoding="utf-8-sig", newline="") as lines:
         header, *table = csv.reader(lines)
-    assert header == ["text", "label", "probability", "words", "known_words"]
+    assert header == ["text", "label", "probability", "words", "known_words", "abstained"]
     assert [row[0] for row in table[:4]] == [texts[0], f"'{texts[1]}", f"'{texts[2]}", texts[3]]
     assert [row[1] for row in table] == [answer.label for answer in answers]
     assert [float(row[2]) for row in table] == [answer.probability for answer in answers]
@@ -266,9 +266,7 @@ def test_a_server_with_tokens_is_asked_with_the_one_that_the_user_enters(
         session.driver.get("about:blank")  # its connection would be waited for
 
 
-def test_a_model_that_comes_or_a_version_that_takes_over_shows_without_opening_the_page_anew(
-    session: Browser, tmp_path: Path
-) -> None:
+def test_new_models_and_versions_appear_without_a_reload(session: Browser, tmp_path: Path) -> None:
     def seen() -> list[str]:
         return [option.text for option in session.all("#model option")]
 

@@ -10,22 +10,24 @@ from tests.load import under_load
 from tests.server_process import ROOT, serving
 from tests.training import made_up
 from text_classifier import Client
+from training.cli import main
 
 
-def test_a_model_is_retrained_into_the_watched_folder_and_takes_over_without_a_failed_call(tmp_path: Path) -> None:
+def test_a_model_retrained_into_the_watched_folder_takes_over_with_no_failed_call(tmp_path: Path) -> None:
     data, models = made_up.write_files(tmp_path / "data"), tmp_path / "models"
-    command = [
-        *(sys.executable, "-m", "training", "reuters", "--name", "topic", "--data-dir", str(data)),
-        *("--models", str(models), "--num-words", "20", "--layers", "4", "--epochs", "2", "--validation-samples", "8"),
+    arguments = [
+        *("reuters", "--name", "topic", "--data-dir", str(data), "--models", str(models)),
+        *("--num-words", "20", "--layers", "4", "--epochs", "2", "--validation-samples", "8"),
     ]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert main(arguments) == 0
     with (
         serving(models, "--workers", "2") as server,
         under_load(server.address) as load,
         Client(server.address) as client,
     ):
         assert client.model("topic").version == 1
-        subprocess.run([*command, "--seed", "2"], cwd=ROOT, check=True, capture_output=True)
+        retrain = [sys.executable, "-m", "training", *arguments, "--seed", "2"]
+        subprocess.run(retrain, cwd=ROOT, check=True, capture_output=True)
         for worker in (0, 1):
             server.event("model unloaded", model="topic", version=1, worker=worker)
         load.go_on()
@@ -33,9 +35,7 @@ def test_a_model_is_retrained_into_the_watched_folder_and_takes_over_without_a_f
         assert client.classify(["oil"], model="topic")[0].version == 2
 
 
-def test_own_data_become_a_model_that_a_running_server_serves_by_its_name_and_labels(
-    tiny_models: Path, tmp_path: Path
-) -> None:
+def test_a_model_trained_on_own_data_is_served_by_a_running_server(tiny_models: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
     shutil.copytree(tiny_models, models)
     tickets = tmp_path / "tickets.csv.gz"

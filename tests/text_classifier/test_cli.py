@@ -206,7 +206,7 @@ def test_the_lines_before_a_wrong_one_are_answered(server: ServerProcess) -> Non
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["--model", "nobody"], b"NOT_FOUND"), (["--timeout", "0.5"], b"in time: give it longer with --timeout")],
+    [(["--model", "nobody"], b"NOT_FOUND"), (["--timeout", "0.5"], b"in time: increase --timeout")],
 )
 def test_an_error_ends_it_although_more_could_be_typed(
     server: ServerProcess, arguments: list[str], says: bytes
@@ -268,14 +268,14 @@ def test_a_file_without_certificates_is_an_error(tmp_path: Path) -> None:
     file.write_text("no certificate")
     done = run("classify", "--model", "topic", "--tls-ca", str(file), "x", address="127.0.0.1:1")
     assert done.returncode == 2
-    assert b"ca.pem holds no PEM certificate" in done.stderr
+    assert b"ca.pem contains no PEM certificate" in done.stderr
 
 
 def test_a_server_that_is_not_there_is_named_with_how_to_start_one() -> None:
     done = run("classify", "--model", "topic", "x", address="127.0.0.1:1")
     assert done.returncode == 1
     assert b"no answer from 127.0.0.1:1" in done.stderr
-    assert b"make serve" in done.stderr
+    assert b"check that the server runs there, or set --address" in done.stderr
 
 
 def test_a_reader_that_has_enough_ends_it_quietly(server: ServerProcess, tmp_path: Path) -> None:

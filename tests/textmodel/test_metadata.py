@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from textmodel import ModelError, VersionFolder
-from textmodel.metadata import Metadata, NGrams
+from textmodel.metadata import CharacterNGrams, HashedNGrams, Metadata, NGrams
 
 Document = dict[str, Any]
 
@@ -89,3 +89,53 @@ def test_malformed_ngrams_are_refused_with_their_field(
     with pytest.raises(ModelError, match=r"metadata\.json") as error:
         Metadata.read(tmp_path / "metadata.json")
     assert says in str(error.value)
+
+
+HASHED: Document = {
+    "kind": "hashed-ngrams",
+    "words": 2,
+    "characters": {"min": 2, "max": 5, "across_words": False},
+    "buckets": 1024,
+    "kept": 10,
+    "counts": "log",
+    "normalize": True,
+}
+
+
+def test_hashed_ngrams_read_as_they_are_written(document: Document, tmp_path: Path) -> None:
+    (tmp_path / "metadata.json").write_text(json.dumps(document | {"vectorizer": HASHED, "tokenization": "unicode"}))
+    expected = HashedNGrams(2, CharacterNGrams(2, 5, across_words=False), 1024, 10, "log", normalize=True)
+    assert Metadata.read(tmp_path / "metadata.json").vectorizer == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"buckets": 1000}, "`buckets` is a power of two"),
+        ({"buckets": 0}, "$.vectorizer.buckets"),
+        ({"buckets": 1 << 23}, "$.vectorizer.buckets"),
+        ({"kept": 1025}, "`kept` is not above `buckets`"),
+        ({"kept": -1}, "$.vectorizer.kept"),
+        ({"words": 4}, "$.vectorizer.words"),
+        ({"words": 0, "characters": None}, "n-grams of words, of characters, or both"),
+        ({"characters": {"min": 3, "max": 2, "across_words": True}}, "`min` is not above `max`"),
+        ({"characters": {"min": 0, "max": 2, "across_words": True}}, "$.vectorizer.characters.min"),
+        ({"characters": {"min": 1, "max": 7, "across_words": True}}, "$.vectorizer.characters.max"),
+        ({"characters": {"min": 1, "max": 2}}, "across_words"),
+        ({"counts": "square"}, "$.vectorizer.counts"),
+    ],
+)
+def test_malformed_hashed_ngrams_are_refused_with_their_field(
+    change: Document, says: str, document: Document, tmp_path: Path
+) -> None:
+    whole = document | {"vectorizer": HASHED | change, "tokenization": "unicode"}
+    (tmp_path / "metadata.json").write_text(json.dumps(whole))
+    with pytest.raises(ModelError, match=r"metadata\.json") as error:
+        Metadata.read(tmp_path / "metadata.json")
+    assert says in str(error.value)
+
+
+def test_hashed_ngrams_of_another_tokenization_are_refused(document: Document, tmp_path: Path) -> None:
+    (tmp_path / "metadata.json").write_text(json.dumps(document | {"vectorizer": HASHED}))
+    with pytest.raises(ModelError, match="hashed n-grams take the tokenization `unicode`"):
+        Metadata.read(tmp_path / "metadata.json")

@@ -76,7 +76,7 @@ class DenseClassifier(Classifier):
 
     def _squared_error(self, classes: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
         """Returns the mean squared error of each text. Keras's own takes one-hot targets, of all texts at once."""
-        one_hot = tf.one_hot(tf.reshape(classes, [-1]), self._classes)
+        one_hot = tf.one_hot(tf.cast(tf.reshape(classes, [-1]), tf.int32), self._classes)
         return tf.reduce_mean(tf.square(one_hot - output), axis=-1)
 
     def _accuracy(self) -> keras.metrics.Metric:

@@ -1,14 +1,17 @@
 """The user's own data: files of labelled texts become a data set, in one pass over each file.
 
-In memory are word indices and the texts, in UTF-8. A word gets a number when it first occurs. When all rows are read,
-the words of the training texts are ranked by frequency, as Keras ranks them, and the numbers become indices.
+In memory are word indices. The texts are in a temporary file, which is mapped into memory. A word gets a number when it
+first occurs. When all rows are read, the words of the training texts are ranked by frequency, as Keras ranks them, and
+the numbers become indices.
 """
 
 import itertools
+import mmap
 from array import array
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +19,7 @@ from rich.console import Console
 
 from textfiles import InputError, Unreadable, listed
 from textfiles.progress import bytes_shown
-from textmodel.tokenization import is_word, tokenize
+from textmodel.tokenization import is_word
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
 from training.data import unknown_words
 from training.data.bad_rows import BadRows
@@ -26,12 +29,14 @@ from training.data.labels import lists_among
 from training.data.sequences import FlatSequences, FlatTexts
 from training.data.splitting import held_out, keys_for_test, keys_for_validation
 from training.data.text_hashes import text_hash
+from training.data.tokens import tokenize_all
 from training.settings import Settings
 
 MAX_TEXT_BYTES = 1 << 20
 """Maximum length of a text in UTF-8: what a server takes by default. A model need not learn what it is never asked."""
 
 # Worked on at a time.
+_BLOCK_CHARACTERS = 1 << 18
 _BLOCK_INDICES = 1 << 22
 _BLOCK_TEXTS = 1 << 11
 
@@ -146,7 +151,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     validation_texts = int(is_validation.sum())
 
     everything = np.frombuffer(texts.indices, np.int32), np.frombuffer(texts.ends, np.int64)
-    raw = texts.utf8, np.frombuffer(texts.text_ends, np.int64)
+    raw = texts.stored_texts()
     training_examples = Examples(FlatSequences(*everything, training), classes[training], FlatTexts(*raw, training))
     unknown_in_validation = _unknown_ratio(training_examples, validation_texts, len(texts.words))
     vocabulary = _index(everything[0], texts.words, training_examples, settings.num_words)
@@ -172,6 +177,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     return FileDataset(
         name=files.data.name,
+        tokenization="unicode",
         labels=labels,
         vocabulary=vocabulary,
         training=training_examples,
@@ -210,13 +216,16 @@ class _Texts:
         self.labels: dict[str, int] = defaultdict(itertools.count().__next__)
         self.indices = array("i")
         self.ends = array("q")
-        self.utf8 = bytearray()
-        self.text_ends = array("q")
+        self._utf8 = TemporaryFile()  # noqa: SIM115, it stays open
+        self._text_ends = array("q")
         self.hashes = array("Q")
         """Two texts that share one by chance would be taken for copies: that does no harm."""
         self.rows = self.without_words = self.too_long = self.many_lines = 0
         self.many_lines_at = ""
         self._classes = array("q")
+        self._pending: list[LabelledText] = []
+        """Rows that are not yet tokenized."""
+        self._pending_characters = 0
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -232,24 +241,43 @@ class _Texts:
                     bad_rows.add(file, Unreadable(row.number, f"no text to train on has the label {row.label!r}"))
                 else:
                     self._add(file, row)
+        self._tokenize_pending()
 
     def _add(self, file: LabelledFile, row: LabelledText) -> None:
         if row.lines >= MANY_LINES:
             self.many_lines += 1
             self.many_lines_at = self.many_lines_at or file.where(row.number)
-        utf8 = row.text.encode(errors="replace")
-        if len(utf8) > MAX_TEXT_BYTES:
+        if len(row.text.encode(errors="replace")) > MAX_TEXT_BYTES:
             self.too_long += 1
-        elif not (words := tokenize(row.text)):
-            self.without_words += 1
-        else:
-            self.indices.append(0)
-            self.indices.extend(map(self.words.__getitem__, words))
-            self.ends.append(len(self.indices))
-            self.utf8 += utf8
-            self.text_ends.append(len(self.utf8))
-            self.hashes.append(text_hash(row.text))
-            self._classes.append(self.labels[row.label])
+            return
+        self._pending.append(row)
+        self._pending_characters += len(row.text)
+        if len(self._pending) == _BLOCK_TEXTS or self._pending_characters >= _BLOCK_CHARACTERS:
+            self._tokenize_pending()
+
+    def _tokenize_pending(self) -> None:
+        for row, words in zip(self._pending, tokenize_all([row.text for row in self._pending]), strict=True):
+            if words:
+                self._keep(row, words)
+            else:
+                self.without_words += 1
+        self._pending.clear()
+        self._pending_characters = 0
+
+    def _keep(self, row: LabelledText, words: Sequence[str]) -> None:
+        self.indices.append(0)
+        self.indices.extend(map(self.words.__getitem__, words))
+        self.ends.append(len(self.indices))
+        self._text_ends.append((self._text_ends[-1] if self._text_ends else 0) + self._utf8.write(row.text.encode()))
+        self.hashes.append(text_hash(row.text))
+        self._classes.append(self.labels[row.label])
+
+    def stored_texts(self) -> tuple[mmap.mmap, NDArray[np.int64]]:
+        """Returns all texts in UTF-8, one behind the other in a temporary file that is mapped into memory and vanishes
+        with it, and where each ends, (texts,).
+        """
+        self._utf8.flush()
+        return mmap.mmap(self._utf8.fileno(), 0, access=mmap.ACCESS_READ), np.frombuffer(self._text_ends, np.int64)
 
     def classes_by_label(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         """Returns the labels, sorted, and the class of each text, its label's position among them."""
@@ -311,7 +339,7 @@ def _index(indices: NDArray[np.int32], words: Mapping[str, int], training: Examp
         index_of[number] = rank + FIRST_WORD - 1
     for at in range(0, len(indices), _BLOCK_INDICES):
         indices[at : at + _BLOCK_INDICES] = index_of[indices[at : at + _BLOCK_INDICES]]
-    return Vocabulary.from_ranks(ranks, FIRST_WORD + len(ranks))
+    return Vocabulary.from_ranks(ranks, FIRST_WORD + len(ranks), "unicode")
 
 
 def _copies_and_conflicts(hashes: NDArray[np.uint64], classes: NDArray[np.int64]) -> tuple[int, int]:

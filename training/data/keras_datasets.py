@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textfiles import InputError
+from textmodel.metadata import Tokenization
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
 from training.data.labelled_file import LabelledText
 
@@ -78,6 +79,8 @@ class SplitDataset:
     """Texts to learn from and texts to be tested on, with what their indices and classes mean."""
 
     name: str
+    tokenization: Tokenization
+    """How its texts are read: by Keras's rules, or as text that people write."""
     labels: tuple[str, ...]
     vocabulary: Vocabulary
     training: Examples
@@ -104,7 +107,7 @@ def load(name: str, data_dir: Path | None, num_words: int | None) -> SplitDatase
     largest = max(ranks.values(), default=0) + FIRST_WORD
     if num_words is not None and num_words > largest:
         raise InputError(f"--num-words {num_words} is more than the {largest} indices that {name} has: ask for fewer")
-    return SplitDataset(name, LABELS[name], Vocabulary.from_ranks(ranks, num_words or largest), training, test)
+    return SplitDataset(name, "keras", LABELS[name], Vocabulary.from_ranks(ranks, num_words or largest), training, test)
 
 
 def test_rows(name: str, data_dir: Path | None) -> Iterator[LabelledText]:

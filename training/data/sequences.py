@@ -1,5 +1,6 @@
 """Many sequences of word indices in little more memory than the indices themselves take."""
 
+import mmap
 from collections.abc import Sequence
 from typing import overload
 
@@ -44,7 +45,7 @@ class FlatTexts(Sequence[str]):
         rows: int64 (n,), which of them these are, in this order. All when left out.
     """
 
-    def __init__(self, flat: bytes | bytearray, ends: NDArray[np.int64], rows: NDArray[np.int64] | None = None) -> None:
+    def __init__(self, flat: bytes | mmap.mmap, ends: NDArray[np.int64], rows: NDArray[np.int64] | None = None) -> None:
         self._flat = flat
         self._ends = ends
         self._rows = np.arange(len(ends)) if rows is None else rows

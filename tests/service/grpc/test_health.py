@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 from grpc_health.v1 import health_pb2
 
-from service.errors import NotFound, TooManyStreams
-from service.grpc.health import MAX_WATCHERS, HealthServicer
+from service.errors import NotFound
+from service.grpc.health import HealthServicer
 
 RESPONSE = health_pb2.HealthCheckResponse
 ANY = cast("Any", None)
@@ -15,20 +15,6 @@ ANY = cast("Any", None)
 
 def request(service: str = "") -> health_pb2.HealthCheckRequest:
     return health_pb2.HealthCheckRequest(service=service)
-
-
-def test_one_watcher_more_than_the_maximum_is_refused_until_another_leaves() -> None:
-    async def test() -> None:
-        health = HealthServicer(("",))
-        watchers = [cast("Any", health.Watch(request(), ANY)) for _ in range(MAX_WATCHERS)]
-        for each in watchers:
-            await anext(each)
-        with pytest.raises(TooManyStreams):
-            await anext(health.Watch(request(), ANY))
-        await watchers[0].aclose()
-        assert await anext(health.Watch(request(), ANY))
-
-    asyncio.run(test())
 
 
 def test_watchers_hear_each_change_and_end_with_the_stop() -> None:

@@ -1,9 +1,12 @@
 """Requests that are made to cost the server memory: large ones, compressed ones, ones of millions of elements."""
 
+import asyncio
 import gzip
 import importlib.util
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.grpc.channel_options import METADATA_BYTES
+from service.grpc.channel_options import METADATA_BYTES, STREAMS
+from service.grpc.instrumentation import MAX_WAITING_CALLS
 from service.grpc.stubs import open_inference_pb2 as oip_pb2
 from tests.process_memory import growth
 from tests.server_process import ServerProcess, serving
@@ -23,6 +27,7 @@ CLASSIFY = "/text_classifier.v1.TextClassifier/Classify"
 STREAM = "/text_classifier.v1.TextClassifier/ClassifyStream"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 NATIVE = importlib.util.find_spec("service.grpc._native_server") is not None
+SEPARATE = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1))
 MIB = 1 << 20
 AUTHORIZED = (("authorization", f"Bearer {TOKEN}"),)
 
@@ -38,17 +43,24 @@ def guarded(
     tokens = tmp_path_factory.mktemp("tokens") / "tokens"
     tokens.write_text(TOKEN)
     tokens.chmod(0o600)
-    with serving(
-        tiny_models, "--workers", "1", "--tokens", str(tokens), "--transport", request.param, "--grace-period", "60"
-    ) as running:
+    flags = (
+        "--tokens",
+        str(tokens),
+        "--transport",
+        request.param,
+        "--grace-period",
+        "60",
+        "--max-pending-calls",
+        "2000",
+    )
+    with serving(tiny_models, "--workers", "1", "--max-pending-calls", "2000", *flags) as running:
         yield running
 
 
 @pytest.fixture
 def call(guarded: ServerProcess) -> Iterator[Callable[..., grpc.StatusCode]]:
     """Sends a message to a method as it is. Returns the code, and sees to it that the error says something."""
-    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1))
-    with grpc.insecure_channel(guarded.address, options) as channel:
+    with grpc.insecure_channel(guarded.address, SEPARATE) as channel:
 
         def send(method: str, message: bytes, **further: Any) -> grpc.StatusCode:
             method_of: Any = channel.stream_stream(method)
@@ -175,6 +187,33 @@ def test_metadata_beyond_the_limit_get_a_reason_and_no_line_of_the_log(
         assert call(CLASSIFY, b"", metadata=(*AUTHORIZED, *further)) is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert call(CLASSIFY, b"", metadata=AUTHORIZED) is not grpc.StatusCode.RESOURCE_EXHAUSTED
     assert len(guarded.log) == lines
+
+
+@pytest.mark.parametrize("method", ["/grpc.health.v1.Health/Watch", STREAM, CLASSIFY])
+def test_calls_that_wait_for_their_client_are_bounded(guarded: ServerProcess, method: str) -> None:
+    beyond, connections = 50, 11
+    many = MAX_WAITING_CALLS + beyond
+    assert connections * STREAMS >= many
+
+    async def test() -> None:
+        channels = [grpc.aio.insecure_channel(guarded.address, SEPARATE) for _ in range(connections)]
+        methods: list[Any] = [channel.stream_stream(method) for channel in channels]
+        calls = [methods[number % connections](metadata=AUTHORIZED, timeout=60) for number in range(many)]
+        for call in calls if method.endswith("Watch") else ():
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # refused already
+                await call.write(b"")
+        codes = set()
+        for code in islice(asyncio.as_completed([call.code() for call in calls]), beyond):
+            codes.add(await code)
+        assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        for call in calls:
+            call.cancel()
+        for channel in channels:
+            await channel.close()
+
+    with growth(guarded) as measured:
+        asyncio.run(test())
+    assert measured.peak < 100
 
 
 def test_watchers_of_health_are_let_go_when_the_server_stops(guarded: ServerProcess) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from service.config import Config
 from service.errors import CannotExplain, Overloaded
-from service.inference.explanations import WAITING_REQUESTS, Explanations
+from service.inference.explanations import MAX_WAITING_REQUESTS, Explanations
 from service.inference.reconciler import Reconciler
 from service.inference.repository import ModelRepository
 from service.inference.version_policy import VersionPolicy
@@ -27,7 +27,7 @@ def test_requests_beyond_those_that_may_wait_are_turned_away_and_the_others_answ
 
     async def run() -> None:
         explanations = Explanations("topic", 1, path, fingerprint(path))
-        calls = [explanations.explain(["dull film"], [0]) for _ in range(WAITING_REQUESTS + 1)]
+        calls = [explanations.explain(["dull film"], [0]) for _ in range(MAX_WAITING_REQUESTS + 1)]
         *answers, last = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(answer, list) and len(answer[0].words) == 2 for answer in answers)
         assert isinstance(last, Overloaded)
@@ -41,11 +41,11 @@ def test_requests_beyond_those_that_may_wait_are_turned_away_and_the_others_answ
     [
         (
             {"vectorizer": PaddedSequence(14, 8, 4)},
-            "only models over words or n-grams can be explained; this one has an embedding",
+            "only models over words or n-grams run without TensorFlow; this one has an embedding",
         ),
         (
             {"network": (Layer(4, "relu"), Layer(1, "relu"), Layer(1, "sigmoid"))},
-            "variables/variables.index: there is no variable dense/2/kernel",
+            "assets.extra/weights.safetensors: there is no tensor dense/2/kernel",
         ),
     ],
 )
@@ -85,6 +85,7 @@ def test_files_that_were_refused_explain_nothing_for_the_version_that_serves(tmp
         repository, reconciler = reconciled(tmp_path)
         await reconciler.load()
         shutil.copytree(other.path / "variables", folder.path / "variables", dirs_exist_ok=True)
+        shutil.copy(other.path / "assets.extra" / "weights.safetensors", folder.path / "assets.extra")
         await reconciler.load()
         assert "probe 1" in repository.find("topic", 1).reason
         with pytest.raises(CannotExplain, match="its files have changed since it was loaded"):

@@ -5,11 +5,13 @@ import keras
 import numpy as np
 import pytest
 
-from training.classifiers.dense import DenseClassifier, best_epoch
+from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
 from training.data.keras_datasets import Examples, load
 from training.settings import PRESETS, Settings, VectorizerName
 
-SMALL = replace(PRESETS["imdb"]["dense"], num_words=20, layers=(6, 3), batch_size=16, sequence_length=8, dimensions=4)
+SMALL = replace(
+    PRESETS["imdb"]["dense"], num_words=20, layers=(6, 3), batch_size=16, sequence_length=8, embedding_dim=4
+)
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_balanced_class_weights_let_rare_classes_be_found(classes: int) -> None:
     for weights in ("none", "balanced"):
         classifier = DenseClassifier(replace(settings, class_weights=weights), classes)
         classifier.fit(examples, 30, keras.callbacks.Callback())
-        found.append(classifier.probabilities(examples.sequences[:1])[0])
+        found.append(classifier.probabilities(examples.part(slice(1)))[0])
     assert found[0][0] == pytest.approx(0.9, abs=0.05)
     np.testing.assert_allclose(found[1], np.full(classes, 1 / classes), atol=0.1)
 
@@ -72,15 +74,14 @@ def test_two_classes_are_one_sigmoid_unit_and_more_a_softmax() -> None:
     assert (last.units, last.activation.__name__) == (5, "softmax")
 
 
-@pytest.mark.parametrize(("classes", "loss"), [(2, "binary_crossentropy"), (5, "categorical_crossentropy")])
+@pytest.mark.parametrize(("classes", "loss"), [(2, "binary_crossentropy"), (5, "sparse_categorical_crossentropy")])
 def test_the_loss_is_the_crossentropy_of_the_output(classes: int, loss: str) -> None:
     assert DenseClassifier(SMALL, classes).network.loss == loss
-    assert DenseClassifier(replace(SMALL, loss="mse"), classes).network.loss == "mean_squared_error"
 
 
 @pytest.mark.parametrize("classes", [2, 5])
 def test_probabilities_have_a_column_for_each_class_and_sum_to_one(classes: int, examples: Examples) -> None:
-    probabilities = DenseClassifier(SMALL, classes).probabilities(examples.sequences)
+    probabilities = DenseClassifier(SMALL, classes).probabilities(examples)
     assert probabilities.shape == (len(examples), classes)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
@@ -88,7 +89,7 @@ def test_probabilities_have_a_column_for_each_class_and_sum_to_one(classes: int,
 def test_the_sigmoid_unit_says_the_probability_of_class_1(examples: Examples) -> None:
     classifier = DenseClassifier(replace(SMALL, learning_rate=0.05), 2)
     classifier.fit(examples, 30, keras.callbacks.Callback())
-    predicted = classifier.probabilities(examples.sequences).argmax(axis=1)
+    predicted = classifier.probabilities(examples).argmax(axis=1)
     assert (predicted == examples.classes).mean() > 0.8
 
 
@@ -103,3 +104,38 @@ def test_the_history_has_the_validation_set_after_each_epoch(examples: Examples)
 @pytest.mark.parametrize(("losses", "best"), [([3, 2, 1], 3), ([1, 2, 3], 1), ([2, 1, 5, 0.9], 4), ([2, 1, 1], 2)])
 def test_the_best_epoch_has_the_lowest_validation_loss_the_first_of_equals(losses: list[float], best: int) -> None:
     assert best_epoch({"val_loss": losses}) == best
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_squared_error_is_that_of_one_hot_targets(classes: int) -> None:
+    data = Examples([np.array([1, 4 + number % classes], np.int32) for number in range(40)], np.arange(40) % classes)
+    classifier = DenseClassifier(replace(SMALL, loss="mse"), classes)
+    before = classifier.probabilities(data)
+    history = classifier.fit(data, 1, keras.callbacks.Callback(), data)
+    after = classifier.probabilities(data)
+    one_hot = np.eye(classes)[data.classes]
+    errors = np.square(one_hot - after)[:, -1:] if classes == 2 else np.square(one_hot - after)
+    assert history["val_loss"][0] == pytest.approx(errors.mean(), rel=1e-4)
+    assert not np.allclose(before, after)
+
+
+def test_the_search_ends_when_the_validation_loss_does_not_fall(examples: Examples) -> None:
+    held_out, others = examples.split(20)
+    settings = replace(SMALL, learning_rate=0.2, patience=3)
+    history = DenseClassifier(settings, 2).fit(others, 50, keras.callbacks.Callback(), held_out)
+    assert len(history["loss"]) == best_epoch(history) + 3 < 50
+
+
+@pytest.mark.parametrize(
+    ("texts", "size"), [(1, 16), (450, 16), (1_023, 16), (1_024, 32), (4_000, 64), (16_384, 512), (10**6, 512)]
+)
+def test_the_batch_size_follows_the_number_of_texts(texts: int, size: int) -> None:
+    assert batch_size(texts) == size
+
+
+def test_memory_does_not_grow_with_texts_times_classes() -> None:
+    # 20,000 x 20,000 one-hot targets would take 1.6 GB.
+    data = Examples([np.array([1, 4], np.int32)] * 20_000, np.arange(20_000))
+    settings = replace(SMALL, layers=(1,), batch_size=64)
+    targets = next(iter(DenseClassifier(settings, 20_000)._batches(data, targets=True)))[1]
+    assert targets.shape == (64, 1)

@@ -1,42 +1,43 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from textmodel.ngrams import Features
-from training.classifiers.feature_weights import feature_scale
-from training.settings import PRESETS
+from training.classifiers.feature_weights import feature_weights
 
-SETTINGS = replace(PRESETS["imdb"]["ngram"], min_count=2, idf_power=1, divergence_power=0)
-TARGETS = np.eye(2, dtype=np.float32)[[0, 0, 1, 1]]
-
-
-def _features(*texts: list[int]) -> Features:
-    ids = np.concatenate(texts).astype(np.int32)
-    return Features(np.cumsum([0, *map(len, texts)]), ids, np.ones_like(ids))
+CLASSES = np.array([0, 0, 1, 1])
+# Feature 0 is in all texts, 1 in both of class 0, 2 in one of each class, 3 in one text, 4 in none.
+COUNTS = csr_array(np.array([[1, 1, 1, 0, 0], [7, 2, 0, 0, 0], [1, 0, 3, 1, 0], [1, 0, 0, 0, 0]]))
 
 
-# Feature 0 is in all texts, 1 in both of class 0, 2 in one of each class, 3 in one text.
-FEATURES = _features([0, 1, 2], [0, 1], [0, 2, 3], [0])
+def _weights(
+    idf: float, divergence: float, counts: csr_array = COUNTS, classes: NDArray[np.int64] = CLASSES
+) -> NDArray[np.float16]:
+    return feature_weights(counts, classes, min_df=2, idf_power=idf, divergence_power=divergence)
 
 
-def test_a_feature_counts_the_more_the_fewer_texts_hold_it_and_nothing_below_the_least_count() -> None:
-    scale = feature_scale(FEATURES, 5, TARGETS, SETTINGS)
-    assert scale.dtype == np.float16
+def test_a_feature_weighs_more_the_fewer_texts_hold_it_and_nothing_below_the_minimum() -> None:
+    weights = _weights(1, 0)
+    assert weights.dtype == np.float16
     rare = np.log(5 / 3) + 1
-    np.testing.assert_allclose(scale, [1, rare, rare, 0, 0], rtol=1e-3)
+    np.testing.assert_allclose(weights, [1, rare, rare, 0, 0], rtol=1e-3)
 
 
-def test_a_feature_counts_the_more_the_further_its_texts_classes_are_from_all_texts_classes() -> None:
-    scale = feature_scale(FEATURES, 5, TARGETS, replace(SETTINGS, idf_power=0, divergence_power=1))
-    shares = np.array([4.5, 2.5]) / 7  # 2 texts of class 0, and 5 spread over both
-    np.testing.assert_allclose(scale, [0, (shares * np.log(shares * 2)).sum(), 0, 0, 0], atol=1e-4)
+def test_a_feature_weighs_more_the_further_its_classes_are_from_those_of_all_texts() -> None:
+    shares = np.array([4.5, 2.5]) / 7  # 2 texts of class 0, and 5 distributed over both
+    np.testing.assert_allclose(_weights(0, 1), [0, (shares * np.log(shares * 2)).sum(), 0, 0, 0], atol=1e-4)
+
+
+def test_the_divergence_is_that_of_dense_tables() -> None:
+    random = np.random.default_rng(0)
+    counts, classes = csr_array(random.integers(0, 2, (300, 40))), random.integers(0, 7, 300)
+    expected = np.bincount(classes) / 300
+    held = np.array([counts.toarray()[classes == label].sum(axis=0) for label in range(7)]).T + 5 * expected
+    shares = held / held.sum(axis=1, keepdims=True)
+    divergence = (shares * np.log(shares / expected)).sum(axis=1)
+    np.testing.assert_allclose(_weights(0, 1, counts, classes), divergence, rtol=2e-3)
 
 
 @pytest.mark.parametrize("power", [0.35, 1])
 def test_a_class_without_texts_changes_nothing(power: float) -> None:
-    settings = replace(SETTINGS, divergence_power=power)
-    one_more = np.hstack([TARGETS, np.zeros((4, 1), np.float32)])
-    np.testing.assert_array_equal(
-        feature_scale(FEATURES, 5, one_more, settings), feature_scale(FEATURES, 5, TARGETS, settings)
-    )
+    np.testing.assert_array_equal(_weights(1, power, classes=CLASSES * 3), _weights(1, power))

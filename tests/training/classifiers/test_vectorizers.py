@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.sparse import csr_array
 
 from textmodel.metadata import MultiHot, PaddedSequence
-from training.classifiers.vectorizers import batches, sparse_batches, vectorize
+from training.classifiers.vectorizers import batches, vectorize
 
 SEQUENCES = [np.array(sequence, np.int32) for sequence in ([1], [1, 4, 2, 4], [1, 5, 5, 5, 3])]
 
@@ -29,16 +28,6 @@ def test_vectors_are_made_a_batch_at_a_time(vectorizer: MultiHot | PaddedSequenc
     assert [len(vectors) for vectors, _ in found] == [4, 4, 2]
     expected = vectorize(vectorizer, tf.ragged.constant([s.tolist() for s in sequences], dtype=tf.int32))
     np.testing.assert_array_equal(np.concatenate([vectors for vectors, _ in found]), expected)
-    np.testing.assert_array_equal(np.concatenate([target for _, target in found]), targets)
-
-
-def test_sparse_vectors_are_those_of_their_rows_a_batch_at_a_time() -> None:
-    dense = np.random.default_rng(0).integers(0, 3, (10, 7)).astype(np.float32)
-    dense[4] = 0
-    targets = np.arange(10, dtype=np.float32)[:, np.newaxis]
-    found = [(tf.sparse.to_dense(vectors), target) for vectors, target in sparse_batches(csr_array(dense), 4, targets)]
-    assert [len(vectors) for vectors, _ in found] == [4, 4, 2]
-    np.testing.assert_array_equal(np.concatenate([vectors for vectors, _ in found]), dense)
     np.testing.assert_array_equal(np.concatenate([target for _, target in found]), targets)
 
 

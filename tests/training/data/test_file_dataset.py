@@ -14,7 +14,7 @@ from rich.console import Console
 
 from service.config import Config
 from textfiles import InputError
-from textmodel.tokenization import tokenize
+from textmodel.unicode_text import tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
 from training.data import file_dataset
 from training.data.file_dataset import MAX_TEXT_BYTES, FileDataset, load
@@ -73,8 +73,7 @@ def test_the_vocabulary_is_ranked_on_the_training_texts_alone_the_first_to_come_
     training = [("b a", "x"), ("a c", "x"), ("d c", "y"), ("A e\r!", "y")]
     test = [("z z z z b b b b b d", "x"), ("z", "y")]
     data = _load(tmp_path, training, test)
-    # "e\r" cannot be in the file of a vocabulary.
-    assert data.vocabulary.entries[FIRST_WORD:] == ("a", "c", "b", "d")
+    assert data.vocabulary.entries[FIRST_WORD:] == ("a", "c", "b", "d", "e")
     assert data.test.sequences[0].tolist() == [START, *[UNKNOWN] * 4, *[6] * 5, 7]
     smaller = _load(tmp_path, training, test, num_words=6)
     assert smaller.vocabulary.entries == data.vocabulary.entries[:6]
@@ -143,7 +142,7 @@ def test_the_longest_text_is_what_a_server_takes_by_default() -> None:
         (_rows(16, tuple("abcdefgh")), None, "'e' has 2 and 3 more labels"),
         (_rows(20), [("", "yes")], "test.jsonl: holds no text to test on"),
         (_rows(20), [("a", "yes"), ("a", "maybe")], "test.jsonl: line 2: no text to train on has the label 'maybe'"),
-        ([("a\r", "a"), ("b\r", "a"), ("c\r", "b"), ("d\r", "b")], [("a", "a")], "no word that a vocabulary"),
+        ([("\uffff", "a"), ("\uffff1", "a"), ("\uffff2", "b"), ("\uffff3", "b")], [("\uffff", "a")], "no word that a"),
     ],
 )
 def test_data_that_cannot_be_split_are_an_error(rows: Rows, test_rows: Rows | None, says: str, tmp_path: Path) -> None:

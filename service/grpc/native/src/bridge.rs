@@ -13,6 +13,7 @@ use http::HeaderMap;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
+use crate::codec::Message;
 use crate::compression::Encoding;
 use crate::method::Method;
 use crate::status::Status;
@@ -38,16 +39,16 @@ pub struct NewCall {
     pub headers: HeaderMap,
     pub peer: Arc<str>,
     pub deadline: Option<Instant>,
-    /// The request, unless it is a stream.
-    pub message: Option<Bytes>,
+    /// The first message, if it came with the headers.
+    pub message: Option<Message>,
     pub actions: UnboundedSender<Action>,
 }
 
 /// What Python's event loop hears of.
 pub enum Event {
     Call(NewCall),
-    /// The next message of a request that is a stream; None: its end.
-    Message(u64, Option<Bytes>),
+    /// The next message of the request; None: its end.
+    Message(u64, Option<Message>),
     /// HTTP/2 has taken the message that was sent last.
     Sent(u64),
     /// Nobody waits for the answer any more.

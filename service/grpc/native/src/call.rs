@@ -1,8 +1,8 @@
 //! One call: from its headers to its status.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -15,13 +15,16 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Method as Verb, Request, StatusCode};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
 use crate::bridge::{Action, Event, NewCall};
-use crate::codec::{Messages, ReadError};
+use crate::budget::Charge;
+use crate::codec::{Message, Messages, ReadError};
 use crate::compression::Encoding;
 use crate::deadline::parse_timeout;
-use crate::limits::MESSAGE;
+use crate::fast_path::{FastMethod, Kind, Outcome};
+use crate::limits::{MESSAGE, SMALL_ANSWER, TURN_MESSAGES};
 use crate::method::Method;
 use crate::response::{Gone, ResponseWriter};
 use crate::server::{Shared, Stage};
@@ -51,6 +54,16 @@ enum End {
     /// It is not gRPC.
     Http(StatusCode),
     Gone,
+}
+
+impl End {
+    /// The code that metrics count.
+    fn code(&self) -> u32 {
+        match self {
+            Self::Status(status) => status.code,
+            Self::Gone | Self::Http(_) => Code::Cancelled as u32,
+        }
+    }
 }
 
 impl From<Gone> for End {
@@ -88,16 +101,28 @@ async fn run(
     }
     let deadline = deadline(&parts.headers)?;
     let encoding = encoding(&parts.headers)?;
-    if method.is_full(shared.limits.pending_calls) {
-        return Err(shared.overloaded().into());
+    let fast = shared.fast_path.methods.get(&method.index);
+    if fast.is_none() && method.is_full(shared.limits.pending_calls) {
+        return Err(shared.overloaded().into()); // before its body is read
     }
-    let mut messages = Messages::new(body, encoding, shared.limits.message_bytes);
-    let message = if method.request_streaming {
-        None
-    } else {
-        Some(only_message(shared, &mut messages, deadline).await?)
+    let mut call = Call {
+        shared,
+        deadline,
+        messages: Messages::new(body, encoding, shared.limits.message_bytes, &shared.budget),
+        writer,
     };
-    hand_over(shared, method, parts.headers, peer, deadline, message, messages, writer).await
+    let message = match fast {
+        None => call.message_that_is_here().await?,
+        Some(fast) if fast.kind == Kind::ClassifyStream => match call.answer_stream_fast(fast).await? {
+            Some(message) => Some(message),
+            None => return Ok(()),
+        },
+        Some(fast) => match call.answer_fast(fast).await? {
+            Some(message) => Some(message),
+            None => return Ok(()),
+        },
+    };
+    call.hand_over(method, parts.headers, peer, message).await
 }
 
 /// Finds the method that a request names.
@@ -136,33 +161,9 @@ fn stopped() -> End {
     Status::new(Code::Cancelled, "Cancelling all calls").into()
 }
 
-/// Reads the one message of a request that is no stream, and decompresses it.
-async fn only_message(shared: &Shared, messages: &mut Messages, deadline: Option<Instant>) -> Result<Bytes, End> {
-    let mut stage = shared.stage.subscribe();
-    let message = {
-        let mut next = pin!(poll_fn(|context| messages.poll_next(context)));
-        match poll_once(next.as_mut()).await {
-            Some(message) => message, // it came with the headers
-            None => {
-                let latest = Instant::now() + MESSAGE;
-                let until = deadline.map_or(latest, |deadline| deadline.min(latest));
-                tokio::select! {
-                    message = next => message,
-                    () = sleep_until(until.into()) => return Err(late()),
-                    () = Stage::Closing.reached(&mut stage) => return Err(stopped()),
-                }
-            }
-        }
-    }?;
-    match message {
-        Some(message) => Ok(message.into_bytes()?),
-        None => Err(Status::new(Code::Internal, "the request holds no message").into()),
-    }
-}
-
-async fn poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     poll_fn(|context| {
-        Poll::Ready(match pin!(&mut future).poll(context) {
+        Poll::Ready(match future.as_mut().poll(context) {
             Poll::Ready(output) => Some(output),
             Poll::Pending => None,
         })
@@ -170,84 +171,212 @@ async fn poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
     .await
 }
 
-/// Gives the call to its handler in Python and does what that asks for.
-#[allow(clippy::too_many_arguments)]
-async fn hand_over(
-    shared: &Arc<Shared>,
-    method: Arc<Method>,
-    headers: HeaderMap,
-    peer: Arc<str>,
-    deadline: Option<Instant>,
-    message: Option<Bytes>,
-    mut messages: Messages,
-    writer: &mut ResponseWriter,
-) -> Result<(), End> {
-    if !method.try_wait(shared.limits.pending_calls) {
-        return Err(shared.overloaded().into());
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => pending().await,
     }
-    let id = shared.next_call.fetch_add(1, Ordering::Relaxed);
-    let (sender, mut actions) = unbounded_channel();
-    let call = NewCall { id, method, headers, peer, deadline, message, actions: sender };
-    shared.bridge.push(Event::Call(call));
-    let end = converse(shared, id, deadline, &mut messages, &mut actions, writer).await;
-    if end.is_err() {
-        shared.bridge.push(Event::Cancelled(id));
-    }
-    end
 }
 
-/// Carries messages to and from a handler until it ends the call, or nobody waits for it any more.
-async fn converse(
-    shared: &Shared,
-    id: u64,
+/// One call whose headers are in order.
+struct Call<'a> {
+    shared: &'a Arc<Shared>,
     deadline: Option<Instant>,
-    messages: &mut Messages,
-    actions: &mut UnboundedReceiver<Action>,
-    writer: &mut ResponseWriter,
-) -> Result<(), End> {
-    let mut stage = shared.stage.subscribe();
-    let mut late_at = pin!(async {
-        match deadline {
-            Some(deadline) => sleep_until(deadline.into()).await,
-            None => std::future::pending().await,
-        }
-    });
-    let mut closing = pin!(Stage::Closing.reached(&mut stage));
-    let mut wanted = false;
-    loop {
-        tokio::select! {
-            biased;
-            action = actions.recv() => match action {
-                Some(Action::Finish(status)) => {
-                    writer.finish(status);
-                    return Ok(());
-                }
-                Some(Action::Message(message)) => {
-                    tokio::select! {
-                        ready = writer.ready() => ready?,
-                        () = &mut late_at => return Err(late()),
-                        () = &mut closing => return Err(stopped()),
-                    }
-                    writer.send_message(message)?;
-                    shared.bridge.push(Event::Sent(id));
-                }
-                Some(Action::Answer(message, status)) => {
-                    writer.send_message(message)?;
-                    writer.finish(status);
-                    return Ok(());
-                }
-                Some(Action::Headers(metadata, encoding)) => writer.send_headers(metadata, encoding)?,
-                Some(Action::Read) => wanted = true,
-                None => return Err(Status::new(Code::Internal, "the handler has gone").into()),
-            },
-            message = poll_fn(|context| messages.poll_next(context)), if wanted => {
-                wanted = false;
-                let message = message?.map(|message| message.into_bytes()).transpose()?;
-                shared.bridge.push(Event::Message(id, message));
+    messages: Messages,
+    writer: &'a mut ResponseWriter,
+}
+
+impl Call<'_> {
+    /// Returns the first message if it came with the headers: most do.
+    async fn message_that_is_here(&mut self) -> Result<Option<Message>, End> {
+        let mut next = pin!(poll_fn(|context| self.messages.poll_next(context)));
+        Ok(poll_once(next.as_mut()).await.transpose()?.flatten())
+    }
+
+    /// Reads the message of a request that is no stream.
+    async fn only_message(&mut self) -> Result<Message, End> {
+        let latest = Instant::now() + MESSAGE;
+        let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
+        let next = poll_fn(|context| self.messages.poll_next(context));
+        let message = while_wanted(self.shared, self.writer, Some(until), next).await??;
+        Ok(message.ok_or_else(|| Status::new(Code::Internal, "the request holds no message"))?)
+    }
+
+    /// Answers a request without Python, or returns it for its handler.
+    async fn answer_fast(&mut self, method: &FastMethod) -> Result<Option<Message>, End> {
+        let message = self.only_message().await?;
+        let start = Instant::now();
+        let answer = self.shared.fast_path.answer(method.kind, &message);
+        match while_wanted(self.shared, self.writer, self.deadline, answer).await {
+            Ok(Outcome::Answered(response)) => {
+                let sent = if response.len() <= SMALL_ANSWER {
+                    self.writer.send_message(response).map_err(End::from)
+                } else {
+                    self.send(response).await
+                };
+                method.metrics.handled(sent.as_ref().map_or_else(End::code, |()| Code::Ok as u32), start.elapsed());
+                sent?;
+                self.writer.finish(Status::ok());
             }
-            () = poll_fn(|context| writer.poll_gone(context)) => return Err(End::Gone),
-            () = &mut late_at => return Err(late()),
-            () = &mut closing => return Err(stopped()),
+            Ok(Outcome::Refused(status)) => {
+                method.metrics.handled(status.code, start.elapsed());
+                self.writer.finish(status);
+            }
+            Ok(Outcome::Declined) => return Ok(Some(message)),
+            Err(end) => {
+                method.metrics.handled(end.code(), start.elapsed());
+                return Err(end);
+            }
         }
+        Ok(None)
+    }
+
+    /// Answers the requests of a stream without Python. Returns the first one that its handler is to answer, and those
+    /// after it; None: the call has ended.
+    async fn answer_stream_fast(&mut self, method: &FastMethod) -> Result<Option<Message>, End> {
+        let start = Instant::now();
+        let end = self.answer_messages_fast(method).await;
+        match &end {
+            Ok(Some(_)) => {} // the handler counts the call
+            Ok(None) => method.metrics.handled(Code::Ok as u32, start.elapsed()),
+            Err(end) => method.metrics.handled(end.code(), start.elapsed()),
+        }
+        end
+    }
+
+    async fn answer_messages_fast(&mut self, method: &FastMethod) -> Result<Option<Message>, End> {
+        for number in 1.. {
+            let next = poll_fn(|context| self.messages.poll_next(context));
+            let Some(message) = while_wanted(self.shared, self.writer, self.deadline, next).await?? else { break };
+            let answer = self.shared.fast_path.answer(method.kind, &message);
+            match while_wanted(self.shared, self.writer, self.deadline, answer).await? {
+                Outcome::Answered(response) => self.send(response).await?,
+                Outcome::Refused(status) => return Err(status.into()),
+                Outcome::Declined => return Ok(Some(message)),
+            }
+            if number % TURN_MESSAGES == 0 {
+                yield_now().await;
+            }
+        }
+        self.writer.finish(Status::ok());
+        Ok(None)
+    }
+
+    /// Sends a message as the client has room for it: one that does not read holds up its own call, and holds bytes that
+    /// are counted.
+    async fn send(&mut self, mut message: Bytes) -> Result<(), End> {
+        let mut charge = Charge::none(&self.shared.budget);
+        if message.len() > SMALL_ANSWER && !charge.add(message.len()) {
+            let text = "the server holds too many answers that wait for their clients, try again later";
+            return Err(Status::new(Code::ResourceExhausted, text).into());
+        }
+        loop {
+            let room = self.room(message.len()).await?;
+            let part = if message.len() <= SMALL_ANSWER { message.len() } else { room.min(message.len()) };
+            self.writer.send_message(message.split_to(part))?;
+            if message.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until the client has room for some of so many bytes. Returns of how many.
+    async fn room(&mut self, wanted: usize) -> Result<usize, End> {
+        let mut room = pin!(self.writer.room(wanted));
+        if let Some(room) = poll_once(room.as_mut()).await {
+            return Ok(room?);
+        }
+        let mut stage = self.shared.stage.subscribe();
+        tokio::select! {
+            room = room => Ok(room?),
+            () = passed(self.deadline) => Err(late()),
+            () = Stage::Closing.reached(&mut stage) => Err(stopped()),
+        }
+    }
+
+    /// Gives the call to its handler in Python and does what that asks for.
+    async fn hand_over(
+        mut self,
+        method: Arc<Method>,
+        headers: HeaderMap,
+        peer: Arc<str>,
+        message: Option<Message>,
+    ) -> Result<(), End> {
+        let shared = self.shared;
+        let entered = Arc::clone(&method);
+        let entered = entered.enter();
+        if entered.is_none() || !method.try_wait(shared.limits.pending_calls) {
+            return Err(shared.overloaded().into());
+        }
+        let id = shared.next_call.fetch_add(1, Ordering::Relaxed);
+        let (sender, actions) = unbounded_channel();
+        let call = NewCall { id, method, headers, peer, deadline: self.deadline, message, actions: sender };
+        shared.bridge.push(Event::Call(call));
+        let end = self.converse(id, actions).await;
+        if end.is_err() {
+            shared.bridge.push(Event::Cancelled(id));
+        }
+        end
+    }
+
+    /// Carries messages to and from a handler until it ends the call, or nobody waits for it any more.
+    async fn converse(&mut self, id: u64, mut actions: UnboundedReceiver<Action>) -> Result<(), End> {
+        let bridge = &self.shared.bridge;
+        let mut stage = self.shared.stage.subscribe();
+        let mut closing = pin!(Stage::Closing.reached(&mut stage));
+        let mut late_at = pin!(passed(self.deadline));
+        let mut wanted: usize = 0;
+        loop {
+            tokio::select! {
+                biased;
+                action = actions.recv() => match action {
+                    Some(Action::Finish(status)) => {
+                        self.writer.finish(status);
+                        return Ok(());
+                    }
+                    Some(Action::Answer(message, status)) => {
+                        self.send(message).await?;
+                        self.writer.finish(status);
+                        return Ok(());
+                    }
+                    Some(Action::Message(message)) => {
+                        self.send(message).await?;
+                        bridge.push(Event::Sent(id));
+                    }
+                    Some(Action::Headers(metadata, encoding)) => self.writer.send_headers(metadata, encoding)?,
+                    Some(Action::Read) => wanted += 1,
+                    None => return Err(Status::new(Code::Internal, "the handler has gone").into()),
+                },
+                message = poll_fn(|context| self.messages.poll_next(context)), if wanted > 0 => {
+                    let message = message?;
+                    wanted = if message.is_some() { wanted - 1 } else { 0 };
+                    bridge.push(Event::Message(id, message));
+                }
+                () = poll_fn(|context| self.writer.poll_gone(context)) => return Err(End::Gone),
+                () = &mut late_at => return Err(late()),
+                () = &mut closing => return Err(stopped()),
+            }
+        }
+    }
+}
+
+/// Waits for what a call needs, as long as somebody waits for the call. Most of it is there at once.
+async fn while_wanted<T>(
+    shared: &Shared,
+    writer: &mut ResponseWriter,
+    deadline: Option<Instant>,
+    future: impl Future<Output = T>,
+) -> Result<T, End> {
+    let mut future = pin!(future);
+    if let Some(output) = poll_once(future.as_mut()).await {
+        return Ok(output);
+    }
+    let mut stage = shared.stage.subscribe();
+    tokio::select! {
+        biased;
+        output = future => Ok(output),
+        () = poll_fn(|context| writer.poll_gone(context)) => Err(End::Gone),
+        () = passed(deadline) => Err(late()),
+        () = Stage::Closing.reached(&mut stage) => Err(stopped()),
     }
 }

@@ -55,7 +55,11 @@ impl<T> Watched<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
         let now = Instant::now();
@@ -172,7 +176,7 @@ mod tests {
         for size in 1..pings.len() {
             let mut frames = after_preface();
             let now = Instant::now();
-            assert!(!pings.chunks(size).fold(true, |calm, chunk| frames.read(chunk, now) && calm), "{size}");
+            assert!(pings.chunks(size).any(|chunk| !frames.read(chunk, now)), "{size}");
         }
     }
 

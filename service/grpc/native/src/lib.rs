@@ -1,15 +1,21 @@
 //! A gRPC server below Python: it carries calls to handlers on Python's event loop.
 
 mod bridge;
+mod budget;
 mod call;
 mod codec;
 mod compression;
 mod connection;
 mod deadline;
+mod fast_path;
 mod io;
 mod limits;
 mod metadata;
 mod method;
+mod metrics;
+mod models;
+mod network;
+mod protobuf;
 mod python;
 mod response;
 mod server;
@@ -24,5 +30,7 @@ fn _native_server(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<python::Server>()?;
     module.add_class::<python::Call>()?;
     module.add_class::<python::EventKind>()?;
+    module.add_class::<python::Message>()?;
+    module.add("MessageError", module.py().get_type::<python::MessageError>())?;
     module.add_class::<python::Handshake>()
 }

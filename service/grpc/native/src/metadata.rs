@@ -8,6 +8,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
+use crate::protobuf::wire::{Fields, Value, text};
+
 /// gRPC's specification asks for unpadded values, and to take both.
 static BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -55,7 +57,9 @@ pub fn from_python(pairs: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
             (Ok(name), Ok(value)) if !name.as_str().starts_with("grpc-") || name.as_str().ends_with(BINARY) => {
                 headers.append(name, value);
             }
-            _ => return Err(PyValueError::new_err(format!("metadata {key:?}: HTTP/2 cannot carry this key and value"))),
+            _ => {
+                return Err(PyValueError::new_err(format!("metadata {key:?}: HTTP/2 cannot carry this key and value")));
+            }
         }
     }
     Ok(headers)
@@ -64,4 +68,15 @@ pub fn from_python(pairs: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
 /// Writes the value of a key that ends in -bin.
 pub fn binary(value: &[u8]) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
     HeaderValue::from_str(&BASE64.encode(value))
+}
+
+/// Reads the message of a serialized `google.rpc.Status`, its second field.
+pub fn status_message(status: &[u8]) -> Option<String> {
+    let mut fields = Fields(status);
+    while !fields.is_empty() {
+        if let (2, Value::Bytes(message)) = fields.next()? {
+            return text(message).map(String::from);
+        }
+    }
+    None
 }

@@ -7,20 +7,25 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use arc_swap::ArcSwap;
+use http::HeaderMap;
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use crate::bridge::{Action, Bridge, Event, NewCall};
-use crate::codec::encode;
+use crate::budget::Budget;
+use crate::codec::{self, encode};
 use crate::compression::Encoding;
-use crate::limits::{CALLS_PER_TURN, Limits};
+use crate::fast_path::{FastMethod, FastPath, Kind};
+use crate::limits::{CALLS_PER_TURN, HELD_BYTES, Limits};
 use crate::metadata;
 use crate::method::Method;
+use crate::metrics::MethodMetrics;
+use crate::models::{Models, Publication, RequestLimits};
 use crate::server::{self, Port, Shared, Stage};
 use crate::status::Status;
 use crate::tls::Certificates;
@@ -31,7 +36,9 @@ struct Setup {
     limits: Limits,
     methods: HashMap<String, Arc<Method>>,
     ports: Vec<Port>,
-    overload: Option<HeaderValue>,
+    overload: Vec<u8>,
+    fast_methods: HashMap<usize, FastMethod>,
+    request_limits: RequestLimits,
 }
 
 /// A server. Its events are taken by one thread, that of Python's event loop.
@@ -40,6 +47,7 @@ pub struct Server {
     bridge: Arc<Bridge>,
     certificates: Arc<Certificates>,
     stage: watch::Sender<Stage>,
+    models: Arc<ArcSwap<Models>>,
     threads: usize,
     setup: Mutex<Option<Setup>>,
 }
@@ -63,26 +71,50 @@ impl Server {
             bridge: Arc::new(Bridge::new()?),
             certificates: Arc::default(),
             stage: watch::Sender::new(Stage::Running),
+            models: Arc::default(),
             threads: threads.max(1),
             setup: Mutex::new(Some(setup)),
         })
     }
 
     /// Registers a method and returns its number.
-    fn add_method(&self, path: String, request_streaming: bool) -> PyResult<usize> {
+    fn add_method(&self, path: String) -> PyResult<usize> {
         self.set_up(|setup| {
             let index = setup.methods.len();
-            setup.methods.insert(path, Arc::new(Method::new(index, request_streaming)));
+            setup.methods.insert(path, Arc::new(Method::new(index)));
             Ok(index)
         })
     }
 
-    /// Sets the details of a refusal when too many calls wait: a serialized `google.rpc.Status`.
-    fn set_overload_status(&self, details: &[u8]) -> PyResult<()> {
+    /// Sets the status of a refusal when too many calls wait: a serialized `google.rpc.Status`.
+    fn set_overload_status(&self, status: Vec<u8>) -> PyResult<()> {
         self.set_up(|setup| {
-            setup.overload = metadata::binary(details).ok();
+            setup.overload = status;
             Ok(())
         })
+    }
+
+    /// Has plain requests of a method answered without Python.
+    fn add_fast_method(&self, path: &str, kind: &str, metrics: MethodMetrics) -> PyResult<()> {
+        let kind = Kind::from_name(kind).ok_or_else(|| PyValueError::new_err(format!("no kind {kind:?}")))?;
+        self.set_up(|setup| {
+            let method = setup.methods.get(path).ok_or_else(|| PyValueError::new_err(format!("no method {path}")))?;
+            setup.fast_methods.insert(method.index, FastMethod { kind, metrics });
+            Ok(())
+        })
+    }
+
+    /// Sets what one request may hold and what may wait for one model.
+    fn set_request_limits(&self, limits: RequestLimits) -> PyResult<()> {
+        self.set_up(|setup| {
+            setup.request_limits = limits;
+            Ok(())
+        })
+    }
+
+    /// Replaces the model versions that are answered without Python.
+    fn publish(&self, versions: Vec<Publication>) {
+        self.models.store(Arc::new(Models::new(versions)));
     }
 
     /// Listens on a host's addresses. Returns the port.
@@ -131,6 +163,12 @@ impl Server {
             stage: self.stage.clone(),
             next_call: AtomicU64::new(0),
             overload: setup.overload,
+            budget: Budget::new(HELD_BYTES),
+            fast_path: FastPath {
+                methods: setup.fast_methods,
+                limits: setup.request_limits,
+                models: Arc::clone(&self.models),
+            },
         });
         server::start(&shared, ports)?;
         Ok(self.bridge.descriptor())
@@ -178,21 +216,40 @@ impl EventKind {
 }
 
 fn to_tuple(python: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
-    let bytes = |message: Option<Bytes>| message.map(|message| PyBytes::new(python, &message));
     match event {
         Event::Call(mut call) => {
             call.method.begun();
-            let message = bytes(call.message.take());
+            let message = call.message.take().map(Message);
             let (id, index) = (call.id, call.method.index);
             (EventKind::CALL, id, Bound::new(python, Call::from(call))?, index, message).into_pyobject(python)
         }
-        Event::Message(id, message) => (EventKind::MESSAGE, id, bytes(message)).into_pyobject(python),
+        Event::Message(id, message) => (EventKind::MESSAGE, id, message.map(Message)).into_pyobject(python),
         Event::Sent(id) => (EventKind::SENT, id).into_pyobject(python),
         Event::Cancelled(id) => (EventKind::CANCELLED, id).into_pyobject(python),
-        Event::Handshake(proceed) => {
-            (EventKind::HANDSHAKE, Handshake(Mutex::new(Some(proceed)))).into_pyobject(python)
-        }
+        Event::Handshake(proceed) => (EventKind::HANDSHAKE, Handshake(Mutex::new(Some(proceed)))).into_pyobject(python),
         Event::Stopped => (EventKind::STOPPED,).into_pyobject(python),
+    }
+}
+
+create_exception!(
+    service.grpc._native_server,
+    MessageError,
+    PyException,
+    "A message that ends its call: code, details."
+);
+
+/// A message of a request, as it came.
+#[pyclass(frozen, module = "service.grpc._native_server")]
+pub struct Message(codec::Message);
+
+#[pymethods]
+impl Message {
+    /// The message, decompressed.
+    fn bytes<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        match self.0.bytes() {
+            Ok(bytes) => Ok(PyBytes::new(python, &bytes)),
+            Err(status) => Err(MessageError::new_err((status.code, status.message))),
+        }
     }
 }
 

@@ -1,15 +1,15 @@
 //! The server: ports, the threads that serve them, and the stages of a stop.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use http::HeaderValue;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime;
@@ -19,10 +19,12 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::bridge::{Bridge, Event};
+use crate::budget::Budget;
 use crate::connection;
-use crate::limits::{HANDSHAKE, Limits};
+use crate::fast_path::{FastPath, overloaded};
+use crate::limits::{CONNECTIONS, HANDSHAKE, Limits};
 use crate::method::Method;
-use crate::status::{Code, Status};
+use crate::status::Status;
 use crate::tls::Certificates;
 
 /// Connections that the kernel holds until they are accepted.
@@ -55,18 +57,16 @@ pub struct Shared {
     pub certificates: Arc<Certificates>,
     pub stage: watch::Sender<Stage>,
     pub next_call: AtomicU64,
-    /// The details of a refusal when too many calls wait: a serialized `google.rpc.Status`.
-    pub overload: Option<HeaderValue>,
+    /// The status of a refusal when too many calls wait: a serialized `google.rpc.Status`.
+    pub overload: Vec<u8>,
+    pub fast_path: FastPath,
+    pub budget: Arc<Budget>,
 }
 
 impl Shared {
     /// Returns the status of a call for which there is no room.
     pub fn overloaded(&self) -> Status {
-        let mut status = Status::new(Code::ResourceExhausted, "the server has too many calls waiting, try again later");
-        if let Some(details) = &self.overload {
-            status.trailing.insert("grpc-status-details-bin", details.clone());
-        }
-        status
+        overloaded(&self.overload)
     }
 }
 
@@ -78,10 +78,20 @@ pub enum Port {
 
 impl Port {
     /// Listens on a TCP port that several processes and threads share: the kernel spreads connections over them.
+    ///
+    /// The unspecified address stands for all of the machine's, of IPv4 and IPv6, as it does for gRPC.
     pub fn tcp(address: SocketAddr, tls: bool) -> io::Result<Self> {
+        if address.ip().is_unspecified() {
+            let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
+            return Self::bind(any, tls).or_else(|_| Self::bind(address, tls));
+        }
+        Self::bind(address, tls)
+    }
+
+    fn bind(address: SocketAddr, tls: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
-            socket.set_only_v6(true)?;
+            socket.set_only_v6(!address.ip().is_unspecified())?;
         }
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
@@ -91,7 +101,13 @@ impl Port {
         Ok(Self::Tcp { listener: socket.into(), tls })
     }
 
+    /// Listens on a socket of the file system, in the place of one that is there: who starts the server holds the path.
     pub fn unix(path: &str) -> io::Result<Self> {
+        if let Err(error) = fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
         let listener = StdUnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
         Ok(Self::Unix { listener })
@@ -143,6 +159,7 @@ async fn listen(shared: Arc<Shared>, port: Port) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
+                Ok(_) if connections.len() >= CONNECTIONS => {} // it is closed
                 Ok(accepted) => {
                     connections.spawn(greet(Arc::clone(&shared), accepted, tls));
                 }

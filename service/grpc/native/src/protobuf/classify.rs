@@ -1,0 +1,86 @@
+//! `text_classifier.v1.ClassifyRequest` and its response: the numbers are the contract's.
+
+use super::wire::{Fields, Value, put_bytes, put_float, put_message, put_number, put_text, text};
+use crate::models::Version;
+use crate::network::Prediction;
+
+/// A plain request.
+#[derive(Debug, PartialEq)]
+pub struct Request<'a> {
+    pub model: &'a str,
+    pub version: i64,
+    pub texts: Vec<&'a str>,
+    pub top_k: usize,
+}
+
+/// Reads a request of at most so many texts.
+pub fn read(message: &[u8], max_texts: usize) -> Option<Request<'_>> {
+    let mut request = Request { model: "", version: 0, texts: Vec::new(), top_k: 0 };
+    let mut fields = Fields(message);
+    while !fields.is_empty() {
+        match fields.next()? {
+            (1, Value::Bytes(name)) => request.model = text(name)?,
+            (2, Value::Varint(version)) => request.version = version as i64,
+            (3, Value::Bytes(bytes)) if request.texts.len() < max_texts => request.texts.push(text(bytes)?),
+            (4, Value::Varint(top_k)) => request.top_k = usize::try_from(top_k as i32).ok()?,
+            (5, Value::Varint(0)) => {}
+            _ => return None,
+        }
+    }
+    Some(request)
+}
+
+/// Writes the response.
+pub fn write(buffer: &mut Vec<u8>, version: &Version, prediction: &Prediction, top_k: usize) {
+    put_text(buffer, 1, &version.name);
+    put_number(buffer, 2, version.number);
+    for (probabilities, winner, words, known_words) in prediction.rows() {
+        put_message(buffer, 3, |buffer| {
+            put_text(buffer, 1, &version.labels[winner]);
+            put_float(buffer, 2, probabilities[winner]);
+            if top_k > 0 {
+                put_scores(buffer, &version.labels, probabilities, top_k);
+            }
+            put_number(buffer, 4, i64::from(words));
+            put_number(buffer, 5, i64::from(known_words));
+        });
+    }
+}
+
+/// Writes the labels of the highest probabilities; of equal ones the first class leads.
+fn put_scores(buffer: &mut Vec<u8>, labels: &[String], probabilities: &[f32], top_k: usize) {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|left, right| probabilities[*right].total_cmp(&probabilities[*left]));
+    for class in order.into_iter().take(top_k) {
+        let mut score = Vec::with_capacity(32);
+        put_text(&mut score, 1, &labels[class]);
+        put_float(&mut score, 2, probabilities[class]);
+        put_bytes(buffer, 3, &score);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_request_is_read() {
+        let message = b"\x0a\x04imdb\x10\x02\x1a\x04film\x1a\x00\x20\x03";
+        let expected = Request { model: "imdb", version: 2, texts: vec!["film", ""], top_k: 3 };
+        assert_eq!(read(message, 2), Some(expected));
+    }
+
+    #[test]
+    fn what_is_not_plain_is_declined() {
+        for message in [
+            &b"\x28\x01"[..],               // explain
+            b"\x20\xff\xff\xff\xff\x0f",    // top_k -1
+            b"\x1a\x01a\x1a\x01b\x1a\x01c", // three texts
+            b"\x1a\x01\xff",                // no UTF-8
+            b"\x30\x01",                    // an unknown field
+            b"\x08\x01",                    // another type
+        ] {
+            assert_eq!(read(message, 2), None, "{message:?}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+"""What the native transport answers without Python: the same answers, errors and counts that the servicers give."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.grpc.stubs import open_inference_pb2 as infer_pb2
+from service.grpc.stubs import open_inference_pb2_grpc as infer_grpc
+from tests.server_process import ServerProcess, serving
+from text_classifier.v1 import text_classifier_pb2 as pb2
+from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
+
+pytest.importorskip("service.grpc._native_server", reason="the native transport is not built")
+
+MAX_TEXTS, MAX_BYTES = 20, 2000
+TEXTS = st.text(max_size=30) | st.sampled_from(
+    ["a moving film", "ΟΔΥΣΣΕΥΣ İ", "x" * MAX_BYTES, "x" * (MAX_BYTES + 1), "oil " * 400]
+)
+MODELS = st.sampled_from(["sentiment", "topic", "topic", "nowhere", ""])
+
+
+@pytest.fixture(scope="module")
+def servers(tiny_models: Path) -> Iterator[dict[str, ServerProcess]]:
+    """A server of each transport, alike otherwise."""
+    flags = ("--workers", "1", "--max-texts", str(MAX_TEXTS), "--max-text-bytes", str(MAX_BYTES))
+    with (
+        serving(tiny_models, "--transport", "native", *flags) as native,
+        serving(tiny_models, "--transport", "grpcio", *flags) as grpcio,
+    ):
+        yield {"native": native, "grpcio": grpcio}
+
+
+@pytest.fixture(scope="module")
+def channels(servers: dict[str, ServerProcess]) -> Iterator[list[grpc.Channel]]:
+    with (
+        grpc.insecure_channel(servers["native"].address) as native,
+        grpc.insecure_channel(servers["grpcio"].address) as grpcio,
+    ):
+        yield [native, grpcio]
+
+
+def outcome(call: Any, request: Any) -> Any:
+    """The response, or how the call failed."""
+    try:
+        return call(request, timeout=60)
+    except grpc.RpcError as error:
+        metadata: Any = error.trailing_metadata()
+        details = dict(metadata).get("grpc-status-details-bin")
+        return error.code(), error.details(), details
+
+
+classify_requests = st.builds(
+    pb2.ClassifyRequest,
+    model=MODELS,
+    version=st.sampled_from([0, 0, 1, 2, -1]),
+    texts=st.lists(TEXTS, max_size=MAX_TEXTS + 2),
+    top_k=st.sampled_from([0, 0, 1, 3, 100, -1]),
+    explain=st.sampled_from([False, False, False, True]),
+)
+
+
+@given(request=classify_requests)
+def test_classify_answers_as_the_servicer_does(channels: list[grpc.Channel], request: pb2.ClassifyRequest) -> None:
+    native, grpcio = (outcome(pb2_grpc.TextClassifierStub(channel).Classify, request) for channel in channels)
+    assert native == grpcio
+
+
+@given(requests=st.lists(classify_requests, max_size=5))
+def test_a_stream_answers_as_the_servicer_does_up_to_its_first_error(
+    channels: list[grpc.Channel], requests: list[pb2.ClassifyRequest]
+) -> None:
+    def answers(channel: grpc.Channel) -> tuple[list[Any], Any]:
+        received: list[Any] = []
+        try:
+            for response in pb2_grpc.TextClassifierStub(channel).ClassifyStream(iter(requests), timeout=60):
+                received.append(response)
+        except grpc.RpcError as error:
+            return received, (error.code(), error.details())
+        return received, None
+
+    native, grpcio = map(answers, channels)
+    assert native == grpcio
+
+
+@st.composite
+def infer_requests(draw: st.DrawFn) -> infer_pb2.ModelInferRequest:
+    texts = [text.encode() for text in draw(st.lists(TEXTS, max_size=MAX_TEXTS + 2))]
+    request = infer_pb2.ModelInferRequest(
+        model_name=draw(MODELS), model_version=draw(st.sampled_from(["", "1", "01", "x"])), id=draw(st.text(max_size=5))
+    )
+    shape = draw(st.sampled_from([[len(texts)], [len(texts)], [len(texts), 1], [len(texts) + 1], [], [1, 2, 3]]))
+    tensor = request.inputs.add(
+        name=draw(st.sampled_from(["text", "text", "text", "other"])),
+        datatype=draw(st.sampled_from(["BYTES", "BYTES", "BYTES", "FP32"])),
+        shape=shape,
+    )
+    if draw(st.booleans()):
+        request.raw_input_contents.append(b"".join(len(text).to_bytes(4, "little") + text for text in texts))
+    else:
+        tensor.contents.bytes_contents.extend(texts)
+    for name in draw(st.lists(st.sampled_from(["label", "probability", "probabilities", "other"]), max_size=3)):
+        request.outputs.add(name=name)
+    return request
+
+
+@given(request=infer_requests())
+def test_infer_answers_as_the_servicer_does(channels: list[grpc.Channel], request: infer_pb2.ModelInferRequest) -> None:
+    native, grpcio = (outcome(infer_grpc.GRPCInferenceServiceStub(channel).ModelInfer, request) for channel in channels)
+    assert native == grpcio
+
+
+@given(message=st.binary(max_size=60) | classify_requests.map(lambda request: request.SerializeToString()[:-1]))
+def test_bytes_that_may_be_no_message_are_answered_alike(channels: list[grpc.Channel], message: bytes) -> None:
+    for method in ("/text_classifier.v1.TextClassifier/Classify", "/inference.GRPCInferenceService/ModelInfer"):
+        native, grpcio = (outcome(channel.unary_unary(method), message) for channel in channels)
+        assert native == grpcio
+
+
+def test_what_is_answered_without_python_is_counted_as_the_servicers_count(servers: dict[str, ServerProcess]) -> None:
+    def counted(server: ServerProcess) -> dict[str, float]:
+        lines = (line.rsplit(" ", 1) for line in server.metrics().splitlines() if line.startswith(("grpc_", "text_")))
+        untimed = (line for line in lines if "seconds" not in line[0] and "model_" not in line[0])
+        return {name: float(value) for name, value in untimed if float(value)}
+
+    def changes(server: ServerProcess) -> dict[str, float]:
+        before = counted(server)
+        with grpc.insecure_channel(server.address) as channel:
+            stub = pb2_grpc.TextClassifierStub(channel)
+            assert stub.Classify(pb2.ClassifyRequest(model="topic", texts=["oil", "a film"]), timeout=60)
+            assert len(list(stub.ClassifyStream(iter([pb2.ClassifyRequest(model="topic", texts=["gold"])] * 3)))) == 3
+            tensor = infer_pb2.ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=[1])
+            request = infer_pb2.ModelInferRequest(model_name="sentiment", inputs=[tensor])
+            request.raw_input_contents.append(b"\4\0\0\0film")
+            assert infer_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60).outputs
+        after = counted(server)
+        return {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
+
+    assert changes(servers["native"]) == pytest.approx(changes(servers["grpcio"]))

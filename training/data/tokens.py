@@ -1,0 +1,18 @@
+"""Splits texts into words as the `unicode` tokenization does, many texts at a time: that is far faster."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from textmodel import unicode_text
+
+
+def tokenize_all(texts: Sequence[str]) -> list[list[str]]:
+    """Returns the words of each text, as `textmodel.unicode_text.tokenize` gives them."""
+    stream = unicode_text.read(texts)
+    begins, ends = unicode_text.words(stream)
+    characters = stream.code.astype("<u4").tobytes().decode("utf-32-le", errors="replace")
+    words = [characters[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+    splits = np.searchsorted(stream.row[begins], np.arange(len(texts) + 1))
+    return [words[begin:end] for begin, end in pairwise(splits.tolist())]
