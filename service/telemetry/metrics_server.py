@@ -1,7 +1,7 @@
 """The HTTP endpoint /metrics: totals over all workers, and the resources that each worker process uses.
 
-It is protected as gRPC is: by the same TLS files, client certificates and tokens. A browser that opens `/` is sent to the
-web page on the HTTP port.
+It is protected as gRPC is: by the same TLS files, client certificates and tokens. A browser that opens `/` is sent to
+the web page on the HTTP port.
 """
 
 import socket

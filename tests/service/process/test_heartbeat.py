@@ -63,10 +63,12 @@ def test_a_client_leaves_a_server_that_is_stuck_as_a_whole(
         pids = [stuck.process.pid, pid_of(stuck, "worker 0")]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        for _ in range(4):
-            assert client.classify(["oil"], model="topic")
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        try:
+            for _ in range(4):
+                assert client.classify(["oil"], model="topic")
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
 
 def test_a_stuck_process_stays_if_heartbeats_are_off(tiny_models: Path) -> None:
