@@ -50,9 +50,9 @@ def test_a_number_has_bounds_and_both_are_inside(
 ) -> None:
     for value in (low, high):
         assert getattr(parse([flag(option), str(value)], {}), option) == value
-    for value in (str(low - 1 or 0.9), str(high + 1)):  # some take 0 as well
+    for refused in (low - 1 or 0.9, high + 1):  # some take 0 as well
         with pytest.raises(SystemExit) as end:
-            parse([f"{flag(option)}={value}"], {})
+            parse([f"{flag(option)}={refused}"], {})
         assert end.value.code == 2
         assert f"{low} to {high}" in capsys.readouterr().err.splitlines()[-1]
 
