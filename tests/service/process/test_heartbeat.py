@@ -50,7 +50,7 @@ def test_clients_of_a_stuck_worker_move_on(tiny_models: Path) -> None:
 def test_a_client_leaves_a_server_that_is_stuck_as_a_whole(
     server: ServerProcess, tiny_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shorter = {"grpc.keepalive_time_ms": 1000, "grpc.keepalive_timeout_ms": 500}
+    shorter = {"grpc.keepalive_time_ms": 1000, "grpc.keepalive_timeout_ms": 500, "grpc.http2.ping_timeout_ms": 500}
     monkeypatch.setattr(calls, "CHANNEL_OPTIONS", tuple((dict(calls.CHANNEL_OPTIONS) | shorter).items()))
     assert shorter.keys() <= dict(CHANNEL_OPTIONS).keys()  # the shipped clients have longer ones
     with (
