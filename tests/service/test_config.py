@@ -88,6 +88,8 @@ def test_every_option_that_takes_a_number_is_bounded() -> None:
         (["--pin", "imdb=1,b"], "--pin: 'imdb=1,b' is not names and versions"),
         (["--cors-origins", "example.org"], "--cors-origins: 'example.org' is not origins"),
         (["--cors-origins", "https://a,https://b/"], "--cors-origins: 'https://a,https://b/' is not origins"),
+        (["--allowed-hosts", "a b"], "--allowed-hosts: 'a b' is not "),
+        (["--allowed-hosts", "a.example,/"], "--allowed-hosts: 'a.example,/' is not "),
         (["--log-format", "xml"], "--log-format: 'xml' is not one of auto, json, console"),
         (["--reflection", "ON"], "--reflection: 'ON' is not one of on, off"),
         (["--models", ""], "--models: '' is not a folder"),
