@@ -36,10 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    columns = Columns(options.text_column, options.label_column, options.probability_column)
+    abstains = options.use_thresholds or options.min_probability > 0
+    abstained = options.abstained_column if abstains else None
+    columns = Columns(options.text_column, options.label_column, options.probability_column, abstained)
     reading = read_options(vars(options))
     inputs = find_inputs(options.inputs, options.output, options.format and _OUTPUTS[options.format], reading)
     folder = _version(options.model)
+    thresholds = _thresholds(folder, options) if abstains else None
     # Imported here: --help and wrong options do not wait for Ray.
     from ray.exceptions import RayError  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
@@ -50,7 +53,8 @@ def _run(options: argparse.Namespace) -> int:
 
     settings = {
         "version": f"{folder.metadata.name}/{folder.path.name} of {folder.metadata.created_at.isoformat()}",
-        **{f"{name} column": value for name, value in vars(columns).items()},
+        **{f"{name} column": value for name, value in vars(columns).items() if value},
+        **({"thresholds": " ".join(map(str, thresholds))} if thresholds else {}),
         **({"input": " ".join(reading.arguments())} if reading.arguments() else {}),
     }
     with closing(OutputFolder(options.output, settings)) as outputs:
@@ -64,7 +68,15 @@ def _run(options: argparse.Namespace) -> int:
             with cluster(options.address, options.workers, console) as workers:
                 if options.address:
                     check_nodes(folder, remaining)
-                totals = run(folder.path, remaining, columns, workers=workers, outputs=outputs, console=console)
+                totals = run(
+                    folder.path,
+                    remaining,
+                    columns,
+                    thresholds=thresholds,
+                    workers=workers,
+                    outputs=outputs,
+                    console=console,
+                )
         except RayError as error:
             return _fail(1, f"error: {getattr(error, 'cause', error)!r}")
     print(f"Classified {totals.rows:,} rows of {totals.files} files into {options.output}")
@@ -86,6 +98,15 @@ def _version(path: Path) -> VersionFolder:
         raise InputError(f"--model: {error}") from error
 
 
+def _thresholds(folder: VersionFolder, options: argparse.Namespace) -> list[float]:
+    """Returns the probability of each label below which it is marked."""
+    if not options.use_thresholds:
+        return [options.min_probability] * len(folder.labels)
+    if not folder.metadata.abstention:
+        raise InputError(f"--use-thresholds: {folder.path} was trained without --target-precision")
+    return [max(options.min_probability, threshold) for threshold in folder.metadata.abstention.thresholds]
+
+
 def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
     command = Parser(
@@ -105,6 +126,18 @@ def parser() -> argparse.ArgumentParser:
         ("probability", "name of the output column for the probabilities"),
     ):
         command.add_argument(f"--{name}-column", default=name, metavar="NAME", help=f"{what} (default: %(default)s)")
+    command.add_argument(
+        "--min-probability", type=_probability, metavar="P", default=0, help="mark labels of a lower probability"
+    )
+    command.add_argument(
+        "--use-thresholds", action="store_true", help="mark labels below the version's own threshold for them"
+    )
+    command.add_argument(
+        "--abstained-column",
+        default="abstained",
+        metavar="NAME",
+        help="name of the output column for these marks (default: %(default)s)",
+    )
     add_read_options(command)
     command.add_argument("--workers", type=_positive, metavar="N", help="number of engines (default: one for each CPU)")
     command.add_argument(
@@ -121,3 +154,13 @@ def _positive(text: str) -> int:
 
 
 _positive.__name__ = "number of workers"  # the name in argparse's error
+
+
+def _probability(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError
+    return number
+
+
+_probability.__name__ = "number from 0 to 1"

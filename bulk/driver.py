@@ -35,11 +35,14 @@ def run(
     inputs: Sequence[InputFile],
     columns: Columns,
     *,
+    thresholds: Sequence[float] | None = None,
     workers: int,
     outputs: OutputFolder,
     console: Console,
 ) -> Totals:
     """Classifies the files on the connected cluster. Reports files that cannot be read to their end, and goes on.
+
+    With thresholds, one for each label, answers of a lower probability are marked.
 
     Raises:
         ray.exceptions.RayError: a worker failed for another reason than being killed.
@@ -50,7 +53,7 @@ def run(
     files = "1 file" if len(inputs) == 1 else f"{len(inputs)} files"
     with bytes_shown(console, f"Classifying {files}", sum(input_.size for input_ in inputs)) as progress:
         try:
-            for result in _results(version, inputs, columns, workers):
+            for result in _results(version, inputs, columns, thresholds, workers):
                 if result.number == 0:
                     open_outputs[result.input] = outputs.create(inputs[result.input])
                 output = open_outputs[result.input]
@@ -82,7 +85,9 @@ def _finish(outputs: OutputFolder, output: OutputFile, error: str, totals: Total
     return f"{output.path}: {output.rows:,} rows, {output.rejected:,} rejected"
 
 
-def _results(version: Path, inputs: Sequence[InputFile], columns: Columns, workers: int) -> Iterator[BatchResult]:
+def _results(
+    version: Path, inputs: Sequence[InputFile], columns: Columns, thresholds: Sequence[float] | None, workers: int
+) -> Iterator[BatchResult]:
     """Yields the results of all files: those of one file in order, those of several files interleaved."""
     context = DataContext.get_current()
     context.target_max_block_size = _BLOCK_BYTES
@@ -90,7 +95,7 @@ def _results(version: Path, inputs: Sequence[InputFile], columns: Columns, worke
     indices = ray.data.from_items(list(range(len(inputs))), override_num_blocks=len(inputs))
     results = indices.map_batches(
         FileClassifier,
-        fn_constructor_args=(version, inputs, columns),
+        fn_constructor_args=(version, inputs, columns, thresholds),
         batch_size=None,
         batch_format="pyarrow",
         # One file at a time: no file waits for a busy worker while another is idle.

@@ -42,6 +42,7 @@ def encode(
     columns: Columns,
     *,
     header: bool,
+    abstained: NDArray[np.bool_] | None = None,
 ) -> bytes:
     """Returns lines of the output, compressed if the output is, or for Parquet a serialized record batch.
 
@@ -52,12 +53,15 @@ def encode(
         input_: the input file, which knows the format of the output.
         columns: the names of the columns to add.
         header: whether to begin with the names of the columns, in CSV and TSV.
+        abstained: whether each label is not to be trusted, (rows,); there if `columns` has a name for it.
     """
     if isinstance(rows, list) or input_.format is Format.JSON_LINES:
-        lines = _json(rows, labels, probabilities, columns)
+        lines = _json(rows, labels, probabilities, columns, abstained)
     else:
         batch = rows.append_column(columns.label, pa.array(labels, pa.string()))
         batch = batch.append_column(columns.probability, pa.array(probabilities, pa.float32()))
+        if abstained is not None:
+            batch = batch.append_column(columns.abstained, pa.array(abstained, pa.bool_()))
         if input_.format is Format.PARQUET:
             return serialize(batch)
         lines = _separated(batch, input_, header=header)
@@ -72,13 +76,23 @@ def _separated(batch: pa.RecordBatch, input_: InputFile, *, header: bool) -> byt
     return sink.getvalue()
 
 
-def _json(rows: Rows, labels: Sequence[str], probabilities: NDArray[np.float32], columns: Columns) -> bytes:
+def _json(
+    rows: Rows,
+    labels: Sequence[str],
+    probabilities: NDArray[np.float32],
+    columns: Columns,
+    abstained: NDArray[np.bool_] | None,
+) -> bytes:
     objects: Iterable[bytes] = rows if isinstance(rows, list) else map(_to_json, rows.to_pylist())
     label, probability = (msgspec.json.encode(name) for name in (columns.label, columns.probability))
     answers = {name: b",%b:%b,%b:" % (label, msgspec.json.encode(name), probability) for name in set(labels)}
     # The fewest digits that distinguish a float32 from its neighbours.
     digits = probabilities.astype("S")
+    ends = [b"}\n"] * len(labels)
+    if abstained is not None:
+        key = msgspec.json.encode(columns.abstained)
+        ends = [b",%b:%b}\n" % (key, b"true" if each else b"false") for each in abstained]
     return b"".join(
-        b"%b%b%b}\n" % (row[:-1], answers[name], value)
-        for row, name, value in zip(objects, labels, digits.tolist(), strict=True)
+        b"%b%b%b%b" % (row[:-1], answers[name], value, end)
+        for row, name, value, end in zip(objects, labels, digits.tolist(), ends, strict=True)
     )

@@ -19,15 +19,22 @@ class Columns:
     text: str = "text"
     label: str = "label"
     probability: str = "probability"
+    abstained: str | None = None
+    """Tells whether the probability is below what was asked for; None: nothing was."""
 
     @property
     def added(self) -> set[str]:
         """The columns that the outputs add."""
-        return {self.label, self.probability}
+        return {self.label, self.probability, *([self.abstained] if self.abstained else [])}
 
     def __post_init__(self) -> None:
-        if len({self.text, self.label, self.probability}) < 3:
-            raise InputError("the columns of text, label and probability need three different names")
+        names = {"text": self.text, "label": self.label, "probability": self.probability}
+        if self.abstained:
+            names["abstained"] = self.abstained
+        if len(set(names.values())) < len(names):
+            *first, last = names
+            count = "three" if len(names) == 3 else "four"
+            raise InputError(f"the columns of {', '.join(first)} and {last} need {count} different names")
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,24 @@ class FileClassifier:
         version: the version folder.
         inputs: all input files.
         columns: the names of the columns.
+        thresholds: the probability of each label below which it is marked, in the order of the labels; there if
+            `columns` has a name for the marks.
 
     Raises:
         ModelError: the version cannot be loaded.
     """
 
-    def __init__(self, version: Path, inputs: Sequence[InputFile], columns: Columns) -> None:
+    def __init__(
+        self,
+        version: Path,
+        inputs: Sequence[InputFile],
+        columns: Columns,
+        thresholds: Sequence[float] | None = None,
+    ) -> None:
         self._engine = load_engine(version)
         self._labels = np.array(VersionFolder(version).labels, object)
         self._inputs, self._columns = inputs, columns
+        self._thresholds = None if thresholds is None else np.array(thresholds)
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """Classifies the files whose indices are in the block's column "item"."""
@@ -56,5 +65,7 @@ class FileClassifier:
     def _classify(self, batch: Batch, input_: InputFile, *, header: bool) -> bytes:
         texts = batch.texts
         probabilities = self._engine.classify(texts).probabilities if texts else np.empty((0, 1), np.float32)
-        labels = self._labels[probabilities.argmax(axis=1)].tolist()
-        return encode(batch.rows, labels, probabilities.max(axis=1), input_, self._columns, header=header)
+        winners, winning = probabilities.argmax(axis=1), probabilities.max(axis=1)
+        labels = self._labels[winners].tolist()
+        abstained = None if self._thresholds is None else winning < self._thresholds[winners]
+        return encode(batch.rows, labels, winning, input_, self._columns, header=header, abstained=abstained)

@@ -28,6 +28,7 @@ from service.option_values import (
     one_of,
     or_off,
     seconds,
+    share,
 )
 from textmodel.loading import EngineKind
 
@@ -40,6 +41,8 @@ _COUNT = integer("N", 1, MAX_INT32)
 _BYTES = integer("BYTES", 1, MAX_INT32)
 _QUEUE_BYTES = integer("BYTES", 1, 2**40)
 _PENDING_CALLS = integer("N", 1, MAX_INT32 // 2)  # gRPC takes twice as many as the hard limit
+_CAPTURE_BYTES = integer("BYTES", 1 << 20, 2**40)
+_SHARE = share()
 _WORKERS = integer("N", 0, 1024)
 _MAX_SECONDS = 1_000_000
 """Under 12 days. Timers count milliseconds in an int32, and periods are added up."""
@@ -112,6 +115,15 @@ class Config:
     pin: tuple[tuple[str, int], ...] = _option(
         (), PINS, "versions that answer instead of the newest; a file NAME/pin in the models folder wins"
     )
+    shadow: tuple[tuple[str, int], ...] = _option(
+        (), PINS, "versions that are only compared with the one that answers; a file NAME/shadow in models wins"
+    )
+    shadow_share: float = _option(1.0, _SHARE, "share of requests that a shadow version classifies too")
+    capture: Path | None = _option(
+        None, FOLDER, "store texts of requests here on which a shadow version disagrees, for people to label"
+    )
+    capture_share: float = _option(0.0, _SHARE, "share of the texts on which it agrees that is stored too")
+    capture_bytes: int = _option(256 * _MIB, _CAPTURE_BYTES, "maximum size of the stored files; the oldest make room")
     max_texts: int = _option(1024, _COUNT, "maximum number of texts in one request")
     max_text_bytes: int = _option(_MIB, _BYTES, "maximum size of one text in UTF-8")
     max_request_bytes: int = _option(16 * _MIB, _BYTES, "maximum size of one gRPC message or HTTP body")

@@ -149,6 +149,20 @@ class CannotExplain(RequestError):
         self.reason = reason
 
 
+class CannotAbstain(RequestError):
+    """This version has no thresholds for abstention.
+
+    Args:
+        resource: the version, e.g. `models/imdb/versions/7`.
+        reason: why not.
+    """
+
+    def __init__(self, resource: str, reason: str) -> None:
+        super().__init__(f"{resource} has no thresholds: {reason}")
+        self.resource = resource
+        self.reason = reason
+
+
 def shortened(name: str) -> str:
     """Returns a name from a request as it can come back in an error, which has to fit into HTTP/2 headers of 8 KiB."""
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"

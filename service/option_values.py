@@ -47,6 +47,18 @@ def seconds(low: float, high: float) -> ValueKind:
     return ValueKind("SECONDS", f"a number of seconds, {low:g} to {high:.0f}", parse)
 
 
+def share() -> ValueKind:
+    """Returns the kind of the shares of a whole."""
+
+    def parse(text: str) -> float:
+        number = float(text)
+        if not 0 <= number <= 1:
+            raise ValueError
+        return number
+
+    return ValueKind("SHARE", "a number from 0 to 1", parse)
+
+
 def one_of(*choices: str) -> ValueKind:
     """Returns the kind of these words."""
 

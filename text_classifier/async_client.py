@@ -42,10 +42,20 @@ class AsyncClient:
         version: int = 0,
         top_k: int = 0,
         explain: bool = False,
+        min_probability: float = 0,
+        use_thresholds: bool = False,
         timeout: float | None = None,
     ) -> list[Classification]:
         """Classifies texts in one request; see `Client.classify`."""
-        request = calls.classify_request(texts, model, version, top_k, explain)
+        request = calls.classify_request(
+            texts,
+            model,
+            version,
+            top_k,
+            explain=explain,
+            min_probability=min_probability,
+            use_thresholds=use_thresholds,
+        )
         return calls.classifications(
             await self._stub.Classify(request, timeout=self._seconds(timeout), metadata=self._metadata)
         )
@@ -58,6 +68,8 @@ class AsyncClient:
         version: int = 0,
         top_k: int = 0,
         explain: bool = False,
+        min_probability: float = 0,
+        use_thresholds: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[Classification, None]:
         """Classifies any number of texts, one at a time; see `Client.classify_stream`.
@@ -65,7 +77,15 @@ class AsyncClient:
         To end the call early, leave the loop; if you keep the generator, call `aclose`.
         """
         calls.refuse_single_string(texts)
-        request = partial(calls.classify_request, model=model, version=version, top_k=top_k, explain=explain)
+        request = partial(
+            calls.classify_request,
+            model=model,
+            version=version,
+            top_k=top_k,
+            explain=explain,
+            min_probability=min_probability,
+            use_thresholds=use_thresholds,
+        )
         return self._stream(texts, request, timeout)
 
     async def _stream(

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from text_classifier.results import Classification, Explanation, LabelScore, Model, State, WordContribution
+from text_classifier.results import Classification, Explanation, LabelScore, Model, Shadow, State, WordContribution
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -75,7 +75,16 @@ def metadata(token: str | None, address: str, encrypted: bool) -> Metadata | Non
     return (("authorization", f"Bearer {token}"),)
 
 
-def classify_request(texts: Iterable[str], model: str, version: int, top_k: int, explain: bool) -> pb2.ClassifyRequest:
+def classify_request(
+    texts: Iterable[str],
+    model: str,
+    version: int,
+    top_k: int,
+    *,
+    explain: bool,
+    min_probability: float,
+    use_thresholds: bool,
+) -> pb2.ClassifyRequest:
     """Returns the request.
 
     Raises:
@@ -83,7 +92,15 @@ def classify_request(texts: Iterable[str], model: str, version: int, top_k: int,
         ValueError: a text contains a lone surrogate, which UTF-8 cannot encode, or a number is out of range.
     """
     refuse_single_string(texts)
-    return pb2.ClassifyRequest(model=model, version=version, texts=texts, top_k=top_k, explain=explain)
+    return pb2.ClassifyRequest(
+        model=model,
+        version=version,
+        texts=texts,
+        top_k=top_k,
+        explain=explain,
+        min_probability=min_probability,
+        use_thresholds=use_thresholds,
+    )
 
 
 def refuse_single_string(texts: object) -> None:
@@ -104,6 +121,7 @@ def classifications(response: pb2.ClassifyResponse) -> list[Classification]:
             response.model,
             response.version,
             _explanation(answer.explanation) if answer.HasField("explanation") else None,
+            answer.abstained,
         )
         for answer in response.classifications
     ]
@@ -127,4 +145,7 @@ def model(message: pb2.Model) -> Model:
         message.trained_on,
         message.test_accuracy,
         message.engine,
+        Shadow(message.shadow.texts, message.shadow.agreements) if message.HasField("shadow") else None,
+        tuple(message.thresholds),
+        message.target_precision,
     )

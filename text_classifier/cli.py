@@ -105,6 +105,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show the contribution of each word: in colour on a terminal, otherwise one line per word",
     )
+    classify.add_argument(
+        "--min-probability", metavar="P", type=_probability, default=0, help="mark answers below this as abstained"
+    )
+    classify.add_argument(
+        "--use-thresholds",
+        action="store_true",
+        help="mark answers below the version's own threshold of their label as abstained",
+    )
 
     models = commands.add_parser("models", parents=[server], help="list the server's models")
     models.set_defaults(run=_models)
@@ -181,6 +189,8 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
         version=options.model_version,
         top_k=options.top_k,
         explain=options.explain,
+        min_probability=options.min_probability,
+        use_thresholds=options.use_thresholds,
         timeout=options.timeout or (DEFAULT_TIMEOUT if source is None else None),
     )
     alone = source is None and len(options.texts) == 1
@@ -202,7 +212,8 @@ def _models(client: Client, options: argparse.Namespace) -> None:
     models = client.models()
     if options.json:
         for model in models:
-            print(json.dumps({**model._asdict(), "state": model.state.name}))
+            shadow = model.shadow and model.shadow._asdict()
+            print(json.dumps({**model._asdict(), "state": model.state.name, "shadow": shadow}))
         return
     rows = [("MODEL", "VERSION", "STATE", "CLASSES", "TEST ACCURACY", "TRAINED ON"), *map(_row, models)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -211,9 +222,16 @@ def _models(client: Client, options: argparse.Namespace) -> None:
 
 
 def _row(model: Model) -> tuple[str, ...]:
-    state = model.state.name.lower() + (", in service" if model.in_service else "")
+    state = model.state.name.lower() + (", in service" if model.in_service else "") + _shadow(model)
     accuracy = f"{model.test_accuracy:.4f}" if model.labels else ""
     return model.name, str(model.version), state, str(len(model.labels) or ""), accuracy, model.trained_on
+
+
+def _shadow(model: Model) -> str:
+    if not model.shadow:
+        return ""
+    texts, agreements = model.shadow
+    return f", shadow: agrees on {agreements / texts:.2%} of {texts:,} texts" if texts else ", shadow: no text yet"
 
 
 def _object(answer: Classification) -> dict[str, object]:
@@ -227,6 +245,8 @@ def _object(answer: Classification) -> dict[str, object]:
 def _print(answer: Classification, text: str | None) -> None:
     scored = answer.scores or ((answer.label, answer.probability),)
     columns = [f"{label}\t{probability:.4f}" for label, probability in scored]
+    if answer.abstained:
+        columns[0] += "\tabstained"
     if text is not None:
         shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
         columns.append(printable(shown))
@@ -293,6 +313,16 @@ def _seconds(value: str) -> float:
     if not 0 < seconds <= 1e9:
         raise argparse.ArgumentTypeError(f"{value!r} is not a positive number of seconds")
     return seconds
+
+
+def _probability(value: str) -> float:
+    try:
+        probability = float(value)
+    except ValueError:
+        probability = -1
+    if not 0 <= probability <= 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number from 0 to 1")
+    return probability
 
 
 def _explain(error: grpc.RpcError, address: str) -> str:

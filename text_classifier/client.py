@@ -55,6 +55,8 @@ class Client:
         version: int = 0,
         top_k: int = 0,
         explain: bool = False,
+        min_probability: float = 0,
+        use_thresholds: bool = False,
         timeout: float | None = None,
     ) -> list[Classification]:
         """Classifies texts in one request.
@@ -65,12 +67,22 @@ class Client:
             version: its version; 0 is the version in service.
             top_k: number of scored labels to return for each text.
             explain: whether to return the contribution of each word; then a request has at most 64 texts.
+            min_probability: an answer of a lower probability is marked as abstained.
+            use_thresholds: mark answers below the version's threshold for their label as abstained.
             timeout: deadline in seconds; None: that of the client.
 
         Returns:
             One classification for each text, in order.
         """
-        request = calls.classify_request(texts, model, version, top_k, explain)
+        request = calls.classify_request(
+            texts,
+            model,
+            version,
+            top_k,
+            explain=explain,
+            min_probability=min_probability,
+            use_thresholds=use_thresholds,
+        )
         return calls.classifications(
             self._stub.Classify(request, timeout=self._seconds(timeout), metadata=self._metadata)
         )
@@ -83,6 +95,8 @@ class Client:
         version: int = 0,
         top_k: int = 0,
         explain: bool = False,
+        min_probability: float = 0,
+        use_thresholds: bool = False,
         timeout: float | None = None,
     ) -> Generator[Classification, None, None]:
         """Classifies any number of texts in one call, and yields each answer as soon as it arrives, in order.
@@ -97,10 +111,20 @@ class Client:
             version: its version; 0 is the version in service.
             top_k: number of scored labels to return for each text.
             explain: whether to return the contribution of each word.
+            min_probability: an answer of a lower probability is marked as abstained.
+            use_thresholds: mark answers below the version's threshold for their label as abstained.
             timeout: deadline of the whole stream in seconds; None: no deadline.
         """
         calls.refuse_single_string(texts)  # now, not at the first `next`
-        request = partial(calls.classify_request, model=model, version=version, top_k=top_k, explain=explain)
+        request = partial(
+            calls.classify_request,
+            model=model,
+            version=version,
+            top_k=top_k,
+            explain=explain,
+            min_probability=min_probability,
+            use_thresholds=use_thresholds,
+        )
         return self._stream(texts, request, timeout)
 
     def _stream(

@@ -53,6 +53,8 @@ class Classification(NamedTuple):
     """Its version."""
     explanation: Explanation | None = None
     """The explanation, if it was requested."""
+    abstained: bool = False
+    """Whether the probability is below what was asked for: do not trust the label."""
 
 
 class State(enum.Enum):
@@ -63,6 +65,15 @@ class State(enum.Enum):
     AVAILABLE = 2
     FAILED = 3
     UNLOADING = 4
+
+
+class Shadow(NamedTuple):
+    """What a shadow version has been compared on with the version in service; see the contract's `Shadow`."""
+
+    texts: int
+    """Number of texts that both versions have classified."""
+    agreements: int
+    """On how many of them both give the same label."""
 
 
 class Model(NamedTuple):
@@ -83,3 +94,8 @@ class Model(NamedTuple):
     """Accuracy on the test set, 0 to 1."""
     engine: str
     """The engine that computes the answers."""
+    shadow: Shadow | None = None
+    """How it compares with the version in service, while it is its shadow."""
+    thresholds: tuple[float, ...] = ()
+    """The probability from which each label is right with `target_precision`; empty without thresholds."""
+    target_precision: float = 0

@@ -137,6 +137,14 @@ class TestMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expected_calibration_error: Share
 
 
+class Abstention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The probability from which each label is right with a precision, as found on validation texts."""
+
+    target_precision: Share
+    thresholds: tuple[Annotated[float, Meta(ge=0)], ...]
+    """In the order of the labels. Above 1: the label does not reach the precision."""
+
+
 class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The contents of `metadata.json`.
 
@@ -153,6 +161,7 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     test_metrics: TestMetrics
     created_at: Annotated[datetime, Meta(tz=True)]
     packages: dict[str, str]
+    abstention: Abstention | None = None
     tokenization: Tokenization = "keras"
     format: Literal[1] = 1
 

@@ -26,6 +26,8 @@ VOCABULARY_FILE = "vocabulary.txt"
 LABELS_FILE = "labels.txt"
 PIN_FILE = "pin"
 """Beside the versions of a model: the number of the one that answers, in place of the highest."""
+SHADOW_FILE = "shadow"
+"""Beside them too: the number of the one that is only compared with the one that answers."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGITS = re.compile(r"0*([1-9][0-9]{0,18})")
@@ -219,14 +221,27 @@ def pinned_version(model: Path) -> int | None:
         ModelError: the pin is no version number.
         OSError: it cannot be read.
     """
-    pin = model / PIN_FILE
+    return _named_version(model / PIN_FILE)
+
+
+def shadow_version(model: Path) -> int | None:
+    """Returns the version that the shadow file in a model's folder names, None if there is no such file.
+
+    Raises:
+        ModelError: it holds no version number.
+        OSError: it cannot be read.
+    """
+    return _named_version(model / SHADOW_FILE)
+
+
+def _named_version(file: Path) -> int | None:
     try:
-        content = _read_start(pin).decode(errors="replace").strip()
+        content = _read_start(file).decode(errors="replace").strip()
     except FileNotFoundError:
         return None
     number = version_number(content)
     if number is None:
-        raise ModelError(f"{pin}: holds {content[:64]!r}: write a version number, or remove the file")
+        raise ModelError(f"{file}: holds {content[:64]!r}: write a version number, or remove the file")
     return number
 
 
@@ -246,18 +261,39 @@ def _read_start(path: Path) -> bytes:
 
 
 def served_version(model: Path) -> int | None:
-    """Returns the version of a model's folder that a server answers with: the pinned one, else the highest, None if
-    there is none.
+    """Returns the version of a model's folder that a server answers with: the pinned one, else the highest that is no
+    shadow, None if there is none.
 
     Raises:
-        ModelError: the pin is no version number.
+        ModelError: the pin or the shadow file holds no version number.
         OSError: the folder cannot be read.
     """
     found = versions(model)
     if not found:
         return None
-    pinned = pinned_version(model)
-    return found[-1] if pinned is None else pinned
+    pinned, shadow = pinned_version(model), shadow_version(model)
+    return max((number for number in found if number != shadow), default=None) if pinned is None else pinned
+
+
+def promote_version(model: Path, number: int) -> Path:
+    """Puts a version in service: pins it, and then ends its being a shadow. Returns the pin.
+
+    A server sees either the shadow or the pin of the whole number, whenever it looks.
+
+    Raises:
+        OSError: the model's folder cannot be written to.
+    """
+    pin = model / PIN_FILE
+    with tempfile.NamedTemporaryFile("w", prefix=".pin-", dir=model, delete=False) as file:
+        file.write(f"{number}\n")
+        file.flush()
+        os.fchmod(file.fileno(), 0o644)
+        os.fsync(file.fileno())
+    Path(file.name).rename(pin)
+    with suppress(ModelError):
+        if shadow_version(model) == number:
+            (model / SHADOW_FILE).unlink(missing_ok=True)
+    return pin
 
 
 def is_model_name(name: str) -> bool:

@@ -20,14 +20,16 @@ from training.classifiers.features import describe
 from training.classifiers.selection import Selection, Trial
 from training.data.file_dataset import Quality
 from training.evaluation import markdown
-from training.evaluation.figures import confusion_matrix, png
+from training.evaluation.abstention import selective_metrics
+from training.evaluation.figures import confusion_matrix, png, precision_coverage_curve
 from training.evaluation.fonts import legend
-from training.evaluation.metrics import CALIBRATION_BINS, Evaluation
+from training.evaluation.metrics import CALIBRATION_BINS, Answers, Evaluation
 from training.resource_usage import Cost
 from training.settings import shown
 
 _CURVES_FILE = "curves.png"
 _CONFUSION_FILE = "confusion.png"
+_ABSTENTION_FILE = "precision_coverage.png"
 _CARD_FILE = "model_card.md"
 
 
@@ -77,6 +79,7 @@ def write(
     quality: Quality | None,
     uncalibrated: Evaluation | None,
     costs: Sequence[Cost],
+    answers: Answers,
 ) -> None:
     """Writes the report of a run into the version folder.
 
@@ -87,8 +90,12 @@ def write(
         quality: what was found in the user's own files.
         uncalibrated: the evaluation before calibration, for a preset that is calibrated.
         costs: of the parts of the run.
+        answers: to the test set.
     """
     folder.report.mkdir()
+    if folder.metadata.abstention:
+        curve = precision_coverage_curve(answers, folder.metadata.abstention)
+        (folder.report / _ABSTENTION_FILE).write_bytes(png(curve))
     (folder.report / _CURVES_FILE).write_bytes(
         png(trial_curves(search) if isinstance(search, Selection) else curves(search))
     )
@@ -102,6 +109,7 @@ def write(
         quality=quality,
         uncalibrated=uncalibrated,
         costs=costs,
+        answers=answers,
     )
     (folder.report / _CARD_FILE).write_text(card, encoding="utf-8")
 
@@ -177,6 +185,7 @@ def model_card(
     quality: Quality | None,
     uncalibrated: Evaluation | None,
     costs: Sequence[Cost],
+    answers: Answers,
 ) -> str:
     """Returns the model card, Markdown with relative links to the images."""
     data = metadata.data_set
@@ -211,7 +220,7 @@ The calibration error has {CALIBRATION_BINS} bins of equal width, by winning pro
 ![Test texts by true and predicted label]({_CONFUSION_FILE})
 
 {markdown.escaped(legend(classes.labels))}
-
+{_abstention(metadata, classes.labels, answers)}
 ## Data
 
 {markdown.table(("", "number"), [*_sizes(metadata), *(quality.described() if quality else ())])}
@@ -227,6 +236,27 @@ The calibration error has {CALIBRATION_BINS} bins of equal width, by winning pro
 ## Versions
 
 {markdown.table(("package", "version"), metadata.packages.items())}
+"""
+
+
+def _abstention(metadata: Metadata, labels: Sequence[str], answers: Answers) -> str:
+    """Returns the section on the thresholds of a version that has some."""
+    if not metadata.abstention:
+        return ""
+    target, thresholds = metadata.abstention.target_precision, metadata.abstention.thresholds
+    rows = [
+        (markdown.escaped(label), f"{threshold:.4f}" if threshold <= 1 else "none reaches it")
+        for label, threshold in zip(labels, thresholds, strict=True)
+    ]
+    return f"""
+## Abstention
+
+From these probabilities on a label was right with a precision of {target:g} on validation texts. On the test texts:
+{selective_metrics(answers, thresholds)}.
+
+{markdown.table(("label", "threshold"), rows)}
+
+![Precision over coverage, as the threshold falls]({_ABSTENTION_FILE})
 """
 
 

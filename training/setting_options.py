@@ -102,6 +102,14 @@ def add_settings(parser: argparse.ArgumentParser, data_set: str) -> None:
     else:
         setting("--validation-samples", _count, "number of training texts, the first ones, held out for validation")
     setting("--class-weights", str, "balanced: rare labels count as much as frequent ones", get_args(ClassWeights))
+    parser.add_argument(
+        "--target-precision",
+        type=share,
+        metavar="SHARE",
+        default=argparse.SUPPRESS,
+        help="find on validation texts the probability from which each label is right with this precision, and store it"
+        " with the version (default: do not)",
+    )
     setting("--seed", _seed, "seed of the initial weights and of the shuffling")
 
 

@@ -69,6 +69,7 @@ class Settings:
     idf_power: float = 1.0
     divergence_power: float = 0.35
     cost: float | None = None
+    target_precision: float | None = None
     seed: int = 0
 
     @property
@@ -91,6 +92,8 @@ class Settings:
             without_effect.update(("char_ngrams", "char_spans"))
         if self.features == "characters":
             without_effect.add("max_ngram")
+        if self.target_precision is None:
+            without_effect.add("target_precision")
         if self.vectorizer != "embedding":
             without_effect.update(EMBEDDING_ONLY)
         names = [field.name for field in fields(self) if field.name not in without_effect]

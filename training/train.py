@@ -17,7 +17,7 @@ from rich.console import Console
 
 from textfiles import InputError
 from textmodel import load_engine, metadata, probes
-from textmodel.metadata import HashedNGrams, Metadata
+from textmodel.metadata import Abstention, HashedNGrams, Metadata
 from textmodel.version_folder import VersionFolder, new_version
 from training import report
 from training.classifiers.classifier import Classifier
@@ -27,7 +27,8 @@ from training.classifiers.selection import select
 from training.data import file_dataset, keras_datasets, text_hashes
 from training.data.keras_datasets import SplitDataset
 from training.data.labelled_file import TrainingFiles
-from training.evaluation.metrics import Evaluation, evaluate
+from training.evaluation.abstention import find_abstention
+from training.evaluation.metrics import Answers, Evaluation, evaluate
 from training.evaluation.promotion import Decision, Gate, decide, in_service
 from training.export import export
 from training.golden_probes import make_probes
@@ -135,6 +136,7 @@ def train(
             quality=quality,
             uncalibrated=fit.uncalibrated,
             costs=costs.parts,
+            answers=fit.answers,
         )
         decision = None
         if gate:
@@ -152,6 +154,9 @@ class _Fit(NamedTuple):
     """Training texts that the search held out."""
     evaluation: Evaluation
     uncalibrated: Evaluation | None
+    answers: Answers
+    """To the test set."""
+    abstention: Abstention | None
 
 
 def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: Costs) -> _Fit:
@@ -172,9 +177,20 @@ def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: 
     fitting = epochs_shown(console, "Fitting a new network on all training texts", epochs)
     with costs.of("fitting on all training texts"), fitting as progress:
         classifier.fit(data.training, epochs, progress)
+    abstention = None
+    if settings.target_precision:
+        # The first network has gone on past the best epoch.
+        validated = DenseClassifier(settings, len(data.labels))
+        fitting = epochs_shown(console, "Fitting a network on the others than the validation texts", epochs)
+        with costs.of("finding the thresholds"), fitting as progress:
+            validated.fit(others, epochs, progress)
+            found = validated.probabilities(held_out)
+        abstention = find_abstention(found, held_out.classes, settings.target_precision)
     with costs.of("evaluating on the test texts"):
-        evaluation = evaluate(classifier.probabilities(data.test), data.test.classes)
-    return _Fit(settings, classifier, history, len(held_out), evaluation, None)
+        probabilities = classifier.probabilities(data.test)
+        evaluation = evaluate(probabilities, data.test.classes)
+    answers = Answers.of(probabilities, data.test.classes)
+    return _Fit(settings, classifier, history, len(held_out), evaluation, None, answers, abstention)
 
 
 def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: Costs) -> _Fit:
@@ -182,6 +198,11 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
     with costs.of("choosing features and cost"), trials_shown(console) as tried:
         selection = select(settings, data.training, len(data.labels), tried)
     console.print(report.trials(selection))
+    abstention = None
+    if settings.target_precision:
+        if not selection.covers(len(data.labels)):
+            raise InputError(f"--target-precision: {len(data.labels)} labels are too many for so many texts")
+        abstention = find_abstention(selection.probabilities, selection.classes, settings.target_precision)
     classifier = NGramClassifier(selection.best.settings, len(data.labels))
     with costs.of("fitting on all training texts"), console.status("Fitting on all training texts"):
         classifier.fit(data.training)
@@ -193,8 +214,18 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
     with costs.of("evaluating on the test texts"):
         uncalibrated = evaluate(classifier.probabilities(data.test), data.test.classes)
         classifier.calibrate(selection.calibration)
-        evaluation = evaluate(classifier.probabilities(data.test), data.test.classes)
-    return _Fit(selection.best.settings, classifier, selection, selection.held_out, evaluation, uncalibrated)
+        probabilities = classifier.probabilities(data.test)
+        evaluation = evaluate(probabilities, data.test.classes)
+    return _Fit(
+        selection.best.settings,
+        classifier,
+        selection,
+        selection.held_out,
+        evaluation,
+        uncalibrated,
+        Answers.of(probabilities, data.test.classes),
+        abstention,
+    )
 
 
 def _command(settings: Settings, name: str, source: TrainingFiles | Path | None) -> str:
@@ -227,5 +258,6 @@ def _describe(name: str, fit: _Fit, data: SplitDataset) -> Metadata:
         ),
         created_at=datetime.now(UTC),
         packages={"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
+        abstention=fit.abstention,
         tokenization=data.tokenization,
     )

@@ -82,7 +82,8 @@ class FastPath:
             [
                 self._publication(servable, in_service=self._repository.in_service(version))
                 for servable, version in versions
-                if hasattr(servable.engine, "capsule")
+                # What a shadow is compared on has to come by Python.
+                if hasattr(servable.engine, "capsule") and not servable.shadow.running
             ]
         )
 

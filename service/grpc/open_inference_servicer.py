@@ -15,6 +15,7 @@ from service.errors import InvalidArgument, NotReady, shortened
 from service.grpc.health import HealthServicer
 from service.grpc.stubs import open_inference_pb2 as pb2
 from service.grpc.stubs import open_inference_pb2_grpc as pb2_grpc
+from service.inference.abstention import MIN_PROBABILITY, USE_THRESHOLDS, abstention_thresholds
 from service.inference.classification import Answer, ClassificationService, deadline_of
 from service.inference.repository import ModelRepository, Servable
 
@@ -22,7 +23,9 @@ SERVICE = pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
 TEXT = "text"
 OUTPUTS = ("label", "probability", "probabilities")
-"""The names of the tensors."""
+"""The names of the tensors that answer a request that names none."""
+ABSTAINED = "abstained"
+"""The name of the tensor that is among them only if the request has a parameter that asks for abstention."""
 PLATFORM = "tensorflow_savedmodel"
 
 _PACKAGE = "text-classifier"
@@ -85,12 +88,18 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
         response.outputs.add(name="label", datatype="BYTES", shape=[-1])
         response.outputs.add(name="probability", datatype="FP32", shape=[-1])
         response.outputs.add(name="probabilities", datatype="FP32", shape=[-1, len(servable.labels)])
+        response.outputs.add(name=ABSTAINED, datatype="BOOL", shape=[-1])
         return response
 
     async def ModelInfer(self, request: pb2.ModelInferRequest, context: Any) -> pb2.ModelInferResponse:
         """Classifies the texts of the tensor `text`."""
         version = _version("model_version", request.model_version)
-        wanted = _wanted(request.outputs)
+        min_probability = _number_of(request, MIN_PROBABILITY)
+        use_thresholds = _truth_of(request, USE_THRESHOLDS)
+        thresholds = abstention_thresholds(
+            self._repository, request.model_name, version, min_probability, use_thresholds
+        )
+        wanted = _wanted(request.outputs) or (OUTPUTS if thresholds is None else (*OUTPUTS, ABSTAINED))
         texts = self._texts(request)
         pending = self._classification.begin(
             request.model_name,
@@ -103,7 +112,8 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
         servable, answer = pending.servable, await pending.answer()
         response = pb2.ModelInferResponse(model_name=servable.name, model_version=str(servable.version), id=request.id)
         for name in wanted:
-            _add(response, name, _tensor(name, servable, answer), raw=bool(request.raw_input_contents))
+            values = _abstained(answer, thresholds) if name == ABSTAINED else _tensor(name, servable, answer)
+            _add(response, name, values, raw=bool(request.raw_input_contents))
         return response
 
     def _texts(self, request: pb2.ModelInferRequest) -> list[str]:
@@ -149,15 +159,15 @@ def _version(field: str, text: str) -> int:
 
 
 def _wanted(outputs: Collection[pb2.ModelInferRequest.InferRequestedOutputTensor]) -> Sequence[str]:
-    """Returns the names of the requested outputs: all outputs if the request names none.
+    """Returns the names of the requested outputs: empty if the request names none.
 
     Raises:
         InvalidArgument: an output does not exist, is requested twice, or in a form that is not implemented.
     """
     names: list[str] = []
     for index, output in enumerate(outputs):
-        if output.name not in OUTPUTS:
-            known = ", ".join(map(repr, OUTPUTS))
+        if output.name not in (*OUTPUTS, ABSTAINED):
+            known = ", ".join(map(repr, (*OUTPUTS, ABSTAINED)))
             raise InvalidArgument(
                 f"outputs[{index}].name", f"{shortened(output.name)!r} is not an output; the outputs are {known}"
             )
@@ -167,7 +177,49 @@ def _wanted(outputs: Collection[pb2.ModelInferRequest.InferRequestedOutputTensor
             if extension in output.parameters:
                 raise InvalidArgument(f"outputs[{index}].parameters", f"the extension {extension!r} is not implemented")
         names.append(output.name)
-    return names or OUTPUTS
+    return names
+
+
+def _number_of(request: pb2.ModelInferRequest, name: str) -> float:
+    """Reads a parameter that is a number; 0 if it is not there.
+
+    Raises:
+        InvalidArgument: it is no number.
+    """
+    match _parameter(request, name):
+        case None:
+            return 0
+        case bool() | str():
+            raise InvalidArgument(f"parameters[{name!r}]", "is no number")
+        case number:
+            return number
+
+
+def _truth_of(request: pb2.ModelInferRequest, name: str) -> bool:
+    """Reads a parameter that is a truth value; false if it is not there.
+
+    Raises:
+        InvalidArgument: it is none.
+    """
+    value = _parameter(request, name)
+    if not isinstance(value, bool | None):
+        raise InvalidArgument(f"parameters[{name!r}]", "is no truth value")
+    return bool(value)
+
+
+def _parameter(request: pb2.ModelInferRequest, name: str) -> bool | float | str | None:
+    if name not in request.parameters:
+        return None
+    parameter = request.parameters[name]
+    kind = parameter.WhichOneof("parameter_choice")
+    value: bool | float | str | None = getattr(parameter, kind) if kind else None
+    return value
+
+
+def _abstained(answer: Answer, thresholds: Sequence[float] | None) -> NDArray[np.bool_]:
+    if thresholds is None:
+        return np.zeros(len(answer.winners), np.bool_)
+    return np.array(answer.winning) < np.array(thresholds)[answer.winners]
 
 
 def _split(raw: bytes, limit: int) -> list[bytes]:
@@ -211,7 +263,13 @@ def _tensor(name: str, servable: Servable, answer: Answer) -> list[bytes] | NDAr
             return answer.probabilities
 
 
-def _add(response: pb2.ModelInferResponse, name: str, values: list[bytes] | NDArray[np.float32], *, raw: bool) -> None:
+def _add(
+    response: pb2.ModelInferResponse,
+    name: str,
+    values: list[bytes] | NDArray[np.float32] | NDArray[np.bool_],
+    *,
+    raw: bool,
+) -> None:
     if isinstance(values, list):
         tensor = response.outputs.add(name=name, datatype="BYTES", shape=[len(values)])
         if raw:
@@ -220,6 +278,12 @@ def _add(response: pb2.ModelInferResponse, name: str, values: list[bytes] | NDAr
             )
         else:
             tensor.contents.bytes_contents.extend(values)
+    elif values.dtype == np.bool_:
+        tensor = response.outputs.add(name=name, datatype="BOOL", shape=values.shape)
+        if raw:
+            response.raw_output_contents.append(values.tobytes())
+        else:
+            tensor.contents.bool_contents.extend(values.tolist())
     else:
         tensor = response.outputs.add(name=name, datatype="FP32", shape=values.shape)
         if raw:

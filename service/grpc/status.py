@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from service.errors import (
+    CannotAbstain,
     CannotExplain,
     DeadlineExceeded,
     ForeignHost,
@@ -65,6 +66,7 @@ _STATUS_CODES: dict[type[Exception], grpc.StatusCode] = {
     RequestTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnsupportedEncoding: grpc.StatusCode.UNIMPLEMENTED,
     CannotExplain: grpc.StatusCode.FAILED_PRECONDITION,
+    CannotAbstain: grpc.StatusCode.FAILED_PRECONDITION,
     NotImplementedError: grpc.StatusCode.UNIMPLEMENTED,  # by methods that grpcio-reflection leaves out
 }
 # The messages of errors that are not this project's.
@@ -101,9 +103,10 @@ def _detail(error: Exception) -> Any:
             delay = Duration()
             delay.FromMilliseconds(round(error.retry_seconds * 1000))
             return error_details_pb2.RetryInfo(retry_delay=delay)
-        case CannotExplain():
+        case CannotExplain() | CannotAbstain():
             failure = error_details_pb2.PreconditionFailure()
-            failure.violations.add(type="EXPLAIN", subject=error.resource, description=error.reason)
+            kind = "EXPLAIN" if isinstance(error, CannotExplain) else "ABSTAIN"
+            failure.violations.add(type=kind, subject=error.resource, description=error.reason)
             return failure
         case _:
             return None

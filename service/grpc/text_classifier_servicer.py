@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from service.errors import InvalidArgument
+from service.inference.abstention import abstention_thresholds
 from service.inference.classification import Answer, ClassificationService, PendingClassification, deadline_of
 from service.inference.repository import ModelRepository, ModelVersion, Servable
 from service.telemetry.call_observer import current
@@ -106,6 +107,12 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             model.trained_on = metadata.data_set.name
             model.test_accuracy = metadata.test_metrics.accuracy
             model.engine = version.servable.engine.name
+            if metadata.abstention:
+                model.target_precision = metadata.abstention.target_precision
+                model.thresholds.extend(metadata.abstention.thresholds)
+            if shadow := self._repository.shadow(version):
+                texts, agreements = shadow.agreement()
+                model.shadow.CopyFrom(pb2.Shadow(texts=texts, agreements=agreements))
         return model
 
     def _begin(self, request: pb2.ClassifyRequest, deadline: float) -> "_Request":
@@ -114,10 +121,13 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             raise InvalidArgument("top_k", f"{request.top_k} is negative; send 0 for the winning label only")
         if request.explain:
             _validate_explained(texts)
+        thresholds = abstention_thresholds(
+            self._repository, request.model, request.version, request.min_probability, request.use_thresholds
+        )
         pending = self._classification.begin(
             request.model, request.version, texts, size=request.ByteSize(), deadline=deadline
         )
-        return _Request(pending, request.top_k, texts if request.explain else None)
+        return _Request(pending, request.top_k, thresholds, texts if request.explain else None)
 
 
 def _validate_explained(texts: list[str]) -> None:
@@ -135,6 +145,8 @@ class _Request(NamedTuple):
 
     pending: PendingClassification
     top_k: int
+    thresholds: Sequence[float] | None
+    """The probability of each label below which an answer is marked as abstained; None: none is."""
     explained: list[str] | None
     """The texts, if the request asks for explanations."""
 
@@ -144,17 +156,22 @@ async def _respond(request: _Request) -> pb2.ClassifyResponse:
     servable = request.pending.servable
     answer = await request.pending.answer()
     response = pb2.ClassifyResponse(model=servable.name, version=servable.version)
-    _add_classifications(response, answer, servable.labels, request.top_k)
+    _add_classifications(response, answer, servable.labels, request)
     if request.explained:
         await _add_explanations(response, servable, request.explained, answer.winners)
     return response
 
 
-def _add_classifications(response: pb2.ClassifyResponse, answer: Answer, labels: Sequence[str], top_k: int) -> None:
+def _add_classifications(
+    response: pb2.ClassifyResponse, answer: Answer, labels: Sequence[str], request: _Request
+) -> None:
+    top_k, thresholds = request.top_k, request.thresholds
     for probabilities, winner, probability, words, known_words in zip(*answer, strict=True):
         classification = response.classifications.add(
             label=labels[winner], probability=probability, words=words, known_words=known_words
         )
+        if thresholds and probability < thresholds[winner]:
+            classification.abstained = True
         if top_k:
             # A stable sort: of equal probabilities the first class leads, as in argmax.
             order = np.argsort(-probabilities, kind="stable")[:top_k]

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from service.errors import InvalidArgument
-from service.grpc.open_inference_servicer import OUTPUTS
+from service.grpc.open_inference_servicer import ABSTAINED, OUTPUTS
 from service.grpc.stubs import open_inference_pb2 as inference
 from service.http.binary_tensors import SIZE
+from service.inference.abstention import MIN_PROBABILITY, USE_THRESHOLDS
 from text_classifier.v1 import text_classifier_pb2 as contract
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -39,11 +40,19 @@ class ClassifyRequest(Struct, forbid_unknown_fields=True):
     version: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     explain: bool = False
+    min_probability: Annotated[float, Meta(ge=0, le=1)] = 0
+    use_thresholds: bool = False
 
     def message(self, model: str) -> contract.ClassifyRequest:
         """Returns the contract's message."""
         return contract.ClassifyRequest(
-            model=model, version=self.version, texts=self.texts, top_k=self.top_k, explain=self.explain
+            model=model,
+            version=self.version,
+            texts=self.texts,
+            top_k=self.top_k,
+            explain=self.explain,
+            min_probability=self.min_probability,
+            use_thresholds=self.use_thresholds,
         )
 
 
@@ -79,6 +88,7 @@ class Classification(Struct):
     scores: list[LabelScore]
     words: int
     known_words: int
+    abstained: bool
     explanation: Explanation | UnsetType = UNSET
 
 
@@ -97,7 +107,9 @@ class ClassifyResponse(Struct):
 
 def _classification(message: contract.Classification) -> Classification:
     scores = [LabelScore(score.label, score.probability) for score in message.scores]
-    converted = Classification(message.label, message.probability, scores, message.words, message.known_words)
+    converted = Classification(
+        message.label, message.probability, scores, message.words, message.known_words, message.abstained
+    )
     if message.HasField("explanation"):
         words = [
             WordContribution(word.word, word.start, word.end, word.known, word.contribution)
@@ -105,6 +117,13 @@ def _classification(message: contract.Classification) -> Classification:
         ]
         converted.explanation = Explanation(message.explanation.bias, words)
     return converted
+
+
+class Shadow(Struct):
+    """What a shadow version has been compared on; see `text_classifier.v1.Shadow`."""
+
+    texts: int
+    agreements: int
 
 
 class Model(Struct):
@@ -120,10 +139,14 @@ class Model(Struct):
     trained_on: str
     test_accuracy: float
     engine: str
+    thresholds: list[float]
+    target_precision: float
+    shadow: Shadow | UnsetType = UNSET
 
     @classmethod
     def of(cls, message: contract.Model) -> "Model":
         """Converts the contract's message."""
+        shadow = Shadow(message.shadow.texts, message.shadow.agreements) if message.HasField("shadow") else UNSET
         return cls(
             name=message.name,
             version=message.version,
@@ -135,6 +158,9 @@ class Model(Struct):
             trained_on=message.trained_on,
             test_accuracy=message.test_accuracy,
             engine=message.engine,
+            thresholds=list(message.thresholds),
+            target_precision=message.target_precision,
+            shadow=shadow,
         )
 
 
@@ -181,7 +207,7 @@ class InputTensor(Struct):
 class RequestedOutput(Struct):
     """A requested tensor."""
 
-    name: Annotated[str, _one_of(*OUTPUTS)]
+    name: Annotated[str, _one_of(*OUTPUTS, ABSTAINED)]
     parameters: Parameters | UnsetType = UNSET
 
 
@@ -196,6 +222,10 @@ class InferenceRequest(Struct):
     def message(self, model: str, version: str, binary: bytes) -> inference.ModelInferRequest:
         """Returns the protocol's message for the JSON and the raw bytes after it."""
         made = inference.ModelInferRequest(model_name=model, model_version=version, id=self.id)
+        given = _decoded(self.parameters, dict[str, Raw], "parameters")
+        for name in given.keys() & {MIN_PROBABILITY, USE_THRESHOLDS}:
+            value = _decoded(given[name], bool | float, f"parameters[{name!r}]")  # type: ignore[arg-type]
+            setattr(made.parameters[name], "bool_param" if isinstance(value, bool) else "double_param", value)
         for index, tensor in enumerate(self.inputs):
             contents = inference.InferTensorContents(bytes_contents=_flat(tensor.data))
             shape = _decoded(tensor.shape, list[Int64], f"inputs[{index}].shape")
@@ -233,7 +263,7 @@ class OutputTensor(Struct):
     name: str
     datatype: str
     shape: list[int]
-    data: list[str | float] | UnsetType = UNSET
+    data: list[str | float | bool] | UnsetType = UNSET
     parameters: dict[str, int] | UnsetType = UNSET
 
 
@@ -255,7 +285,8 @@ class InferenceResponse(Struct):
         else:
             for tensor, output in zip(tensors, message.outputs, strict=True):
                 tensor.data = [text.decode() for text in output.contents.bytes_contents]
-                tensor.data += output.contents.fp32_contents  # a tensor has one or the other
+                tensor.data += output.contents.fp32_contents  # a tensor has one of the three
+                tensor.data += output.contents.bool_contents
         return cls(message.model_name, message.model_version, message.id, tensors)
 
 

@@ -107,6 +107,11 @@ class Batcher:
         answer.set_result(prediction)
         return answer
 
+    @property
+    def waiting(self) -> bool:
+        """Whether requests wait for the engine."""
+        return bool(self._queue)
+
     async def _run(self) -> None:
         while batch := self._take():
             await self._answer(batch)

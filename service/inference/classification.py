@@ -44,6 +44,7 @@ class PendingClassification(NamedTuple):
 
     servable: Servable
     prediction: asyncio.Future[Prediction]
+    texts: Sequence[str]
 
     async def answer(self) -> Answer:
         """Waits for the answer, and records it in the metrics."""
@@ -51,7 +52,11 @@ class PendingClassification(NamedTuple):
         winners, winning = _winners(prediction.probabilities)
         words, known_words = prediction.words.tolist(), prediction.known_words.tolist()
         self.servable.metrics.classified(winners, winning, words, known_words)
-        return Answer(prediction.probabilities, winners, winning, words, known_words)
+        answer = Answer(prediction.probabilities, winners, winning, words, known_words)
+        if shadow := self.servable.shadow.running:
+            observation = current()
+            shadow.offer(self.texts, answer, observation.request_id if observation else "")
+        return answer
 
 
 class ClassificationService:
@@ -94,7 +99,7 @@ class ClassificationService:
                 raise InvalidArgument(
                     f"{field}[{index}]", f"has {len(text.encode())} bytes; at most {limit} are allowed"
                 )
-        return PendingClassification(servable, servable.batcher.classify(texts, size, deadline, observation))
+        return PendingClassification(servable, servable.batcher.classify(texts, size, deadline, observation), texts)
 
     def check_count(self, count: int, field: str) -> None:
         """Validates the number of texts in a request.

@@ -17,6 +17,7 @@ import structlog
 from service.errors import reason_for_clients
 from service.inference.problem_log import ProblemLog
 from service.inference.repository import Model, ModelRepository, ModelVersion, Servable, State
+from service.inference.shadow import Shadow
 from service.inference.version_loading import load_version
 from service.inference.version_policy import OnDisk, VersionPolicy, on_disk
 from service.telemetry.metrics import VersionStates
@@ -29,6 +30,8 @@ _T = TypeVar("_T")
 
 Publish = Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable]
 """Makes the servable of a verified engine and the files that it was loaded from."""
+StartShadow = Callable[[Servable, Servable], Shadow]
+"""Starts to compare the version in service, the first, with a shadow version."""
 
 
 class Reconciler:
@@ -42,6 +45,7 @@ class Reconciler:
         publish: makes the servable of a verified engine.
         states: where the metrics of versions go.
         while_loading: entered around each load.
+        start_shadow: starts a shadow version; None: it is loaded, and compared with nothing.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Reconciler:
         publish: Publish,
         states: VersionStates,
         while_loading: Callable[[], AbstractContextManager[object]] = nullcontext,
+        start_shadow: StartShadow | None = None,
     ) -> None:
         self._repository = repository
         self._models = repository.models
@@ -61,6 +66,7 @@ class Reconciler:
         self._engine = engine
         self._policy = policy
         self._publish = publish
+        self._start_shadow = start_shadow
         self._states = states
         self._while_loading = while_loading
         self._refresh = asyncio.Event()
@@ -162,10 +168,16 @@ class Reconciler:
                     self._put_in_service(model, version.servable, pinned=pinned is not None)
             if available == self._policy.keep or (pinned is not None and not available):
                 break
+        candidate = None
+        if (shadow := self._policy.shadow(name, found)) is not None:
+            considered.add(shadow)
+            path = found.folders.get(shadow, self._folder / name / str(shadow))
+            candidate = (await self._load_version(model, name, shadow, path)).servable
         for version in list(model.versions.values()):
             # While no wanted version can serve, those that do stay.
             if version.version not in considered and (available or not found.folders or not version.servable):
                 await self._retire(model, version)
+        await self._compare(model, candidate)
         if not model.versions:
             del self._models[name]
 
@@ -224,6 +236,28 @@ class Reconciler:
             self._repository.changed()
             _log.info("model in service", model=servable.name, version=servable.version, pinned=pinned)
 
+    async def _compare(self, model: Model, candidate: Servable | None) -> None:
+        """Has the version in service compared with this one; None: with none."""
+        if model.shadow and (model.in_service, candidate) != (model.shadow.in_service, model.shadow.candidate):
+            shadow, model.shadow = model.shadow, None
+            shadow.in_service.shadow.running = None
+            self._repository.changed()
+            await shadow.close()
+            _log.info("shadow ended", model=shadow.candidate.name, version=shadow.candidate.version)
+        # While no other version can take its place, the shadow itself may still be in service.
+        if (
+            self._start_shadow
+            and model.in_service
+            and candidate
+            and model.in_service is not candidate
+            and not model.shadow
+        ):
+            model.shadow = model.in_service.shadow.running = self._start_shadow(model.in_service, candidate)
+            self._repository.changed()
+            _log.info(
+                "shadow started", model=candidate.name, version=candidate.version, beside=model.in_service.version
+            )
+
     async def _retire(self, model: Model, version: ModelVersion) -> None:
         """Takes a version out of service, waits for its last answers, and lets go of it."""
         servable, version.servable = version.servable, None
@@ -253,5 +287,7 @@ class Reconciler:
             if version.servable:
                 version.state = State.UNLOADING
                 await version.servable.batcher.close()
+        for model in self._models.values():
+            await self._compare(model, None)
         self._models.clear()
         self._repository.changed()

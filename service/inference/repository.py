@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from service.errors import InvalidArgument, NotFound, NotReady, RequestError, shortened
 from service.inference.batching import Batcher
 from service.inference.explanations import Explanations
+from service.inference.shadow import Shadow, ShadowSlot
 from service.telemetry.metrics import ModelMetrics
 from textmodel import Engine
 from textmodel.metadata import Metadata
@@ -32,6 +33,8 @@ class Servable:
     batcher: Batcher
     metrics: ModelMetrics
     explanations: Explanations
+    shadow: ShadowSlot = field(default_factory=ShadowSlot, compare=False)
+    """Compares another version with this one, while this one is in service."""
 
 
 class State(enum.Enum):
@@ -63,6 +66,8 @@ class Model:
 
     versions: dict[int, ModelVersion] = field(default_factory=dict)
     in_service: Servable | None = None
+    shadow: Shadow | None = None
+    """Compares a version with the one in service."""
 
 
 class ModelRepository:
@@ -132,6 +137,11 @@ class ModelRepository:
     def list(self) -> list[ModelVersion]:
         """Returns all versions, by name and number."""
         return [known for _, model in sorted(self.models.items()) for _, known in sorted(model.versions.items())]
+
+    def shadow(self, version: ModelVersion) -> Shadow | None:
+        """Returns what compares this version with the one in service, if it is a shadow."""
+        shadow = self.models[version.name].shadow
+        return shadow if shadow and shadow.candidate is version.servable else None
 
     def in_service(self, version: ModelVersion) -> bool:
         """Tells whether requests without a version use this one."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from textmodel import ModelError
-from textmodel.version_folder import is_model_name, pinned_version, scan_model
+from textmodel.version_folder import is_model_name, pinned_version, scan_model, shadow_version
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class OnDisk:
     """The version folders by version, rising."""
     pin: int | None = None
     """The pin file's version, if there is a pin file."""
+    shadow: int | None = None
+    """The shadow file's version, if there is a shadow file."""
     ignored: tuple[str, ...] = ()
     """Names that look like versions but are not."""
     problem: str = ""
@@ -39,7 +41,9 @@ def on_disk(folder: Path) -> dict[str, OnDisk]:
 def _model_on_disk(model: Path) -> OnDisk:
     try:
         folders, ignored = scan_model(model)
-        return OnDisk(folders, pinned_version(model) if folders else None, tuple(ignored))
+        if not folders:
+            return OnDisk(ignored=tuple(ignored))
+        return OnDisk(folders, pinned_version(model), shadow_version(model), tuple(ignored))
     except ModelError as error:
         return OnDisk(problem=str(error))
     except OSError as error:
@@ -53,25 +57,38 @@ class VersionPolicy:
     Args:
         keep: number of versions of a model to load.
         pins: the version that answers, by model name. The model's own pin file wins over it.
+        shadows: the version that is only compared with the one that answers, by model name. The model's own shadow
+            file wins over it.
     """
 
     keep: int
     pins: Mapping[str, int]
+    shadows: Mapping[str, int] = field(default_factory=dict)
 
     def order(self, name: str, found: OnDisk) -> tuple[list[int], int | None]:
         """Returns a model's versions in the order of preference, and its pin.
 
-        A pinned version comes first even if it does not exist: no other version may take its place.
+        A pinned version comes first even if it does not exist: no other version may take its place. A shadow version
+        is left out.
 
         Raises:
             ModelError: the folder or its pin cannot be read.
         """
         if found.problem:
             raise ModelError(found.problem)
-        newest_first = sorted(found.folders, reverse=True)
-        if not newest_first:
+        if not found.folders:
             return [], None
-        pin = self.pins.get(name) if found.pin is None else found.pin
+        pin = self._pin(name, found)
+        shadow = self.shadow(name, found)
+        newest_first = sorted((number for number in found.folders if number != shadow), reverse=True)
         if pin is None:
             return newest_first, None
         return [pin, *(number for number in newest_first if number != pin)], pin
+
+    def shadow(self, name: str, found: OnDisk) -> int | None:
+        """Returns the version that is a shadow; None if there is none, or it is pinned to be the one that answers."""
+        shadow = self.shadows.get(name) if found.shadow is None else found.shadow
+        return None if not found.folders or shadow == self._pin(name, found) else shadow
+
+    def _pin(self, name: str, found: OnDisk) -> int | None:
+        return self.pins.get(name) if found.pin is None else found.pin

@@ -142,7 +142,8 @@ class Supervisor:
             # Beside workers that serve, one without a model must not take connections: it fails, and is tried again.
             require_model = "on" if self._has_served else self._config.require_model
             config = replace(self._config, require_model=require_model)
-            uvloop.run(serve(config, _port(self._port), _port(self._http_port), pages, end))
+            all_pages = [MetricsPage(memory) for memory in self._pages]
+            uvloop.run(serve(config, _port(self._port), _port(self._http_port), pages, end, all_pages=all_pages))
 
         return work
 

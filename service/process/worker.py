@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from service.inference.classification import ClassificationService, RequestLimit
 from service.inference.explanations import Explanations
 from service.inference.reconciler import Publish, Reconciler
 from service.inference.repository import ModelRepository, Servable
+from service.inference.shadowing import Shadowing
 from service.inference.version_policy import VersionPolicy
 from service.process.allocator import return_freed_memory
 from service.process.child_pipe import ChildEnd
@@ -36,6 +37,8 @@ async def serve(
     http_port: int | None,
     pages: tuple[MetricsPage, MetricsPage],
     supervisor: ChildEnd,
+    *,
+    all_pages: Sequence[MetricsPage],
 ) -> None:
     """Serves until SIGTERM, or until the supervisor is gone.
 
@@ -45,6 +48,7 @@ async def serve(
         http_port: the port of the HTTP routes, likewise; None: there are none.
         pages: where metrics go, and where the native transport counts what it answers without Python.
         supervisor: who hears that this worker is ready, and tells whether all are.
+        all_pages: where the metrics of all workers go.
 
     Raises:
         StartError: the port cannot be listened on, or tracing cannot start.
@@ -53,13 +57,15 @@ async def serve(
     return_freed_memory()
     page, native_page = pages
     repository = ModelRepository()
+    shadowing = Shadowing(config, page, all_pages)
     heartbeat = Heartbeat(supervisor, config.heartbeat_timeout)
     reconciler = Reconciler(
         repository,
         config.models,
         engine=config.engine,
-        policy=VersionPolicy(config.keep_versions, dict(config.pin)),
+        policy=VersionPolicy(config.keep_versions, dict(config.pin), dict(config.shadow)),
         publish=publisher(config, page),
+        start_shadow=shadowing.start,
         states=VersionStates(page),
         while_loading=heartbeat.loading,
     )
@@ -84,6 +90,7 @@ async def serve(
                 )
                 servicers.health.stop()
         await reconciler.close()
+        shadowing.close()
 
 
 async def _run_until(stop: asyncio.Event, *work: Coroutine[Any, Any, None]) -> None:
@@ -141,7 +148,8 @@ def _observer(config: Config) -> Iterator[Observer | None]:
     """
     access_log = config.access_log == "on"
     if config.tracing == "off":
-        yield Observer(access_log, None) if access_log else None
+        # What is captured has the request's id, too.
+        yield Observer(access_log, None) if access_log or config.capture else None
         return
     try:
         from service.telemetry.tracing import tracing  # noqa: PLC0415, an extra

@@ -19,6 +19,11 @@ def exposures(config: Config) -> Iterator[str]:
             f"other machines can reach {host}, and the traffic{tokens} is not encrypted: set --tls-cert and --tls-key,"
             " or use a trusted network"
         )
+    if config.capture:
+        yield (
+            f"texts of requests are stored in {config.capture}: whoever reads its files reads what your users sent;"
+            " remove the files when they are labelled"
+        )
     for path in (config.tokens, config.tls_key):
         if path and _is_readable_by_everyone(path):
             yield f"every user of this machine can read {path}: chmod o-r"

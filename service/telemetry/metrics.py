@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, get_args
 
 import grpc
 
+from service.telemetry import shadow_metrics
 from service.telemetry.shared_metrics import Counter, Family, Gauge, Histogram, MetricsPage
 
 # 0.1 ms to 10 s, about 2.2 times apart.
@@ -82,6 +83,7 @@ FAMILIES = (
     PROBABILITY,
     RESTARTS,
     LOG_DROPPED,
+    *shadow_metrics.FAMILIES,
 )
 
 

@@ -184,7 +184,7 @@ def test_lines_become_a_table_and_a_csv_file_without_formulas(browser: Browser, 
     browser.until(file.exists)
     with file.open(encoding="utf-8-sig", newline="") as lines:
         header, *table = csv.reader(lines)
-    assert header == ["text", "label", "probability", "words", "known_words"]
+    assert header == ["text", "label", "probability", "words", "known_words", "abstained"]
     assert [row[0] for row in table[:4]] == [texts[0], f"'{texts[1]}", f"'{texts[2]}", texts[3]]
     assert [row[1] for row in table] == [answer.label for answer in answers]
     assert [float(row[2]) for row in table] == [answer.probability for answer in answers]

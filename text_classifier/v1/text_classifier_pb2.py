@@ -24,35 +24,37 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(text_classifier/v1/text_classifier.proto\x12\x12text_classifier.v1\"`\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05texts\x18\x03 \x03(\t\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\x0f\n\x07\x65xplain\x18\x05 \x01(\x08\"o\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12;\n\x0f\x63lassifications\x18\x03 \x03(\x0b\x32\".text_classifier.v1.Classification\"\xbe\x01\n\x0e\x43lassification\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12.\n\x06scores\x18\x03 \x03(\x0b\x32\x1e.text_classifier.v1.LabelScore\x12\r\n\x05words\x18\x04 \x01(\x05\x12\x13\n\x0bknown_words\x18\x05 \x01(\x05\x12\x34\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32\x1f.text_classifier.v1.Explanation\"P\n\x0b\x45xplanation\x12\x0c\n\x04\x62ias\x18\x01 \x01(\x01\x12\x33\n\x05words\x18\x02 \x03(\x0b\x32$.text_classifier.v1.WordContribution\"a\n\x10WordContribution\x12\x0c\n\x04word\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x05\x12\r\n\x05known\x18\x04 \x01(\x08\x12\x14\n\x0c\x63ontribution\x18\x05 \x01(\x01\"0\n\nLabelScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.text_classifier.v1.Model\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\xd3\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.text_classifier.v1.Model.State\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x17\n\x0fvocabulary_size\x18\x05 \x01(\x05\x12\x12\n\ntrained_on\x18\x06 \x01(\t\x12\x15\n\rtest_accuracy\x18\x07 \x01(\x01\x12\x14\n\x0cstate_reason\x18\x08 \x01(\t\x12\x0e\n\x06\x65ngine\x18\t \x01(\t\x12\x12\n\nin_service\x18\n \x01(\x08\"m\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_LOADING\x10\x01\x12\x13\n\x0fSTATE_AVAILABLE\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\x12\x13\n\x0fSTATE_UNLOADING\x10\x04\x32\xf1\x02\n\x0eTextClassifier\x12U\n\x08\x43lassify\x12#.text_classifier.v1.ClassifyRequest\x1a$.text_classifier.v1.ClassifyResponse\x12_\n\x0e\x43lassifyStream\x12#.text_classifier.v1.ClassifyRequest\x1a$.text_classifier.v1.ClassifyResponse(\x01\x30\x01\x12[\n\nListModels\x12%.text_classifier.v1.ListModelsRequest\x1a&.text_classifier.v1.ListModelsResponse\x12J\n\x08GetModel\x12#.text_classifier.v1.GetModelRequest\x1a\x19.text_classifier.v1.Modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(text_classifier/v1/text_classifier.proto\x12\x12text_classifier.v1\"\x91\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05texts\x18\x03 \x03(\t\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\x0f\n\x07\x65xplain\x18\x05 \x01(\x08\x12\x17\n\x0fmin_probability\x18\x06 \x01(\x02\x12\x16\n\x0euse_thresholds\x18\x07 \x01(\x08\"o\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12;\n\x0f\x63lassifications\x18\x03 \x03(\x0b\x32\".text_classifier.v1.Classification\"\xd1\x01\n\x0e\x43lassification\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12.\n\x06scores\x18\x03 \x03(\x0b\x32\x1e.text_classifier.v1.LabelScore\x12\r\n\x05words\x18\x04 \x01(\x05\x12\x13\n\x0bknown_words\x18\x05 \x01(\x05\x12\x34\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32\x1f.text_classifier.v1.Explanation\x12\x11\n\tabstained\x18\x07 \x01(\x08\"P\n\x0b\x45xplanation\x12\x0c\n\x04\x62ias\x18\x01 \x01(\x01\x12\x33\n\x05words\x18\x02 \x03(\x0b\x32$.text_classifier.v1.WordContribution\"a\n\x10WordContribution\x12\x0c\n\x04word\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x05\x12\r\n\x05known\x18\x04 \x01(\x08\x12\x14\n\x0c\x63ontribution\x18\x05 \x01(\x01\"0\n\nLabelScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.text_classifier.v1.Model\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\xad\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.text_classifier.v1.Model.State\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x17\n\x0fvocabulary_size\x18\x05 \x01(\x05\x12\x12\n\ntrained_on\x18\x06 \x01(\t\x12\x15\n\rtest_accuracy\x18\x07 \x01(\x01\x12\x14\n\x0cstate_reason\x18\x08 \x01(\t\x12\x0e\n\x06\x65ngine\x18\t \x01(\t\x12\x12\n\nin_service\x18\n \x01(\x08\x12*\n\x06shadow\x18\x0b \x01(\x0b\x32\x1a.text_classifier.v1.Shadow\x12\x12\n\nthresholds\x18\x0c \x03(\x02\x12\x18\n\x10target_precision\x18\r \x01(\x01\"m\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_LOADING\x10\x01\x12\x13\n\x0fSTATE_AVAILABLE\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\x12\x13\n\x0fSTATE_UNLOADING\x10\x04\"+\n\x06Shadow\x12\r\n\x05texts\x18\x01 \x01(\x03\x12\x12\n\nagreements\x18\x02 \x01(\x03\x32\xf1\x02\n\x0eTextClassifier\x12U\n\x08\x43lassify\x12#.text_classifier.v1.ClassifyRequest\x1a$.text_classifier.v1.ClassifyResponse\x12_\n\x0e\x43lassifyStream\x12#.text_classifier.v1.ClassifyRequest\x1a$.text_classifier.v1.ClassifyResponse(\x01\x30\x01\x12[\n\nListModels\x12%.text_classifier.v1.ListModelsRequest\x1a&.text_classifier.v1.ListModelsResponse\x12J\n\x08GetModel\x12#.text_classifier.v1.GetModelRequest\x1a\x19.text_classifier.v1.Modelb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'text_classifier.v1.text_classifier_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLASSIFYREQUEST']._serialized_start=64
-  _globals['_CLASSIFYREQUEST']._serialized_end=160
-  _globals['_CLASSIFYRESPONSE']._serialized_start=162
-  _globals['_CLASSIFYRESPONSE']._serialized_end=273
-  _globals['_CLASSIFICATION']._serialized_start=276
-  _globals['_CLASSIFICATION']._serialized_end=466
-  _globals['_EXPLANATION']._serialized_start=468
-  _globals['_EXPLANATION']._serialized_end=548
-  _globals['_WORDCONTRIBUTION']._serialized_start=550
-  _globals['_WORDCONTRIBUTION']._serialized_end=647
-  _globals['_LABELSCORE']._serialized_start=649
-  _globals['_LABELSCORE']._serialized_end=697
-  _globals['_LISTMODELSREQUEST']._serialized_start=699
-  _globals['_LISTMODELSREQUEST']._serialized_end=718
-  _globals['_LISTMODELSRESPONSE']._serialized_start=720
-  _globals['_LISTMODELSRESPONSE']._serialized_end=783
-  _globals['_GETMODELREQUEST']._serialized_start=785
-  _globals['_GETMODELREQUEST']._serialized_end=833
-  _globals['_MODEL']._serialized_start=836
-  _globals['_MODEL']._serialized_end=1175
-  _globals['_MODEL_STATE']._serialized_start=1066
-  _globals['_MODEL_STATE']._serialized_end=1175
-  _globals['_TEXTCLASSIFIER']._serialized_start=1178
-  _globals['_TEXTCLASSIFIER']._serialized_end=1547
+  _globals['_CLASSIFYREQUEST']._serialized_start=65
+  _globals['_CLASSIFYREQUEST']._serialized_end=210
+  _globals['_CLASSIFYRESPONSE']._serialized_start=212
+  _globals['_CLASSIFYRESPONSE']._serialized_end=323
+  _globals['_CLASSIFICATION']._serialized_start=326
+  _globals['_CLASSIFICATION']._serialized_end=535
+  _globals['_EXPLANATION']._serialized_start=537
+  _globals['_EXPLANATION']._serialized_end=617
+  _globals['_WORDCONTRIBUTION']._serialized_start=619
+  _globals['_WORDCONTRIBUTION']._serialized_end=716
+  _globals['_LABELSCORE']._serialized_start=718
+  _globals['_LABELSCORE']._serialized_end=766
+  _globals['_LISTMODELSREQUEST']._serialized_start=768
+  _globals['_LISTMODELSREQUEST']._serialized_end=787
+  _globals['_LISTMODELSRESPONSE']._serialized_start=789
+  _globals['_LISTMODELSRESPONSE']._serialized_end=852
+  _globals['_GETMODELREQUEST']._serialized_start=854
+  _globals['_GETMODELREQUEST']._serialized_end=902
+  _globals['_MODEL']._serialized_start=905
+  _globals['_MODEL']._serialized_end=1334
+  _globals['_MODEL_STATE']._serialized_start=1225
+  _globals['_MODEL_STATE']._serialized_end=1334
+  _globals['_SHADOW']._serialized_start=1336
+  _globals['_SHADOW']._serialized_end=1379
+  _globals['_TEXTCLASSIFIER']._serialized_start=1382
+  _globals['_TEXTCLASSIFIER']._serialized_end=1751
 # @@protoc_insertion_point(module_scope)

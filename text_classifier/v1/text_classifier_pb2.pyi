@@ -8,18 +8,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ClassifyRequest(_message.Message):
-    __slots__ = ("model", "version", "texts", "top_k", "explain")
+    __slots__ = ("model", "version", "texts", "top_k", "explain", "min_probability", "use_thresholds")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TEXTS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    MIN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    USE_THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     texts: _containers.RepeatedScalarFieldContainer[str]
     top_k: int
     explain: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., texts: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., explain: _Optional[bool] = ...) -> None: ...
+    min_probability: float
+    use_thresholds: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., texts: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., explain: _Optional[bool] = ..., min_probability: _Optional[float] = ..., use_thresholds: _Optional[bool] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
     __slots__ = ("model", "version", "classifications")
@@ -32,20 +36,22 @@ class ClassifyResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., classifications: _Optional[_Iterable[_Union[Classification, _Mapping]]] = ...) -> None: ...
 
 class Classification(_message.Message):
-    __slots__ = ("label", "probability", "scores", "words", "known_words", "explanation")
+    __slots__ = ("label", "probability", "scores", "words", "known_words", "explanation", "abstained")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     WORDS_FIELD_NUMBER: _ClassVar[int]
     KNOWN_WORDS_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    ABSTAINED_FIELD_NUMBER: _ClassVar[int]
     label: str
     probability: float
     scores: _containers.RepeatedCompositeFieldContainer[LabelScore]
     words: int
     known_words: int
     explanation: Explanation
-    def __init__(self, label: _Optional[str] = ..., probability: _Optional[float] = ..., scores: _Optional[_Iterable[_Union[LabelScore, _Mapping]]] = ..., words: _Optional[int] = ..., known_words: _Optional[int] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
+    abstained: bool
+    def __init__(self, label: _Optional[str] = ..., probability: _Optional[float] = ..., scores: _Optional[_Iterable[_Union[LabelScore, _Mapping]]] = ..., words: _Optional[int] = ..., known_words: _Optional[int] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ..., abstained: _Optional[bool] = ...) -> None: ...
 
 class Explanation(_message.Message):
     __slots__ = ("bias", "words")
@@ -96,7 +102,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "state", "labels", "vocabulary_size", "trained_on", "test_accuracy", "state_reason", "engine", "in_service")
+    __slots__ = ("name", "version", "state", "labels", "vocabulary_size", "trained_on", "test_accuracy", "state_reason", "engine", "in_service", "shadow", "thresholds", "target_precision")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Model.State]
@@ -119,6 +125,9 @@ class Model(_message.Message):
     STATE_REASON_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     IN_SERVICE_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_PRECISION_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     state: Model.State
@@ -129,4 +138,15 @@ class Model(_message.Message):
     state_reason: str
     engine: str
     in_service: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., labels: _Optional[_Iterable[str]] = ..., vocabulary_size: _Optional[int] = ..., trained_on: _Optional[str] = ..., test_accuracy: _Optional[float] = ..., state_reason: _Optional[str] = ..., engine: _Optional[str] = ..., in_service: _Optional[bool] = ...) -> None: ...
+    shadow: Shadow
+    thresholds: _containers.RepeatedScalarFieldContainer[float]
+    target_precision: float
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., labels: _Optional[_Iterable[str]] = ..., vocabulary_size: _Optional[int] = ..., trained_on: _Optional[str] = ..., test_accuracy: _Optional[float] = ..., state_reason: _Optional[str] = ..., engine: _Optional[str] = ..., in_service: _Optional[bool] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., thresholds: _Optional[_Iterable[float]] = ..., target_precision: _Optional[float] = ...) -> None: ...
+
+class Shadow(_message.Message):
+    __slots__ = ("texts", "agreements")
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    AGREEMENTS_FIELD_NUMBER: _ClassVar[int]
+    texts: int
+    agreements: int
+    def __init__(self, texts: _Optional[int] = ..., agreements: _Optional[int] = ...) -> None: ...

@@ -67,6 +67,15 @@ class Selection:
     """Training texts that were held out, all of them in cross-validation."""
     folds: int
     """Of the cross-validation; 1 without."""
+    probabilities: NDArray[np.float32]
+    """Calibrated, of the texts that were held out, (texts, units). Where the units are a sample of the classes, their
+    sum is 1 all the same."""
+    classes: NDArray[np.int64]
+    """(texts,), of the same, positions among the units."""
+
+    def covers(self, classes: int) -> bool:
+        """Tells whether the probabilities are of all classes."""
+        return bool(self.probabilities.shape[1] == classes)
 
 
 class _Fold(NamedTuple):
@@ -143,12 +152,16 @@ def select(
     chosen = best()
     units = chosen.logits.shape[1]
     others = (classes - 1) / (units - 1) if units > 1 else 1.0
+    calibration = temperature_scaling.fit(chosen.logits, chosen.classes, others)
+    calibrated = chosen.logits / np.float32(calibration.temperature) + np.float32(calibration.shift)
     return Selection(
         trials=[outcome.trial for outcome in outcomes],
         best=chosen.trial,
-        calibration=temperature_scaling.fit(chosen.logits, chosen.classes, others),
+        calibration=calibration,
         held_out=sum(len(fold.held_out) for fold in folds),
         folds=len(folds),
+        probabilities=temperature_scaling.probabilities(calibrated),
+        classes=chosen.classes,
     )
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from textmodel.metadata import Abstention
+from training.evaluation.abstention import selective_metrics
 from training.evaluation.fonts import drawable
-from training.evaluation.metrics import CalibrationCurve, Evaluation
+from training.evaluation.metrics import Answers, CalibrationCurve, Evaluation
 
 _MAX_NAMED = 64
 """The number of labels that a figure of a usual size has room to name."""
@@ -54,6 +56,29 @@ def calibration_curve(calibration: CalibrationCurve) -> Figure:
     )
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", markerscale=0.5)
+    return figure
+
+
+def precision_coverage_curve(answers: Answers, abstention: Abstention | None = None) -> Figure:
+    """Draws the precision over the share of texts that are answered, as one threshold for all labels falls from 1 to 0;
+    and where the version's own thresholds are.
+    """
+    order = np.argsort(-answers.confidence, kind="stable")
+    right = (answers.predicted == answers.classes)[order]
+    count = np.arange(1, len(order) + 1)
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(count / len(order), np.cumsum(right) / count, color="tab:blue", label="one threshold for all labels")
+    if abstention:
+        reached = selective_metrics(answers, abstention.thresholds)
+        low, high = reached.interval
+        error = [[max(0.0, reached.precision - low)], [max(0.0, high - reached.precision)]]
+        label = f"the version's thresholds: {reached.coverage:.3f}, {reached.precision:.3f}"
+        axes.errorbar(reached.coverage, reached.precision, error, fmt="*", markersize=12, color="tab:red", label=label)
+        axes.axhline(abstention.target_precision, linestyle=":", color="tab:gray", label="target precision")
+    axes.set(title="Precision against coverage, on test texts", xlabel="coverage", ylabel="precision", xlim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left")
     return figure
 
 

@@ -83,6 +83,7 @@ def summary(result: FileEvaluation) -> list[tuple[str, str]]:
             "unknown words in training",
             "not recorded" if of_training is None else f"{of_training:.2%}",
         ),
+        *([("with the version's thresholds", str(result.selective))] if result.selective else []),
     ]
 
 

@@ -16,6 +16,7 @@ from training.data import text_hashes
 from training.data.bad_rows import BadRows
 from training.data.labelled_file import LabelledFiles, LabelledText
 from training.data.labels import label_of
+from training.evaluation.abstention import SelectiveMetrics, selective_metrics
 from training.evaluation.comparison import AccuracyComparison, MacroF1Comparison
 from training.evaluation.metrics import Answers, Evaluation, evaluate_answers
 
@@ -80,6 +81,8 @@ class FileEvaluation:
     """The share of the words of the texts that the version's vocabulary does not hold; 0 without words."""
     learned: int
     """The number of texts that the version has learned."""
+    selective: SelectiveMetrics | None
+    """When answers below the version's thresholds are left out; None: it has none."""
     mistakes: list[Mistake]
     """The `MAX_MISTAKES` most confident, by falling confidence."""
 
@@ -127,6 +130,7 @@ def evaluate_files(version: LoadedVersion, files: LabelledFiles, bad_rows: BadRo
     everything = Answers(*map(np.concatenate, zip(*parts, strict=True)))
     if not (everything.classes < len(version.labels)).any():
         raise _no_known_label(str(files), list(class_of)[len(version.labels) :], version.labels)
+    abstention = version.folder.metadata.abstention
     return FileEvaluation(
         version=version,
         files=files,
@@ -135,6 +139,7 @@ def evaluate_files(version: LoadedVersion, files: LabelledFiles, bad_rows: BadRo
         evaluation=evaluate_answers(everything, len(class_of), known_classes=len(version.labels)),
         unknown_word_ratio=1 - known_words / words if words else 0.0,
         learned=learned,
+        selective=selective_metrics(everything, abstention.thresholds) if abstention else None,
         mistakes=mistakes,
     )
 

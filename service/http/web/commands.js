@@ -64,4 +64,7 @@ const encrypted = (url) => url.protocol === "https:";
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /** In Python: there strings and numbers are written as in JSON. */
-const literal = (value) => (Array.isArray(value) ? `[${value.map(literal).join(", ")}]` : JSON.stringify(value));
+const literal = (value) => {
+  if (value === true) return "True";
+  return Array.isArray(value) ? `[${value.map(literal).join(", ")}]` : JSON.stringify(value);
+};

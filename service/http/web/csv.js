@@ -12,7 +12,7 @@ export function csv(rows) {
 }
 
 function cell(value) {
-  if (typeof value === "number") return String(value);
+  if (typeof value !== "string") return String(value);
   const text = FORMULA.test(value) ? `'${value}` : value;
   return `"${text.replaceAll('"', '""')}"`;
 }

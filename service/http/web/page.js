@@ -47,14 +47,14 @@ async function run() {
 }
 
 async function classifyOne(model, [text], signal) {
-  const request = { texts: [text], version: pinned(model), top_k: LEADING };
+  const request = { texts: [text], version: pinned(model), top_k: LEADING, ...abstention(model) };
   showCommands(model, request);
   const start = performance.now();
   const answer = await classify(model.name, request, { token: token(), signal });
   const milliseconds = performance.now() - start;
   if (signal.aborted) return;
   const [classification] = answer.classifications;
-  clear(`${classification.label}, ${percent(classification.probability)}`);
+  clear(`${classification.label}, ${percent(classification.probability)}${abstained(classification)}`);
   $("facts").textContent = [facts(answer, milliseconds), known(classification)].join(" · ");
   $("scores").replaceChildren(...classification.scores.map(scoreItem));
   $("one").hidden = false;
@@ -77,14 +77,15 @@ async function explain(text, { model, version }, signal) {
 }
 
 async function classifyMany(model, texts, signal) {
-  showCommands(model, { texts: texts.slice(0, TEXTS_PER_REQUEST), version: pinned(model) }, texts.length);
+  const asked = abstention(model);
+  showCommands(model, { texts: texts.slice(0, TEXTS_PER_REQUEST), version: pinned(model), ...asked }, texts.length);
   const done = [];
   const start = performance.now();
   let answer;
   for (let first = 0; first < texts.length; first += TEXTS_PER_REQUEST) {
     const part = texts.slice(first, first + TEXTS_PER_REQUEST);
     // All parts from the version that answered the first, so that the table is of one model.
-    const request = { texts: part, version: answer?.version ?? pinned(model) };
+    const request = { texts: part, version: answer?.version ?? pinned(model), ...asked };
     answer = await classify(model.name, request, { token: token(), signal });
     if (signal.aborted) return;
     done.push(...answer.classifications.map((classification, number) => ({ text: part[number], classification })));
@@ -151,7 +152,9 @@ function describe() {
   const model = models[$("model").value];
   $("about").textContent =
     `${count(model.labels.length, "label")}, trained on ${model.trained_on}, ` +
-    `test accuracy ${percent(model.test_accuracy)}`;
+    `test accuracy ${percent(model.test_accuracy)}${shadow(model)}`;
+  $("thresholds-row").hidden = !model.thresholds.length;
+  $("thresholds-about").textContent = `for a precision of ${percent(model.target_precision)}`;
 }
 
 function scoreItem({ label, probability }) {
@@ -201,11 +204,12 @@ function unexplained(message) {
   $("unexplained").hidden = false;
 }
 
-function row({ text, classification: { label, probability, words, known_words: knownWords } }) {
+function row({ text, classification }) {
+  const { label, probability, words, known_words: knownWords } = classification;
   const cells = document.createElement("tr");
   cells.append(
     element("td", text.length > 300 ? `${text.slice(0, 300)}…` : text),
-    element("td", label),
+    element("td", `${label}${abstained(classification)}`),
     element("td", percent(probability), "number"),
     element("td", `${knownWords}/${words}`, "number"),
   );
@@ -243,10 +247,9 @@ async function open(file) {
 }
 
 function download() {
-  const rows = table.map(({ text, classification: { label, probability, words, known_words: knownWords } }) => [
-    text, label, probability, words, knownWords,
-  ]);
-  const content = csv([["text", "label", "probability", "words", "known_words"], ...rows]);
+  const columns = ["label", "probability", "words", "known_words", "abstained"];
+  const rows = table.map(({ text, classification }) => [text, ...columns.map((name) => classification[name])]);
+  const content = csv([["text", ...columns], ...rows]);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([content], { type: "text/csv" }));
   link.download = "classified.csv";
@@ -266,6 +269,18 @@ async function copy(id) {
 
 // ---- Small things
 
+/** The part of a request that asks to mark answers. */
+const abstention = (model) => ({
+  min_probability: $("min-probability").valueAsNumber || undefined,
+  use_thresholds: (model.thresholds.length && $("thresholds").checked) || undefined,
+});
+const abstained = (classification) => (classification.abstained ? ", abstained" : "");
+/** How often a shadow version agrees with the one in service. */
+const shadow = ({ shadow: compared }) => {
+  if (!compared) return "";
+  const { texts, agreements } = compared;
+  return texts ? `, shadow: agrees on ${percent(agreements / texts)} of ${count(texts, "text")}` : ", shadow: no text yet";
+};
 const token = () => $("token").value;
 /** The version to ask for: the one in service needs no number, and may be replaced. */
 const pinned = (model) => (model.in_service ? undefined : model.version);
@@ -300,6 +315,7 @@ $("model").addEventListener("change", () => {
   run();
 });
 for (const choice of form.elements.mode) choice.addEventListener("change", run);
+for (const id of ["min-probability", "thresholds"]) $(id).addEventListener("change", run);
 $("file").addEventListener("change", ({ target }) => {
   if (target.files.length) open(target.files[0]);
   target.value = ""; // the same file again is a change, too

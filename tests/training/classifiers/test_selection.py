@@ -11,7 +11,7 @@ from training.data.keras_datasets import Examples
 from training.settings import OWN_DATA, PRESETS, Settings
 
 AUTO = replace(PRESETS[OWN_DATA]["ngram"], buckets=2**12)
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 
 
 def _topics(count: int, classes: int = 2, noise: float = 0.3) -> Examples:

@@ -1,0 +1,197 @@
+"""Captures texts for people to label: JSON Lines of what a version in service and its shadow say of live texts.
+
+A file has two kinds of lines: `text`, a text with both answers, and `compared`, how many texts were compared and on how
+many the versions disagree. Both kinds of one batch are written together, so each file stands for itself: removing one
+takes away its texts and their count. See `training/evaluation/captured.py`, which reads them.
+
+Files are written in a thread of their own. Nothing waits for it: what finds no room in its queue is counted as dropped.
+"""
+
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import structlog
+
+from service.errors import StartError
+from service.inference.shadow import Compared
+from service.telemetry.shadow_metrics import CaptureMetrics
+
+_log = structlog.get_logger()
+
+FILES_PER_WORKER = 8
+"""Number of files that a worker's share of the bytes is divided into: the oldest makes room for the next."""
+QUEUE_BYTES = 1 << 23
+"""Maximum size of the lines that wait to be written."""
+_INTERVAL = 1.0
+"""Seconds between two writes."""
+_GLOB = "captured-*.jsonl"
+
+_Versions = tuple[str, int, int]
+"""The model, its version in service and its shadow version."""
+
+
+class Capture:
+    """Writes comparisons to files of a folder, readable by the owner alone.
+
+    Args:
+        folder: where the files go. It is made if it does not exist.
+        share: the share of texts on which the versions agree that is captured too, 0 to 1.
+        max_bytes: the maximum size of all files of the folder.
+        workers: number of processes that write to the folder.
+        metrics: where texts are counted.
+
+    Raises:
+        StartError: the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path, share: float, max_bytes: int, workers: int, metrics: CaptureMetrics) -> None:
+        self._folder, self._share, self._metrics = folder, share, metrics
+        self._max_files = FILES_PER_WORKER * workers
+        self._file_bytes = max_bytes // self._max_files
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"--capture {folder}: cannot make the folder: {error.strerror}") from error
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise StartError(f"--capture {folder}: cannot write there")
+        self._changed = threading.Condition()
+        self._lines: list[bytes] = []
+        self._bytes = 0
+        self._counts: dict[_Versions, list[int]] = defaultdict(lambda: [0, 0, 0])
+        self._closing = self._failing = False
+        self._file: int | None = None
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        self._thread.start()
+
+    def record(self, name: str, version: int, shadow_version: int, compared: Compared) -> None:
+        """Queues the texts on which the versions disagree, a share of the others, and the number of all."""
+        chosen = ~compared.agrees
+        if self._share:
+            chosen |= np.random.default_rng().random(len(chosen)) < self._share
+        seen = datetime.now(UTC).isoformat(timespec="seconds")
+        lines = [
+            msgspec.json.encode(
+                {
+                    "kind": "text",
+                    "model": name,
+                    "version": version,
+                    "shadow_version": shadow_version,
+                    "time": seen,
+                    "request_id": compared.request_ids[row],
+                    "agrees": bool(compared.agrees[row]),
+                    "label": compared.labels[row],
+                    "probability": round(compared.probabilities[row], 6),
+                    "shadow_label": compared.shadow_labels[row],
+                    "shadow_probability": round(compared.shadow_probabilities[row], 6),
+                    "text": compared.texts[row],
+                }
+            )
+            + b"\n"
+            for row in np.flatnonzero(chosen).tolist()
+        ]
+        with self._changed:
+            counts = self._counts[name, version, shadow_version]
+            counts[0] += len(compared.texts)
+            counts[1] += int((~compared.agrees).sum())
+            counts[2] += compared.dropped
+            for line in lines:
+                # What does not fit into a file would not fit into the next one either.
+                if self._bytes + len(line) > QUEUE_BYTES or len(line) > self._file_bytes // 2:
+                    self._metrics.dropped["overload"].add()
+                else:
+                    self._lines.append(line)
+                    self._bytes += len(line)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._counts)
+                self._changed.wait_for(lambda: self._closing or self._bytes > QUEUE_BYTES // 2, _INTERVAL)
+                lines, self._lines, self._bytes = self._lines, [], 0
+                counts, self._counts = dict(self._counts), defaultdict(lambda: [0, 0, 0])
+                closing = self._closing
+            if counts:
+                self._write(lines, [_count_line(versions, *numbers) for versions, numbers in counts.items()])
+            if closing:
+                break
+        self._end_file()
+
+    def _write(self, lines: list[bytes], counts: list[bytes]) -> None:
+        """Writes texts and their counts, to one file: what is lost is lost together."""
+        try:
+            file = self._open(sum(map(len, [*lines, *counts])))
+            size = os.fstat(file).st_size
+            try:
+                _write_all(file, [*counts, *lines])
+            except OSError:
+                os.ftruncate(file, size)  # no half line is left
+                raise
+        except OSError as error:
+            self._metrics.dropped["disk"].add(len(lines))
+            if not self._failing:
+                _log.error("capture failed", folder=str(self._folder), reason=error.strerror)
+            self._failing = True
+        else:
+            self._metrics.written.add(len(lines))
+            self._failing = False
+
+    def _open(self, size: int) -> int:
+        """Returns the file that has room for so many bytes: the present one or a new one."""
+        if self._file is not None:
+            status = os.fstat(self._file)
+            # Another process may have removed the file to make room.
+            if status.st_nlink and status.st_size + size <= self._file_bytes:
+                return self._file
+        self._end_file()
+        self._remove_oldest()
+        path = self._folder / f"captured-{time.time_ns()}-{os.getpid()}.jsonl"
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        return self._file
+
+    def _end_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _remove_oldest(self) -> None:
+        """Makes room for a file. Names begin with the time of the file, in digits of one length."""
+        files = sorted(self._folder.glob(_GLOB))
+        for path in files[: len(files) - self._max_files + 1]:
+            path.unlink(missing_ok=True)
+            self._metrics.removed_files.add()
+            _log.warning("capture: oldest file removed to make room", file=str(path))
+
+    def close(self) -> None:
+        """Writes what waits, then ends the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+
+def _count_line(versions: _Versions, texts: int, disagreements: int, dropped: int) -> bytes:
+    name, version, shadow_version = versions
+    line = {
+        "kind": "compared",
+        "model": name,
+        "version": version,
+        "shadow_version": shadow_version,
+        "texts": texts,
+        "disagreements": disagreements,
+        "dropped": dropped,
+    }
+    return msgspec.json.encode(line) + b"\n"
+
+
+def _write_all(file: int, lines: Iterable[bytes]) -> None:
+    content = memoryview(b"".join(lines))
+    while content:
+        content = content[os.write(file, content) :]

@@ -1,0 +1,191 @@
+"""A shadow version: it classifies what the version in service was asked, after the answer, and is compared with it.
+
+Requests gather in a bounded queue. They are compared in a thread, many texts in one engine call, when the event loop
+has time: while it lags, or while requests wait for the version in service, the shadow waits too, and what finds no room
+in the queue is dropped and counted. So under load the shadow's work is the first to go.
+"""
+
+import asyncio
+import contextvars
+import random
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from service.telemetry.shadow_metrics import Agreement, ShadowMetrics
+
+if TYPE_CHECKING:
+    from service.inference.classification import Answer
+    from service.inference.repository import Servable
+
+_log = structlog.get_logger()
+
+BATCH_TEXTS = 256
+"""Maximum number of texts in one engine call of a shadow; a larger request goes alone."""
+QUEUE_TEXTS = 4096
+"""Maximum number of texts that wait for a shadow."""
+QUEUE_CHARACTERS = 1 << 23
+"""Maximum number of characters that these have together."""
+_PAUSE = 0.005
+"""Seconds between two batches: answers leave meanwhile, and requests gather."""
+_LAG = 0.02
+"""Seconds by which an event loop under load is late."""
+
+
+class Compared(NamedTuple):
+    """n texts that both versions have classified. Labels and probabilities are those of the winning label."""
+
+    texts: Sequence[str]
+    request_ids: Sequence[str]
+    agrees: NDArray[np.bool_]
+    labels: Sequence[str]
+    """Of the version in service."""
+    probabilities: Sequence[float]
+    shadow_labels: Sequence[str]
+    shadow_probabilities: Sequence[float]
+    dropped: int
+    """Number of texts that the shadow has dropped since the last comparison."""
+
+
+class Recorder(Protocol):
+    """Keeps comparisons. Called in the shadow's thread; returns at once."""
+
+    def record(self, name: str, version: int, shadow_version: int, compared: Compared) -> None:
+        """Takes the comparisons of one batch."""
+
+
+@dataclass
+class ShadowSlot:
+    """Where a version in service has its shadow, if it has one. The event loop's alone."""
+
+    running: "Shadow | None" = None
+
+
+class _Answered(NamedTuple):
+    texts: Sequence[str]
+    characters: int
+    winners: Sequence[int]
+    winning: Sequence[float]
+    request_id: str
+
+
+class Shadow:
+    """Compares a version with the one in service, for one event loop: the running one.
+
+    Args:
+        in_service: the version that answers.
+        candidate: the version that is compared with it.
+        share: the share of requests that it classifies, 0 to 1.
+        metrics: where comparisons are counted.
+        recorder: what keeps the texts on which the versions disagree; None: nothing does.
+    """
+
+    def __init__(
+        self,
+        in_service: "Servable",
+        candidate: "Servable",
+        share: float,
+        metrics: ShadowMetrics,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.in_service, self.candidate = in_service, candidate
+        self._share, self._metrics, self._recorder = share, metrics, recorder
+        numbers = {label: number for number, label in enumerate(in_service.labels)}
+        # Labels, not classes, are compared: the versions may have other labels, or the same in another order.
+        self._class_of = np.array([numbers.get(label, -1) for label in candidate.labels])
+        numbers = {label: number for number, label in enumerate(candidate.labels)}
+        self._column_of = np.array([numbers.get(label, -1) for label in in_service.labels])
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()  # not that of the request that happens to start the work
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"shadow-{in_service.name}")
+        self._queue: deque[_Answered] = deque()
+        self._texts = self._characters = self._dropped = 0
+        self._work: asyncio.Task[None] | None = None
+        self._closing = self._failing = False
+
+    def offer(self, texts: Sequence[str], answer: "Answer", request_id: str) -> None:
+        """Queues a request that the version in service has answered, if it is sampled and there is room."""
+        if self._share < 1 and random.random() >= self._share:
+            return
+        characters = sum(map(len, texts))
+        full = self._texts + len(texts) > QUEUE_TEXTS or self._characters + characters > QUEUE_CHARACTERS
+        if full and self._queue:
+            self._dropped += len(texts)
+            self._metrics.dropped("overload", len(texts))
+            return
+        self._queue.append(_Answered(texts, characters, answer.winners, answer.winning, request_id))
+        self._texts += len(texts)
+        self._characters += characters
+        if self._work is None:
+            self._work = self._loop.create_task(self._run(), context=self._context)
+
+    async def _run(self) -> None:
+        while self._queue:
+            due = self._loop.time() + _PAUSE
+            await asyncio.sleep(_PAUSE)
+            under_load = self._loop.time() - due > _LAG or self.in_service.batcher.waiting
+            if self._closing or not under_load:
+                dropped, self._dropped = self._dropped, 0
+                await self._loop.run_in_executor(self._thread, self._compare, self._take(), dropped)
+        self._work = None
+
+    def _take(self) -> list[_Answered]:
+        """Takes the next requests, in order, up to the batch's bound."""
+        batch: list[_Answered] = []
+        taken = 0
+        while self._queue and (not batch or taken + len(self._queue[0].texts) <= BATCH_TEXTS):
+            batch.append(self._queue.popleft())
+            taken += len(batch[-1].texts)
+            self._characters -= batch[-1].characters
+        self._texts -= taken
+        return batch
+
+    def _compare(self, batch: list[_Answered], dropped: int) -> None:
+        texts = [text for answered in batch for text in answered.texts]
+        try:
+            probabilities = self.candidate.engine.classify(texts).probabilities
+        except Exception:  # the version in service has answered; only the comparison fails
+            self._metrics.dropped("error", len(texts))
+            if not self._failing:
+                _log.exception("shadow failed", model=self.candidate.name, version=self.candidate.version)
+            self._failing = True
+            return
+        self._failing = False
+        winners = np.array([winner for answered in batch for winner in answered.winners])
+        winning = np.array([probability for answered in batch for probability in answered.winning])
+        rows = np.arange(len(texts))
+        shadow_winners = probabilities.argmax(axis=1)
+        columns = self._column_of[winners]
+        agrees = self._class_of[shadow_winners] == winners
+        differences = np.where(columns >= 0, probabilities[rows, columns], 0) - winning
+        self._metrics.compared(winners, agrees, differences)
+        if self._recorder:
+            compared = Compared(
+                texts,
+                [answered.request_id for answered in batch for _ in answered.texts],
+                agrees,
+                [self.in_service.labels[winner] for winner in winners],
+                winning.tolist(),
+                [self.candidate.labels[winner] for winner in shadow_winners],
+                probabilities[rows, shadow_winners].tolist(),
+                dropped,
+            )
+            self._recorder.record(self.in_service.name, self.in_service.version, self.candidate.version, compared)
+
+    def agreement(self) -> Agreement:
+        """Returns how often the versions agree, as all workers together have compared them."""
+        return self._metrics.agreement()
+
+    async def close(self) -> None:
+        """Compares what waits, then ends the thread and the metrics."""
+        self._closing = True
+        if self._work:
+            await self._work
+        self._thread.shutdown()
+        self._metrics.end()

@@ -1,0 +1,41 @@
+"""Shadow versions as the server's configuration asks for them: what share they classify, and what is captured."""
+
+from collections.abc import Sequence
+
+from service.config import Config
+from service.inference.capture import Capture
+from service.inference.repository import Servable
+from service.inference.shadow import Shadow
+from service.telemetry.shadow_metrics import CaptureMetrics, ShadowMetrics
+from service.telemetry.shared_metrics import MetricsPage
+
+
+class Shadowing:
+    """Starts a worker's shadow versions.
+
+    Args:
+        config: the server's configuration.
+        page: where this worker's metrics go.
+        pages: where those of all workers go: how often versions agree is told of all.
+
+    Raises:
+        StartError: the capture folder cannot be written to.
+    """
+
+    def __init__(self, config: Config, page: MetricsPage, pages: Sequence[MetricsPage]) -> None:
+        self._share, self._page, self._pages = config.shadow_share, page, pages
+        self._capture: Capture | None = None
+        if config.capture:
+            share, size = config.capture_share, config.capture_bytes
+            self._capture = Capture(config.capture, share, size, len(pages), CaptureMetrics(page))
+
+    def start(self, in_service: Servable, candidate: Servable) -> Shadow:
+        """Starts to compare a version with the one in service."""
+        versions = (in_service.name, in_service.version, candidate.version)
+        metrics = ShadowMetrics(self._page, self._pages, versions, in_service.labels)
+        return Shadow(in_service, candidate, self._share, metrics, self._capture)
+
+    def close(self) -> None:
+        """Writes what is still to be captured. All shadows are closed."""
+        if self._capture:
+            self._capture.close()

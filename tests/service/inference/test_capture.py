@@ -1,0 +1,123 @@
+"""The files of a capture: what is in them, who may read them, how large they get, and what is lost is counted."""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.errors import StartError
+from service.inference import capture as capture_module
+from service.inference.capture import FILES_PER_WORKER, Capture
+from service.inference.shadow import Compared
+from service.telemetry.shadow_metrics import CaptureMetrics
+from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
+
+
+class Capturing:
+    """A capture, and its metrics."""
+
+    def __init__(self, folder: Path, share: float = 0, max_bytes: int = 1 << 20) -> None:
+        self.folder = folder
+        self.page = MetricsPage(bytearray(PAGE_BYTES), owner=0)
+        self.capture = Capture(folder, share, max_bytes, 1, CaptureMetrics(self.page))
+
+    def record(self, texts: list[str], agrees: list[bool]) -> None:
+        count = len(texts)
+        labels, probabilities = ["x"] * count, [0.75] * count
+        shadow_labels = ["x" if each else "y" for each in agrees]
+        ids = [f"id {text[:8]}" for text in texts]
+        compared = Compared(texts, ids, np.array(agrees), labels, probabilities, shadow_labels, probabilities, 3)
+        self.capture.record("m", 1, 2, compared)
+
+    def count(self, name: str) -> float:
+        return sum(float(values[0]) for series, values in self.page.read() if name in series.family)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Ends the capture and returns all lines, the oldest first."""
+        self.capture.close()
+        return [json.loads(line) for path in sorted(self.folder.iterdir()) for line in path.read_text().splitlines()]
+
+
+def test_disagreements_are_written_with_both_answers_and_the_number_of_all(tmp_path: Path) -> None:
+    capturing = Capturing(tmp_path / "new" / "folder")
+    capturing.record(["same", "other\n😀"], [True, False])
+    count, text = capturing.lines()
+    versions = {"model": "m", "version": 1, "shadow_version": 2}
+    assert count == {"kind": "compared", **versions, "texts": 2, "disagreements": 1, "dropped": 3}
+    text.pop("time")
+    answers = {"label": "x", "probability": 0.75, "shadow_label": "y", "shadow_probability": 0.75}
+    about = {"request_id": "id other\n😀", "agrees": False, "text": "other\n😀"}
+    assert text == {"kind": "text", **versions, **answers, **about}
+    assert capturing.count("captured_texts") == 1
+
+
+def test_the_share_of_agreements_is_written_too(tmp_path: Path) -> None:
+    capturing = Capturing(tmp_path, share=0.5)
+    capturing.record(["same"] * 1000, [True] * 1000)
+    written = [line for line in capturing.lines() if line["kind"] == "text"]
+    assert 400 < len(written) < 600
+    assert all(line["agrees"] for line in written)
+
+
+def test_files_and_folder_are_the_owner_s_alone(tmp_path: Path) -> None:
+    capturing = Capturing(tmp_path / "captured")
+    capturing.record(["text"], [False])
+    capturing.lines()
+    (file,) = (tmp_path / "captured").iterdir()
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o600, 0o700]
+
+
+def test_the_oldest_file_makes_room_with_its_texts_and_their_count(tmp_path: Path) -> None:
+    max_bytes = 64 * 1024
+    capturing = Capturing(tmp_path, max_bytes=max_bytes)
+    for _ in range(3 * FILES_PER_WORKER):
+        text = json.dumps({"kind": "text", "text": "x" * 3000}).encode() + b"\n"
+        count = json.dumps({"kind": "compared", "texts": 1}).encode() + b"\n"
+        capturing.capture._write([text], [count])
+    lines_left = capturing.lines()
+    texts = sum(line["kind"] == "text" for line in lines_left)
+    assert sum(line["texts"] for line in lines_left if line["kind"] == "compared") == texts < 3 * FILES_PER_WORKER
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= max_bytes
+    assert capturing.count("removed_files") > 0
+
+
+def test_a_file_that_another_process_removed_is_replaced(tmp_path: Path) -> None:
+    capturing = Capturing(tmp_path)
+    capturing.capture._write([b'{"kind": "text"}\n'], [])
+    for path in tmp_path.iterdir():
+        path.unlink()
+    capturing.capture._write([b'{"kind": "text"}\n'], [])
+    assert capturing.lines() == [{"kind": "text"}]
+
+
+def test_what_finds_no_room_in_the_queue_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture_module, "QUEUE_BYTES", 1)
+    capturing = Capturing(tmp_path)
+    capturing.record(["text"], [False])
+    (count,) = capturing.lines()
+    assert count["disagreements"] == 1
+    assert capturing.count("capture_dropped") == 1
+
+
+def test_a_full_disk_loses_texts_and_their_count_together_and_leaves_no_half_line(tmp_path: Path) -> None:
+    capturing = Capturing(tmp_path)
+    capturing.capture._write([b'{"kind": "text"}\n'], [])
+    (path,) = tmp_path.iterdir()
+    present = capturing.capture._file
+    capturing.capture._file = os.open("/dev/full", os.O_WRONLY)
+    capturing.capture._write([b"{}\n"], [b"{}\n"])
+    assert capturing.count("capture_dropped") == 1
+    os.close(capturing.capture._file)
+    capturing.capture._file = present
+    assert capturing.lines() == [{"kind": "text"}]
+    assert path.read_bytes().endswith(b"}\n")
+
+
+def test_a_folder_that_cannot_be_made_ends_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StartError, match=r"--capture .*: cannot make the folder: Not a directory"):
+        Capturing(tmp_path / "file" / "folder")

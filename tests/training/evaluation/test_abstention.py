@@ -1,0 +1,68 @@
+"""Thresholds for a precision: that they reach it on other texts, and what happens where they cannot."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from training.evaluation.abstention import UNREACHABLE, find_abstention, selective_metrics
+from training.evaluation.figures import precision_coverage_curve
+from training.evaluation.metrics import Answers
+
+TARGET = 0.95
+
+
+def calibrated(texts: int, labels: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Returns probabilities, and classes that are as often right as these say."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 3, (texts, labels))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    classes = (probabilities.cumsum(axis=1) > random.random((texts, 1))).argmax(axis=1)
+    return probabilities.astype(np.float32), classes
+
+
+def one_label(confidence: list[float], right: list[bool]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Returns probabilities of label 0 and 1 where the winner is label 0, and the true classes."""
+    first = np.array(confidence, np.float32)
+    return np.stack([first, 1 - first], axis=1), np.where(right, 0, 1)
+
+
+@pytest.mark.parametrize("labels", [2, 5, 46])
+def test_the_precision_is_reached_on_other_texts_within_its_interval(labels: int) -> None:
+    abstention = find_abstention(*calibrated(20_000, labels, seed=0), TARGET)
+    reached = selective_metrics(Answers.of(*calibrated(20_000, labels, seed=1)), abstention.thresholds)
+    low, high = reached.interval
+    assert low <= TARGET <= high or reached.precision >= TARGET
+    assert 0.03 < reached.coverage < 1
+
+
+def test_the_threshold_is_the_lowest_that_reaches_the_precision() -> None:
+    confidence = [0.9] * 600 + [0.8] * 400 + [0.7] * 200
+    right = [True] * 600 + [True] * 360 + [False] * 40 + [False] * 200
+    assert find_abstention(*one_label(confidence, right), 0.95).thresholds[0] == pytest.approx(0.75)  # 960 of 1,000
+    assert find_abstention(*one_label(confidence, right), 0.97).thresholds[0] == pytest.approx(0.85)
+    assert find_abstention(*one_label(confidence, right), 0.5).thresholds[0] == 0
+
+
+def test_equal_probabilities_are_on_one_side() -> None:
+    confidence = [0.75] * 200
+    right = [True] * 100 + [False] * 100
+    assert find_abstention(*one_label(confidence, right), 0.9).thresholds[0] == UNREACHABLE
+
+
+def test_a_few_right_answers_do_not_make_a_label_sure() -> None:
+    few, classes = one_label([0.6] * 5, [True] * 5)
+    assert find_abstention(few, classes, 0.9).thresholds == (UNREACHABLE, 0.9)  # of label 1 there is no answer at all
+
+
+def test_without_answers_the_precision_is_1_and_nothing_is_covered() -> None:
+    reached = selective_metrics(Answers.of(*calibrated(100, 2, seed=0)), [UNREACHABLE, UNREACHABLE])
+    assert (reached.coverage, reached.precision, reached.interval) == (0, 1, (0, 1))
+
+
+def test_the_curve_begins_with_the_surest_answer_and_ends_with_the_accuracy() -> None:
+    probabilities, classes = calibrated(1000, 3, seed=0)
+    answers = Answers.of(probabilities, classes)
+    (axes,) = precision_coverage_curve(answers, find_abstention(probabilities, classes, TARGET)).axes
+    coverage, precision = map(np.asarray, axes.lines[0].get_data())
+    assert (coverage[0], coverage[-1]) == (0.001, 1)
+    assert precision[-1] == pytest.approx((probabilities.argmax(axis=1) == classes).mean())

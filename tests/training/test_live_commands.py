@@ -1,0 +1,134 @@
+"""The command `judge`: from a capture folder and a file of labels to the verdict, and to a promoted version."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from textmodel.version_folder import pinned_version, served_version, shadow_version
+from training.cli import main
+
+VERSIONS = {"model": "m", "version": 1, "shadow_version": 2}
+
+
+def text_line(text: str, label: str, shadow_label: str, **versions: int) -> dict[str, object]:
+    agrees = label == shadow_label
+    answers = {"label": label, "probability": 0.6, "shadow_label": shadow_label, "shadow_probability": 0.7}
+    about = {"time": "2026-01-01T00:00:00+00:00", "request_id": "", "agrees": agrees, "text": text}
+    return {"kind": "text", **VERSIONS, **versions, **answers, **about}
+
+
+def counted(texts: int, disagreements: int, dropped: int = 0, **versions: int) -> dict[str, object]:
+    return {"kind": "compared", **VERSIONS, **versions} | {
+        "texts": texts,
+        "disagreements": disagreements,
+        "dropped": dropped,
+    }
+
+
+class Judged:
+    """A capture of 1,000 texts with 40 disagreements, which the labels give to the shadow; and a models folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.captured, self.labels, self.models = folder / "captured", folder / "labels.csv", folder / "models"
+        for path in (self.captured, self.models / "m" / "1", self.models / "m" / "2"):
+            path.mkdir(parents=True)
+        (self.models / "m" / "shadow").write_text("2")
+        texts = [text_line(f"text {number}", "x", "y") for number in range(40)]
+        self.write("captured-1-1.jsonl", counted(600, 20, dropped=5), *texts[:20], text_line("agreed", "x", "x"))
+        self.write("captured-2-1.jsonl", counted(400, 20), *texts[20:])
+        self.label("y", 40)
+
+    def write(self, name: str, *lines: dict[str, object]) -> None:
+        (self.captured / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def label(self, label: str, count: int) -> None:
+        rows = [f"text {number},{label}" for number in range(count)]
+        self.labels.write_text("\n".join(["text,label", *rows, "never captured,x"]) + "\n")
+
+    def judge(self, *more: str) -> int:
+        options = ["--captured", str(self.captured), "--labels", str(self.labels), "--models", str(self.models)]
+        return main(["judge", *options, *more])
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> Judged:
+    return Judged(tmp_path)
+
+
+def test_a_better_shadow_is_promoted_when_that_is_asked(judged: Judged, capsys: pytest.CaptureFixture[str]) -> None:
+    model = judged.models / "m"
+    assert judged.judge() == 0
+    said = capsys.readouterr().out
+    assert f"{model}/2 is better than {model}/1: difference of accuracy +0.0400 (95% interval +0.02" in said
+    assert "on 1,000 texts; of 40 disagreements 40 have a label" in said
+    assert "under load: 5 texts" in said
+    assert served_version(model) == 1
+    assert judged.judge("--promote") == 0
+    assert f"Promoted: {model}/2 is pinned by {model}/pin" in capsys.readouterr().out
+    assert (pinned_version(model), shadow_version(model), served_version(model)) == (2, None, 2)
+    assert sorted(path.name for path in model.iterdir()) == ["1", "2", "pin"]
+
+
+@pytest.mark.parametrize(("label", "count", "said"), [("x", 40, "is worse than"), ("y", 3, "it is undecided whether")])
+def test_without_evidence_for_it_a_shadow_is_not_promoted(
+    judged: Judged, capsys: pytest.CaptureFixture[str], label: str, count: int, said: str
+) -> None:
+    judged.label(label, count)
+    assert judged.judge("--promote") == 0
+    output = capsys.readouterr().out
+    assert said in output
+    assert output.endswith("Not promoted.\n")
+    assert shadow_version(judged.models / "m") == 2
+
+
+def test_lost_disagreements_count_as_unlabelled(judged: Judged, capsys: pytest.CaptureFixture[str]) -> None:
+    judged.write("captured-3-1.jsonl", counted(1_000, 60))
+    assert judged.judge() == 0
+    assert "difference of accuracy +0.0500" in capsys.readouterr().out  # 100 disagreements of 2,000
+
+
+def test_one_of_several_pairs_has_to_be_chosen(judged: Judged, capsys: pytest.CaptureFixture[str]) -> None:
+    other = {"version": 2, "shadow_version": 3}
+    judged.write("captured-3-1.jsonl", counted(10, 1, **other), text_line("text 1", "x", "y", **other))
+    assert judged.judge() == 2
+    assert "m, version 1 in service and 2 as its shadow; m, version 2 in service and 3" in capsys.readouterr().err
+    assert judged.judge("--versions", "2,3") == 0
+    assert "on 10 texts" in capsys.readouterr().out
+    assert judged.judge("--model", "n") == 2
+    assert "no such pair of versions was captured" in capsys.readouterr().err
+
+
+def test_a_line_that_the_server_is_writing_is_left_out(judged: Judged, capsys: pytest.CaptureFixture[str]) -> None:
+    with (judged.captured / "captured-2-1.jsonl").open("a") as file:
+        file.write('{"kind": "text", "mod')
+    assert judged.judge() == 0
+    assert "on 1,000 texts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ("text,label\nnever captured,x\n", "no row has the text of a captured disagreement"),
+        ("text,label\ntext 1,x\ntext 1,y\n", "line 3: the label 'y' contradicts an earlier row"),
+        ("text,label\ntext 1,\n", "line 2: "),
+    ],
+)
+def test_labels_that_cannot_be_used_are_an_error(
+    judged: Judged, capsys: pytest.CaptureFixture[str], labels: str, reason: str
+) -> None:
+    judged.labels.write_text(labels)
+    assert judged.judge() == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_damaged_capture_is_an_error_that_names_its_line(judged: Judged, capsys: pytest.CaptureFixture[str]) -> None:
+    (judged.captured / "captured-2-1.jsonl").write_text('{"kind": "other"}\n')
+    assert judged.judge() == 2
+    assert "captured-2-1.jsonl, line 1: " in capsys.readouterr().err
+
+
+def test_an_empty_capture_is_an_error(judged: Judged, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judged.captured = tmp_path
+    assert judged.judge() == 2
+    assert "holds no file captured-*.jsonl" in capsys.readouterr().err

@@ -1,0 +1,105 @@
+"""Abstention: from which probability a label is right with a wanted precision, and how many texts reach it.
+
+Thresholds are found on validation texts and stored with the version. A request may ask to mark answers below them
+(selective classification: Chow, "On Optimum Recognition Error and Reject Tradeoff", IEEE Transactions on Information
+Theory 16(1), 1970).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from textmodel.metadata import Abstention
+from training.evaluation.metrics import Answers
+
+UNREACHABLE = 2.0
+"""The threshold of a label that never reaches the precision: no probability is as high."""
+PRIOR_TEXTS = 50
+"""Number of validation texts that the probabilities themselves count as. Calibrated ones say how often their labels are
+right: that decides for rare labels, of which a few right answers in a row say little. For others the texts decide."""
+
+
+@dataclass(frozen=True)
+class SelectiveMetrics:
+    """What is answered when answers below the thresholds are left out."""
+
+    texts: int
+    """All texts."""
+    answered: int
+    """Those that are not abstained from."""
+    right: int
+    """Those of them whose label is right."""
+
+    @property
+    def coverage(self) -> float:
+        """Share of the texts that are answered."""
+        return self.answered / self.texts
+
+    @property
+    def precision(self) -> float:
+        """Share of the answers that are right; 1 without answers."""
+        return self.right / self.answered if self.answered else 1.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The precision's interval at 95% confidence (Wilson, 1927)."""
+        if not self.answered:
+            return 0.0, 1.0
+        low, high = binomtest(self.right, self.answered).proportion_ci(method="wilson")
+        return float(low), float(high)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"coverage {self.coverage:.4f}, precision {self.precision:.4f} (95% interval {low:.4f} to {high:.4f}), on"
+            f" {self.texts:,} texts"
+        )
+
+
+def find_abstention(
+    probabilities: NDArray[np.float32], classes: NDArray[np.int64], target_precision: float
+) -> Abstention:
+    """Finds the probability from which each label is right with a precision.
+
+    Args:
+        probabilities: (n, k), of validation texts.
+        classes: (n,), their true classes.
+        target_precision: more than 0, less than 1.
+    """
+    answers = Answers.of(probabilities, classes)
+    right = answers.predicted == answers.classes
+    thresholds = [
+        _threshold(answers.confidence[mine], right[mine], target_precision)
+        for label in range(probabilities.shape[1])
+        for mine in [answers.predicted == label]
+    ]
+    return Abstention(target_precision, tuple(thresholds))
+
+
+def _threshold(confidence: NDArray[np.float64], right: NDArray[np.bool_], target: float) -> float:
+    """Returns the lowest threshold above which at least the target of the answers is right; without answers, the target
+    itself.
+    """
+    if not len(confidence):
+        return target
+    order = np.argsort(-confidence, kind="stable")
+    ordered, count = confidence[order], np.arange(1, len(order) + 1)
+    expected = PRIOR_TEXTS * np.cumsum(ordered) / count
+    precision = (np.cumsum(right[order]) + expected) / (count + PRIOR_TEXTS)
+    # A threshold lies between two probabilities that differ; below the last one there is 0.
+    following = np.append(ordered[1:], 0.0)
+    reached = np.flatnonzero((following < ordered) & (precision >= target))
+    if not len(reached):
+        return UNREACHABLE
+    last = int(reached[-1])
+    return 0.0 if last == len(order) - 1 else float((ordered[last] + following[last]) / 2)
+
+
+def selective_metrics(answers: Answers, thresholds: Sequence[float]) -> SelectiveMetrics:
+    """Measures answers of which those below the threshold of their label are left out."""
+    answered = answers.confidence >= np.array(thresholds)[answers.predicted]
+    right = answered & (answers.predicted == answers.classes)
+    return SelectiveMetrics(len(answered), int(answered.sum()), int(right.sum()))

@@ -1,0 +1,90 @@
+"""The command `judge` of `text-classifier-train`: the verdict on a shadow version, and its promotion."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textfiles import TABLES, InputError
+from textmodel.version_folder import promote_version, version_path, versions
+from training.data.labelled_file import LabelledFile
+from training.options import add_models
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from training.evaluation.captured import Captured, Pair
+
+
+def add_judge(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `judge`. `run` takes them when they are parsed."""
+    command.description = (
+        "Tell whether a shadow version is better than the version in service, on the live traffic that a server has"
+        " captured (--capture): the difference of their accuracies with its 95% confidence interval, from true labels"
+        " for the texts on which they disagree, or for a random sample of these. The exit status is 0 whatever the"
+        " verdict."
+    )
+    command.add_argument("--captured", required=True, type=Path, metavar="DIR", help="the server's --capture folder")
+    command.add_argument("--labels", required=True, type=Path, metavar="FILE", help=f"true labels: {TABLES}")
+    for column in ("text", "label"):
+        command.add_argument(
+            f"--{column}-column",
+            default=column,
+            metavar="NAME",
+            help=f"column, or key, of the {column}s (default: %(default)s)",
+        )
+    command.add_argument("--model", metavar="NAME", help="the model, if several were captured")
+    command.add_argument(
+        "--versions",
+        metavar="A,B",
+        type=_versions,
+        help="version in service and shadow, if several pairs were captured",
+    )
+    command.add_argument(
+        "--promote", action="store_true", help="if the shadow is better, put it in service: pin it, and end the shadow"
+    )
+    add_models(command)
+    command.set_defaults(run=_judge)
+
+
+def _versions(text: str) -> tuple[int, int]:
+    try:
+        version, shadow_version = map(int, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not two versions, as 1,2") from None
+    return version, shadow_version
+
+
+def _judge(options: dict[str, Any]) -> None:
+    from training.evaluation.captured import read_captured  # noqa: PLC0415, help need not wait for it
+
+    labels = LabelledFile(options["labels"], options["text_column"], options["label_column"])
+    pair, captured = _chosen(read_captured(options["captured"]), options["model"], options["versions"])
+    comparison = captured.judge(labels)
+    model = options["models"] / pair.model
+    names = [str(model / str(number)) for number in (pair.version, pair.shadow_version)]
+    print(f"{comparison.sentence(*names)}.")
+    if captured.dropped:
+        print(f"Not compared, because the server was under load: {captured.dropped:,} texts.")
+    if options["promote"]:
+        print(_promote(model, pair.shadow_version) if comparison.verdict == "better" else "Not promoted.")
+
+
+def _promote(model: Path, version: int) -> str:
+    if version not in versions(model):
+        raise InputError(f"{model} has no version {version}: name the folder of the models with --models")
+    pin = promote_version(model, version)
+    return f"Promoted: {version_path(model, version)} is pinned by {pin}. Remove the pin to serve newer versions."
+
+
+def _chosen(
+    found: "Mapping[Pair, Captured]", model: str | None, numbers: tuple[int, int] | None
+) -> "tuple[Pair, Captured]":
+    pairs = [pair for pair in found if model in (None, pair.model) and numbers in (None, pair[1:])]
+    if len(pairs) == 1:
+        return pairs[0], found[pairs[0]]
+    listed = "; ".join(map(str, sorted(pairs or found)))
+    raise InputError(
+        f"several pairs of versions were captured ({listed}): choose one with --model and --versions"
+        if pairs
+        else f"no such pair of versions was captured; those that were: {listed}"
+    )
