@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from textmodel import hashed_ngrams
 from textmodel.metadata import HashedNGrams, Layer, NGrams
 from training.classifiers import features, linear_svm, temperature_scaling
 from training.classifiers.classifier import Classifier
@@ -95,6 +96,17 @@ class NGramClassifier(Classifier):
             vectors = self.weighting.vectors(features.count_matrix(self.vectorizer, some))
             found[first : first + _TEXTS_AT_ONCE] = vectors @ kernel + self.bias
         return temperature_scaling.probabilities(found)
+
+    def unknown_word_ratio(self, examples: Examples) -> float:
+        """Returns the share of the words of texts of which no feature is kept; 0 without words."""
+        if not isinstance(self.vectorizer, HashedNGrams):
+            return super().unknown_word_ratio(examples)
+        words = known = 0
+        for first in range(0, len(examples), _TEXTS_AT_ONCE):
+            texts = examples.part(slice(first, first + _TEXTS_AT_ONCE)).texts or ()
+            counts = hashed_ngrams.count_words(self.vectorizer, texts, self.kept)
+            words, known = words + int(counts.words.sum()), known + int(counts.known.sum())
+        return 1 - known / words if words else 0.0
 
     def calibrate(self, calibration: Calibration) -> None:
         """Makes a calibration part of the weights, and rounds them."""

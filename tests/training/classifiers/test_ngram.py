@@ -191,3 +191,11 @@ def test_texts_without_a_feature_have_the_bias_alone(examples: Examples) -> None
 def test_balanced_class_weights_change_what_is_learned_from_unequal_classes(examples: Examples) -> None:
     unequal = Examples(examples.sequences, (np.arange(len(examples)) % 5 == 0).astype(np.int64))
     assert _weights(replace(SMALL, class_weights="balanced"), unequal) != _weights(SMALL, unequal)
+
+
+def test_a_word_is_unknown_if_no_feature_of_it_is_kept() -> None:
+    settings = replace(TEXT, features="words", max_ngram=1, char_ngrams=None, char_spans=None)
+    texts = ["one two", "one two", "one three"]
+    data = Examples([np.array([1], np.int32)] * 3, np.array([0, 1, 0]), texts)
+    assert _fitted(settings, data).unknown_word_ratio(data) == pytest.approx(1 / 6)
+    assert _fitted(settings, data).unknown_word_ratio(Examples([], np.zeros(0, np.int64), [])) == 0
