@@ -165,8 +165,8 @@ def test_the_exported_weights_of_text_have_rows_for_kept_features(classes: int, 
     np.testing.assert_allclose(found[:, -1], expected, atol=1e-5)
 
 
-def test_a_model_of_many_classes_keeps_the_most_important_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ngram, "_MAX_WEIGHTS", 60)
+def test_a_model_that_would_be_large_keeps_the_most_important_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngram, "_MAX_BYTES", {np.float16: 360})  # of a version folder, 12 a feature
     monkeypatch.setattr(ngram, "_MIN_FEATURES", 10)
     classifier = _fitted(TEXT, korean(60))
     assert len(classifier.kept) == 30
