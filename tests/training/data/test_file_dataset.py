@@ -67,7 +67,7 @@ def test_each_text_is_in_one_part_with_its_label_and_its_words(tmp_path: Path) -
     assert all(sequence[0] == START and sequence.dtype == np.int32 for sequence in data.test.sequences)
 
 
-def test_the_vocabulary_is_ranked_on_the_training_texts_alone_the_first_to_come_before_its_equals(
+def test_the_vocabulary_is_ranked_on_training_texts_alone_ties_by_first_occurrence(
     tmp_path: Path,
 ) -> None:
     training = [("b a", "x"), ("a c", "x"), ("d c", "y"), ("A e\r!", "y")]

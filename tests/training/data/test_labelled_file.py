@@ -58,9 +58,7 @@ def _read(path: Path) -> list[LabelledText]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_format_gives_texts_labels_and_the_number_of_the_line_that_a_row_starts_on(
-    name: str, tmp_path: Path
-) -> None:
+def test_every_format_gives_texts_labels_and_the_line_where_a_row_starts(name: str, tmp_path: Path) -> None:
     write, numbers = FILES[name]
     write(tmp_path / name)
     found = [(row.text, row.label, row.number) for row in _read(tmp_path / name)]
