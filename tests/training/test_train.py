@@ -26,9 +26,7 @@ SETTINGS = replace(
 )
 
 
-def test_the_model_is_a_new_network_fitted_on_all_training_texts_for_the_best_number_of_epochs(
-    files: Path, tmp_path: Path
-) -> None:
+def test_the_model_is_a_new_network_fitted_on_all_texts_for_the_best_epochs(files: Path, tmp_path: Path) -> None:
     result = train(SETTINGS, "mine", files, tmp_path / "models", Console(file=StringIO()))
 
     data = load("imdb", files, 30)
@@ -52,9 +50,7 @@ def test_the_model_is_a_new_network_fitted_on_all_training_texts_for_the_best_nu
     assert (sizes.training_texts, sizes.validation_texts, sizes.test_texts) == (60, 20, 60)
 
 
-def test_an_ngram_model_has_the_features_the_cost_and_the_calibration_of_held_out_texts(
-    files: Path, tmp_path: Path
-) -> None:
+def test_an_ngram_model_has_features_cost_and_calibration_of_held_out_texts(files: Path, tmp_path: Path) -> None:
     settings = replace(PRESETS["imdb"]["ngram"], num_words=30, buckets=64, min_df=1, validation_samples=20)
     console = Console(file=StringIO())
     result = train(settings, "mine", files, tmp_path / "models", console)
