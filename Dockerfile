@@ -1,7 +1,12 @@
 # Two images: the server, and with `--target tensorflow` the server with TensorFlow, for models that the compiled engine
 # does not run. Virtual environments are built in stages with a compiler; the images contain only what runs.
 
+FROM rust:1.90-bookworm AS rust
+
 FROM python:3.11.13-bookworm AS build
+COPY --from=rust /usr/local/rustup /usr/local/rustup
+COPY --from=rust /usr/local/cargo /usr/local/cargo
+ENV RUSTUP_HOME=/usr/local/rustup CARGO_HOME=/usr/local/cargo PATH=/usr/local/cargo/bin:$PATH
 WORKDIR /src
 COPY constraints.txt pyproject.toml setup.py README.md LICENSE MANIFEST.in ./
 COPY text_classifier text_classifier
@@ -12,7 +17,7 @@ COPY service service
 COPY bulk bulk
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[server,otel]' \
-    && cd / && /opt/venv/bin/python -c 'import textmodel._native'
+    && cd / && /opt/venv/bin/python -c 'import textmodel._native, service.grpc._native_server'
 
 FROM build AS build-tensorflow
 RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[server,otel,tensorflow]'

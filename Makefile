@@ -14,7 +14,7 @@ COVERAGE ?=
 SHARE ?= $(HOME)/.local/share
 PROTO := text_classifier/v1/text_classifier.proto service/grpc/stubs/open_inference.proto
 
-.PHONY: help native serve models test sanitize audit bench soak lint proto docs completion client-wheel constraints clean
+.PHONY: help native serve models test sanitize audit bench soak lint nativelint proto docs completion client-wheel constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +78,10 @@ lint: .venv/.dev ## Check style, types and the contract
 	.venv/bin/mypy
 	.venv/bin/bandit --quiet --recursive --configfile pyproject.toml service text_classifier textmodel textfiles training bulk
 	.venv/bin/buf lint
+
+nativelint: .venv/.native ## Check the native transport's style and run its own tests, where cargo is
+	if [ -e build/native/crate/Cargo.lock ]; then cd build/native/crate && export CARGO_TARGET_DIR=../target \
+		&& cargo fmt --check && cargo clippy --all-targets --quiet -- -D warnings && cargo test --release --quiet; fi
 
 audit: .venv/.dev ## Look the pinned packages up in the database of known vulnerabilities; needs the network
 	.venv/bin/pip install --quiet pip-audit

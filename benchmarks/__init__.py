@@ -1,1 +1,1 @@
-"""Speed, measured on real texts, beside named peers in the same run. Nothing here is a test: nothing asserts a time."""
+"""Benchmarks on real texts, with named peers in the same run. They are not tests: nothing asserts a time."""

@@ -25,14 +25,14 @@ TEXTS = 4096
 BULK_TEXTS = 25_000
 ROUNDS = 3
 SLOWER = {"MLServer": 16, "model.predict": 200}
-"""How many times fewer requests the peers get, to take seconds all the same; they run as one process each."""
+"""The factor by which a peer gets fewer requests, so that its run takes seconds too. Peers run as one process each."""
 IN_TURNS = tuple(
     case for case in service.CASES if (case.texts, case.messages, case.in_flight) in {(1, 1, 1), (1, 1, 64), (64, 1, 8)}
 )
 
 
 def main() -> int:
-    """Runs all, prints each figure as it comes, and returns the exit status."""
+    """Runs the benchmarks, prints each figure as it comes, and returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder with imdb-test.jsonl.gz, reuters.jsonl.gz")
     parser.add_argument("--models", type=Path, default=Path("models"))
@@ -42,12 +42,12 @@ def main() -> int:
     parser.add_argument(
         "--only",
         choices=("engines", "service", "protocols", "observation", "peers", "scaling", "overload", "bulk"),
-        help="run one part anew, keep the others",
+        help="run one part, and keep the results of the others",
     )
     options = parser.parse_args()
     missing = [name for name in texts.FILES.values() if not (options.data_dir / name).exists()]
     if shutil.which("h2load") is None:
-        parser.error("h2load is not there; it comes with nghttp2 (Debian: nghttp2-client)")
+        parser.error("h2load is not installed (Debian package: nghttp2-client)")
     if missing:
         parser.error(f"--data-dir: {options.data_dir} lacks {', '.join(missing)}")
     RESULTS.mkdir(exist_ok=True)
@@ -124,7 +124,7 @@ def _service(models: Path, data_dir: Path) -> list[dict[str, Any]]:
 
 
 def _protocols(models: Path, data_dir: Path) -> list[dict[str, Any]]:
-    """This project's server by each of its protocols."""
+    """This project's server, with each of its protocols."""
     with serving(models) as server:
         asked = {
             "Classify": (server, service.CLASSIFY),
@@ -135,7 +135,7 @@ def _protocols(models: Path, data_dir: Path) -> list[dict[str, Any]]:
 
 
 def _observation(models: Path, data_dir: Path) -> list[dict[str, Any]]:
-    """This project's server by what it tells of single calls."""
+    """This project's server, with and without access log and tracing."""
     with observation.servers(models) as servers:
         asked = {name: (server, service.CLASSIFY) for name, server in servers.items()}
         return _in_turns(asked, texts.read(data_dir, "imdb", TEXTS))
@@ -158,7 +158,7 @@ def _peers(models: Path, data_dir: Path, mlserver_python: Path | None) -> list[d
 
 
 def _in_turns(asked: Mapping[str, tuple[Server, service.Protocol]], sample: Sequence[str]) -> list[dict[str, Any]]:
-    """Asks each in turn, `ROUNDS` times: the rounds of median throughput."""
+    """Calls each in turn, `ROUNDS` times. Returns the rounds of median throughput."""
     rows: list[dict[str, Any]] = []
     for case in IN_TURNS:
         figures: dict[str, list[service.Figures]] = {name: [] for name in asked}

@@ -1,4 +1,4 @@
-"""`text-classifier-bulk` beside a plain loop: the same engine, the same texts, from a file of JSON Lines to another."""
+"""`text-classifier-bulk` compared with a plain loop: the same engine and texts, JSON Lines to JSON Lines."""
 
 import itertools
 import subprocess
@@ -15,29 +15,29 @@ from benchmarks.processes import cpu_seconds
 from textmodel import Engine, VersionFolder, load_engine
 
 BATCH = 512
-"""Texts in a call."""
+"""Number of texts in a call."""
 COPIES = 20
-"""How often the texts are in the input."""
+"""Number of copies of the texts in the input."""
 
 
 class Speed(NamedTuple):
-    """What a way to classify files reaches."""
+    """The speed of one way to classify files."""
 
     way: str
     workers: int
     files: int
     texts_per_second: float
-    """From the first tenth on."""
+    """Measured from the first tenth on."""
     cpu_us_per_text: float
-    """CPU time, of all its processes, in microseconds, from the first tenth on."""
+    """CPU time of all processes, in microseconds, from the first tenth on."""
     start_seconds: float
-    """Until the first text is classified."""
+    """Time until the first text is classified."""
     seconds: float
-    """From start to end."""
+    """Total time."""
 
 
 def measure(version: Path, texts: list[str]) -> Iterator[Speed]:
-    """Measures each way in turn."""
+    """Measures each way, one after another."""
     engine = load_engine(version)
     rows = len(texts) * COPIES
     alone = _timed(lambda: [engine.classify(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)])
@@ -54,7 +54,7 @@ def measure(version: Path, texts: list[str]) -> Iterator[Speed]:
 
 
 def _timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Returns the seconds that something takes, and those of CPU time."""
+    """Returns the wall time and CPU time of a call, in seconds."""
     start, cpu = perf_counter(), process_time()
     work()
     return perf_counter() - start, process_time() - cpu
@@ -72,7 +72,7 @@ def _write(folder: Path, texts: Sequence[str], files: int) -> None:
 
 
 def _loop(engine: Engine, labels: Sequence[str], source: Path, target: Path) -> None:
-    """Reads, classifies and writes, without anything around it."""
+    """Reads, classifies and writes in a plain loop."""
     decoder = msgspec.json.Decoder(dict[str, Any])
     with source.open("rb") as lines, target.open("wb") as output:
         rows = map(decoder.decode, lines)
@@ -84,7 +84,7 @@ def _loop(engine: Engine, labels: Sequence[str], source: Path, target: Path) -> 
 
 
 def _command(version: Path, inputs: Path, output: Path, workers: int, rows: int) -> Speed:
-    """Runs the command, which says when another tenth is done."""
+    """Runs the command, which prints a line for each tenth."""
     arguments = ("--model", version, "--output", output, "--workers", workers, inputs)
     begin = perf_counter()
     command = [sys.executable, "-u", "-m", "bulk", *map(str, arguments)]

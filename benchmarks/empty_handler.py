@@ -1,4 +1,4 @@
-"""The ceiling of the stack: grpc.aio workers on uvloop whose Classify does nothing but return a fixed response."""
+"""The upper bound of grpc.aio: workers on uvloop whose Classify returns a fixed response."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ async def _serve(port: int) -> None:
 
 
 def main(workers: int) -> None:
-    """Serves with so many processes on one port until SIGTERM."""
+    """Serves on one port with this number of processes, until SIGTERM."""
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind(("127.0.0.1", 0))

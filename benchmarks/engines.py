@@ -1,4 +1,4 @@
-"""An engine alone, without a server: microseconds a text, by texts in one call."""
+"""The engines without a server: microseconds per text, by number of texts in a call."""
 
 import statistics
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ ROUNDS = 7
 
 
 class Cost(NamedTuple):
-    """Microseconds a text: the median over the rounds."""
+    """Microseconds per text: the median over the rounds."""
 
     wall: float
     cpu: float
 
 
 def cost(engine: Engine, batches: Sequence[Sequence[str]]) -> Cost:
-    """Classifies all batches, `ROUNDS` times after one that does not count."""
+    """Classifies all batches `ROUNDS` times, after a warm-up round."""
     texts = sum(len(batch) for batch in batches)
     wall, cpu = [], []
     for _ in range(ROUNDS + 1):

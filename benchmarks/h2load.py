@@ -1,4 +1,4 @@
-"""Drives a gRPC server with h2load (Debian's nghttp2-client), which costs a fraction of what a Python client does.
+"""Drives a gRPC server with h2load (Debian package nghttp2-client), which needs far less CPU than a Python client.
 
 One process a request body, so that different texts are in flight at the same time; h2load sends the same body over and
 over. It sees HTTP only: that every answer is OK has to be read from the server's own metrics.
@@ -19,14 +19,14 @@ _HEADERS = ("content-type: application/grpc", "te: trailers")
 
 @dataclass(frozen=True)
 class Load:
-    """What one run gave."""
+    """The result of a run."""
 
     requests: int
     seconds: float
     cpu_seconds: float
-    """What h2load itself used."""
+    """CPU time of h2load itself."""
     latencies_ms: tuple[float, ...]
-    """Of single requests, rising; empty unless they were asked for."""
+    """Latencies of single requests, ascending; empty unless requested."""
 
     @property
     def requests_per_second(self) -> float:
@@ -88,7 +88,7 @@ def run(
 
 @dataclass
 class Offered:
-    """How much was sent at a fixed rate: known after the end."""
+    """Number of requests sent at a fixed rate: known after the end."""
 
     requests_per_second: float = 0.0
 
@@ -104,7 +104,7 @@ def offering(
     connections: int,
     timeout_seconds: int,
 ) -> Iterator[Offered]:
-    """Sends requests at a fixed rate around the block, whatever becomes of them.
+    """Sends requests at a fixed rate while the block runs, whatever the answers.
 
     Args:
         address: host:port.

@@ -1,4 +1,4 @@
-"""What the access log and tracing cost: this project's server with each, and without."""
+"""The cost of the access log and of tracing: this project's server with each, and without."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ _COLLECTOR = "opentelemetry.proto.collector.trace.v1.TraceService"
 
 @contextmanager
 def servers(models: Path) -> Iterator[dict[str, Server]]:
-    """Runs the servers around the block, by what they tell of single calls."""
+    """Runs servers with and without access log and tracing while the block runs."""
     with ExitStack() as stack:
         to_collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(_collector())}
         unrecorded = {**to_collector, "OTEL_TRACES_SAMPLER": "always_off"}
@@ -29,7 +29,7 @@ def servers(models: Path) -> Iterator[dict[str, Server]]:
 
 @contextmanager
 def _collector() -> Iterator[str]:
-    """Takes spans, and forgets them; gives its address."""
+    """Runs a collector that discards spans. Yields its address."""
     handler: Any = grpc.unary_unary_rpc_method_handler(lambda spans, context: b"")
     with ThreadPoolExecutor(1) as pool:
         server = grpc.server(pool)

@@ -1,4 +1,4 @@
-"""More load than the server can carry: how many calls a second it still answers, and how late.
+"""Overload: how many calls per second the server still answers, and with what latency.
 
 The load is open: calls leave at a fixed rate, whatever becomes of those before, each with a deadline. The server has
 one CPU and the load another, so that the load does not take what it measures. h2load sends it; a gRPC client beside it
@@ -32,12 +32,12 @@ WARM_UP_SECONDS = 2
 DEADLINE_SECONDS = 1
 PROBES_A_SECOND = 50
 CONNECTIONS = 2
-"""Of each h2load process; with 16 processes they can have 3,200 calls in flight."""
+"""Connections of each h2load process. 16 processes can have 3,200 calls in flight."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is sent, and how many calls may wait for a worker."""
+    """The requests, and the number of calls that may wait for a worker."""
 
     case: service.Case
     max_pending_calls: int
@@ -55,15 +55,15 @@ SETTINGS = (Setting(ONE, 100), Setting(ONE, 1000), Setting(MANY, 100))
 
 
 class Point(NamedTuple):
-    """What the server did with one offered load."""
+    """The result of one offered load."""
 
     factor: float
     offered: float
-    """Calls a second."""
+    """Calls per second."""
     answered: float
-    """Calls a second that were answered OK within their deadline."""
+    """Calls per second that were answered OK within their deadline."""
     p50_ms: float
-    """Of the probes that were answered, as are the next."""
+    """Latency of the answered probes, like the following fields."""
     p99_ms: float
     turned_away: float
     """Share of the probes that were cancelled at once."""
@@ -94,7 +94,7 @@ def measure(models: Path, texts: Sequence[str]) -> dict[str, list[Point]]:
 
 @contextmanager
 def _pinned(cpus: set[int]) -> Iterator[None]:
-    """Runs the block, and the processes that it starts, on these CPUs."""
+    """Pins the block, and the processes that it starts, to these CPUs."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus)
     try:
@@ -132,7 +132,7 @@ def _offer(server: Server, texts: Sequence[str], case: service.Case, factor: flo
 
 
 async def _probe(address: str, requests: Sequence[pb2.ClassifyRequest]) -> tuple[list[grpc.StatusCode], list[float]]:
-    """Calls at a fixed rate. Returns the status of each call, and rising the milliseconds that those answered took."""
+    """Calls at a fixed rate. Returns the status of each call, and the latencies of answered calls in ms, ascending."""
     codes: list[grpc.StatusCode] = []
     latencies: list[float] = []
 
@@ -157,7 +157,7 @@ async def _probe(address: str, requests: Sequence[pb2.ClassifyRequest]) -> tuple
 
 
 def plot(results: Mapping[str, Sequence[Point]], path: Path) -> None:
-    """Draws goodput and latency against the offered load into one PNG."""
+    """Plots goodput and latency against the offered load into one PNG."""
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     goodput, latency = figure.subplots(1, 2)
     for name, points in results.items():

@@ -15,21 +15,21 @@ import keras
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from training.classifiers.dense import best_epoch
+from training.classifiers.dense import DenseClassifier, best_epoch
+from training.classifiers.selection import select
 from training.data import keras_datasets
 from training.settings import PRESETS, Settings
-from training.train import new_classifier
 
 PANELS: Mapping[str, Mapping[str, Mapping[str, Sequence[Any]]]] = {
     "imdb": {
         "buckets that n-grams are hashed to": {"buckets": [2**14, 2**16, 2**18, 2**20, 2**22]},
-        "words of the longest n-gram": {"orders": [1, 2, 3]},
-        "training texts that a feature needs": {"min_count": [1, 2, 3, 5, 10]},
+        "words of the longest n-gram": {"max_ngram": [1, 2, 3]},
+        "training texts that a feature needs": {"min_df": [1, 2, 3, 5, 10]},
         "word indices": {"num_words": [5_000, 10_000, 20_000, 50_000]},
     },
     "reuters": {
-        "words of the longest n-gram": {"orders": [1, 2, 3]},
-        "training texts that a feature needs": {"min_count": [1, 2, 3, 5, 10]},
+        "words of the longest n-gram": {"max_ngram": [1, 2, 3]},
+        "training texts that a feature needs": {"min_df": [1, 2, 3, 5, 10]},
         "word indices": {"num_words": [5_000, 10_000, 20_000]},
         "power of the divergence of classes": {"divergence_power": [0.0, 0.25, 0.5, 0.75, 1.0]},
     },
@@ -42,9 +42,7 @@ class Point(NamedTuple):
 
     value: float
     accuracy: float
-    """On the validation texts, after the best epoch."""
-    log_loss: float
-    """Of `dense`; of `ngram`, the squared hinge loss, before calibration."""
+    """On held-out texts, after the best epoch or with the best cost."""
     seconds: float
 
 
@@ -77,18 +75,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _show(data_set: str, what: str, point: Point) -> None:
     print(
-        f"{data_set:8} {what:32} accuracy {point.accuracy:.4f}  loss {point.log_loss:.4f}  {point.seconds:5.1f} s",
+        f"{data_set:8} {what:32} accuracy {point.accuracy:.4f}  {point.seconds:5.1f} s",
         flush=True,
     )
 
 
 def _fit(settings: Settings, data: keras_datasets.SplitDataset, value: float) -> Point:
-    held_out, others = data.training.split(settings.validation_samples)
     start = perf_counter()
-    classifier = new_classifier(settings, len(data.labels))
-    history = classifier.fit(others, settings.epochs, keras.callbacks.Callback(), held_out)
-    best = best_epoch(history) - 1
-    return Point(value, history["val_accuracy"][best], history["val_loss"][best], perf_counter() - start)
+    if settings.preset == "ngram":
+        accuracy = select(settings, data.training, len(data.labels)).best.accuracy
+    else:
+        held_out, others = data.training.split(settings.validation_samples)
+        classifier = DenseClassifier(settings, len(data.labels))
+        history = classifier.fit(others, settings.epochs, keras.callbacks.Callback(), held_out)
+        accuracy = history["val_accuracy"][best_epoch(history) - 1]
+    return Point(value, accuracy, perf_counter() - start)
 
 
 def plot(dense: Mapping[str, Point], curves: Mapping[tuple[str, str], Sequence[Point]], path: Path) -> None:

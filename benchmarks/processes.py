@@ -1,4 +1,4 @@
-"""A process under measurement, and all below it."""
+"""A process under measurement, and its descendants."""
 
 import os
 from contextlib import suppress
@@ -8,7 +8,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def family(pid: int) -> list[int]:
-    """Returns the ids of a process and of all below it."""
+    """Returns the ids of a process and of its descendants."""
     found, new = [], [pid]
     while new:
         pid = new.pop()
@@ -21,7 +21,7 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Returns the CPU time that those alive have used so far, the kernel's part included."""
+    """Returns the CPU time of the living processes so far, user and system."""
     ticks = 0
     for each in family(pid):
         with suppress(FileNotFoundError, ProcessLookupError):

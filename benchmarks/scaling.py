@@ -1,4 +1,4 @@
-"""How an engine's cost grows: with the length of a text, the texts in a call, and the classes. Without a server."""
+"""How the cost of an engine grows with the length of a text, the texts in a call, and the classes. Without a server."""
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,14 +21,14 @@ WORDS = (10, 100, 1_000, 10_000, 100_000)
 TEXTS = (1, 4, 16, 64, 256, 1_024)
 CLASSES = (2, 46, 1_000)
 TEXTS_WITH_CLASSES = 64
-"""Texts in a call where the classes vary."""
+"""Texts in a call when the classes vary."""
 CALLS_A_ROUND = 100
-"""At most."""
+"""Upper bound."""
 
 Curve = list[tuple[int, float]]
-"""Microseconds of wall clock for a text, by what varies."""
+"""Microseconds of wall time per text, by the varied value."""
 Results = dict[str, dict[str, Curve]]
-"""What varies ("words", "texts" or "classes"), engine, curve."""
+"""The varied value ("words", "texts" or "classes"), engine, curve."""
 
 _PANELS = {
     "words": ("Longer texts, one in a call", "words in a text"),
@@ -58,7 +58,7 @@ def measure(folder: VersionFolder, texts: Sequence[str]) -> Results:
 
 
 def plot(results: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
-    """Draws the results into one PNG, a panel for each of what varies."""
+    """Plots the results into one PNG, one panel for each varied value."""
     figure = Figure(figsize=(14, 4.5), layout="constrained")
     panels = figure.subplots(1, len(_PANELS), sharey=True)
     for axes, (name, (title, label)) in zip(panels, _PANELS.items(), strict=True):
@@ -99,7 +99,7 @@ def _calls(texts: Sequence[str], count: int) -> list[list[str]]:
 
 
 def _untrained(folder: VersionFolder, classes: int, path: Path) -> VersionFolder:
-    """Writes a version with initial weights, as training would export it for a data set of so many classes."""
+    """Writes a version with initial weights, as training would export it for this number of classes."""
     classifier = DenseClassifier(replace(PRESETS["reuters"]["dense"], num_words=len(folder.vocabulary)), classes)
     export(classifier, folder.vocabulary, [str(label) for label in range(classes)], path)
     untrained = VersionFolder(path)

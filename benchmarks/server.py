@@ -1,4 +1,4 @@
-"""A server under measurement, in processes of its own: how long it starts, what CPU time and memory it uses."""
+"""A server under measurement, in its own processes: start time, CPU time and memory."""
 
 import json
 import os
@@ -25,24 +25,24 @@ class Server:
     process: subprocess.Popen[str]
     address: str
     start_seconds: float
-    """From the start of its process until it served."""
+    """Seconds from the start of its process until it served."""
     metrics_url: str = ""
     http_port: int = 0
 
     def processes(self) -> list[int]:
-        """The ids of its process and of all below it."""
+        """The ids of its process and of the descendants."""
         return family(self.process.pid)
 
     def cpu_seconds(self) -> float:
-        """CPU time that they have used so far, the kernel's part included."""
+        """Their CPU time so far, user and system."""
         return cpu_seconds(self.process.pid)
 
     def memory_mib(self) -> float:
-        """Memory that they use, in MiB: what several share is counted once (proportional set size)."""
+        """Their memory in MiB, with shared pages counted once (proportional set size)."""
         return self._proportional_mib("Pss")
 
     def own_memory_mib(self) -> float:
-        """The same without mapped files, whose share changes with the other programs that map the same libraries."""
+        """The same without mapped files, whose share depends on other programs."""
         return self._proportional_mib("Pss_Anon|Pss_Shmem")
 
     def _proportional_mib(self, fields: str) -> float:
@@ -51,11 +51,11 @@ class Server:
         return sum(int(kib) for found in kibs for kib in found) / 1024
 
     def open_files(self) -> int:
-        """How many file descriptors they have open, sockets among them."""
+        """Number of their open file descriptors, including sockets."""
         return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.processes())
 
     def answered(self, method: str) -> int:
-        """How many calls of the method it has answered OK, by its own metrics."""
+        """Number of calls of the method answered OK, from the server's metrics."""
         with urllib.request.urlopen(self.metrics_url, timeout=30) as response:
             text = response.read().decode()
         counts = re.findall(
@@ -66,7 +66,7 @@ class Server:
 
 @contextmanager
 def empty_handler(workers: int) -> Iterator[Server]:
-    """Runs the handler that does nothing around the block."""
+    """Runs the empty handler while the block runs."""
     start = perf_counter()
     command = [sys.executable, "-m", "benchmarks.empty_handler", str(workers)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -80,7 +80,7 @@ def empty_handler(workers: int) -> Iterator[Server]:
 
 @contextmanager
 def serving(models: Path, *flags: str, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Runs this project's server around the block."""
+    """Runs this project's server while the block runs."""
     command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0"]
     command += ["--http-port", "0", "--metrics-port", "0"]
     start = perf_counter()
@@ -98,7 +98,7 @@ def serving(models: Path, *flags: str, environment: Mapping[str, str] | None = N
                 break
         else:
             raise RuntimeError("the server did not start; run it by hand to see why")
-        # A server whose log nobody reads on would wait.
+        # The server would block if nobody read its log.
         reader = threading.Thread(target=deque, args=(process.stderr, 0))
         reader.start()
         try:

@@ -1,4 +1,4 @@
-"""The whole service under load from h2load: requests and texts a second, latency, CPU time a text."""
+"""The service under load from h2load: requests and texts per second, latency, CPU time per text."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from text_classifier.v1 import text_classifier_pb2 as pb2
 
 MODEL = "imdb"
 BODIES = 16
-"""Different request bodies that are in flight at the same time."""
+"""Number of different request bodies in flight at the same time."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A way to call: texts a message, messages a call, calls in flight, how many calls in all."""
+    """A load: texts per message, messages per call, calls in flight, total calls."""
 
     name: str
     texts: int
@@ -41,7 +41,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Figures:
-    """What one case gave."""
+    """The result of a case."""
 
     case: str
     in_flight: int
@@ -55,7 +55,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How to ask a server: the unary method, and how texts become its serialized request."""
+    """A protocol: the unary method, and a function from texts to the serialized request."""
 
     method: str
     request: Callable[[Sequence[str]], bytes]
@@ -83,7 +83,7 @@ RAW_MODEL_INFER = Protocol(_MODEL_INFER, partial(_infer_request, raw=True))
 
 
 def bodies(texts: Sequence[str], case: Case, protocol: Protocol) -> list[bytes]:
-    """Makes `BODIES` different request bodies of the case."""
+    """Returns `BODIES` different request bodies for the case."""
     messages = [protocol.request(batch) for batch in batches(list(texts), case.texts)]
     return [
         h2load.frame([messages[(start + offset) % len(messages)] for offset in range(case.messages)])
@@ -100,7 +100,7 @@ def measure(server: Server, texts: Sequence[str], case: Case, protocol: Protocol
     method = protocol.method + ("Stream" if case.messages > 1 else "")
     all_bodies = bodies(texts, case, protocol)
     if case.in_flight < BODIES:
-        # Not every body can be in flight at once: they take turns, a run each.
+        # Fewer calls in flight than bodies: one run for each body.
         groups = [all_bodies[start : start + case.in_flight] for start in range(0, BODIES, case.in_flight)]
     else:
         groups = [all_bodies]

@@ -31,24 +31,24 @@ MODEL = "imdb"
 CALLERS = 8
 ROUND_SECONDS = 10
 REST_SECONDS = 1
-"""For the server to see that connections are closed."""
+"""Time for the server to notice closed connections."""
 KEPT = 2
-"""Versions that are left in the folder."""
+"""Number of versions that stay in the folder."""
 WARM_UP = 1 / 3
-"""The part of the rounds that is not judged: allocators and caches fill."""
+"""Share of the rounds that is not judged, while allocators and caches fill."""
 MOST_GROWTH = 0.02
-"""Memory is flat if the line through its samples after the warm-up rises by less than this part of their mean."""
+"""Memory is flat if the fitted line after the warm-up rises by less than this share of the mean."""
 MOST_FILES = 1
-"""Open files are flat if theirs rises by less than so many."""
+"""Open files are flat if their fitted line rises by less than this number."""
 TEXTS = ["A moving, beautifully shot film.", "Dull.", "", "Ünïcode 😀 " * 50]
 
 
 class Sample(NamedTuple):
-    """What the server's processes hold at rest after a round."""
+    """The resources of the server's processes at rest, after a round."""
 
     minutes: float
     memory: float
-    """MiB, mapped files left out."""
+    """MiB, without mapped files."""
     files: int
 
 
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def rounds(server: Server, source: Path, models: Path, minutes: float, outcomes: Counter[str]) -> Iterator[Sample]:
-    """Yields a sample after each round, for so many minutes."""
+    """Yields a sample after each round, for this number of minutes."""
     start = monotonic()
     while monotonic() < start + 60 * minutes:
         stop = threading.Event()
@@ -102,7 +102,7 @@ def write_version(source: Path, models: Path) -> None:
 
 
 def churn(address: str, number: int, stop: threading.Event) -> Counter[str]:
-    """Calls in one way after the other, each with a new client, and counts how the calls ended."""
+    """Calls in each of several ways, each with a new client, and counts how the calls ended."""
     outcomes: Counter[str] = Counter()
     ways: list[Callable[[Client], object]] = [
         lambda client: [client.classify(TEXTS, model=MODEL, top_k=2) for _ in range(20)],
@@ -126,14 +126,14 @@ def churn(address: str, number: int, stop: threading.Event) -> Counter[str]:
 
 
 def check_health(address: str) -> None:
-    """Asks for health over a connection that no other client of this process shares."""
+    """Checks health over a connection of its own."""
     with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         health.Check(health_pb2.HealthCheckRequest(), timeout=10)
 
 
 def verdict(samples: Sequence[Sample]) -> bool:
-    """Says how memory and open files grew after the warm-up. Returns whether both were flat."""
+    """Prints how memory and open files grew after the warm-up. Returns whether both were flat."""
     judged = samples[int(len(samples) * WARM_UP) :]
     if len(judged) < 3:
         print("too short to judge")
@@ -151,7 +151,7 @@ def verdict(samples: Sequence[Sample]) -> bool:
 
 
 def plot(samples: Sequence[Sample], path: Path) -> None:
-    """Draws memory and open files over time into a PNG."""
+    """Plots memory and open files over time into a PNG."""
     figure = Figure(figsize=(10, 6), layout="constrained")
     minutes, memory, files = zip(*samples, strict=True)
     for axes, column, label in zip(
@@ -170,7 +170,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
 
 @contextmanager
 def log_read(server: Server) -> Iterator[None]:
-    """Reads the server's log around the block, so that its pipe never fills."""
+    """Reads the server's log while the block runs, so that its pipe never fills."""
 
     def read() -> None:
         assert server.process.stderr

@@ -1,4 +1,4 @@
-"""The real texts that everything here is measured on."""
+"""The real texts of the benchmarks."""
 
 import gzip
 import json
@@ -15,5 +15,5 @@ def read(data_dir: Path, model: str, count: int) -> list[str]:
 
 
 def batches(texts: list[str], size: int) -> list[list[str]]:
-    """Returns the texts in requests of `size`; a rest that fills none is left out."""
+    """Returns the texts in requests of `size`, without an incomplete last one."""
     return [texts[start : start + size] for start in range(0, len(texts) - size + 1, size)]

@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from textmodel import unicode_text
 from textmodel._native import Network
 from textmodel.characters import CLASS, CLASS_SHIFT, CODE, CONTEXT, WORD, table
+from textmodel.composition import composition
 from textmodel.engine import Prediction
 from textmodel.metadata import HashedNGrams, MultiHot, NGrams
 from textmodel.tokenization import STAND_IN, lowercase, separate
@@ -32,7 +32,7 @@ class CompiledEngine:
     def __init__(self, folder: VersionFolder) -> None:
         self.inline_bytes = 1 << (17 if isinstance(folder.metadata.vectorizer, MultiHot) else 16)
         self._classes = max(2, folder.metadata.network[-1].units)
-        self._readable = unicode_text.normalize if folder.metadata.tokenization == "unicode" else readable
+        self._tokenization = folder.metadata.tokenization
         self._network = _network(folder)
 
     def classify(self, texts: Sequence[str]) -> Prediction:
@@ -49,6 +49,9 @@ class CompiledEngine:
         `readable` changes nothing.
         """
         return self._network.capsule()
+
+    def _readable(self, text: str) -> str:
+        return readable(text) if self._tokenization == "keras" else text
 
     def features(self, text: str) -> dict[int, int]:
         """Returns the distinct features of the text and how often it has each: the indices that a multi-hot vector has
@@ -74,13 +77,16 @@ def _network(folder: VersionFolder) -> Network:
             vectorizer.counts == "log",
             vectorizer.normalize,
         )
-        return Network(table(), (), weights.layers, 0, 0, hashed=hashed)
+        return Network(table(), (), weights.layers, 0, 0, hashed=hashed, composition=composition())
     ngrams = None
     if isinstance(vectorizer, NGrams):
         assert weights.scale is not None
         ngrams = (weights.scale, vectorizer.orders, FIRST_WORD, vectorizer.counts == "log", vectorizer.normalize)
-    read_as = unicode_characters() if folder.metadata.tokenization == "unicode" else characters()
-    return Network(read_as, folder.vocabulary.entries, weights.layers, START, UNKNOWN, ngrams)
+    entries = folder.vocabulary.entries
+    if folder.metadata.tokenization == "unicode":
+        composed = composition()
+        return Network(unicode_characters(), entries, weights.layers, START, UNKNOWN, ngrams, composition=composed)
+    return Network(characters(), entries, weights.layers, START, UNKNOWN, ngrams)
 
 
 _CHARACTERS = 0x20000

@@ -22,7 +22,7 @@ from textmodel import hashed_ngrams, ngrams, unicode_text
 from textmodel.characters import PUNCTUATION, SPACE, WORD
 from textmodel.errors import UnsupportedError
 from textmodel.hashed_ngrams import rows_of
-from textmodel.metadata import HashedNGrams, MultiHot, NGrams
+from textmodel.metadata import HashedNGrams, MultiHot, NGrams, PaddedSequence
 from textmodel.ngrams import weigh
 from textmodel.version_folder import VersionFolder
 from textmodel.vocabulary import UNKNOWN, Vocabulary
@@ -227,6 +227,8 @@ class Explainer:
     """
 
     def __init__(self, folder: VersionFolder) -> None:
+        if isinstance(folder.metadata.vectorizer, PaddedSequence):
+            raise UnsupportedError("only models over words or n-grams can be explained; this one has an embedding")
         *hidden, end = folder.metadata.network
         if any(layer.activation != "relu" for layer in hidden):
             raise UnsupportedError("only networks with relu in their hidden layers can be explained")

@@ -3,8 +3,6 @@
 All of Unicode that it needs is in the graph as constants. So an exported graph reads text alike in every process.
 """
 
-import unicodedata
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +10,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from textmodel import characters
-from textmodel.characters import ALONE, CLASS, CODE, CONTEXT, EXTEND, SPACE, STAND_IN, UNASSIGNED, WORD
+from textmodel.characters import ALONE, CLASS, CONTEXT, EXTEND, SPACE, STAND_IN, UNASSIGNED, WORD
+from textmodel.composition import MAX_PARTS, composition
 
 # The Unicode Standard, section 3.12: how Hangul syllables are composed.
 _SYLLABLES, _LEADS, _VOWELS, _TRAILS = 0xAC00, 0x1100, 0x1161, 0x11A7
@@ -20,7 +19,6 @@ _LEAD_COUNT, _VOWEL_COUNT, _TRAIL_COUNT = 19, 21, 28
 _SYLLABLE_COUNT = _LEAD_COUNT * _VOWEL_COUNT * _TRAIL_COUNT
 
 _CODE_BITS = 21
-_LONGEST_DECOMPOSITION = 4
 
 
 class Stream(NamedTuple):
@@ -111,58 +109,11 @@ def _run(code: tf.Tensor) -> tf.Tensor:
 # ---- Normalization to NFC: https://www.unicode.org/reports/tr15/ ----
 
 
-class _Composition(NamedTuple):
-    """What Unicode says of canonical equivalence, without Hangul."""
-
-    decomposed: NDArray[np.int64]
-    """(characters,): those that decompose, rising."""
-    parts: NDArray[np.int64]
-    """(characters, 4): what each decomposes to in full."""
-    lengths: NDArray[np.int64]
-    """(characters,): how many parts it has."""
-    marks: NDArray[np.int64]
-    """(marks,): characters with a combining class that is not 0, rising."""
-    classes: NDArray[np.int64]
-    """(marks,): their classes."""
-    pairs: NDArray[np.int64]
-    """(pairs,): first and second of two characters that compose, as one number, rising."""
-    composites: NDArray[np.int64]
-    """(pairs,): what each pair composes to."""
-
-
-@cache
-def _composition() -> _Composition:
-    assigned = characters.table() & CODE != STAND_IN  # a newer Python knows more
-    decomposed, pairs = {}, {}
-    for code in map(int, np.flatnonzero(assigned)):
-        decomposition = unicodedata.decomposition(chr(code))
-        if not decomposition or decomposition.startswith("<"):
-            continue
-        decomposed[code] = [ord(part) for part in unicodedata.normalize("NFD", chr(code))]
-        direct = [int(part, 16) for part in decomposition.split()]
-        if len(direct) == 2 and unicodedata.normalize("NFC", chr(code)) == chr(code):
-            pairs[direct[0] << _CODE_BITS | direct[1]] = code
-    padded = [parts + [0] * (_LONGEST_DECOMPOSITION - len(parts)) for parts in decomposed.values()]
-    candidates = map(int, np.flatnonzero(characters.table() & CONTEXT))
-    marks = {code: unicodedata.combining(chr(code)) for code in candidates if unicodedata.combining(chr(code))}
-    in_order = sorted(pairs)
-    return _Composition(
-        np.array(list(decomposed)),
-        np.array(padded),
-        np.array([len(parts) for parts in decomposed.values()]),
-        np.array(list(marks)),
-        np.array(list(marks.values())),
-        np.array(in_order),
-        np.array([pairs[pair] for pair in in_order]),
-    )
-
-
 def _normalize(row: tf.Tensor, code: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Normalizes the characters of texts to NFC. Each text begins with a space, which composes with nothing."""
     row, code = _decompose(row, code)
-    data = _composition()
-    combining = tf.where(_among(data.marks, code), tf.gather(data.classes, _place(data.marks, code)), tf.int64.min)
-    combining = tf.maximum(combining, 0)
+    marks, classes = composition().marks.astype(np.int64).T
+    combining = tf.where(_among(marks, code), tf.gather(classes, _place(marks, code)), tf.zeros_like(code))
     segment = tf.cumsum(tf.cast(combining == 0, tf.int64))
     order = tf.argsort(segment * 256 + combining, stable=True)  # classes are below 256
     row, code, combining = (tf.gather(values, order) for values in (row, code, combining))
@@ -178,18 +129,18 @@ def _normalize(row: tf.Tensor, code: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _decompose(row: tf.Tensor, code: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    data = _composition()
+    decomposed, lengths, *_ = table = composition().decompositions.astype(np.int64).T
     syllable = code - _SYLLABLES
     is_syllable = (syllable >= 0) & (syllable < _SYLLABLE_COUNT)
-    decomposes, place = _among(data.decomposed, code), _place(data.decomposed, code)
+    decomposes, place = _among(decomposed, code), _place(decomposed, code)
     trail = syllable % _TRAIL_COUNT
     syllable_length = 2 + tf.cast(trail != 0, tf.int64)
-    length = tf.where(decomposes, tf.gather(data.lengths, place), tf.ones_like(code))
+    length = tf.where(decomposes, tf.gather(lengths, place), tf.ones_like(code))
     length = tf.where(is_syllable, syllable_length, length)
     source = tf.repeat(tf.range(tf.size(code)), length)
     part = tf.range(tf.size(source, tf.int64)) - tf.gather(tf.cumsum(length, exclusive=True), source)
-    flat = data.parts.ravel()
-    of_table = tf.gather(flat, tf.gather(tf.cast(place, tf.int64), source) * _LONGEST_DECOMPOSITION + part % 4)
+    parts = table[2:].T.ravel()
+    of_table = tf.gather(parts, tf.gather(tf.cast(place, tf.int64), source) * MAX_PARTS + part % MAX_PARTS)
     jamo = tf.stack(
         [
             _LEADS + syllable // (_VOWEL_COUNT * _TRAIL_COUNT),
@@ -235,10 +186,11 @@ def _compose(
 
 def _composites(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     """Returns what two characters compose to, -1 for nothing."""
-    data = _composition()
+    firsts, seconds, composites = composition().pairs.astype(np.int64).T
+    pairs = firsts << _CODE_BITS | seconds
     pair = tf.bitwise.left_shift(first, tf.constant(_CODE_BITS, tf.int64)) | second
     nothing = -tf.ones_like(first)
-    composite = tf.where(_among(data.pairs, pair), tf.gather(data.composites, _place(data.pairs, pair)), nothing)
+    composite = tf.where(_among(pairs, pair), tf.gather(composites, _place(pairs, pair)), nothing)
     lead, vowel = first - _LEADS, second - _VOWELS
     is_pair = (lead >= 0) & (lead < _LEAD_COUNT) & (vowel >= 0) & (vowel < _VOWEL_COUNT)
     composite = tf.where(is_pair, _SYLLABLES + (lead * _VOWEL_COUNT + vowel) * _TRAIL_COUNT, composite)

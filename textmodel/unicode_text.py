@@ -13,6 +13,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -42,8 +43,30 @@ def normalize(text: str) -> str:
     if text.isascii() or unicodedata.is_normalized("NFC", text):
         return text
     codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
-    assigned = np.where(characters.table()[codes] & characters.CODE == STAND_IN, STAND_IN, codes)
-    return unicodedata.normalize("NFC", assigned.astype("<u4").tobytes().decode("utf-32-le"))
+    entries = characters.table()[codes]
+    assigned = np.where(entries & characters.CODE == STAND_IN, STAND_IN, codes)
+    in_order = assigned.astype("<u4").tobytes().decode("utf-32-le")
+    if _has_long_run(entries & CONTEXT != 0):
+        in_order = _sort_marks(in_order)
+    return unicodedata.normalize("NFC", in_order)
+
+
+_LONG_RUN = 64
+
+
+def _has_long_run(marks: NDArray[np.bool_]) -> bool:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], marks, [False]])))
+    return bool((edges[1::2] - edges[::2]).max(initial=0) > _LONG_RUN)
+
+
+def _sort_marks(text: str) -> str:
+    """Returns a canonically equivalent text with its marks in the order of their classes.
+
+    For a run of marks in another order, `unicodedata.normalize` takes time that grows with the square of its length.
+    """
+    parts = "".join(unicodedata.normalize("NFD", character) for character in text)
+    runs = groupby(parts, key=lambda part: unicodedata.combining(part) != 0)
+    return "".join("".join(sorted(run, key=unicodedata.combining) if is_marks else run) for is_marks, run in runs)
 
 
 def read(texts: Sequence[str]) -> Stream:

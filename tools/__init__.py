@@ -1,1 +1,1 @@
-"""What the makefile runs: nothing here is installed."""
+"""Generators that the Makefile runs. They are not installed."""

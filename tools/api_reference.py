@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PROTO = "text_classifier/v1/text_classifier.proto"
 PAGE = ROOT / "docs" / "api.md"
 
-# What a comment belongs to, as descriptor.proto numbers it.
+# Field numbers of descriptor.proto, which identify the element that a comment belongs to.
 _PACKAGE, _MESSAGES, _SERVICES = 2, 4, 6
 _FIELDS, _ENUMS_OF_MESSAGE, _METHODS, _VALUES = 2, 4, 2, 2
 
@@ -28,7 +28,7 @@ Place = tuple[int, ...]
 
 
 class Comments(NamedTuple):
-    """The comments of a file, by what they belong to: the path of numbers that leads there."""
+    """The comments of a file, by the path of field numbers of their element."""
 
     by_place: dict[Place, str]
 
@@ -50,8 +50,8 @@ def page() -> str:
     file = _parsed()
     comments = Comments({tuple(place.path): place.leading_comments for place in file.source_code_info.location})
     sections = [
-        f"# API reference\n\nMade from the comments of [`{PROTO}`](../proto/{PROTO}) by `make docs`: change them there."
-        " How the shipped clients use it: [clients.md](clients.md).",
+        f"# API reference\n\n`make docs` generates this page from the comments of [`{PROTO}`](../proto/{PROTO}):"
+        " change them there. The guide to the clients is [clients.md](clients.md).",
         f"The package is `{file.package}`.",
         comments.text(_PACKAGE),
     ]
@@ -63,7 +63,7 @@ def page() -> str:
 
 
 def _parsed() -> FileDescriptorProto:
-    """Parses the contract with protoc, comments and all."""
+    """Parses the contract with protoc, including comments."""
     with TemporaryDirectory() as folder:
         output = Path(folder) / "descriptors"
         command = [sys.executable, "-m", "grpc_tools.protoc", "-Iproto", "--include_source_info"]
@@ -120,7 +120,7 @@ def _type(field: FieldDescriptorProto) -> str:
 
 
 def _link(full_name: str) -> str:
-    """Returns a link to a type of this package, whose headings are those of GitHub's anchors."""
+    """Returns a link to the section of a type of this package."""
     name = full_name.removeprefix(".text_classifier.v1.")
     return f"[{name}](#{name.lower().replace('.', '')})"
 

@@ -10,14 +10,14 @@ import (
 	"time"
 
 	pb "classify/text_classifier"
-	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // the details of errors
+	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // error details
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 )
 
 func main() {
-	config, err := os.ReadFile("../service_config.json") // retries, with growing pauses
+	config, err := os.ReadFile("../service_config.json") // retries with exponential back-off
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -27,10 +27,10 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // retries included; the server hears of it
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // deadline of the call, retries included
 	defer cancel()
 	response, err := pb.NewTextClassifierClient(channel).Classify(ctx, &pb.ClassifyRequest{Model: os.Args[1], Texts: os.Args[2:]})
-	if err != nil { // the details: which field is wrong (BadRequest), when to come again (RetryInfo) and so on
+	if err != nil { // details: the invalid field (BadRequest), when to retry (RetryInfo), and others
 		log.Fatalln(status.Code(err), status.Convert(err).Message(), status.Convert(err).Details())
 	}
 	for _, answer := range response.Classifications {

@@ -11,15 +11,15 @@ const { TextClassifier } = grpc.loadPackageDefinition(contract).text_classifier.
 
 const address = process.env.TEXT_CLASSIFIER_ADDRESS || "127.0.0.1:50051";
 const client = new TextClassifier(address, grpc.credentials.createInsecure(), {
-  // Retries, with growing pauses.
+  // Retries with exponential back-off.
   "grpc.service_config": readFileSync(file("../service_config.json"), "utf8"),
 });
 
 const [model, ...texts] = process.argv.slice(2);
-const deadline = Date.now() + 5000; // of the whole call, retries included; the server hears of it
+const deadline = Date.now() + 5000; // of the call, retries included
 client.Classify({ model, texts }, { deadline }, (error, response) => {
   if (error) {
-    // The message names what is wrong and what would be right; error.code is one of grpc.status.
+    // The message says what is wrong and what to do. error.code is a value of grpc.status.
     console.error(`${grpc.status[error.code]}: ${error.details}`);
     process.exitCode = 1;
   } else {

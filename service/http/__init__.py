@@ -1,1 +1,1 @@
-"""The JSON adapter: HTTP routes over the same servicers that answer RPCs, the OpenAPI document and the web page."""
+"""HTTP: JSON routes over the servicers that answer RPCs, the OpenAPI document, and the web page."""

@@ -1,6 +1,6 @@
-"""The binary data extension of the Open Inference Protocol over HTTP: tensors as raw bytes, behind the JSON of a body.
+"""The binary data extension of the Open Inference Protocol: tensors as raw bytes after the JSON of an HTTP body.
 
-Clients of Triton send texts so unless they are told not to. As over gRPC, raw contents are answered raw.
+Triton's clients use it by default. As over gRPC, the server answers raw contents with raw contents.
 """
 
 from collections.abc import Mapping
@@ -8,21 +8,21 @@ from collections.abc import Mapping
 from service.errors import InvalidArgument, shortened
 
 JSON_LENGTH = "Inference-Header-Content-Length"
-"""The header that says how many bytes of a body are JSON."""
+"""The header with the length of a body's JSON in bytes."""
 SIZE = "binary_data_size"
-"""The parameter of a tensor that says how many of those behind it are its own."""
+"""The parameter with the length of a tensor's raw bytes."""
 
 
 def split(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, bytes]:
-    """Returns a body's JSON, and the bytes behind it.
+    """Returns a body's JSON, and the bytes after it.
 
     Raises:
-        InvalidArgument: the header is no length of a part of the body.
+        InvalidArgument: the header is malformed, or exceeds the body.
     """
     length = headers.get(JSON_LENGTH)
     if length is None:
         return body, b""
     digits = length.isascii() and length.isdigit() and len(length) <= len(str(len(body)))
     if not (digits and int(length) <= len(body)):
-        raise InvalidArgument(JSON_LENGTH, f"{shortened(length)!r} is no number of bytes that the body has")
+        raise InvalidArgument(JSON_LENGTH, f"{shortened(length)!r} is not a length within the body")
     return body[: int(length)], body[int(length) :]

@@ -1,4 +1,4 @@
-"""An HTTP request as a call: how long its client waits, and whether it still does."""
+"""An HTTP request as the servicers see it: a call with a deadline, which ends when the client disconnects."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from service.errors import DeadlineExceeded, InvalidArgument, shortened
 
 TIMEOUT = "Grpc-Timeout"
-"""The header that gRPC has over HTTP/2, and that gateways from HTTP to gRPC take."""
+"""The deadline header of gRPC over HTTP/2, which gateways from HTTP to gRPC accept too."""
 TIMEOUT_PATTERN = "^[0-9]{1,8}[HMSmun]$"
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
@@ -19,16 +19,16 @@ _T = TypeVar("_T")
 
 
 class Call:
-    """What a servicer asks of the call that a request came by, and the bytes behind the JSON of both bodies.
+    """The context of a call, for the servicers, and the binary tensors of its bodies.
 
     Raises:
-        InvalidArgument: the request's timeout is none.
+        InvalidArgument: the request's timeout is malformed.
     """
 
     binary = b""
-    """What came behind the request's JSON."""
+    """The bytes after the request's JSON."""
     binary_answer = b""
-    """What goes behind the answer's."""
+    """The bytes to send after the response's JSON."""
 
     def __init__(self, request: Request) -> None:
         timeout = request.headers.get(TIMEOUT)
@@ -36,24 +36,24 @@ class Call:
         self._deadline = None if timeout is None else perf_counter() + _seconds(timeout)
 
     def time_remaining(self) -> float | None:
-        """Returns for how many seconds the client waits still; None: for as long as it takes."""
+        """Returns the seconds until the deadline; None: there is none."""
         return None if self._deadline is None else self._deadline - perf_counter()
 
     async def wait_for(self, answer: Coroutine[Any, Any, _T]) -> _T:
-        """Returns the answer to the request, whose body has been read. It is cancelled when nobody waits for it.
+        """Runs a call whose request has been read; the deadline or the client's disconnect cancels it.
 
         Raises:
-            DeadlineExceeded: the deadline has passed.
-            ClientDisconnect: the client has gone.
+            DeadlineExceeded: the deadline passed.
+            ClientDisconnect: the client disconnected.
         """
 
-        async def hear_the_client_go() -> None:
+        async def watch_for_disconnect() -> None:
             while (await self._request.receive())["type"] != "http.disconnect":
                 pass
             if not limit.expired():
                 limit.reschedule(0)
 
-        listening = asyncio.create_task(hear_the_client_go())
+        listening = asyncio.create_task(watch_for_disconnect())
         try:
             async with asyncio.timeout(self.time_remaining()) as limit:
                 return await answer
@@ -66,6 +66,7 @@ class Call:
 def _seconds(timeout: str) -> float:
     if not re.fullmatch(TIMEOUT_PATTERN, timeout):
         raise InvalidArgument(
-            TIMEOUT, f"{shortened(timeout)!r} is no timeout: up to 8 digits and a unit, one of H, M, S, m, u and n"
+            TIMEOUT,
+            f"{shortened(timeout)!r} is not a timeout: send up to 8 digits and H, M, S, m, u or n",
         )
     return int(timeout[:-1]) * _SECONDS[timeout[-1]]

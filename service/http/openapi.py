@@ -1,4 +1,4 @@
-"""The OpenAPI document of the HTTP routes, made from their declarations."""
+"""Builds the OpenAPI document of the HTTP routes from their declarations."""
 
 import re
 from collections.abc import Iterable
@@ -13,16 +13,16 @@ from service.http.operations import Operation
 
 _PART = re.compile(r"{(\w+):name}")
 _PATTERNS = {"model": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "version": "^[1-9][0-9]{0,17}$"}
-"""What the parts of paths are made of."""
+"""Patterns of the parts of paths."""
 
 
 def is_open_inference(path: str) -> bool:
-    """Tells whether a path is the Open Inference Protocol's, whose errors have a form of their own."""
+    """Tells whether a path belongs to the Open Inference Protocol, whose errors have their own form."""
     return path == "/v2" or path.startswith("/v2/")
 
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
-    """Returns the document, OpenAPI 3.0: there an integer is written without a point, as msgspec reads it."""
+    """Returns the document. OpenAPI 3.0, since there `integer` excludes 1.0, as msgspec does."""
     operations = list(operations)
     bodies = {body for each in operations for body in (each.takes, each.gives) if body}
     bodies |= {schemas.Error, schemas.InferenceError}
@@ -37,7 +37,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
         "info": {
             "title": "text-classifier",
             "version": installed_version("text-classifier"),
-            "description": "Text in, label and probability out. What is under /v2 is the Open Inference Protocol.",
+            "description": "Text in, label and probability out. /v2 implements the Open Inference Protocol.",
         },
         "paths": paths,
         "components": {
@@ -46,13 +46,17 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
                 "timeout": {
                     "name": TIMEOUT,
                     "in": "header",
-                    "description": "How long the client waits, as gRPC says it: up to 8 digits and a unit, of H, M, S,"
-                    " m (milliseconds), u and n. Without it, as long as it takes.",
+                    "description": "Deadline of the call, in gRPC's format: up to 8 digits and a unit, one of H, M, S,"
+                    " m (milliseconds), u and n. Default: no deadline.",
                     "schema": {"type": "string", "pattern": TIMEOUT_PATTERN},
                 }
             },
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "Where the server uses tokens."}
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Required if the server has tokens.",
+                }
             },
         },
     }
@@ -67,7 +71,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
             for name in _PART.findall(operation.path)
         ]
         + [{"$ref": "#/components/parameters/timeout"}],
-        "responses": {"200": _body(operation.gives, "OK"), "default": _body(error, "An error")},
+        "responses": {"200": _body(operation.gives, "OK"), "default": _body(error, "Error")},
         "security": [] if operation.open else [{}, {"bearer": []}],
     }
     if operation.takes:

@@ -1,7 +1,7 @@
-"""What the HTTP routes do: JSON in, a call of the servicers that gRPC calls, JSON out.
+"""The operations of the HTTP routes. Each converts JSON to a request, calls a servicer, and converts the response.
 
-A route has the checks, limits, queue and errors of an RPC because it is that RPC, in the very process: a hop over gRPC
-would cost more than the work, and need a client's certificate and token of its own.
+A route calls the servicer in its own process, so it has the validation, limits, queue and errors of the RPC. A hop over
+gRPC would take longer than the work, and need a certificate and a token.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from service.http.call import Call
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 _SHORT = 1024
-"""Bytes of a message that is converted in about the time that a thread would take to begin (50 µs here)."""
+"""Size up to which a message is converted in less time than a thread takes to begin (measured: 50 µs)."""
 
 _MessageT = TypeVar("_MessageT", bound=Message)
 _StructT = TypeVar("_StructT", bound=Struct)
@@ -29,29 +29,29 @@ _StructT = TypeVar("_StructT", bound=Struct)
 
 @dataclass(frozen=True)
 class Operation:
-    """What one method of one path does."""
+    """One method of one path."""
 
     method: Literal["GET", "POST"]
     path: str
     takes: type[Struct] | None
-    """The request's body."""
+    """Type of the request's body; None: it has none."""
     gives: type[Any]
-    """The response's body."""
+    """Type of the response's body."""
     respond: Callable[[Call, Mapping[str, str], Any], Coroutine[Any, Any, Any]]
-    """Answers a call, given the parts of the path by their names, and the body. Its docstring is the description."""
+    """Takes the call, the parts of the path, and the body. Its docstring is the summary in the document."""
     open: bool = False
-    """Whether it needs no token."""
+    """Whether it is open to calls without a token."""
 
 
 class Operations:
-    """The operations, on the servicers."""
+    """The operations over two servicers."""
 
     def __init__(self, servicer: TextClassifierServicer, inference: OpenInferenceServicer) -> None:
         self._servicer = servicer
         self._inference = inference
 
     def all(self) -> list[Operation]:
-        """Returns them in the order of the OpenAPI document."""
+        """Returns the operations in the order of the OpenAPI document."""
         model = "/v2/models/{model:name}"
         version = f"{model}/versions/{{version:name}}"
         return [
@@ -86,7 +86,7 @@ class Operations:
         return await _converted(schemas.ClassifyResponse.of, response)
 
     async def list_models(self, call: Call, path: Mapping[str, str], body: None) -> schemas.Models:
-        """Lists every model version that the server knows."""
+        """Lists the model versions that the server knows."""
         response = await self._servicer.ListModels(pb2.ListModelsRequest(), call)
         return schemas.Models([schemas.Model.of(model) for model in response.models])
 
@@ -100,12 +100,12 @@ class Operations:
         return schemas.ServerMetadata(answer.name, answer.version, list(answer.extensions))
 
     async def server_live(self, call: Call, path: Mapping[str, str], body: None) -> schemas.ServerLive:
-        """Answers while the server runs."""
+        """Reports that the server runs."""
         answer = await self._inference.ServerLive(inference_pb2.ServerLiveRequest(), call)
         return schemas.ServerLive(answer.live)
 
     async def server_ready(self, call: Call, path: Mapping[str, str], body: None) -> schemas.ServerReady:
-        """Answers while the server serves, and with 503 while it does not."""
+        """Reports whether the server serves: 200, otherwise 503."""
         if not (await self._inference.ServerReady(inference_pb2.ServerReadyRequest(), call)).ready:
             raise NotReady
         return schemas.ServerReady(ready=True)
@@ -116,7 +116,7 @@ class Operations:
         return schemas.ModelMetadata.of(await self._inference.ModelMetadata(request, call))
 
     async def model_ready(self, call: Call, path: Mapping[str, str], body: None) -> schemas.ModelReady:
-        """Answers while a model does, and with 503 while it does not."""
+        """Reports whether a model serves: 200, otherwise 503."""
         request = inference_pb2.ModelReadyRequest(name=path["model"], version=path.get("version"))
         if not (await self._inference.ModelReady(request, call)).ready:
             raise NotReady
@@ -125,7 +125,7 @@ class Operations:
     async def infer(
         self, call: Call, path: Mapping[str, str], body: schemas.InferenceRequest
     ) -> schemas.InferenceResponse:
-        """Classifies texts, as a tensor."""
+        """Classifies the texts of a tensor."""
         request = body.message(path["model"], path.get("version", ""), call.binary)
         response = await self._inference.ModelInfer(request, call)
         call.binary_answer = b"".join(response.raw_output_contents)
@@ -133,5 +133,5 @@ class Operations:
 
 
 async def _converted(convert: Callable[[_MessageT], _StructT], message: _MessageT) -> _StructT:
-    """Converts an answer: a long one, as explanations are, takes its time, beside the event loop."""
+    """Converts a response; a long one, such as explanations, in a thread, to keep the event loop free."""
     return await asyncio.to_thread(convert, message) if message.ByteSize() > _SHORT else convert(message)

@@ -1,6 +1,6 @@
-"""The JSON of the HTTP routes: what bodies look like, and their way to and from the messages of the contracts.
+"""The JSON bodies of the HTTP routes, and their conversion to and from protobuf messages.
 
-The OpenAPI document is made from these types.
+The OpenAPI document is built from these types, and shows their docstrings.
 """
 
 from collections.abc import Iterable
@@ -17,13 +17,13 @@ from service.inference.abstention import MIN_PROBABILITY, USE_THRESHOLDS
 from text_classifier.v1 import text_classifier_pb2 as contract
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-# Left as bytes until their length is known to be that of what they are for: no list or object is built before.
+# Kept as bytes until their length is checked: a hostile body could hold millions of elements.
 Shape = Annotated[Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "integer"}})]
 Parameters = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
 _MAX_RAW_BYTES = 1024
 
 _T = TypeVar("_T")
-# For the document alone: the servicers check all of this, whatever the protocol.
+# For the document only: the servicers validate this for every protocol.
 AtLeastOne = Meta(extra_json_schema={"minItems": 1})
 One = Meta(extra_json_schema={"minItems": 1, "maxItems": 1})
 EachOnce = Meta(extra_json_schema={"uniqueItems": True})
@@ -64,7 +64,7 @@ class LabelScore(Struct):
 
 
 class WordContribution(Struct):
-    """What a word adds to the winning label's logit, and where it is, in code points."""
+    """A word's contribution to the winning label's logit, and its position in code points."""
 
     word: str
     start: int
@@ -74,14 +74,14 @@ class WordContribution(Struct):
 
 
 class Explanation(Struct):
-    """The winning label's logit, split among the words; see `text_classifier.v1.Explanation`."""
+    """The winning label's logit as a sum over the words; see `text_classifier.v1.Explanation`."""
 
     bias: float
     words: list[WordContribution]
 
 
 class Classification(Struct):
-    """What the model says of one text; see `text_classifier.v1.Classification`."""
+    """The classification of one text; see `text_classifier.v1.Classification`."""
 
     label: str
     probability: float
@@ -171,7 +171,7 @@ class Models(Struct):
 
 
 class Status(Struct):
-    """`google.rpc.Status`: `code` is that of HTTP, `status` the name of gRPC's."""
+    """`google.rpc.Status`: `code` is the HTTP status, `status` the name of the gRPC status code."""
 
     code: int
     message: str
@@ -180,21 +180,21 @@ class Status(Struct):
 
 
 class Error(Struct):
-    """What went wrong."""
+    """An error."""
 
     error: Status
 
 
 class InferenceError(Struct):
-    """What went wrong, as the Open Inference Protocol has it."""
+    """An error in the form of the Open Inference Protocol."""
 
     error: str
 
 
 class InputTensor(Struct):
-    """The tensor `text`: BYTES of shape [n] or [n, 1]. `data` is flat, or nested as the shape is.
+    """The tensor `text`: BYTES of shape [n] or [n, 1]. `data` is flat, or nested like the shape.
 
-    It is left out where the texts come as raw bytes behind the JSON.
+    `data` is empty if the texts follow the JSON as raw bytes.
     """
 
     name: Annotated[str, _one_of("text")]
@@ -205,7 +205,7 @@ class InputTensor(Struct):
 
 
 class RequestedOutput(Struct):
-    """A tensor that is wanted."""
+    """A requested tensor."""
 
     name: Annotated[str, _one_of(*OUTPUTS, ABSTAINED)]
     parameters: Parameters | UnsetType = UNSET
@@ -220,7 +220,7 @@ class InferenceRequest(Struct):
     parameters: Parameters | UnsetType = UNSET
 
     def message(self, model: str, version: str, binary: bytes) -> inference.ModelInferRequest:
-        """Returns the protocol's message, of the JSON and the raw bytes behind it."""
+        """Returns the protocol's message for the JSON and the raw bytes after it."""
         made = inference.ModelInferRequest(model_name=model, model_version=version, id=self.id)
         given = _decoded(self.parameters, dict[str, Raw], "parameters")
         for name in given.keys() & {MIN_PROBABILITY, USE_THRESHOLDS}:
@@ -258,7 +258,7 @@ def _flat(data: Iterable[str | list[str]]) -> Iterable[bytes]:
 
 
 class OutputTensor(Struct):
-    """A tensor of the answer: its data flat in row-major order, or how many bytes behind the JSON are its own."""
+    """A tensor of the response: flat data in row-major order, or the length of its raw bytes after the JSON."""
 
     name: str
     datatype: str
@@ -268,7 +268,7 @@ class OutputTensor(Struct):
 
 
 class InferenceResponse(Struct):
-    """What the model says of the texts."""
+    """The classifications of the texts, as tensors."""
 
     model_name: str
     model_version: str
@@ -277,7 +277,7 @@ class InferenceResponse(Struct):
 
     @classmethod
     def of(cls, message: inference.ModelInferResponse) -> "InferenceResponse":
-        """Converts the protocol's message. Raw contents are not part of it."""
+        """Converts the protocol's message, without its raw contents."""
         tensors = [OutputTensor(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in message.outputs]
         if message.raw_output_contents:
             for tensor, raw in zip(tensors, message.raw_output_contents, strict=True):
@@ -291,7 +291,7 @@ class InferenceResponse(Struct):
 
 
 class TensorMetadata(Struct):
-    """What a tensor is like; -1 stands for the number of texts."""
+    """Name, type and shape of a tensor; -1 stands for the number of texts."""
 
     name: str
     datatype: str
@@ -299,7 +299,7 @@ class TensorMetadata(Struct):
 
 
 class ModelMetadata(Struct):
-    """What a model takes and gives."""
+    """The input and output tensors of a model."""
 
     name: str
     versions: list[str]
@@ -318,7 +318,7 @@ class ModelMetadata(Struct):
 
 
 class ServerMetadata(Struct):
-    """What the server is."""
+    """Name, version and extensions of the server."""
 
     name: str
     version: str
@@ -326,7 +326,7 @@ class ServerMetadata(Struct):
 
 
 class ServerLive(Struct):
-    """Whether the server answers."""
+    """Whether the server runs."""
 
     live: bool
 

@@ -1,6 +1,6 @@
-"""The page to try the models in a browser: a few static files, whose script calls the HTTP routes as any client does.
+"""The web page to try the models: static files, whose script calls the HTTP routes as any client does.
 
-They need no token: they hold nothing secret, and a browser that opens a page sends none.
+They need no token: they hold no secrets, and a browser sends none when it opens a page.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ _FOLDER = Path(__file__).parent / "web"
 _INDEX = "index.html"
 _MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _HEADERS = {
-    # Nothing but the server's own files and routes; no text can become markup, nor this page a part of another.
+    # Allows only this server's files and routes, no text as markup, and no frame around the page.
     "Content-Security-Policy": "; ".join(
         [
             "default-src 'none'",
@@ -42,9 +42,9 @@ def web_page(page: MetricsPage, grpc_port: int, *, reflection: bool) -> list[Rou
     """Returns the routes: the page at `/`, its other files under `/web/`.
 
     Args:
-        page: where metrics go.
+        page: receives the metrics.
         grpc_port: the port of gRPC, for the page's examples.
-        reflection: whether the server describes itself: otherwise the page leaves out what needs that.
+        reflection: whether the server describes its API; otherwise the page leaves out what needs the description.
     """
     index = (_FOLDER / _INDEX).read_text()
     index = index.format(grpc_port=grpc_port, reflection="on" if reflection else "off")

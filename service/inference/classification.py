@@ -116,7 +116,7 @@ class ClassificationService:
 
 
 def deadline_of(context: Any) -> float:
-    """Returns when the client of a call stops waiting, in seconds of `perf_counter`; infinity if it sets no deadline."""
+    """Returns when the client of a call stops waiting, in seconds of `perf_counter`; infinity without a deadline."""
     left = context.time_remaining()
     return math.inf if left is None else perf_counter() + left
 

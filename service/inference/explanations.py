@@ -27,8 +27,8 @@ MAX_WAITING_REQUESTS = 64
 class Explanations:
     """Explains requests one after another in a thread, which starts with the first request.
 
-    It needs no closing: only the requests in progress hold a retired version, and with the last of them the explainer and
-    its thread are freed.
+    It needs no closing: only the requests in progress hold a retired version, and with the last of them the explainer
+    and its thread are freed.
 
     Args:
         name: name of the model.

@@ -1,4 +1,4 @@
-"""What an operator ought to know of who can reach the server, and of who can read its secrets."""
+"""Warnings at the start: who can reach the server unencrypted, and who can read its secrets."""
 
 import ipaddress
 import socket
@@ -10,14 +10,14 @@ from service.config import Config
 
 
 def exposures(config: Config) -> Iterator[str]:
-    """Yields a sentence for each thing that is more open than it looks."""
+    """Yields a sentence for each setting that exposes the server or its secrets."""
     for host in dict.fromkeys((config.host, config.metrics_host)):
         if config.tls_cert or is_loopback(host):
             continue
-        tokens = ", tokens among it" if config.tokens else ""
+        tokens = ", tokens included" if config.tokens else ""
         yield (
-            f"others can reach {host} and read what is sent{tokens}: encrypt with --tls-cert and --tls-key, or"
-            " keep to a network that you trust"
+            f"other machines can reach {host}, and the traffic{tokens} is not encrypted: set --tls-cert and --tls-key,"
+            " or use a trusted network"
         )
     if config.capture:
         yield (
@@ -36,7 +36,7 @@ def is_loopback(host: str) -> bool:
     try:
         addresses = {str(address[0]) for *_, address in socket.getaddrinfo(host.strip("[]"), None)}
     except OSError:
-        return False  # listening will fail, and say so
+        return False  # listening fails, and says so
     return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 

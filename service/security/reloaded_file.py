@@ -1,4 +1,4 @@
-"""What is read from files and has to follow them without a restart: certificates, tokens."""
+"""Values that follow their files without a restart: certificates, tokens."""
 
 import os
 import threading
@@ -18,16 +18,16 @@ T = TypeVar("T")
 class Reloaded(Generic[T]):
     """A value that is read again when its files change. Safe to share between threads.
 
-    What cannot be read, or does not hold together because only one of two files has been replaced yet, does not count:
-    the value of before stays, and the log says why, once for each change.
+    Files that cannot be read, or do not belong together because only one of them is replaced yet, are not used: the
+    previous value stays, and the log says why, once for each change.
 
     Args:
-        name: what it is, for the log.
-        files: those that it is read from.
-        read: reads it.
+        name: what the value is, for the log.
+        files: the files it is read from.
+        read: reads the value.
 
     Raises:
-        StartError: it cannot be read the first time. `read` raises the same.
+        StartError: the first read fails. `read` raises the same.
     """
 
     def __init__(self, name: str, files: Sequence[Path], read: Callable[[], T]) -> None:
@@ -35,11 +35,11 @@ class Reloaded(Generic[T]):
         self._files = files
         self._read = read
         self._lock = threading.Lock()
-        self._seen = self._stamps()  # before reading: what changes meanwhile is read again
+        self._seen = self._stamps()  # before reading: a change meanwhile is read again
         self._value = read()
 
     def get(self) -> T:
-        """Returns the value as the files have it now. Costs one `stat` a file while they do not change."""
+        """Returns the current value. Costs one `stat` for each file while they do not change."""
         stamps = self._stamps()
         if stamps != self._seen:
             with self._lock:
@@ -61,7 +61,7 @@ class Reloaded(Generic[T]):
 
 
 def read_bytes(path: Path) -> bytes:
-    """Reads a file that the operator has named.
+    """Reads a file that the configuration names.
 
     Raises:
         StartError: it cannot be read.
@@ -73,9 +73,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Changes whenever the file does, and when another takes its name; nothing if there is none."""
+    """Returns a value that changes whenever the file changes or is replaced; empty if there is no file."""
     try:
-        status = os.stat(path)  # noqa: PTH116, a third of the time of Path.stat, in each request
+        status = os.stat(path)  # noqa: PTH116, takes a third of the time of Path.stat, in each request
     except OSError:
         return ()
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev

@@ -1,6 +1,6 @@
 """TLS from files: the server's certificate, and with mutual TLS the authority of its clients.
 
-gRPC and the HTTP endpoints ask for them at each handshake, so that replaced files are used without a restart.
+gRPC and HTTP read them at each handshake, so that replaced files are used without a restart.
 """
 
 import ssl
@@ -25,7 +25,7 @@ class TlsFiles:
 
     @property
     def all(self) -> list[Path]:
-        """The files that there are."""
+        """The files that are configured."""
         return [path for path in (self.certificate, self.key, self.client_ca) if path]
 
 
@@ -38,15 +38,15 @@ class PemFiles(NamedTuple):
 
 
 def tls_files(config: Config) -> TlsFiles | None:
-    """Returns the files that the configuration names, or None when the server is to use no TLS.
+    """Returns the files that the configuration names; None: the server uses no TLS.
 
     Raises:
-        StartError: some are named and others missing.
+        StartError: the certificate or its key is missing.
     """
     if config.tls_cert and config.tls_key:
         return TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
     if config.tls_cert or config.tls_key or config.tls_client_ca:
-        raise StartError("TLS needs both --tls-cert and --tls-key; mutual TLS --tls-client-ca besides")
+        raise StartError("TLS needs both --tls-cert and --tls-key; mutual TLS also needs --tls-client-ca")
     return None
 
 
@@ -78,11 +78,11 @@ def pem_files(files: TlsFiles) -> Reloaded[PemFiles]:
 
 
 def server_context(name: str, files: TlsFiles) -> ssl.SSLContext:
-    """Makes the context of a server of Python's, which follows the files.
+    """Makes an `ssl` context that follows the files.
 
     Args:
-        name: what the log calls the certificates.
-        files: where they are.
+        name: name of the certificates in the log.
+        files: the files.
 
     Raises:
         StartError: a file cannot be read, or the files do not belong together.
@@ -101,19 +101,19 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
     """Makes a context from the files, which checks them all."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     for path in files.all:
-        read_bytes(path)  # ssl would not say which of them it cannot read
+        read_bytes(path)  # ssl does not say which file it cannot read
     try:
-        # A key that needs a password would make OpenSSL ask for one on the terminal.
+        # Without a password, OpenSSL asks for one on the terminal if the key needs it.
         context.load_cert_chain(files.certificate, files.key, password="")  # nosec B106
     except (OSError, ValueError) as error:
         raise StartError(
-            f"{files.certificate} and {files.key} are no certificate in PEM and its key without a password: {error}"
+            f"{files.certificate} and {files.key} are not a PEM certificate and its key without a password: {error}"
         ) from error
     if files.client_ca:
         try:
             context.load_verify_locations(files.client_ca)
         except OSError as error:
-            raise StartError(f"{files.client_ca} holds no certificate in PEM: {error}") from error
+            raise StartError(f"{files.client_ca} holds no PEM certificate: {error}") from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
@@ -125,7 +125,7 @@ def _certificate_configuration(files: TlsFiles) -> grpc.ServerCertificateConfigu
 
 def _read(files: TlsFiles) -> PemFiles:
     certificate, key, *authority = read = [read_bytes(path) for path in files.all]
-    _context(files)  # gRPC would only say that it failed
+    _context(files)  # gRPC does not say what is wrong
     if read != [read_bytes(path) for path in files.all]:
         raise StartError(f"{files.certificate} and its like are being replaced")
     return PemFiles(certificate, key, authority[0] if authority else None)

@@ -1,4 +1,4 @@
-"""Bearer tokens: who may call, from a file that may change while the server runs."""
+"""Bearer tokens, read from a file that may change while the server runs."""
 
 import hashlib
 import hmac
@@ -12,27 +12,27 @@ _SCHEME = "bearer "
 
 
 class Tokens:
-    """The tokens of a file: one a line, without spaces; empty lines and those that begin with # do not count.
+    """The tokens of a file: one in each line, without spaces. Empty lines and lines that begin with # are ignored.
 
-    Only their SHA-256 digests are kept. Whoever measures how long a comparison takes learns nothing of a token.
+    Only SHA-256 digests are kept, and compared in constant time.
 
     Raises:
-        StartError: the file cannot be read, holds no token, or a line that cannot be one.
+        StartError: the file cannot be read, holds no token, or a line that is not a token.
     """
 
     def __init__(self, path: Path) -> None:
         self._digests = Reloaded("tokens", [path], lambda: _read(path))
 
     def check(self, authorization: str) -> None:
-        """Looks for the token of an Authorization header, `Bearer <token>`.
+        """Checks an Authorization header, `Bearer <token>`.
 
         Raises:
-            Unauthenticated: it is none of the file's.
+            Unauthenticated: its token is not in the file.
         """
         scheme, token = authorization[: len(_SCHEME)], authorization[len(_SCHEME) :]
         digest = _digest(token)
         found = False
-        for known in self._digests.get():  # all of them: the time must not tell which one it was
+        for known in self._digests.get():  # all of them: the time must not tell which one matched
             found |= hmac.compare_digest(known, digest)
         if not found or scheme.lower() != _SCHEME:
             raise Unauthenticated
@@ -47,10 +47,10 @@ def _read(path: Path) -> tuple[bytes, ...]:
     for number, line in enumerate(map(str.strip, lines), 1):
         if line and not line.startswith("#"):
             if not TOKEN.fullmatch(line):
-                raise StartError(f"{path}, line {number}: a token is visible ASCII characters, without spaces")
+                raise StartError(f"{path}, line {number}: a token consists of visible ASCII characters, without spaces")
             digests.append(_digest(line))
     if not digests:
-        raise StartError(f"{path} holds no token: write one a line")
+        raise StartError(f"{path} holds no token: write one in each line")
     return tuple(digests)
 
 

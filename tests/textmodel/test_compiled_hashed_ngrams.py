@@ -2,6 +2,7 @@
 and TensorFlow.
 """
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ from textmodel import load_engine
 from textmodel._native import Network
 from textmodel.characters import table
 from textmodel.compiled_engine import CompiledEngine
+from textmodel.composition import composition
 from textmodel.hashed_ngrams import count_words, features, rows_of
 from textmodel.metadata import HashedNGrams, MultiHot
 from textmodel.ngrams import weigh
 from textmodel.probes import TOLERANCE
 from textmodel.tensorflow_engine import TensorFlowEngine
-from textmodel.unicode_text import normalize
 from textmodel.vocabulary import START
 
 LONG = ["word " * 2000, "x" * 5000, "가나다 " * 999, "é" * 300 + "😀" * 300, "..." * 999]
@@ -40,7 +41,7 @@ def network(
         *(vectorizer.counts == "log", vectorizer.normalize),
     )
     layers = ((kernel, np.ones(kernel.shape[1], np.float32), "linear"),)
-    return Network(table(), (), layers, 0, 0, hashed=hashed)
+    return Network(table(), (), layers, 0, 0, hashed=hashed, composition=composition())
 
 
 @pytest.mark.parametrize("vectorizer", VECTORIZERS, ids=str)
@@ -59,11 +60,11 @@ def test_any_text_has_the_features_sums_and_counts_of_the_specification(vectoriz
         values = weigh(vectorizer, rows, scale).astype(np.float64)
         sums = np.empty((len(texts), 3), np.float32)
         words, known = np.empty(len(texts), np.int32), np.empty(len(texts), np.int32)
-        compiled.classify(tuple(map(normalize, texts)), sums, words, known)
+        compiled.classify(tuple(texts), sums, words, known)
         for number, text in enumerate(texts):
             part = slice(*rows.row_splits[number : number + 2])
             pairs = zip(rows.ids[part].tolist(), rows.counts[part].tolist(), strict=True)
-            assert compiled.features(normalize(text)) == dict(pairs), ascii(text)
+            assert compiled.features(text) == dict(pairs), ascii(text)
             expected = values[part] @ kernel[rows.ids[part]] + 1
             tolerance = 1e-5 * (1 + np.abs(values[part, np.newaxis] * kernel[rows.ids[part]]).sum())
             np.testing.assert_allclose(sums[number], expected, rtol=0, atol=tolerance)
@@ -107,6 +108,25 @@ def test_both_engines_answer_alike_and_serve_without_a_vocabulary(vectorizer: Ha
     with ThreadPoolExecutor(4) as threads:
         for texts, answer in zip(batches, threads.map(compiled.classify, batches), strict=True):
             np.testing.assert_array_equal(answer.probabilities, compiled.classify(texts).probabilities)
+
+
+@pytest.mark.parametrize("context", ["%s ", "a\u0315%s\u0301"])
+def test_every_code_point_is_read_alike(context: str) -> None:
+    vectorizer = VECTORIZERS[3]
+    kept, one = np.arange(vectorizer.buckets, dtype=np.int32), np.ones(vectorizer.buckets, np.float32)
+    text = "".join(context % chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000)
+    found = features(vectorizer, [text])
+    expected = dict(zip(found.ids.tolist(), found.counts.tolist(), strict=True))
+    assert network(vectorizer, kept, one, one[:, np.newaxis]).features(text) == expected
+
+
+def test_half_a_million_marks_out_of_order_are_composed_in_linear_time() -> None:
+    vectorizer = VECTORIZERS[3]
+    kept, one = np.arange(vectorizer.buckets, dtype=np.int32), np.ones(vectorizer.buckets, np.float32)
+    text = "a" + "\u0301\u0323" * 250_000
+    found = features(vectorizer, [text])
+    expected = dict(zip(found.ids.tolist(), found.counts.tolist(), strict=True))
+    assert network(vectorizer, kept, one, one[:, np.newaxis]).features(text) == expected
 
 
 WORDS = ("the", "don", "café", "σασ", "ㅠㅠ", "😀", "❤\ufe0f", "東京", "각", "ⱥ")

@@ -11,13 +11,15 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.textmodel.strategies import TEXTS, WORDS
+from tests.textmodel.strategies import TEXTS, UNICODE_TEXTS, WORDS
 from tests.tiny_model import write_model
-from textmodel import VersionFolder, load_engine
+from textmodel import VersionFolder, hashed_ngrams, load_engine, unicode_text
+from textmodel.compiled_engine import CompiledEngine
 from textmodel.engine import Engine
 from textmodel.errors import UnsupportedError
 from textmodel.explanation import Explainer
-from textmodel.metadata import Layer, MultiHot, NGrams, PaddedSequence
+from textmodel.hashed_ngrams import rows_of
+from textmodel.metadata import CharacterNGrams, HashedNGrams, Layer, MultiHot, NGrams, PaddedSequence
 from textmodel.ngrams import features, weigh
 from textmodel.tokenization import tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
@@ -189,3 +191,84 @@ def test_a_model_that_cannot_be_explained_is_refused(tiny_models: Path, changes:
     folder.metadata = msgspec.structs.replace(folder.metadata, **changes)
     with pytest.raises(UnsupportedError, match=says):
         Explainer(folder)
+
+
+CHARACTERS = CharacterNGrams(1, 3, across_words=True)
+HASHED = {
+    "words": HashedNGrams(2, None, 1 << 12, 3000, "log", normalize=True),
+    "characters": HashedNGrams(0, CHARACTERS, 1 << 12, 3000, "log", normalize=True),
+    "characters within words": HashedNGrams(
+        0, CharacterNGrams(2, 4, across_words=False), 64, 64, "binary", normalize=False
+    ),
+    "both": HashedNGrams(2, CHARACTERS, 1 << 12, 3000, "log", normalize=True),
+}
+
+
+@pytest.fixture(scope="module", params=HASHED)
+def hashed_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VersionFolder:
+    hidden = (4,) if request.param == "both" else ()
+    return write_model(
+        tmp_path_factory.mktemp("models"),
+        "test",
+        hidden=hidden,
+        vectorizer=lambda _: HASHED[request.param],
+        tokenization="unicode",
+    )
+
+
+@pytest.fixture(scope="module")
+def hashed_explainer(hashed_folder: VersionFolder) -> Explainer:
+    return Explainer(hashed_folder)
+
+
+MIXED = "정말 최고예요ㅠㅠ!! 東京はとても良い。 e\u0301te\u0301 don't 😀😀 the the"
+
+
+@given(text=UNICODE_TEXTS)
+@example(text="")
+@example(text=MIXED)
+@settings(deadline=None, max_examples=60)
+def test_explanations_of_hashed_ngrams_sum_up_and_are_places_in_the_text(
+    hashed_folder: VersionFolder, hashed_explainer: Explainer, text: str
+) -> None:
+    explanation = hashed_explainer.explain(text, 1)
+    logit = explanation.bias + sum(word.contribution for word in explanation.words)
+    engine = CompiledEngine(hashed_folder)
+    assert 1 / (1 + np.exp(-logit)) == pytest.approx(engine.classify([text]).probabilities[0, 1], abs=1e-5)
+    end = 0
+    for word in explanation.words:
+        assert end <= word.start < word.end <= len(text) or unicode_text.normalize(text) != text
+        end = word.end
+    if hashed_folder.metadata.vectorizer.characters is None:  # type: ignore[union-attr]
+        assert [word.word for word in explanation.words] == unicode_text.tokenize(text)
+        counts = engine.classify([text])
+        assert sum(word.known for word in explanation.words) == counts.known_words[0]
+
+
+@pytest.mark.parametrize("hashed_folder", ["characters"], indirect=True)
+def test_an_ngram_of_characters_is_shared_evenly_between_its_characters(hashed_folder: VersionFolder) -> None:
+    weights, vectorizer = hashed_folder.weights, hashed_folder.metadata.vectorizer
+    assert isinstance(vectorizer, HashedNGrams)
+    assert weights.kept is not None
+    text = "ab 東京は!? the"
+    explanation = Explainer(hashed_folder).explain(text, 1)
+    stream = unicode_text.read([text])
+    found = rows_of(hashed_ngrams.features(vectorizer, [text]), weights.kept)
+    assert weights.scale is not None
+    values = weigh(vectorizer, found, weights.scale).astype(np.float64) * weights.layers[0].kernel[found.ids, 0]
+    parts = dict(zip(weights.kept[found.ids].tolist(), (values / found.counts).tolist(), strict=True))
+    expected = [0.0] * len(stream.code)
+    for grams in hashed_ngrams.ngrams(vectorizer, stream):
+        for start, end, bucket in zip(*(part.tolist() for part in grams), strict=True):
+            covered = [place for place in range(start, end) if stream.code[place] != ord(" ")]
+            for place in covered:
+                expected[place] += parts.get(bucket, 0) / len(covered)
+    by_place = dict(zip(stream.position.tolist(), expected, strict=True))
+    assert "".join(text[word.start : word.end] for word in explanation.words) == text.replace(" ", "")
+    for word in explanation.words:
+        places = [by_place[place] for place in range(word.start, word.end)]
+        assert word.contribution == pytest.approx(sum(places), abs=1e-6)
+        if text[word.start] in "東京は":  # a run of characters that speak for the label or against it
+            assert len({place > 0 for place in places}) == 1
+    first, *_, punctuation, last = (word.word for word in explanation.words)
+    assert (first, punctuation, last) == ("ab", "!?", "the")

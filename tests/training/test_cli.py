@@ -57,7 +57,7 @@ def test_the_ngram_preset_writes_a_calibrated_version_that_serves_in_every_engin
     card = (folder.report / "model_card.md").read_text()
     said = capsys.readouterr().out
     assert f"{folder.metadata.test_metrics.expected_calibration_error:.4f}" in card
-    command = f"{data_set} --validation-samples 20 --preset ngram --num-words 30 --min-count 1 --data-dir DIR\n"
+    command = f"{data_set} --validation-samples 20 --preset ngram --num-words 30 --min-df 1 --data-dir DIR\n"
     assert f"text-classifier-train {command}" in card
     for report in (card, said):
         assert "expected calibration error before calibration" in report
@@ -98,12 +98,13 @@ def test_the_model_card_names_the_command_without_a_path_of_the_machine(files: P
     card = (folder.report / "model_card.md").read_text()
     assert (
         "text-classifier-train imdb --layers 6,4 --validation-samples 12 --epochs 3 --batch-size 16 --num-words 30"
-        " --vectorizer embedding --sequence-length 8 --dimensions 3 --name mine --data-dir DIR\n"
+        " --vectorizer embedding --sequence-length 8 --embedding-dim 3 --name mine --data-dir DIR\n"
     ) in card
     for path in folder.path.rglob("*"):
         assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()
 
 
+OWN = ["--name", "a", "--data", "a.csv"]
 TICKETS = ["--text-column", "body", "--label-column", "queue"]
 
 
@@ -118,13 +119,23 @@ def _write_tickets(path: Path, count: int, queues: Sequence[str]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("queues", [("billing", "US$ | [red]refund$"), ("a", "b", "ć d", "e")])
+@pytest.mark.parametrize(
+    ("queues", "preset"),
+    [
+        (("billing", "US$ | [red]refund$"), ["--preset", "dense", "--epochs", "8", "--batch-size", "8"]),
+        (("a", "b", "ć d", "e"), []),
+    ],
+)
 def test_own_data_become_a_version_that_serves_their_labels(
-    queues: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    queues: tuple[str, ...],
+    preset: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     tickets = _write_tickets(tmp_path / "tick ets.csv", 200, queues)
-    options = ["--epochs", "8", "--batch-size", "8", "--class-weights", "balanced"]
+    options = [*preset, "--class-weights", "balanced"]
     assert main(["--name", "support", "--data", str(tickets), *TICKETS, "--models", str(tmp_path), *options]) == 0
     folder = VersionFolder(tmp_path / "support" / "1")
     assert folder.labels == tuple(sorted(queues))
@@ -138,12 +149,11 @@ def test_own_data_become_a_version_that_serves_their_labels(
     hashes = text_hashes.read(folder.path)
     assert hashes is not None
     assert len(hashes) == data.training_texts
-    assert folder.metadata.vectorizer.num_words == len(folder.vocabulary) < 300
     assert len(folder.probes) >= 20
     assert _names(folder.report) == ["confusion.png", "curves.png", "model_card.md"]
     card = (folder.report / "model_card.md").read_text()
     assert (
-        "text-classifier-train --epochs 8 --batch-size 8 --class-weights balanced --name support"
+        f"text-classifier-train {' '.join([*preset, ''])}--class-weights balanced --name support"
         " --data 'tick ets.csv' --text-column body --label-column queue --test-split 0.2\n"
     ) in card
     assert "| rows read | 200 |" in card
@@ -159,7 +169,12 @@ def test_own_data_become_a_version_that_serves_their_labels(
 def test_own_test_data_are_what_the_model_is_tested_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tickets, test = _write_tickets(tmp_path / "a.csv", 60, "ab"), _write_tickets(tmp_path / "b.csv", 30, "ba")
     places = ["--data", str(tickets), "--test-data", str(test), "--models", str(tmp_path)]
-    assert main(["--name", "support", *places, *TICKETS, "--epochs", "1", "--validation-split", "0.5"]) == 0
+    assert (
+        main(
+            ["--name", "support", *places, *TICKETS, "--preset", "dense", "--epochs", "1", "--validation-split", "0.5"]
+        )
+        == 0
+    )
     data = VersionFolder(tmp_path / "support" / "1").metadata.data_set
     assert (data.training_texts, data.test_texts) == (60, 30)
     assert 20 <= data.validation_texts <= 45
@@ -172,7 +187,7 @@ def test_own_test_data_are_what_the_model_is_tested_on(tmp_path: Path, capsys: p
 
 def test_class_weights_are_reported_for_each_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tickets = _write_tickets(tmp_path / "tickets.csv", 80, ["rare", "usual", "usual", "usual"])
-    options = ["--epochs", "1", "--class-weights", "balanced", "--models", str(tmp_path)]
+    options = ["--preset", "dense", "--epochs", "1", "--class-weights", "balanced", "--models", str(tmp_path)]
     assert main(["--name", "support", "--data", str(tickets), *TICKETS, *options]) == 0
     card = (tmp_path / "support" / "1" / "report" / "model_card.md").read_text()
     said = capsys.readouterr().out
@@ -188,7 +203,7 @@ def test_own_data_are_promoted_on_their_test_texts(tmp_path: Path, capsys: pytes
     tickets = _write_tickets(tmp_path / "tickets.csv", 80, "ab")
     command = ["--name", "support", "--data", str(tickets), *TICKETS, "--models", str(tmp_path), "--promote-if-better"]
     for _ in range(2):
-        assert main([*command, "--epochs", "1"]) == 0
+        assert main([*command, "--preset", "dense", "--epochs", "1"]) == 0
     assert _names(tmp_path / "support") == ["1", "candidate-2"]
     assert "undecided" in (said := capsys.readouterr().out)
     assert said.endswith("name the folder by the next number.\n")
@@ -206,6 +221,20 @@ def test_a_bad_row_is_refused_in_one_line_and_leaves_no_trace(
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "accuracy"), [("names", 0.838), ("trec6", 0.886), ("trec50", 0.818), ("polarity", 0.785)]
+)
+def test_real_texts_reach_the_accuracy_of_a_linear_svm_without_an_option(
+    name: str, accuracy: float, data_dir: Path, tmp_path: Path
+) -> None:
+    data, test = (str(data_dir / "field" / f"{name}-{part}.jsonl.gz") for part in ("train", "test"))
+    assert main(["--name", name, "--data", data, "--test-data", test, "--models", str(tmp_path)]) == 0
+    folder = VersionFolder(tmp_path / name / "1")
+    tests = folder.metadata.data_set.test_texts
+    assert folder.metadata.test_metrics.accuracy > accuracy - (accuracy * (1 - accuracy) / tests) ** 0.5
+    assert sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file()) < 40_000_000
+
+
 @pytest.mark.parametrize(("name", "accuracy"), [("imdb", 0.87), ("reuters", 0.77)])
 def test_the_real_texts_as_own_data_give_the_accuracy_of_the_data_set(
     name: str, accuracy: float, data_dir: Path, tmp_path: Path
@@ -213,7 +242,7 @@ def test_the_real_texts_as_own_data_give_the_accuracy_of_the_data_set(
     file = {"imdb": "imdb-train.jsonl.gz", "reuters": "reuters.jsonl.gz"}[name]
     test = ["--test-data", str(data_dir / "imdb-test.jsonl.gz")] if name == "imdb" else []
     arguments = ["--name", name, "--data", str(data_dir / file), *test, "--models", str(tmp_path)]
-    arguments += ["--layers", ",".join(map(str, PRESETS[name]["dense"].layers))]
+    arguments += ["--preset", "dense", "--layers", ",".join(map(str, PRESETS[name]["dense"].layers))]
     assert main([*arguments, "--epochs", {"imdb": "4", "reuters": "12"}[name]]) == 0
     assert VersionFolder(tmp_path / name / "1").metadata.test_metrics.accuracy > accuracy
 
@@ -251,8 +280,8 @@ def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[s
     assert "(default: 64,64)" in said
     assert "(default: 1000)" in said
     assert "(default: rmsprop)" in said
-    assert "(default: 512 for dense, 128 for ngram)" in said
-    assert "ngram: training texts that a feature needs (default: 2)" in said
+    assert "(default: 10000 for dense, 20000 for ngram)" in said
+    assert "ngram: minimum document frequency: training texts that have to hold a feature (default: 2)" in said
 
 
 @pytest.mark.parametrize(
@@ -292,7 +321,16 @@ def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[s
         (["imdb", "--name", "../mine"], "letters"),
         (["imdb", "--sequence-length", "9"], "needs --vectorizer embedding"),
         (["imdb", "--preset", "best"], "ngram"),
-        (["imdb", "--orders", "2"], "needs --preset ngram"),
+        (["imdb", "--max-ngram", "2"], "needs --preset ngram"),
+        (["imdb", "--features", "both"], "--features"),
+        ([*OWN, "--epochs", "2"], "needs --preset dense"),
+        ([*OWN, "--num-words", "100"], "needs --preset dense"),
+        ([*OWN, "--features", "words", "--char-ngrams", "2,5"], "needs --features characters or both"),
+        ([*OWN, "--features", "characters", "--max-ngram", "2"], "needs --features words or both"),
+        ([*OWN, "--char-ngrams", "5,2"], "rising lengths from 1 to 6, as 2,5"),
+        ([*OWN, "--char-ngrams", "1,7"], "rising lengths from 1 to 6, as 2,5"),
+        ([*OWN, "--cost", "0"], "positive"),
+        ([*OWN, "--buckets", "8388608"], "to 4,194,304"),
         (["imdb", "--preset", "ngram", "--layers", "9"], "needs --preset dense"),
         (["imdb", "--preset", "ngram", "--orders", "4"], "to 3"),
         (["imdb", "--preset", "ngram", "--buckets", "1000"], "power of two"),

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.training import made_up
@@ -17,9 +18,9 @@ from textmodel.vocabulary import Vocabulary
 from training.classifiers.classifier import Classifier
 from training.classifiers.dense import DenseClassifier
 from training.classifiers.ngram import NGramClassifier
-from training.data.keras_datasets import Examples, load
+from training.data.keras_datasets import Examples, SplitDataset, load
 from training.export import export
-from training.settings import PRESETS
+from training.settings import PRESETS, Settings
 
 Exported = tuple[Classifier, Vocabulary, Engine, Path]
 
@@ -29,6 +30,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "embedding": {"vectorizer": "embedding", "sequence_length": 6, "embedding_dim": 4, "learning_rate": 0.05},
     "ngrams": {"buckets": 64, "min_df": 1, "cost": 1.0},
 }
+
+
+def _fitted_ngram(settings: Settings, data: SplitDataset) -> NGramClassifier:
+    classifier = NGramClassifier(settings, len(data.labels))
+    classifier.fit(data.training)
+    return classifier
 
 
 @pytest.fixture(
@@ -49,11 +56,10 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     preset = PRESETS[data_set]["ngram" if vectorizer == "ngrams" else "dense"]
     settings = replace(preset, num_words=30, **SMALL[vectorizer])
     if vectorizer == "ngrams":
-        classifier: Classifier = NGramClassifier(settings, len(data.labels))
-        classifier.fit(data.training)
+        classifier: Classifier = _fitted_ngram(settings, data)
     else:
-        classifier = DenseClassifier(settings, len(data.labels))
-        classifier.fit(data.training, 3, keras.callbacks.Callback())
+        classifier = dense = DenseClassifier(settings, len(data.labels))
+        dense.fit(data.training, 3, keras.callbacks.Callback())
     export(classifier, data.vocabulary, data.labels, folder / "model")
     return classifier, data.vocabulary, TensorFlowEngine(folder / "model"), folder / "model"
 
@@ -61,7 +67,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @given(
     texts=st.lists(st.lists(st.sampled_from([*made_up.WORDS, "nowhere", "\0", "", "Good!"])).map(" ".join), min_size=1)
 )
-@settings(max_examples=15)
+@hypothesis_settings(max_examples=15)
 def test_the_exported_graph_answers_as_the_keras_network(exported: Exported, texts: list[str]) -> None:
     classifier, vocabulary, engine, _ = exported
     sequences = [np.array(vocabulary.indices(text), np.int32) for text in texts]
@@ -83,7 +89,7 @@ def test_the_checkpoint_holds_the_weights_under_the_keys_that_engines_read(expor
     names, weights = dense, classifier.dense_weights()
     if isinstance(classifier, NGramClassifier):
         names, weights = ["features/scale", *dense], [classifier.scale, *weights]
-    elif isinstance(classifier.vectorizer, PaddedSequence):
+    elif isinstance(classifier, DenseClassifier) and isinstance(classifier.vectorizer, PaddedSequence):
         names, weights = ["embedding", *dense], classifier.network.get_weights()
     keys = [f"{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in names]
     assert {*keys, "_CHECKPOINTABLE_OBJECT_GRAPH"} == set(reader.get_variable_to_shape_map())

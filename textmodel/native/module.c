@@ -16,6 +16,7 @@
 typedef struct {
     PyObject_HEAD
     Py_buffer characters;
+    Py_buffer composition[3];
     Network network;
     NetworkApi api;
 } NetworkObject;
@@ -42,7 +43,7 @@ static int text_of(PyObject *object, Text *text)
 }
 
 /* Borrows all texts of a tuple. Returns NULL with an exception set if it cannot. */
-static Text *texts_of(PyObject *objects, size_t *longest, size_t *total)
+static Text *texts_of(PyObject *objects, size_t *total)
 {
     size_t count = (size_t)PyTuple_Size(objects);
     Text *texts = malloc((count + 1) * sizeof(Text));
@@ -50,13 +51,12 @@ static Text *texts_of(PyObject *objects, size_t *longest, size_t *total)
         PyErr_NoMemory();
         return NULL;
     }
-    *longest = *total = 0;
+    *total = 0;
     for (size_t i = 0; i < count; i++) {
         if (text_of(PyTuple_GetItem(objects, (Py_ssize_t)i), &texts[i])) {
             free(texts);
             return NULL;
         }
-        *longest = texts[i].length > *longest ? texts[i].length : *longest;
         *total += texts[i].length;
     }
     return texts;
@@ -128,8 +128,8 @@ static int fill_layers(Network *network, PyObject *layers, size_t inputs, const 
 
 static int fill_vocabulary(Vocabulary *vocabulary, PyObject *entries, uint32_t unknown)
 {
-    size_t size = (size_t)PyTuple_Size(entries), longest, total;
-    Text *texts = texts_of(entries, &longest, &total);
+    size_t size = (size_t)PyTuple_Size(entries), total;
+    Text *texts = texts_of(entries, &total);
     if (!texts) {
         return -1;
     }
@@ -235,6 +235,39 @@ static int fill_hashed(Network *network, PyObject *arguments, PyObject *layers)
     return result;
 }
 
+/* Borrows the tables of canonical composition. */
+static int fill_composition(NetworkObject *object, PyObject *arguments)
+{
+    static const size_t width[3] = {6, 2, 3};
+    Py_buffer *tables = object->composition;
+    if (!PyTuple_Check(arguments)) {
+        PyErr_SetString(PyExc_TypeError, "a composition is a tuple or None");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(arguments, "y*y*y*;a composition is (decompositions, marks, pairs)", &tables[0], &tables[1],
+                          &tables[2])) {
+        return -1;
+    }
+    size_t rows[3];
+    for (int table = 0; table < 3; table++) {
+        size_t row = width[table] * sizeof(int32_t);
+        rows[table] = (size_t)tables[table].len / row;
+        if ((size_t)tables[table].len % row) {
+            PyErr_SetString(PyExc_ValueError, "the tables of a composition have 6, 2 and 3 columns of int32");
+            return -1;
+        }
+    }
+    object->network.composition = (Composition){
+        .decompositions = tables[0].buf,
+        .marks = tables[1].buf,
+        .pairs = tables[2].buf,
+        .decomposition_count = rows[0],
+        .mark_count = rows[1],
+        .pair_count = rows[2],
+    };
+    return 0;
+}
+
 static void network_dealloc(PyObject *self)
 {
     NetworkObject *object = (NetworkObject *)self;
@@ -243,28 +276,37 @@ static void network_dealloc(PyObject *self)
     if (object->characters.obj) {
         PyBuffer_Release(&object->characters);
     }
+    for (int table = 0; table < 3; table++) {
+        if (object->composition[table].obj) {
+            PyBuffer_Release(&object->composition[table]);
+        }
+    }
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
 }
 
 static PyObject *network_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"characters", "entries", "layers", "start", "unknown", "ngrams", "hashed", NULL};
+    static char *names[] = {"characters", "entries", "layers", "start", "unknown", "ngrams", "hashed", "composition", NULL};
     NetworkObject *object = (NetworkObject *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (!object) {
         return NULL;
     }
     Network *network = &object->network;
-    PyObject *entries, *layers, *ngrams = Py_None, *hashed = Py_None;
+    PyObject *entries, *layers, *ngrams = Py_None, *hashed = Py_None, *composition = Py_None;
     unsigned int start, unknown;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*O!O!II|OO", names, &object->characters, &PyTuple_Type,
-                                     &entries, &PyTuple_Type, &layers, &start, &unknown, &ngrams, &hashed)) {
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*O!O!II|OOO", names, &object->characters, &PyTuple_Type,
+                                     &entries, &PyTuple_Type, &layers, &start, &unknown, &ngrams, &hashed,
+                                     &composition)) {
         goto error;
     }
     if (object->characters.len % (Py_ssize_t)sizeof(uint32_t)
         || reading_fill(&network->reading, object->characters.buf,
                         (size_t)object->characters.len / sizeof(uint32_t))) {
         PyErr_SetString(PyExc_ValueError, "characters are values of uint32, 128 or more, each a character");
+        goto error;
+    }
+    if (composition != Py_None && fill_composition(object, composition)) {
         goto error;
     }
     if (hashed != Py_None) {
@@ -296,10 +338,12 @@ static PyObject *network_features(PyObject *self, PyObject *argument)
     const Network *network = network_of(self);
     Text text;
     Scratch scratch;
+    void *copy = NULL;
     if (text_of(argument, &text)) {
         return NULL;
     }
-    if (scratch_fill(&scratch, network, text.length)) {
+    if (compose_texts(network, &text, 1, &copy) || scratch_fill(&scratch, network, text.length)) {
+        free(copy);
         return PyErr_NoMemory();
     }
     Counts counts = vectorize(network, text, &scratch);
@@ -315,6 +359,7 @@ static PyObject *network_features(PyObject *self, PyObject *argument)
         Py_XDECREF(count);
     }
     scratch_free(&scratch);
+    free(copy);
     return features;
 }
 
@@ -322,30 +367,22 @@ static PyObject *network_features(PyObject *self, PyObject *argument)
 static int classify_texts(const Network *network, PyObject *objects, float *probabilities, int32_t *words,
                           int32_t *known_words)
 {
-    size_t count = (size_t)PyTuple_Size(objects), longest, total;
-    Text *texts = texts_of(objects, &longest, &total);
+    size_t count = (size_t)PyTuple_Size(objects), total;
+    Text *texts = texts_of(objects, &total);
     if (!texts) {
-        return -1;
-    }
-    Scratch scratch;
-    if (scratch_fill(&scratch, network, longest)) {
-        free(texts);
-        PyErr_NoMemory();
         return -1;
     }
     /* Between threads the GIL costs more to hand over than a short text takes. */
     PyThreadState *released = total > SHORT_BYTES ? PyEval_SaveThread() : NULL;
-    for (size_t i = 0; i < count; i++) {
-        Counts counts = classify(network, texts[i], &scratch, probabilities + i * network->classes);
-        words[i] = (int32_t)counts.words;
-        known_words[i] = (int32_t)counts.known;
-    }
+    int result = classify_all(network, texts, count, probabilities, words, known_words);
     if (released) {
         PyEval_RestoreThread(released);
     }
-    scratch_free(&scratch);
+    if (result) {
+        PyErr_NoMemory();
+    }
     free(texts);
-    return 0;
+    return result;
 }
 
 static PyObject *network_classify(PyObject *self, PyObject *arguments)
@@ -374,23 +411,16 @@ static PyObject *network_classify(PyObject *self, PyObject *arguments)
 static int api_classify(const void *network, const NetworkText *texts, size_t count, float *probabilities, int32_t *words,
                         int32_t *known_words)
 {
-    const Network *of = network;
-    size_t longest = 0;
-    for (size_t i = 0; i < count; i++) {
-        longest = texts[i].length > longest ? texts[i].length : longest;
-    }
-    Scratch scratch;
-    if (scratch_fill(&scratch, of, longest)) {
+    Text *copies = malloc((count + 1) * sizeof(Text));
+    if (!copies) {
         return -1;
     }
     for (size_t i = 0; i < count; i++) {
-        Text text = {.utf8 = texts[i].utf8, .length = texts[i].length};
-        Counts counts = classify(of, text, &scratch, probabilities + i * of->classes);
-        words[i] = (int32_t)counts.words;
-        known_words[i] = (int32_t)counts.known;
+        copies[i] = (Text){.utf8 = texts[i].utf8, .length = texts[i].length};
     }
-    scratch_free(&scratch);
-    return 0;
+    int result = classify_all(network, copies, count, probabilities, words, known_words);
+    free(copies);
+    return result;
 }
 
 static void capsule_dealloc(PyObject *capsule)
@@ -423,7 +453,7 @@ static PyMethodDef network_methods[] = {
 };
 
 static PyType_Slot network_slots[] = {
-    {Py_tp_doc, PyDoc_STR("Network(characters, entries, layers, start, unknown, ngrams=None, hashed=None)\n--\n\n"
+    {Py_tp_doc, PyDoc_STR("Network(characters, entries, layers, start, unknown, ngrams=None, hashed=None, composition=None)\n--\n\n"
                           "A bag-of-words network.")},
     {Py_tp_new, network_new},
     {Py_tp_dealloc, network_dealloc},

@@ -159,3 +159,58 @@ Counts classify(const Network *network, Text text, Scratch *scratch, float *prob
     }
     return counts;
 }
+
+int compose_texts(const Network *network, Text *texts, size_t count, void **copies)
+{
+    for (size_t i = 0; i < count && network->composition.pair_count; i++) {
+        if (!may_compose(&network->reading, texts[i])) {
+            continue;
+        }
+        uint8_t *copy = copies[i] = malloc(composed_size(texts[i].length));
+        int64_t length = copy ? compose(&network->composition, &network->reading, texts[i], copy) : -1;
+        if (length < 0) {
+            return -1;
+        }
+        texts[i] = (Text){.utf8 = copy, .length = (size_t)length};
+    }
+    return 0;
+}
+
+/* Texts that are composed already. */
+static int classify_composed(const Network *network, const Text *texts, size_t count, float *probabilities,
+                             int32_t *words, int32_t *known_words)
+{
+    size_t longest = 0;
+    for (size_t i = 0; i < count; i++) {
+        longest = texts[i].length > longest ? texts[i].length : longest;
+    }
+    Scratch scratch;
+    if (scratch_fill(&scratch, network, longest)) {
+        return -1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        Counts counts = classify(network, texts[i], &scratch, probabilities + i * network->classes);
+        words[i] = (int32_t)counts.words;
+        known_words[i] = (int32_t)counts.known;
+    }
+    scratch_free(&scratch);
+    return 0;
+}
+
+int classify_all(const Network *network, Text *texts, size_t count, float *probabilities, int32_t *words,
+                 int32_t *known_words)
+{
+    void **copies = calloc(count + 1, sizeof *copies);
+    if (!copies) {
+        return -1;
+    }
+    int result = compose_texts(network, texts, count, copies);
+    if (!result) {
+        result = classify_composed(network, texts, count, probabilities, words, known_words);
+    }
+    for (size_t i = 0; i < count; i++) {
+        free(copies[i]);
+    }
+    free(copies);
+    return result;
+}

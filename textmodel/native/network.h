@@ -9,6 +9,7 @@
 #ifndef NETWORK_H
 #define NETWORK_H
 
+#include "composition.h"
 #include "features.h"
 #include "hashed_ngrams.h"
 #include "layers.h"
@@ -19,6 +20,7 @@ typedef enum { MULTI_HOT, NGRAMS, HASHED_NGRAMS } Vectorizer;
 
 typedef struct {
     CharTable reading;
+    Composition composition; /* nothing: texts are read as they are */
     Vectorizer vectorizer;
     Vocabulary vocabulary; /* none for hashed n-grams */
     uint32_t start;        /* the index that every multi-hot vector holds */
@@ -62,7 +64,16 @@ void scratch_free(Scratch *scratch);
 /* Finds the text's distinct features, in the scratch's `rows` or `counts`. */
 Counts vectorize(const Network *network, Text text, Scratch *scratch);
 
+/* Replaces each text that may change under NFC by its composed form, if the network reads that. The copies go into
+   `copies`, (count,), which is NULL for all others. Returns -1 without memory; free them then too. */
+int compose_texts(const Network *network, Text *texts, size_t count, void **copies);
+
 /* Writes the text's probabilities, (classes,). */
 Counts classify(const Network *network, Text text, Scratch *scratch, float *probabilities);
+
+/* Composes texts and fills probabilities, (count, classes), and words and known words, (count,). Returns -1 without
+   memory. */
+int classify_all(const Network *network, Text *texts, size_t count, float *probabilities, int32_t *words,
+                 int32_t *known_words);
 
 #endif

@@ -37,28 +37,7 @@ int reading_fill(CharTable *reading, const uint32_t *characters, size_t size)
     return size < ASCII ? -1 : 0;
 }
 
-static size_t read_character(const uint8_t *text, uint32_t *character)
-{
-    uint32_t lead = text[0];
-    if (lead < 0xE0) {
-        *character = (lead & 0x1F) << 6 | (text[1] & 0x3F);
-        return 2;
-    }
-    if (lead < 0xF0) {
-        *character = (lead & 0x0F) << 12 | (uint32_t)(text[1] & 0x3F) << 6 | (text[2] & 0x3F);
-        return 3;
-    }
-    *character = (lead & 0x07) << 18 | (uint32_t)(text[1] & 0x3F) << 12 | (uint32_t)(text[2] & 0x3F) << 6
-                 | (text[3] & 0x3F);
-    return 4;
-}
-
-static uint32_t entry_of(const CharTable *reading, uint32_t character)
-{
-    return character < reading->size ? reading->character[character] : character;
-}
-
-static size_t write_character(uint8_t *out, uint32_t character)
+size_t write_character(uint8_t *out, uint32_t character)
 {
     if (character < 0x80) {
         out[0] = (uint8_t)character;
@@ -137,12 +116,8 @@ size_t read_stream(const CharTable *reading, Text text, uint32_t *codes, uint8_t
     uint8_t before = kinds[0] = SPACE;
     codes[0] = ' ';
     for (size_t i = 0; i < text.length;) {
-        uint32_t character = text.utf8[i];
-        if (character < ASCII) {
-            i++;
-        } else {
-            i += read_character(text.utf8 + i, &character);
-        }
+        uint32_t character;
+        i += read_character(text.utf8 + i, &character);
         uint32_t entry = entry_of(reading, character);
         uint8_t kind = entry >> KIND_SHIFT & KIND;
         codes[count] = entry & CODE;

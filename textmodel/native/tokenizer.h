@@ -13,6 +13,7 @@
 
 /* What an entry of a table of characters holds: see `textmodel.characters`. */
 enum { CODE = 0x1FFFFF, KIND_SHIFT = 24, KIND = 7 };
+static const uint32_t CONTEXT = 1u << 31;
 enum { SPACE, PUNCTUATION, WORD, EXTEND, ALONE };
 
 /* Valid UTF-8, borrowed. */
@@ -26,6 +27,35 @@ typedef struct {
     const uint32_t *character; /* (size,): characters above are read as themselves */
     size_t size;
 } CharTable;
+
+static inline uint32_t entry_of(const CharTable *reading, uint32_t character)
+{
+    return character < reading->size ? reading->character[character] : character;
+}
+
+/* Reads a character of valid UTF-8, and returns how many bytes it has. */
+static inline size_t read_character(const uint8_t *text, uint32_t *character)
+{
+    uint32_t lead = text[0];
+    if (lead < 0x80) {
+        *character = lead;
+        return 1;
+    }
+    if (lead < 0xE0) {
+        *character = (lead & 0x1F) << 6 | (text[1] & 0x3F);
+        return 2;
+    }
+    if (lead < 0xF0) {
+        *character = (lead & 0x0F) << 12 | (uint32_t)(text[1] & 0x3F) << 6 | (text[2] & 0x3F);
+        return 3;
+    }
+    *character = (lead & 0x07) << 18 | (uint32_t)(text[1] & 0x3F) << 12 | (uint32_t)(text[2] & 0x3F) << 6
+                 | (text[3] & 0x3F);
+    return 4;
+}
+
+/* Writes a character as UTF-8, and returns how many bytes it has. */
+size_t write_character(uint8_t *out, uint32_t character);
 
 /* Borrows `characters`, (size,), at least those of ASCII. Returns -1 if one is read as what is no character. */
 int reading_fill(CharTable *reading, const uint32_t *characters, size_t size);

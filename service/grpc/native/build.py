@@ -80,7 +80,7 @@ def _copy(pins: str) -> Path:
     """Copies the crate to where it is built, and returns its manifest."""
     crate = BUILD / "crate"
     shutil.rmtree(crate, ignore_errors=True)
-    shutil.copytree(CRATE / "src", crate / "src")
+    shutil.copytree(CRATE, crate, ignore=shutil.ignore_patterns("target", "Cargo.lock", "*.py", "__pycache__"))
     manifest = crate / "Cargo.toml"
     manifest.write_text((CRATE / "Cargo.toml").read_text() + pins)
     return manifest

@@ -49,7 +49,8 @@ def outcome(call: Any, request: Any) -> Any:
     try:
         return call(request, timeout=60)
     except grpc.RpcError as error:
-        details = [value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin"]
+        metadata: Any = error.trailing_metadata()
+        details = dict(metadata).get("grpc-status-details-bin")
         return error.code(), error.details(), details
 
 

@@ -41,11 +41,11 @@ def test_requests_beyond_those_that_may_wait_are_turned_away_and_the_others_answ
     [
         (
             {"vectorizer": PaddedSequence(14, 8, 4)},
-            "only models over words or n-grams can be explained; this one has an embedding",
+            "only models over words or n-grams run without TensorFlow; this one has an embedding",
         ),
         (
             {"network": (Layer(4, "relu"), Layer(1, "relu"), Layer(1, "sigmoid"))},
-            "variables/variables.index: there is no variable dense/2/kernel",
+            "assets.extra/weights.safetensors: there is no tensor dense/2/kernel",
         ),
     ],
 )
@@ -85,6 +85,7 @@ def test_files_that_were_refused_explain_nothing_for_the_version_that_serves(tmp
         repository, reconciler = reconciled(tmp_path)
         await reconciler.load()
         shutil.copytree(other.path / "variables", folder.path / "variables", dirs_exist_ok=True)
+        shutil.copy(other.path / "assets.extra" / "weights.safetensors", folder.path / "assets.extra")
         await reconciler.load()
         assert "probe 1" in repository.find("topic", 1).reason
         with pytest.raises(CannotExplain, match="its files have changed since it was loaded"):

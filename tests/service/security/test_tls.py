@@ -179,7 +179,7 @@ def test_the_health_check_works_over_the_health_port(
     with serving(tiny_models, *flags, *health_port):
         done = check(*health_port)
         assert (done.returncode, done.stdout) == (0, "SERVING\n")
-        assert check().stdout == "with --tls-cert this needs --health-port\n"
+        assert check().stdout == "with --tls-cert this needs --health-port, which is not encrypted\n"
         with (
             Client(f"127.0.0.1:{health_port[1]}", timeout=60) as client,
             pytest.raises(grpc.RpcError) as error,

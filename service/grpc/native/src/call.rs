@@ -19,11 +19,12 @@ use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
 use crate::bridge::{Action, Event, NewCall};
+use crate::budget::Charge;
 use crate::codec::{Message, Messages, ReadError};
 use crate::compression::Encoding;
 use crate::deadline::parse_timeout;
 use crate::fast_path::{FastMethod, Kind, Outcome};
-use crate::limits::{MESSAGE, TURN_MESSAGES};
+use crate::limits::{MESSAGE, SMALL_ANSWER, TURN_MESSAGES};
 use crate::method::Method;
 use crate::response::{Gone, ResponseWriter};
 use crate::server::{Shared, Stage};
@@ -104,8 +105,12 @@ async fn run(
     if fast.is_none() && method.is_full(shared.limits.pending_calls) {
         return Err(shared.overloaded().into()); // before its body is read
     }
-    let mut call =
-        Call { shared, deadline, messages: Messages::new(body, encoding, shared.limits.message_bytes), writer };
+    let mut call = Call {
+        shared,
+        deadline,
+        messages: Messages::new(body, encoding, shared.limits.message_bytes, &shared.budget),
+        writer,
+    };
     let message = match fast {
         None => call.message_that_is_here().await?,
         Some(fast) if fast.kind == Kind::ClassifyStream => match call.answer_stream_fast(fast).await? {
@@ -204,10 +209,14 @@ impl Call<'_> {
         let answer = self.shared.fast_path.answer(method.kind, &message);
         match while_wanted(self.shared, self.writer, self.deadline, answer).await {
             Ok(Outcome::Answered(response)) => {
-                let sent = self.writer.send_message(response);
-                self.writer.finish(Status::ok());
-                method.metrics.handled(Code::Ok as u32, start.elapsed());
+                let sent = if response.len() <= SMALL_ANSWER {
+                    self.writer.send_message(response).map_err(End::from)
+                } else {
+                    self.send(response).await
+                };
+                method.metrics.handled(sent.as_ref().map_or_else(End::code, |()| Code::Ok as u32), start.elapsed());
                 sent?;
+                self.writer.finish(Status::ok());
             }
             Ok(Outcome::Refused(status)) => {
                 method.metrics.handled(status.code, start.elapsed());
@@ -253,23 +262,36 @@ impl Call<'_> {
         Ok(None)
     }
 
-    /// Sends a message when the client has room for it.
-    async fn send(&mut self, message: Bytes) -> Result<(), End> {
-        {
-            let mut ready = pin!(self.writer.ready());
-            match poll_once(ready.as_mut()).await {
-                Some(ready) => ready?,
-                None => {
-                    let mut stage = self.shared.stage.subscribe();
-                    tokio::select! {
-                        ready = ready => ready?,
-                        () = passed(self.deadline) => return Err(late()),
-                        () = Stage::Closing.reached(&mut stage) => return Err(stopped()),
-                    }
-                }
+    /// Sends a message as the client has room for it: one that does not read holds up its own call, and holds bytes that
+    /// are counted.
+    async fn send(&mut self, mut message: Bytes) -> Result<(), End> {
+        let mut charge = Charge::none(&self.shared.budget);
+        if message.len() > SMALL_ANSWER && !charge.add(message.len()) {
+            let text = "the server holds too many answers that wait for their clients, try again later";
+            return Err(Status::new(Code::ResourceExhausted, text).into());
+        }
+        loop {
+            let room = self.room(message.len()).await?;
+            let part = if message.len() <= SMALL_ANSWER { message.len() } else { room.min(message.len()) };
+            self.writer.send_message(message.split_to(part))?;
+            if message.is_empty() {
+                return Ok(());
             }
         }
-        Ok(self.writer.send_message(message)?)
+    }
+
+    /// Waits until the client has room for some of so many bytes. Returns of how many.
+    async fn room(&mut self, wanted: usize) -> Result<usize, End> {
+        let mut room = pin!(self.writer.room(wanted));
+        if let Some(room) = poll_once(room.as_mut()).await {
+            return Ok(room?);
+        }
+        let mut stage = self.shared.stage.subscribe();
+        tokio::select! {
+            room = room => Ok(room?),
+            () = passed(self.deadline) => Err(late()),
+            () = Stage::Closing.reached(&mut stage) => Err(stopped()),
+        }
     }
 
     /// Gives the call to its handler in Python and does what that asks for.
@@ -281,7 +303,9 @@ impl Call<'_> {
         message: Option<Message>,
     ) -> Result<(), End> {
         let shared = self.shared;
-        if !method.try_wait(shared.limits.pending_calls) {
+        let entered = Arc::clone(&method);
+        let entered = entered.enter();
+        if entered.is_none() || !method.try_wait(shared.limits.pending_calls) {
             return Err(shared.overloaded().into());
         }
         let id = shared.next_call.fetch_add(1, Ordering::Relaxed);
@@ -311,7 +335,7 @@ impl Call<'_> {
                         return Ok(());
                     }
                     Some(Action::Answer(message, status)) => {
-                        self.writer.send_message(message)?;
+                        self.send(message).await?;
                         self.writer.finish(status);
                         return Ok(());
                     }

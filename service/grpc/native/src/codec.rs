@@ -1,10 +1,12 @@
 //! Length-prefixed messages in DATA frames. A message's bytes are bounded before memory is taken for them.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::RecvStream;
 
+use crate::budget::{Budget, Charge};
 use crate::compression::{Encoding, compress, decompress};
 use crate::status::{Code, Status};
 
@@ -14,11 +16,12 @@ const PREFIX_BYTES: usize = 5;
 const FIRST_CAPACITY: usize = 1 << 16;
 
 /// A message as it came.
-#[derive(Debug)]
 pub struct Message {
     bytes: Bytes,
     compression: Option<Encoding>,
     limit: usize,
+    /// Holds its bytes, if they are many.
+    _charge: Charge,
 }
 
 impl Message {
@@ -43,41 +46,34 @@ pub enum ReadError {
 /// Reads the messages of one request.
 pub struct Messages {
     stream: RecvStream,
-    frame: Bytes,
-    partial: BytesMut,
-    encoding: Encoding,
-    limit: usize,
+    assembler: Assembler,
 }
 
 impl Messages {
-    pub fn new(stream: RecvStream, encoding: Encoding, limit: usize) -> Self {
-        Self { stream, frame: Bytes::new(), partial: BytesMut::new(), encoding, limit }
+    pub fn new(stream: RecvStream, encoding: Encoding, limit: usize, budget: &Arc<Budget>) -> Self {
+        Self { stream, assembler: Assembler::new(encoding, limit, budget) }
     }
 
     /// Returns the next message, or None at the end of the request. A call that is dropped loses nothing.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Message>, ReadError>> {
         loop {
-            match self.take_message() {
+            match self.assembler.take() {
                 Ok(None) => {}
                 Ok(message) => return Poll::Ready(Ok(message)),
                 Err(status) => return Poll::Ready(Err(ReadError::Bad(status))),
             }
             match ready!(self.stream.poll_data(context)) {
                 Some(Ok(frame)) => {
-                    // The window opens as frames are read: what is held is bounded by the message's limit.
-                    let released = self.stream.flow_control().release_capacity(frame.len());
-                    if released.is_err() {
+                    // The window opens as frames are read: what is held is bounded by the budget and the message's limit.
+                    if self.stream.flow_control().release_capacity(frame.len()).is_err() {
                         return Poll::Ready(Err(ReadError::Gone));
                     }
-                    if self.partial.is_empty() && self.frame.is_empty() {
-                        self.frame = frame;
-                    } else {
-                        self.gather();
-                        self.partial.extend_from_slice(&frame);
+                    if let Err(status) = self.assembler.push(frame) {
+                        return Poll::Ready(Err(ReadError::Bad(status)));
                     }
                 }
                 Some(Err(_)) => return Poll::Ready(Err(ReadError::Gone)),
-                None if self.frame.is_empty() && self.partial.is_empty() => return Poll::Ready(Ok(None)),
+                None if self.assembler.is_empty() => return Poll::Ready(Ok(None)),
                 None => {
                     let status = Status::new(Code::Internal, "the request ends in the middle of a message");
                     return Poll::Ready(Err(ReadError::Bad(status)));
@@ -85,19 +81,50 @@ impl Messages {
             }
         }
     }
+}
 
-    /// Moves what is left of a frame to where the frames of one message come together.
-    fn gather(&mut self) {
-        if !self.frame.is_empty() {
-            let frame = std::mem::take(&mut self.frame);
-            let wanted = prefix(&frame).map_or(FIRST_CAPACITY, |(_, length)| PREFIX_BYTES + length);
-            self.partial.reserve(wanted.min(FIRST_CAPACITY).max(frame.len()));
-            self.partial.extend_from_slice(&frame);
+/// Puts messages together from DATA frames.
+struct Assembler {
+    /// What is left of a frame.
+    frame: Bytes,
+    /// Frames of one message, when it came in several.
+    partial: BytesMut,
+    charge: Charge,
+    encoding: Encoding,
+    limit: usize,
+}
+
+impl Assembler {
+    fn new(encoding: Encoding, limit: usize, budget: &Arc<Budget>) -> Self {
+        Self { frame: Bytes::new(), partial: BytesMut::new(), charge: Charge::none(budget), encoding, limit }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.frame.is_empty() && self.partial.is_empty()
+    }
+
+    fn push(&mut self, frame: Bytes) -> Result<(), Status> {
+        if self.is_empty() {
+            self.frame = frame;
+            return Ok(());
         }
+        if !self.charge.add(self.frame.len() + frame.len()) {
+            return Err(Status::new(
+                Code::ResourceExhausted,
+                "the server holds too many large messages, try again later",
+            ));
+        }
+        if !self.frame.is_empty() {
+            let wanted = prefix(&self.frame).map_or(FIRST_CAPACITY, |(_, length)| PREFIX_BYTES + length);
+            self.partial.reserve(wanted.min(FIRST_CAPACITY).max(self.frame.len()));
+            self.partial.extend_from_slice(&std::mem::take(&mut self.frame));
+        }
+        self.partial.extend_from_slice(&frame);
+        Ok(())
     }
 
     /// Takes a whole message of what has come. Most come in one frame and are not copied.
-    fn take_message(&mut self) -> Result<Option<Message>, Status> {
+    fn take(&mut self) -> Result<Option<Message>, Status> {
         let come: &[u8] = if self.partial.is_empty() { &self.frame } else { &self.partial };
         let Some((flag, length)) = prefix(come) else { return Ok(None) };
         if length > self.limit {
@@ -121,7 +148,7 @@ impl Messages {
             self.frame = self.partial.split().freeze();
             bytes
         };
-        Ok(Some(Message { bytes, compression, limit: self.limit }))
+        Ok(Some(Message { bytes, compression, limit: self.limit, _charge: self.charge.take() }))
     }
 }
 
@@ -151,4 +178,75 @@ fn finish_prefix(mut buffer: Vec<u8>) -> Bytes {
     let length = u32::try_from(buffer.len() - PREFIX_BYTES).expect("a message is shorter than 4 GiB");
     buffer[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
     buffer.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 1000;
+
+    fn assembler(budget: usize) -> Assembler {
+        Assembler::new(Encoding::Gzip, LIMIT, &Budget::new(budget))
+    }
+
+    /// Gives frames of so many bytes, and returns the messages, or the first error.
+    fn assembled(assembler: &mut Assembler, bytes: &[u8], frame: usize) -> Result<Vec<Vec<u8>>, Status> {
+        let mut messages = Vec::new();
+        for frame in bytes.chunks(frame) {
+            assembler.push(Bytes::copy_from_slice(frame))?;
+            while let Some(message) = assembler.take()? {
+                messages.push(message.bytes()?.to_vec());
+            }
+        }
+        Ok(messages)
+    }
+
+    #[test]
+    fn messages_are_the_same_however_their_frames_are_cut() {
+        let texts = [&b"film"[..], b"", &[7; 300], b"x"];
+        let bytes: Vec<u8> = texts
+            .iter()
+            .zip([Encoding::Identity, Encoding::Gzip].iter().cycle())
+            .flat_map(|(text, encoding)| encode(text, *encoding))
+            .collect();
+        for frame in 1..=bytes.len() {
+            let mut assembler = assembler(LIMIT * 10);
+            assert_eq!(assembled(&mut assembler, &bytes, frame).unwrap(), texts, "{frame}");
+            assert!(assembler.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_refused_by_its_prefix() {
+        let prefix = [0, 0, 0, 4, 0];
+        let refused = assembled(&mut assembler(LIMIT), &prefix, 5).unwrap_err();
+        assert_eq!(refused.code, Code::ResourceExhausted as u32);
+    }
+
+    #[test]
+    fn what_comes_in_part_is_held_within_the_budget() {
+        let bytes = encode(&[0; 900], Encoding::Identity);
+        assert!(assembled(&mut assembler(1000), &bytes, 100).is_ok());
+        let refused = assembled(&mut assembler(500), &bytes, 100).unwrap_err();
+        assert_eq!(refused.code, Code::ResourceExhausted as u32);
+    }
+
+    #[test]
+    fn bytes_at_random_end_in_a_message_or_a_status() {
+        let mut state = 1_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for _ in 0..20_000 {
+            let mut bytes: Vec<u8> = (0..random() % 40).map(|_| random() as u8).collect();
+            if let Some(prefix) = bytes.get_mut(..4) {
+                prefix.copy_from_slice(&[random() as u8 % 3, 0, 0, 0]); // most lengths are small
+            }
+            assembled(&mut assembler(LIMIT), &bytes, 1 + random() as usize % 10).ok();
+        }
+    }
 }

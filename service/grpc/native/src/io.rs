@@ -176,7 +176,7 @@ mod tests {
         for size in 1..pings.len() {
             let mut frames = after_preface();
             let now = Instant::now();
-            assert!(!pings.chunks(size).fold(true, |calm, chunk| frames.read(chunk, now) && calm), "{size}");
+            assert!(pings.chunks(size).any(|chunk| !frames.read(chunk, now)), "{size}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! A gRPC server below Python: it carries calls to handlers on Python's event loop.
 
 mod bridge;
+mod budget;
 mod call;
 mod codec;
 mod compression;

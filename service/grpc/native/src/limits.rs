@@ -13,6 +13,14 @@ pub const STREAM_WINDOW: u32 = 256 * 1024;
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Unsent bytes of one stream that HTTP/2 holds.
 pub const SEND_BUFFER: usize = 256 * 1024;
+/// Bytes that calls hold together: of messages that come in several frames, and of answers that wait for their clients.
+pub const HELD_BYTES: usize = 64 * 1024 * 1024;
+/// Answers of fewer bytes are sent at once, whether the client has room for them or not.
+pub const SMALL_ANSWER: usize = 16 * 1024;
+/// Connections of one port and thread.
+pub const CONNECTIONS: usize = 4096;
+/// Calls of one method that are in Python at once.
+pub const CALLS_IN_PYTHON: usize = 1024;
 /// Calls that are handed to Python in one turn of its event loop.
 pub const CALLS_PER_TURN: usize = 64;
 /// Bytes of text that are classified without a pause: about half a millisecond.

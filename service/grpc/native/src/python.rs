@@ -17,10 +17,11 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use crate::bridge::{Action, Bridge, Event, NewCall};
+use crate::budget::Budget;
 use crate::codec::{self, encode};
 use crate::compression::Encoding;
 use crate::fast_path::{FastMethod, FastPath, Kind};
-use crate::limits::{CALLS_PER_TURN, Limits};
+use crate::limits::{CALLS_PER_TURN, HELD_BYTES, Limits};
 use crate::metadata;
 use crate::method::Method;
 use crate::metrics::MethodMetrics;
@@ -162,6 +163,7 @@ impl Server {
             stage: self.stage.clone(),
             next_call: AtomicU64::new(0),
             overload: setup.overload,
+            budget: Budget::new(HELD_BYTES),
             fast_path: FastPath {
                 methods: setup.fast_methods,
                 limits: setup.request_limits,

@@ -60,17 +60,18 @@ impl ResponseWriter {
         }
     }
 
-    /// Waits until the client's window has room: a client that does not read holds up its own stream.
-    pub async fn ready(&mut self) -> Result<(), Gone> {
-        let State::Open(stream) = &mut self.state else { return Ok(()) };
-        stream.reserve_capacity(1);
+    /// Waits until the client's window has room for some of so many bytes, and returns for how many. Sends the headers.
+    pub async fn room(&mut self, wanted: usize) -> Result<usize, Gone> {
+        self.send_headers(HeaderMap::new(), Encoding::Identity)?;
+        let State::Open(stream) = &mut self.state else { return Err(Gone) };
+        stream.reserve_capacity(wanted.max(1));
         while stream.capacity() == 0 {
             match poll_fn(|context| stream.poll_capacity(context)).await {
                 Some(Ok(_)) => {}
                 _ => return Err(Gone),
             }
         }
-        Ok(())
+        Ok(stream.capacity())
     }
 
     /// Ends the call.

@@ -1,8 +1,9 @@
 //! The server: ports, the threads that serve them, and the stages of a stop.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,9 +19,10 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::bridge::{Bridge, Event};
+use crate::budget::Budget;
 use crate::connection;
 use crate::fast_path::{FastPath, overloaded};
-use crate::limits::{HANDSHAKE, Limits};
+use crate::limits::{CONNECTIONS, HANDSHAKE, Limits};
 use crate::method::Method;
 use crate::status::Status;
 use crate::tls::Certificates;
@@ -58,6 +60,7 @@ pub struct Shared {
     /// The status of a refusal when too many calls wait: a serialized `google.rpc.Status`.
     pub overload: Vec<u8>,
     pub fast_path: FastPath,
+    pub budget: Arc<Budget>,
 }
 
 impl Shared {
@@ -75,10 +78,20 @@ pub enum Port {
 
 impl Port {
     /// Listens on a TCP port that several processes and threads share: the kernel spreads connections over them.
+    ///
+    /// The unspecified address stands for all of the machine's, of IPv4 and IPv6, as it does for gRPC.
     pub fn tcp(address: SocketAddr, tls: bool) -> io::Result<Self> {
+        if address.ip().is_unspecified() {
+            let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
+            return Self::bind(any, tls).or_else(|_| Self::bind(address, tls));
+        }
+        Self::bind(address, tls)
+    }
+
+    fn bind(address: SocketAddr, tls: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
-            socket.set_only_v6(true)?;
+            socket.set_only_v6(!address.ip().is_unspecified())?;
         }
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
@@ -88,7 +101,13 @@ impl Port {
         Ok(Self::Tcp { listener: socket.into(), tls })
     }
 
+    /// Listens on a socket of the file system, in the place of one that is there: who starts the server holds the path.
     pub fn unix(path: &str) -> io::Result<Self> {
+        if let Err(error) = fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
         let listener = StdUnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
         Ok(Self::Unix { listener })
@@ -140,6 +159,7 @@ async fn listen(shared: Arc<Shared>, port: Port) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
+                Ok(_) if connections.len() >= CONNECTIONS => {} // it is closed
                 Ok(accepted) => {
                     connections.spawn(greet(Arc::clone(&shared), accepted, tls));
                 }

@@ -1,0 +1,47 @@
+"""Which files a run reads, and where their outputs go."""
+
+from pathlib import Path
+
+import pytest
+
+from bulk.inputs import Columns, find_inputs
+from textfiles import Format, InputError
+
+
+def _outputs(paths: list[Path], format_: Format | None = None) -> list[str]:
+    return [str(found.output) for found in find_inputs(paths, Path("/nowhere/out"), format_)]
+
+
+def test_outputs_keep_the_structure_of_the_folder_and_skip_other_files(tmp_path: Path) -> None:
+    for name in ("b.txt", "a.csv.gz", "deep/c.parquet", "deep/.hidden.csv", ".deep/d.csv", "e.md", "folder.csv/x.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert _outputs([tmp_path]) == ["a.csv.gz", "b.jsonl", "deep/c.parquet"]
+    assert _outputs([tmp_path], Format.PARQUET) == ["a.parquet", "b.parquet", "deep/c.parquet"]
+    assert _outputs([tmp_path / "deep" / "c.parquet"], Format.CSV) == ["c.csv"]
+
+
+def test_an_input_has_size_and_time_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv.gz").write_bytes(b"text")
+    (found,) = find_inputs([tmp_path / "a.tsv.gz"], tmp_path / "out", None)
+    status = (tmp_path / "a.tsv.gz").stat()
+    assert (found.size, found.modified_ns, found.format) == (4, status.st_mtime_ns, Format.TSV)
+    assert found.compressed
+    assert not found.keeps_json
+
+
+@pytest.mark.parametrize(("name", "format_", "keeps"), [("a.jsonl", None, True), ("a.jsonl", Format.CSV, False)])
+def test_json_stays_json_only_in_json_lines(name: str, format_: Format | None, keeps: bool, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    (found,) = find_inputs([tmp_path / name], tmp_path / "out", format_)
+    assert found.keeps_json is keeps
+
+
+@pytest.mark.parametrize("names", [("a", "a", "b"), ("a", "b", "a"), ("b", "a", "a")])
+def test_columns_need_three_names(names: tuple[str, str, str]) -> None:
+    with pytest.raises(InputError, match="three different names"):
+        Columns(*names)
+
+
+def test_the_added_columns_are_label_and_probability() -> None:
+    assert Columns("t", "l", "p").added == {"l", "p"}

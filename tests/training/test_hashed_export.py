@@ -1,0 +1,116 @@
+"""The export of classifiers on hashed n-grams: both engines answer as NumPy does from the specification."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tests.tiny_model import write_model
+from textmodel import weights
+from textmodel.compiled_engine import CompiledEngine
+from textmodel.hashed_ngrams import features, rows_of
+from textmodel.metadata import CharacterNGrams, HashedNGrams, Layer
+from textmodel.ngrams import weigh
+from textmodel.probes import TOLERANCE
+from textmodel.tensorflow_engine import TensorFlowEngine
+from textmodel.version_folder import VersionFolder
+from training.export import export
+
+TEXTS = ["", "정말 최고예요ㅠㅠ!!", "the don't THE", "e\u0301té 😀😀", "word " * 500]
+VECTORIZER = HashedNGrams(2, CharacterNGrams(1, 4, across_words=True), 1 << 12, 3000, "log", normalize=True)
+LABELS = ("a", "b", "c")
+
+
+@dataclass
+class Fitted:
+    """A classifier with random weights."""
+
+    vectorizer: HashedNGrams
+    layers: tuple[Layer, ...]
+    kept: NDArray[np.int32]
+    scale: NDArray[np.float16]
+    kernel: NDArray[Any]
+    kernel_scale: NDArray[np.float32] | None
+    bias: NDArray[np.float32]
+
+    def dense_weights(self) -> list[NDArray[Any]]:
+        return [self.kernel, self.bias]
+
+    def probabilities(self, texts: list[str]) -> NDArray[np.float64]:
+        rows = rows_of(features(self.vectorizer, texts), self.kept)
+        values = weigh(self.vectorizer, rows, self.scale.astype(np.float32)).astype(np.float64)
+        kernel = self.kernel.astype(np.float64) * (1 if self.kernel_scale is None else self.kernel_scale)
+        products = values[:, np.newaxis] * kernel[rows.ids]
+        parts = [products[slice(*rows.row_splits[number : number + 2])].sum(axis=0) for number in range(len(texts))]
+        sigmoids = 1 / (1 + np.exp(-(np.array(parts) + self.bias)))
+        probabilities: NDArray[np.float64] = sigmoids / sigmoids.sum(axis=1, keepdims=True)
+        return probabilities
+
+
+@pytest.fixture(scope="module", params=["float16", "int8"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, VersionFolder]:
+    random = np.random.default_rng(0)
+    kept = np.sort(random.permutation(VECTORIZER.buckets)[: VECTORIZER.kept]).astype(np.int32)
+    kernel: NDArray[Any] = random.normal(size=(len(kept), len(LABELS))) * [1, 5, 0]
+    kernel_scale = None
+    if request.param == "int8":
+        kernel, kernel_scale = weights.quantize(kernel)
+    else:
+        kernel = kernel.astype(np.float16)
+    fitted = Fitted(
+        VECTORIZER,
+        (Layer(len(LABELS), "one-vs-rest"),),
+        kept,
+        random.uniform(0.5, 2, len(kept)).astype(np.float16),
+        kernel,
+        kernel_scale,
+        random.normal(size=len(LABELS)).astype(np.float32),
+    )
+    path = tmp_path_factory.mktemp("export") / "1"
+    export(fitted, None, LABELS, path)
+    # What the run writes beside the export, of a version that is like it.
+    like = write_model(
+        path.parent, "like", labels=LABELS, hidden=(), vectorizer=lambda _: VECTORIZER, tokenization="unicode"
+    )
+    folder = VersionFolder(path)
+    msgspec.structs.replace(like.metadata, network=fitted.layers).write(folder.metadata_file)
+    return fitted, folder
+
+
+def test_both_engines_answer_as_numpy(exported: tuple[Fitted, VersionFolder]) -> None:
+    fitted, folder = exported
+    expected = fitted.probabilities(TEXTS)
+    for engine in (TensorFlowEngine(folder.path), CompiledEngine(folder)):
+        np.testing.assert_allclose(engine.classify(TEXTS).probabilities, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_the_checkpoint_and_the_weights_hold_the_same(exported: tuple[Fitted, VersionFolder]) -> None:
+    fitted, folder = exported
+    reader = tf.train.load_checkpoint(str(folder.path / "variables" / "variables"))
+    expected = {
+        "features/kept": fitted.kept,
+        "features/scale": fitted.scale,
+        "dense/0/kernel": fitted.kernel,
+        "dense/0/bias": fitted.bias,
+    }
+    if fitted.kernel_scale is not None:
+        expected["dense/0/kernel_scale"] = fitted.kernel_scale
+    keys = {f"{name}/.ATTRIBUTES/VARIABLE_VALUE": tensor for name, tensor in expected.items()}
+    assert {*keys, "_CHECKPOINTABLE_OBJECT_GRAPH"} == set(reader.get_variable_to_shape_map())
+    for key, tensor in keys.items():
+        np.testing.assert_array_equal(reader.get_tensor(key), tensor, strict=True)
+    read = folder.weights
+    np.testing.assert_array_equal(read.kept, fitted.kept)
+    np.testing.assert_array_equal(read.scale, fitted.scale)
+
+
+def test_an_int8_kernel_is_within_half_a_step() -> None:
+    kernel = np.random.default_rng(0).normal(size=(1000, 4)) * [0, 1, 10, 0.01]
+    rounded, scale = weights.quantize(kernel)
+    assert rounded.dtype == np.int8
+    assert (np.abs(rounded * scale - kernel) <= scale * 0.501).all()
+    assert np.abs(rounded).max(axis=0).tolist() == [0, 127, 127, 127]

@@ -1,0 +1,47 @@
+"""What Unicode 14 says of canonical equivalence, as tables for the forms of the `unicode` tokenization that cannot call
+Python's `unicodedata`: https://www.unicode.org/reports/tr15/. Hangul syllables are not in them: they are composed by
+arithmetic.
+"""
+
+import unicodedata
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textmodel import characters
+from textmodel.characters import CODE, CONTEXT, STAND_IN
+
+MAX_PARTS = 4
+"""Characters that one decomposes to, at most."""
+
+
+class Composition(NamedTuple):
+    """The tables. Rows rise."""
+
+    decompositions: NDArray[np.int32]
+    """(characters, 2 + MAX_PARTS): a character, the number of its parts in full decomposition, and the parts."""
+    marks: NDArray[np.int32]
+    """(marks, 2): a character, and its combining class, if that is not 0."""
+    pairs: NDArray[np.int32]
+    """(pairs, 3): two characters that compose, and what they compose to."""
+
+
+@cache
+def composition() -> Composition:
+    """Returns the tables."""
+    decompositions, pairs = [], []
+    # A newer Python knows more characters.
+    for code in map(int, np.flatnonzero(characters.table() & CODE != STAND_IN)):
+        decomposition = unicodedata.decomposition(chr(code))
+        if not decomposition or decomposition.startswith("<"):
+            continue
+        parts = [ord(part) for part in unicodedata.normalize("NFD", chr(code))]
+        decompositions.append((code, len(parts), *parts, *[0] * (MAX_PARTS - len(parts))))
+        direct = [int(part, 16) for part in decomposition.split()]
+        if len(direct) == 2 and unicodedata.normalize("NFC", chr(code)) == chr(code):
+            pairs.append((*direct, code))
+    candidates = map(int, np.flatnonzero(characters.table() & CONTEXT))
+    marks = [(code, unicodedata.combining(chr(code))) for code in candidates if unicodedata.combining(chr(code))]
+    return Composition(np.array(decompositions, np.int32), np.array(marks, np.int32), np.array(sorted(pairs), np.int32))
