@@ -20,8 +20,8 @@ from training.evaluation.metrics import Answers
 UNREACHABLE = 2.0
 """The threshold of a label that never reaches the precision: no probability is as high."""
 PRIOR_TEXTS = 100
-"""Number of validation texts that the probabilities count as, once all labels together have calibrated them. They decide
-for rare labels, of which a few right answers in a row say little; for others the texts do."""
+"""Number of validation texts that the probabilities count as, once all labels together have calibrated them. They
+decide for rare labels, of which a few right answers in a row say little; for others the texts do."""
 
 
 @dataclass(frozen=True)
