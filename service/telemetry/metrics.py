@@ -39,6 +39,9 @@ REFUSED = Family(
     (*_MODEL, "reason"),
 )
 TEXTS = Family("counter", "text_classifier_texts_total", "Texts classified, by winning label.", (*_MODEL, "label"))
+TRAINING_LABELS = Family(
+    "gauge", "text_classifier_training_label_ratio", "Share of the training texts with this label.", (*_MODEL, "label")
+)
 INFERENCE = Family("histogram", "text_classifier_inference_seconds", "Time of one engine call.", _MODEL, _SECONDS)
 QUEUE = Family("histogram", "text_classifier_queue_seconds", "Time a request waits for its engine.", _MODEL, _SECONDS)
 BATCH = Family("histogram", "text_classifier_batch_texts", "Texts in one engine call.", _MODEL, _POWERS)
@@ -76,6 +79,7 @@ FAMILIES = (
     IN_SERVICE,
     REFUSED,
     TEXTS,
+    TRAINING_LABELS,
     INFERENCE,
     QUEUE,
     BATCH,
@@ -183,9 +187,27 @@ class VersionStates:
 
 
 class ModelMetrics:
-    """The metrics of one model version."""
+    """The metrics of one model version.
 
-    def __init__(self, page: MetricsPage, name: str, version: int, engine: str, labels: Sequence[str]) -> None:
+    Args:
+        page: where they go.
+        name: the model.
+        version: its version.
+        engine: the name of its engine.
+        labels: its labels.
+        label_texts: the training texts of each label; empty if they are not known.
+    """
+
+    def __init__(
+        self,
+        page: MetricsPage,
+        name: str,
+        version: int,
+        engine: str,
+        labels: Sequence[str],
+        *,
+        label_texts: Sequence[int] = (),
+    ) -> None:
         model = (name, str(version))
         self._info = Gauge(page, INFO, (*model, engine))
         self._texts = [Counter(page, TEXTS, (*model, label)) for label in labels]
@@ -196,6 +218,8 @@ class ModelMetrics:
         self._unknown = Histogram(page, UNKNOWN, model)
         self._probability = Histogram(page, PROBABILITY, model)
         self._info.set(1)
+        for label, texts in zip(labels, label_texts, strict=False):
+            Gauge(page, TRAINING_LABELS, (*model, label)).set(texts / max(1, sum(label_texts)))
 
     def queued(self, seconds: float) -> None:
         """Records the time that a request waited for the engine."""
