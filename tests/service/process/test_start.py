@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -18,7 +19,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.address import bound_socket
 from service.errors import StartError
+from service.process import ports
 from service.process.ports import reserve
 from tests.server_process import ROOT, ServerProcess, serving
 from text_classifier import Client
@@ -241,9 +244,15 @@ def _reserve(port: int, start: Barrier, end: Barrier, results: Any) -> None:
     end.wait()
 
 
-def test_of_servers_that_start_at_once_on_a_port_exactly_one_keeps_it() -> None:
+def test_of_servers_that_start_at_once_on_a_port_exactly_one_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*arguments: Any) -> socket.socket:
+        bound = bound_socket(*arguments)
+        time.sleep(0.01)  # gives others the time to come in between
+        return bound
+
+    monkeypatch.setattr(ports, "bound_socket", slow)
     fork = multiprocessing.get_context("fork")
-    for _ in range(10):
+    for _ in range(3):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         start, end, results = fork.Barrier(12), fork.Barrier(12), fork.Queue()
