@@ -246,9 +246,9 @@ def _reserve(port: int, start: Barrier, end: Barrier, results: Any) -> None:
 
 def test_of_servers_that_start_at_once_on_a_port_exactly_one_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*arguments: Any) -> socket.socket:
-        bound = bound_socket(*arguments)
-        time.sleep(0.01)  # gives others the time to come in between
-        return bound
+        if socket.SO_REUSEPORT in arguments:
+            time.sleep(0.05)  # gives others the time to find the port free too
+        return bound_socket(*arguments)
 
     monkeypatch.setattr(ports, "bound_socket", slow)
     fork = multiprocessing.get_context("fork")
