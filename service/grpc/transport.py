@@ -9,7 +9,7 @@ import grpc.aio
 from service.address import socket_path
 from service.config import Config
 from service.errors import Overloaded, StartError
-from service.grpc.channel_options import METADATA_BYTES
+from service.grpc.channel_options import GRPCIO
 from service.grpc.status import to_status
 from service.security.tls import TlsFiles, pem_files, server_credentials
 
@@ -42,7 +42,11 @@ def choose_transport(config: Config) -> Transport:
                     f"--transport native: this installation has no native transport ({error}); install cargo and"
                     " install the package again, or choose grpcio"
                 ) from error
-    return Transport("grpcio", lambda options: grpc.aio.server(options=list(options)), server_credentials)
+    return Transport("grpcio", _grpcio_server, server_credentials)
+
+
+def _grpcio_server(options: Sequence[tuple[str, int]]) -> grpc.aio.Server:
+    return grpc.aio.server(options=list({**dict(options), **dict(GRPCIO)}.items()))
 
 
 def _native(config: Config) -> Transport:
@@ -50,5 +54,4 @@ def _native(config: Config) -> Transport:
 
     threads = max(1, len(os.sched_getaffinity(0)) // config.workers) if config.workers else 1
     overload = to_status(Overloaded("", RETRY_SECONDS)).SerializeToString()
-    metadata = ("grpc.absolute_max_metadata_size", METADATA_BYTES)  # it reads more, and refuses it with a status
-    return Transport("native", lambda options: NativeServer([*options, metadata], threads, overload), pem_files)
+    return Transport("native", lambda options: NativeServer(options, threads, overload), pem_files)
