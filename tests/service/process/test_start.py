@@ -56,7 +56,7 @@ def started(*arguments: Any, **options: Any) -> Iterator[ServerProcess]:
 
 
 def test_a_server_without_models_waits_for_one_and_says_so(tmp_path: Path) -> None:
-    with started(tmp_path / "models", "--workers", "2", "--watch-interval", "0.05") as server:
+    with started(tmp_path / "models", "--require-model", "off", "--workers", "2", "--watch-interval", "0.05") as server:
         waiting = server.event("waiting for a model", worker=0)
         assert "No such file or directory" in waiting["reason"]
         assert health(server.address) == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -72,7 +72,7 @@ def test_a_server_without_models_waits_for_one_and_says_so(tmp_path: Path) -> No
 
 def test_a_model_that_is_required_and_half_copied_is_the_reason_in_the_last_line(tmp_path: Path) -> None:
     write_model(tmp_path, "topic").metadata_file.unlink()
-    server = ServerProcess(tmp_path, "--require-model", "on")
+    server = ServerProcess(tmp_path)
     assert server.wait() == 1
     reason = server.event("cannot start")["reason"]
     assert re.fullmatch(r"no model to serve: topic/1: assets.extra/metadata.json: .*", reason)
@@ -170,7 +170,7 @@ def test_a_server_with_closed_descriptors_serves(closed: str, tiny_models: Path)
 
 def test_misspelt_variables_and_those_of_kubernetes_are_told_in_the_log(tmp_path: Path) -> None:
     environment = {"TEXT_CLASSIFIER_WORKER": "7", "TEXT_CLASSIFIER_HTTP_PORT": "tcp://10.0.0.1:80"}
-    server = ServerProcess(tmp_path, "--require-model", "on", environment=environment)
+    server = ServerProcess(tmp_path, environment=environment)
     assert server.wait() == 1
     unknown = server.event("unknown environment variable: ignored", variable="TEXT_CLASSIFIER_WORKER")
     assert unknown["did_you_mean"] == "TEXT_CLASSIFIER_WORKERS"
