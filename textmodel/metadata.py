@@ -1,4 +1,4 @@
-"""What a model version says of itself: `assets.extra/metadata.json`, typed and validated."""
+"""The metadata of a model version, `assets.extra/metadata.json`, typed and validated."""
 
 from datetime import datetime
 from pathlib import Path
@@ -119,7 +119,7 @@ class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data that a model was trained and tested on.
 
     `unknown_word_ratio` is the share of the words of the training texts that the vocabulary does not hold. Versions of
-    older trainings do not say.
+    older trainings do not say. `label_texts` are the training texts of each label, in the order of the labels.
     """
 
     name: str
@@ -127,6 +127,7 @@ class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validation_texts: Count
     test_texts: Count
     unknown_word_ratio: Share | None = None
+    label_texts: tuple[Count, ...] = ()
 
 
 class TestMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -131,7 +131,8 @@ def publisher(config: Config, page: MetricsPage) -> Publish:
     limits = QueueLimits(config.max_batch_texts, config.max_queue_texts, config.max_queue_bytes)
 
     def publish(folder: VersionFolder, files: Fingerprint, name: str, version: int, engine: Engine) -> Servable:
-        metrics = ModelMetrics(page, name, version, engine.name, folder.labels)
+        counts = folder.metadata.data_set.label_texts
+        metrics = ModelMetrics(page, name, version, engine.name, folder.labels, label_texts=counts)
         batcher = Batcher(name, engine, limits, metrics)
         explanations = Explanations(name, version, folder.path, files)
         return Servable(name, version, folder.labels, folder.metadata, engine, batcher, metrics, explanations)

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 import yaml
 
 from tests.server_process import ROOT, ServerProcess, serving
 from text_classifier import Client
+from textmodel import VersionFolder
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Prometheus (Debian: prometheus)")
 
@@ -60,8 +62,14 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def models(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two good models, and a version that is refused."""
+    """Two good models, one with a shadow, both with label shares of training; and a version that is refused."""
     models = Path(shutil.copytree(tiny_models, tmp_path_factory.mktemp("deploy") / "models"))
+    for name, counts in (("sentiment", (1, 3)), ("topic", (1, 2, 3, 4, 5))):
+        folder = VersionFolder(models / name / "1")
+        data_set = msgspec.structs.replace(folder.metadata.data_set, label_texts=counts)
+        msgspec.structs.replace(folder.metadata, data_set=data_set).write(folder.metadata_file)
+    shutil.copytree(models / "sentiment" / "1", models / "sentiment" / "2")
+    (models / "sentiment" / "shadow").write_text("2")
     refused = shutil.copytree(models / "topic" / "1", models / "topic" / "2")
     (refused / "assets" / "labels.txt").write_text("one\n")
     return models

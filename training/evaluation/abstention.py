@@ -10,16 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 from scipy.stats import binomtest
+from sklearn.linear_model import LogisticRegression
 
 from textmodel.metadata import Abstention
 from training.evaluation.metrics import Answers
 
 UNREACHABLE = 2.0
 """The threshold of a label that never reaches the precision: no probability is as high."""
-PRIOR_TEXTS = 50
-"""Number of validation texts that the probabilities themselves count as. Calibrated ones say how often their labels are
-right: that decides for rare labels, of which a few right answers in a row say little. For others the texts decide."""
+PRIOR_TEXTS = 100
+"""Number of validation texts that the probabilities count as, once all labels together have calibrated them. They
+decide for rare labels, of which a few right answers in a row say little; for others the texts do."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,29 @@ def find_abstention(
     """
     answers = Answers.of(probabilities, classes)
     right = answers.predicted == answers.classes
+    expected = _calibrated(answers.confidence, right)
     thresholds = [
-        _threshold(answers.confidence[mine], right[mine], target_precision)
+        _threshold(answers.confidence[mine], right[mine], expected[mine], target_precision)
         for label in range(probabilities.shape[1])
         for mine in [answers.predicted == label]
     ]
     return Abstention(target_precision, tuple(thresholds))
 
 
-def _threshold(confidence: NDArray[np.float64], right: NDArray[np.bool_], target: float) -> float:
+def _calibrated(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Returns how often answers of these probabilities are right, (n,): a logistic regression on their logits (Platt,
+    "Probabilistic Outputs for Support Vector Machines", 1999).
+    """
+    if right.all() or not right.any():
+        return confidence
+    logits = logit(confidence.clip(1e-6, 1 - 1e-6))[:, None]
+    expected: NDArray[np.float64] = LogisticRegression(C=1e6).fit(logits, right).predict_proba(logits)[:, 1]
+    return expected
+
+
+def _threshold(
+    confidence: NDArray[np.float64], right: NDArray[np.bool_], prior: NDArray[np.float64], target: float
+) -> float:
     """Returns the lowest threshold above which at least the target of the answers is right; without answers, the target
     itself.
     """
@@ -87,7 +103,7 @@ def _threshold(confidence: NDArray[np.float64], right: NDArray[np.bool_], target
         return target
     order = np.argsort(-confidence, kind="stable")
     ordered, count = confidence[order], np.arange(1, len(order) + 1)
-    expected = PRIOR_TEXTS * np.cumsum(ordered) / count
+    expected = PRIOR_TEXTS * np.cumsum(prior[order]) / count
     precision = (np.cumsum(right[order]) + expected) / (count + PRIOR_TEXTS)
     # A threshold lies between two probabilities that differ; below the last one there is 0.
     following = np.append(ordered[1:], 0.0)

@@ -20,6 +20,18 @@ def calibrated(texts: int, labels: int, seed: int) -> tuple[NDArray[np.float32],
     return probabilities.astype(np.float32), classes
 
 
+@pytest.mark.parametrize("labels", [2, 46])
+def test_overconfident_probabilities_reach_the_precision_too(labels: int) -> None:
+    parts = []
+    for seed in (0, 1):
+        probabilities, classes = calibrated(20_000, labels, seed)
+        sharpened = probabilities**2
+        parts.append((sharpened / sharpened.sum(axis=1, keepdims=True), classes))
+    abstention = find_abstention(*parts[0], TARGET)
+    reached = selective_metrics(Answers.of(*parts[1]), abstention.thresholds)
+    assert reached.interval[1] >= TARGET
+
+
 def one_label(confidence: list[float], right: list[bool]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Returns probabilities of label 0 and 1 where the winner is label 0, and the true classes."""
     first = np.array(confidence, np.float32)
