@@ -49,6 +49,8 @@ models: .venv/.dev ## Train all that is shipped into MODELS, from DATA_DIR or Ke
 	.venv/bin/text-classifier-train reuters --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 	.venv/bin/text-classifier-train imdb --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 	.venv/bin/text-classifier-train reuters --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
+	$(if $(DATA_DIR),.venv/bin/text-classifier-train --name=nsmc --data=$(DATA_DIR)/nsmc-train.jsonl.gz \
+		--test-data=$(DATA_DIR)/nsmc-test.jsonl.gz --models=$(MODELS))
 
 test: .venv/.dev .venv/.native ## Run all tests in JOBS processes; some need DATA_DIR, KSERVE_PYTHON or MLSERVER_PYTHON
 	.venv/bin/pytest --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term:skip-covered) \

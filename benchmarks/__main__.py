@@ -113,14 +113,22 @@ def _service(models: Path, data_dir: Path) -> list[dict[str, Any]]:
         with empty_handler(workers) as server:
             for case in (case for case in service.CASES if case.texts == case.messages == 1):
                 rows.append(_row("empty handler", workers, service.measure(server, sample, case)))
-        with serving(models, "--workers", str(workers)) as server:
-            started, memory = server.start_seconds, server.memory_mib()
-            for case in service.CASES:
-                rows.append(_row("text-classifier", workers, service.measure(server, sample, case)))
-            rows[-1] |= {"start_seconds": started, "memory_mib": memory, "memory_after_load_mib": server.memory_mib()}
-            print(
-                f"start {started:.2f} s, memory {memory:.0f} MiB, after load {server.memory_mib():.0f} MiB", flush=True
-            )
+        for transport in ("native", "grpcio"):
+            rows += _transport(models, workers, transport, sample)
+    return rows
+
+
+def _transport(models: Path, workers: int, transport: str, sample: list[str]) -> list[dict[str, Any]]:
+    """This project's server by what carries gRPC."""
+    with serving(models, "--workers", str(workers), "--transport", transport) as server:
+        started, memory = server.start_seconds, server.memory_mib()
+        rows = [
+            _row(f"text-classifier, {transport}", workers, service.measure(server, sample, case))
+            for case in service.CASES
+        ]
+        after = server.memory_mib()
+        rows[-1] |= {"start_seconds": started, "memory_mib": memory, "memory_after_load_mib": after}
+        print(f"start {started:.2f} s, memory {memory:.0f} MiB, after load {after:.0f} MiB", flush=True)
     return rows
 
 

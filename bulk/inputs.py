@@ -59,7 +59,8 @@ class InputFile:
     @property
     def delimiter(self) -> str:
         """The field separator of a CSV or TSV output: that of an input of the same format."""
-        return self.file.delimiter if self.format is self.file.format else self.format.delimiter
+        kept = self.format is self.file.format and self.file.delimiter.isascii()  # Arrow writes no other
+        return self.file.delimiter if kept else self.format.delimiter
 
     @property
     def keeps_json(self) -> bool:

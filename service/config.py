@@ -27,6 +27,7 @@ from service.option_values import (
     integer,
     one_of,
     or_off,
+    or_zero,
     seconds,
     share,
 )
@@ -48,7 +49,8 @@ _MAX_SECONDS = 1_000_000
 """Under 12 days. Timers count milliseconds in an int32, and periods are added up."""
 _SECONDS = seconds(0, _MAX_SECONDS)
 _AGE = seconds(1, _MAX_SECONDS)
-_HEARTBEAT = seconds(0, 3600)
+_HEARTBEAT = or_zero(seconds(1, 3600))  # a busy event loop may well be late by less
+_INTERVAL = or_zero(seconds(0.01, _MAX_SECONDS))
 
 
 def _option(default: Any, kind: ValueKind, description: str) -> Any:
@@ -109,7 +111,7 @@ class Config:
         "auto", one_of(*get_args(EngineKind)), "auto: compiled for models over words or n-grams, TensorFlow for others"
     )
     watch_interval: float = _option(
-        1.0, _SECONDS, "seconds between two scans of the models folder; 0: scan on SIGHUP only"
+        1.0, _INTERVAL, "seconds between two scans of the models folder; 0: scan on SIGHUP only"
     )
     keep_versions: int = _option(1, _COUNT, "number of versions of a model to keep loaded, newest first")
     pin: tuple[tuple[str, int], ...] = _option(

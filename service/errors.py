@@ -12,7 +12,7 @@ class StartError(Exception):
 
 
 class RequestError(Exception):
-    """A request that cannot be answered, for a reason that the client may know."""
+    """The request is invalid or cannot be served. The client gets the text."""
 
 
 class InvalidArgument(RequestError):
@@ -34,7 +34,7 @@ class NotFound(RequestError):
 
     Args:
         resource: what was asked for, e.g. `models/imdb/versions/7`.
-        description: what there is instead.
+        description: what is available instead.
     """
 
     def __init__(self, resource: str, description: str) -> None:
@@ -44,10 +44,10 @@ class NotFound(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """The call came without a token that the server knows."""
+    """The call has no valid token."""
 
     def __init__(self) -> None:
-        super().__init__("send a bearer token that the server knows, in the metadata: 'authorization: Bearer TOKEN'")
+        super().__init__("send a valid bearer token in the metadata: 'authorization: Bearer TOKEN'")
 
 
 class NotReady(RequestError):
@@ -58,7 +58,7 @@ class NotReady(RequestError):
 
 
 class DeadlineExceeded(RequestError):
-    """The client's deadline passed before the request's turn came."""
+    """The client's deadline passed while the request waited."""
 
     def __init__(self) -> None:
         super().__init__("the deadline passed while the request waited")
@@ -69,7 +69,7 @@ class Overloaded(RequestError):
 
     Args:
         model: the model whose queue it is.
-        retry_seconds: when it is worth coming again.
+        retry_seconds: when to try again.
     """
 
     def __init__(self, model: str, retry_seconds: float) -> None:
@@ -136,7 +136,7 @@ class UnsupportedEncoding(RequestError):
 
 
 class CannotExplain(RequestError):
-    """The answers of this version cannot be explained.
+    """This version's answers cannot be explained.
 
     Args:
         resource: the version, e.g. `models/imdb/versions/7`.
@@ -164,10 +164,11 @@ class CannotAbstain(RequestError):
 
 
 def shortened(name: str) -> str:
-    """Returns a name from a request as it can come back in an error, which has to fit into HTTP/2 headers of 8 KiB."""
+    """Returns a name from a request, short enough for an error: errors travel in HTTP/2 headers of 8 KiB."""
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def reason_for_clients(error: ModelError, folder: Path) -> str:
-    """Returns what is wrong with a version. It names files as the version folder has them, not where that is."""
-    return str(error).replace(f"{folder}/", "").replace(str(folder), "the version folder")
+    """Returns what is wrong with a version, with paths inside the version folder only."""
+    reason = str(error).replace(f"{folder}/", "").replace(str(folder), "the version folder")
+    return reason.encode(errors="backslashreplace").decode()  # a file's name may not be UTF-8; protobuf's strings are

@@ -59,6 +59,12 @@ def share() -> ValueKind:
     return ValueKind("SHARE", "a number from 0 to 1", parse)
 
 
+def or_zero(kind: ValueKind) -> ValueKind:
+    """Returns the kind that also takes 0."""
+    parse = kind.parse
+    return kind._replace(expected=f"{kind.expected}, or 0", parse=lambda text: 0.0 if float(text) == 0 else parse(text))
+
+
 def one_of(*choices: str) -> ValueKind:
     """Returns the kind of these words."""
 

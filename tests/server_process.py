@@ -32,7 +32,7 @@ class ServerProcess:
         run_by: Sequence[str] = (),
     ) -> None:
         command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0"]
-        command += ["--http-port", "0", "--metrics-port", "0"]
+        command += ["--http-port", "0", "--metrics-port", "0", "--require-model", "on"]  # fail rather than wait
         self.process = subprocess.Popen(
             [*run_by, *command, *flags],
             cwd=ROOT,

@@ -44,6 +44,8 @@ KEEPALIVE_ANSWER_SECONDS = 5
 CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_SECONDS * 1000),
+    # gRPC pings to measure bandwidth too. While such a ping is unanswered, by default for a minute, it sends no other.
+    ("grpc.http2.ping_timeout_ms", KEEPALIVE_ANSWER_SECONDS * 1000),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # A response with many scores can exceed gRPC's default limit of 4 MiB. The server limits requests.
     ("grpc.max_receive_message_length", -1),

@@ -11,8 +11,8 @@ class Row(NamedTuple, Generic[_T_co]):
     number: int
     """From 1: of the line that the row starts on; in Parquet, of the row."""
     value: _T_co
-    lines: int = 1
-    """The number of lines that the row spans: more than 1 if quoted fields of CSV or TSV hold line breaks."""
+    looks_merged: bool = False
+    """Whether a field holds lines that look like rows of the file: a quotation mark that is not closed merges rows."""
 
 
 class Unreadable(NamedTuple):

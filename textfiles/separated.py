@@ -1,7 +1,7 @@
 """Reads the rows of CSV and TSV."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from textfiles.decoding import UTF8, wrong_encoding
 from textfiles.rows import Row, Unreadable
@@ -9,6 +9,11 @@ from textfiles.rows import Row, Unreadable
 MAX_LINE_BYTES = 1 << 24
 """Maximum length of a line and of a field, in bytes: what a server takes in one message. What is longer is mostly the
 result of a quotation mark that is never closed."""
+
+_MIN_MERGED = 10
+"""Line breaks of a row that has to be looked at."""
+_MERGED_SHARE = 0.9
+"""The share of a field's lines with as many delimiters as a row has, from which on they look like rows."""
 
 _REASONS = {
     "unexpected end of data": "a quotation mark is opened here and never closed; double it, or use --quoting none",
@@ -39,6 +44,7 @@ class SeparatedRows:
         self._unreadable: Unreadable | None = None
         """The first line of the current row that cannot be read."""
         self._columns = 0
+        self._delimiter = delimiter
         self._reader = csv.reader(
             self._decoded(),
             delimiter=delimiter,
@@ -67,13 +73,21 @@ class SeparatedRows:
             if reason:
                 return Unreadable(start, reason)
             if fields:
-                return self._checked(Row(start, fields, self._reader.line_num - start + 1))
+                many_lines = self._reader.line_num - start >= _MIN_MERGED
+                return self._checked(Row(start, fields, many_lines and self._look_merged(fields)))
 
     def _checked(self, row: Row[list[str]]) -> Row[list[str]] | Unreadable:
         self._columns = self._columns or len(row.value)
         if len(row.value) != self._columns:
             return Unreadable(row.number, f"{len(row.value)} columns, but the first row has {self._columns}")
         return row
+
+    def _look_merged(self, fields: Sequence[str]) -> bool:
+        return any(self._holds_rows(field.split("\n")[1:-1]) for field in fields)
+
+    def _holds_rows(self, lines: Sequence[str]) -> bool:
+        like_rows = sum(line.count(self._delimiter) == self._columns - 1 for line in lines)
+        return self._columns > 1 and len(lines) >= _MIN_MERGED - 1 and like_rows >= _MERGED_SHARE * len(lines)
 
     def _decoded(self) -> Iterator[str]:
         """Yields a line for each line of the file: the csv module counts them and follows the quotation marks."""

@@ -1,8 +1,8 @@
-"""What a model is and how it runs, once, for every side: the tokenization, the vocabulary, the version folder with its
-metadata and golden probes, and the engines that turn texts into probabilities in process.
+"""Defines what a model is and how it runs, for training and service alike: tokenization, vocabulary, n-gram features,
+the version folder with its metadata, weights and golden probes, and the engines that classify texts in process.
 
-Useful alone: `load_engine("models/imdb/1").classify(["A moving film."])`. Nothing of training, gRPC or metrics
-enters here.
+It works alone: `load_engine("models/imdb/1").classify(["A moving film."])`. It knows nothing of training, gRPC or
+metrics.
 """
 
 from textmodel.engine import Engine, Prediction

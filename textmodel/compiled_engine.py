@@ -45,8 +45,9 @@ class CompiledEngine:
         return prediction
 
     def capsule(self) -> object:
-        """Returns what native code classifies with, without Python: see native/network_api.h. It takes texts for which
-        `readable` changes nothing.
+        """Returns the network for other native code, which classifies without Python: see native/network_api.h.
+
+        With the `keras` tokenization it takes texts that `readable` does not change; with `unicode`, any text.
         """
         return self._network.capsule()
 

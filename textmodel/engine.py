@@ -1,4 +1,4 @@
-"""The interface of what turns texts into probabilities."""
+"""The interface of an engine: texts in, probabilities out."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 
 class Prediction(NamedTuple):
-    """What an engine says of n texts."""
+    """An engine's answer for n texts."""
 
     probabilities: NDArray[np.float32]
     """(n, classes), each row sums to 1."""
     words: NDArray[np.int32]
     """(n,), words in each text."""
     known_words: NDArray[np.int32]
-    """(n,), how many of them the vocabulary holds."""
+    """(n,), words that the model knows: the vocabulary holds them, or a hashed feature of them is kept."""
 
     def rows(self, rows: slice) -> "Prediction":
-        """Returns the part that says of some of the texts."""
+        """Returns the answer for some of the texts."""
         return Prediction(self.probabilities[rows], self.words[rows], self.known_words[rows])
 
 
@@ -26,9 +26,9 @@ class Engine(Protocol):
     """Turns texts into probabilities. `classify` may be called from any thread, one call at a time."""
 
     name: str
-    """What computes, e.g. "tensorflow": for logs and metrics."""
+    """The name in logs and metrics, e.g. "tensorflow"."""
     inline_bytes: int
-    """So many bytes of text take well under a millisecond: an event loop may classify them itself. 0: none."""
+    """Maximum bytes of text that an event loop may classify itself: they take well under a millisecond. 0: none."""
 
     def classify(self, texts: Sequence[str]) -> Prediction:
         """Classifies texts: any Unicode without surrogates, empty ones too; at least one."""

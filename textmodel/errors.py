@@ -1,13 +1,13 @@
-"""The errors of this room."""
+"""The errors of this package."""
 
 from typing import ClassVar
 
 
 class ModelError(Exception):
-    """A version folder cannot be read or is malformed. The text says what and where."""
+    """A version folder cannot be read or is malformed. The message says what is wrong and where."""
 
     kind: ClassVar[str] = "malformed"
-    """The kind of error in a word, for metrics."""
+    """The kind of error, a label of metrics."""
 
 
 class ChangedError(ModelError):
@@ -17,7 +17,7 @@ class ChangedError(ModelError):
 
 
 class SignatureError(ModelError):
-    """The SavedModel has not the signature that an engine calls."""
+    """The SavedModel does not have the signature that engines call."""
 
     kind = "signature"
 
@@ -29,6 +29,6 @@ class ProbeError(ModelError):
 
 
 class UnsupportedError(ModelError):
-    """The version may be in order, but is not for this engine."""
+    """This engine cannot run the version, which may be valid."""
 
     kind = "unsupported"

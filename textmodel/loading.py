@@ -1,4 +1,4 @@
-"""From a version folder to an engine that has shown that it answers as training did."""
+"""Loads the engine of a version folder and verifies its answers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +20,14 @@ def load_engine(
 
     Args:
         path: the version folder.
-        kind: "auto" takes the compiled engine for a model over words or n-grams, TensorFlow for any other, and for one
-            that the compiled engine does not know or this installation lacks. The engine's `name` says which it is.
-        on_fallback: is told why TensorFlow has to serve a model over words or n-grams.
+        kind: "auto" takes the compiled engine for a model over words or n-grams, and TensorFlow for all others. It
+            falls back to TensorFlow if the compiled engine cannot run the version, or is not installed. The engine's
+            `name` says which one was taken.
+        on_fallback: called with the reason for a fallback.
 
     Raises:
-        ModelError: a file is missing or malformed, the engine answers a probe differently, or "compiled" is asked for
-            and cannot be.
+        ModelError: a file is missing or malformed, the engine answers a probe differently, or the engine asked for
+            cannot run the version.
     """
     folder = VersionFolder(Path(path))
     if not folder.path.is_dir():

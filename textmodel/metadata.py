@@ -1,4 +1,4 @@
-"""What a model version says of itself: `assets.extra/metadata.json`, typed and validated."""
+"""The metadata of a model version, `assets.extra/metadata.json`, typed and validated."""
 
 from datetime import datetime
 from pathlib import Path

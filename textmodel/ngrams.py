@@ -1,9 +1,9 @@
 """The specification of n-gram features: how a text's word indices become a sparse vector. Every faster form is held to
 this one.
 
-Each word that the vocabulary holds is the feature of its index. Each window of 2 to `orders` such words, one behind the
-other, is hashed to one of `buckets`: feature `num_words + bucket`. The hash is one step a word, so that a window's is a
-step on from that of the window without its last word.
+Each word in the vocabulary is the feature of its index. Each n-gram of 2 to `orders` such words is hashed to one of
+`buckets`: feature `num_words + bucket`. The hash takes one step for each word, so that an n-gram extends a shorter one
+by one step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,10 +21,10 @@ unsigned integers of 64 bits agree."""
 HASH_MASK = 0xFFFFFFFF
 """Keeps 32 bits of the product."""
 HASH_SHIFT = 15
-"""How far the high bits are brought down to the low ones, which say the bucket."""
+"""Mixes the high bits into the low ones, which select the bucket."""
 
 TEXTS_AT_ONCE = 1024
-"""Their features are sorted together; more need more memory and are no faster."""
+"""Texts whose features are sorted together. More take more memory and are no faster."""
 
 
 class Features(NamedTuple):

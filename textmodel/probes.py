@@ -13,7 +13,7 @@ from textmodel.engine import Engine
 from textmodel.errors import ModelError, ProbeError
 
 TOLERANCE = 1e-5
-"""How far a probability may be from the probe's, absolutely: float32 sums in another order differ by about 1e-6."""
+"""Maximum absolute difference from a probe's probability. Sums of float32 in another order differ by about 1e-6."""
 
 
 class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +46,7 @@ def write(path: Path, probes: Iterable[Probe]) -> None:
 
 
 def verify(engine: Engine, probes: Sequence[Probe]) -> None:
-    """Asks the engine every probe, each alone and all together.
+    """Has the engine answer every probe, each alone and all together.
 
     Raises:
         ProbeError: an answer has another number of classes, or is further than `TOLERANCE` from the probe's.

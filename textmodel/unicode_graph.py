@@ -1,6 +1,6 @@
 """The `unicode` tokenization in TensorFlow ops: the same as `textmodel.unicode_text` for every Unicode string.
 
-All of Unicode that it needs is in the graph as constants. So an exported graph reads text alike in every process.
+The graph holds the Unicode data that it needs as constants, so that it reads a text alike in every process.
 """
 
 from typing import NamedTuple

@@ -77,7 +77,7 @@ class VersionFolder:
 
     @cached_property
     def metadata(self) -> Metadata:
-        """What the version says of itself."""
+        """The metadata."""
         return Metadata.read(self.metadata_file)
 
     @cached_property

@@ -2,6 +2,8 @@
 
 import sys
 
+_OWN_PACKAGES = ("training", "textmodel", "textfiles")
+
 
 def main() -> int:
     """Runs the command. Returns its exit status, 2 if a package of the extra is missing."""
@@ -10,6 +12,8 @@ def main() -> int:
 
         return command()
     except ModuleNotFoundError as error:
+        if str(error.name).startswith(_OWN_PACKAGES):
+            raise
         print(
             f"text-classifier-train: error: {error.name} is not installed: pip install 'text-classifier[training]'",
             file=sys.stderr,

@@ -1,4 +1,4 @@
-"""What a person reads of a run: training curves, confusion matrix, model card."""
+"""The report of a run: training curves or trials, confusion matrix, model card, and tables for a terminal."""
 
 import textwrap
 from collections import defaultdict
@@ -39,16 +39,16 @@ Search = History | Selection
 
 @dataclass(frozen=True)
 class Classes:
-    """What the classes had to learn from."""
+    """The training texts of each class."""
 
     labels: Sequence[str]
     training_texts: NDArray[np.int64]
     """(classes,)"""
     weights: NDArray[np.float64]
-    """(classes,), how much one of the texts counted in the loss."""
+    """(classes,), the weight of a text in the loss."""
 
     def table(self, evaluation: Evaluation) -> list[list[str]]:
-        """Returns what a person reads of each class, the names of the columns first."""
+        """Returns the rows of a table of the classes, the header first."""
         columns = zip(
             self.labels,
             self.training_texts,
@@ -153,7 +153,7 @@ def trial_curves(selection: Selection) -> Figure:
 
 
 def _vector(vectorizer: MultiHot | PaddedSequence | NGrams | HashedNGrams) -> str:
-    """Returns what a text is to the dense layers, in words."""
+    """Describes the input of the dense layers."""
     match vectorizer:
         case MultiHot():
             return f"a multi-hot vector over {vectorizer.num_words:,} word indices"
@@ -289,7 +289,7 @@ def _method(search: Search, data: DataSetMetadata) -> str:
 
 
 def findings(quality: Quality) -> Table:
-    """Returns what was found in the user's own files, for a terminal."""
+    """Returns a table of the findings about the user's files, for a terminal."""
     table = Table("", "number")
     for row in quality.described():
         table.add_row(*row)
@@ -297,7 +297,7 @@ def findings(quality: Quality) -> Table:
 
 
 def per_class(classes: Classes, evaluation: Evaluation) -> Table:
-    """Returns what a run came to for each class, for a terminal."""
+    """Returns a table of the test metrics of each class, for a terminal."""
     head, *rows = classes.table(evaluation)
     table = Table(*head)
     for row in rows:
@@ -332,7 +332,7 @@ def _found(search: Search) -> list[tuple[str, str]]:
 
 
 def summary(search: Search, evaluation: Evaluation, uncalibrated: Evaluation | None, costs: Sequence[Cost]) -> Table:
-    """Returns what a run came to, for a terminal."""
+    """Returns a table of the results of a run, for a terminal."""
     table = Table("", "value")
     for name, value in [
         *_found(search),

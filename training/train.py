@@ -250,7 +250,7 @@ def _describe(name: str, fit: _Fit, data: SplitDataset) -> Metadata:
             training_texts=len(data.training),
             validation_texts=fit.held_out,
             test_texts=len(data.test),
-            unknown_word_ratio=data.training.unknown_word_ratio,
+            unknown_word_ratio=fit.classifier.unknown_word_ratio(data.training),
             label_texts=tuple(np.bincount(data.training.classes, minlength=len(data.labels)).tolist()),
         ),
         training=dict(fit.settings.options()),

@@ -2,6 +2,7 @@
 
 import builtins
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 class Event:
@@ -52,15 +53,24 @@ class Server:
         wait for one model, `queue_texts` and `queue_bytes`.
         """
 
+    def set_tokens(self, path: Path, stamp: tuple[int, ...], digests: list[bytes]) -> None:
+        """Has calls answered without Python only if they have a token of a file that is as it was read.
+
+        Args:
+            path: the file's.
+            stamp: its time of change in ns, size, inode and device then.
+            digests: each token's SHA-256.
+        """
+
     def publish(self, versions: list[dict[str, Any]]) -> None:
         """Replaces the model versions that are answered without Python.
 
         Args:
             versions: of each `name`, `number`, whether it is `in_service`, `labels`, `inline_bytes` of text that it
-                classifies at once, its `network`'s capsule, its `metrics`, and `overload`, the serialized
-                `google.rpc.Status` of a request for which its queue has no room. The metrics are the values of its
-                `texts` by label; its histograms `inference`, `queue`, `batch`, `unknown` and `probability`; and the
-                values of its requests dropped for `overload`.
+                classifies at once, whether it `normalizes` texts to NFC, its `network`'s capsule, its `metrics`, and
+                `overload`, the serialized `google.rpc.Status` of a request for which its queue has no room. The
+                metrics are the values of its `texts` by label; its histograms `inference`, `queue`, `batch`, `unknown`
+                and `probability`; and the values of its requests dropped for `overload`.
         """
 
     def add_port(self, host: str, port: int, tls: bool) -> int:

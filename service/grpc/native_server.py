@@ -8,6 +8,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import grpc
@@ -110,6 +111,11 @@ class NativeServer:
     def add_fast_method(self, path: str, kind: FastKind, metrics: dict[str, Any]) -> None:
         """Has plain requests of a method answered without Python: see the extension's stub."""
         self._server.add_fast_method(path, kind, metrics)
+
+    def set_tokens(self, path: Path, stamp: tuple[int, ...], digests: Sequence[bytes]) -> None:
+        """Sets the tokens of calls that are answered without Python: see the extension's stub."""
+        if stamp:
+            self._server.set_tokens(path, stamp, list(digests))
 
     def publish(self, versions: list[dict[str, Any]]) -> None:
         """Replaces the model versions that are answered without Python: see the extension's stub."""

@@ -23,6 +23,8 @@ from service.grpc.transport import Transport, choose_transport
 from service.inference.classification import ClassificationService
 from service.inference.repository import ModelRepository
 from service.security.tls import TlsFiles, tls_files
+from service.telemetry.metrics import TRANSPORT
+from service.telemetry.shared_metrics import Gauge
 from text_classifier.calls import SERVICE
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
@@ -58,12 +60,15 @@ async def grpc_server(
         StartError: the port cannot be listened on, or a file for TLS cannot be used.
     """
     transport = choose_transport(config)
+    Gauge(instruments.page, TRANSPORT, (transport.name,)).set(1)
     server = transport.server(channel_arguments(config))
     _register(_instrumented(server, config, instruments), servicers, reflect=config.reflection == "on")
-    if transport.name == "native" and instruments.native_page and not (instruments.tokens or instruments.observer):
+    if transport.name == "native" and instruments.native_page and not instruments.observer:
         from service.grpc.fast_path import FastPath  # noqa: PLC0415, the extension may not be there
 
         FastPath(server, repository, instruments.native_page, config)
+        if instruments.tokens:
+            instruments.tokens.publish(server.set_tokens)
     _listen(transport, server, config.host, port, tls_files(config))
     await server.start()
     try:

@@ -8,6 +8,7 @@ import grpc.aio
 
 from service.config import Config
 from service.errors import Overloaded, StartError
+from service.grpc.channel_options import GRPCIO
 from service.grpc.status import to_status
 from service.security.tls import TlsFiles, pem_files, server_credentials
 
@@ -38,7 +39,11 @@ def choose_transport(config: Config) -> Transport:
                     f"--transport native: this installation has no native transport ({error}); install cargo and"
                     " install the package again, or choose grpcio"
                 ) from error
-    return Transport("grpcio", lambda options: grpc.aio.server(options=list(options)), server_credentials)
+    return Transport("grpcio", _grpcio_server, server_credentials)
+
+
+def _grpcio_server(options: Sequence[tuple[str, int]]) -> grpc.aio.Server:
+    return grpc.aio.server(options=list({**dict(options), **dict(GRPCIO)}.items()))
 
 
 def _native(config: Config) -> Transport:

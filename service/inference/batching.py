@@ -1,6 +1,7 @@
-"""Adaptive batching: a lone request goes to the engine at once; while the engine is busy, requests gather and then go
-together. There is no timer, so an idle server never waits. The queue is bounded, by texts and by bytes, and what nobody
-waits for any more is dropped before it costs the engine's time.
+"""Adaptive batching: an idle engine takes a request at once; requests that come while it is busy form the next batch.
+
+There is no timer, so an idle server never waits. The queue is bounded by texts and by bytes. Requests whose client is
+gone or whose deadline has passed are dropped before inference.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from textmodel import Engine, Prediction
 
 @dataclass(frozen=True)
 class QueueLimits:
-    """How much goes into one engine call, and how much may wait for it."""
+    """Upper bounds: texts in one engine call, and texts and bytes that wait for one."""
 
     batch_texts: int
     queue_texts: int
@@ -37,15 +38,15 @@ class _Waiting:
 
 
 class Batcher:
-    """Gives an engine its work, for one event loop: the running one.
+    """Batches requests for an engine, on the running event loop.
 
-    The engine runs in a thread of its own, one call at a time, but for requests so small that it answers inline.
+    The engine runs in a thread of its own, one call at a time. Small requests run inline, on the event loop.
 
     Args:
         name: the model, for error messages.
-        engine: what classifies.
-        limits: its bounds.
-        metrics: where waiting and inference are recorded.
+        engine: classifies the texts.
+        limits: the queue's bounds.
+        metrics: records waiting and inference.
     """
 
     def __init__(self, name: str, engine: Engine, limits: QueueLimits, metrics: ModelMetrics) -> None:
@@ -64,17 +65,17 @@ class Batcher:
     def classify(
         self, texts: Sequence[str], size: int, deadline: float = math.inf, observation: Observation | None = None
     ) -> asyncio.Future[Prediction]:
-        """Queues texts and returns their prediction's future. Who needs it no more cancels it.
+        """Queues texts and returns the future of their prediction. Cancel it to drop the request.
 
         Args:
             texts: at least one.
-            size: their bytes.
-            deadline: when the answer is of no use any more, in seconds of `perf_counter`.
-            observation: what hears of the wait and of the inference.
+            size: their size in bytes.
+            deadline: the client's deadline, in seconds of `perf_counter`.
+            observation: records the wait and the inference.
 
         Raises:
-            DeadlineExceeded: it has passed. The future raises it if it passes before the engine's turn.
-            Overloaded: the queue has no room for them.
+            DeadlineExceeded: it has passed. The future raises it if it passes while the request waits.
+            Overloaded: the queue is full.
         """
         if deadline <= perf_counter():
             self._metrics.dropped("deadline")
@@ -83,7 +84,7 @@ class Batcher:
             return self._classify_inline(texts, observation)
         limits = self._limits
         full = self._texts + len(texts) > limits.queue_texts or self._bytes + size > limits.queue_bytes
-        if full and self._queue:  # what is too large for an empty queue would never be answered
+        if full and self._queue:  # an empty queue takes even a request that is larger than its bounds
             self._metrics.dropped("overload")
             raise Overloaded(self._name, max(0.01, self._texts * self._seconds_per_text))
         waiting = _Waiting(texts, size, perf_counter(), deadline, self._loop.create_future(), observation)
@@ -95,7 +96,7 @@ class Batcher:
         return waiting.answer
 
     def _classify_inline(self, texts: Sequence[str], observation: Observation | None) -> asyncio.Future[Prediction]:
-        """Answers here and now, where a thread hop would cost more than the work."""
+        """Classifies on the event loop, where a switch of threads would cost more than the work."""
         start = perf_counter()
         prediction = self._engine.classify(texts)
         end = perf_counter()
@@ -118,7 +119,7 @@ class Batcher:
         self._work = None
 
     def _take(self) -> list[_Waiting]:
-        """Takes the next requests, in order, up to the batch's bound; a larger request goes alone."""
+        """Takes the next batch from the queue, in order. A request larger than a batch goes alone."""
         batch: list[_Waiting] = []
         taken = 0
         while self._queue and (not batch or taken + len(self._queue[0].texts) <= self._limits.batch_texts):
@@ -131,7 +132,7 @@ class Batcher:
         return batch
 
     def _drop(self, waiting: _Waiting) -> bool:
-        """Drops a request that nobody waits for any more. Tells whether it is one."""
+        """Drops a request if its deadline has passed or its client is gone. Tells whether it did."""
         late, gone = waiting.deadline <= perf_counter(), waiting.answer.cancelled()
         if not (late or gone):
             return False
@@ -147,7 +148,7 @@ class Batcher:
             self._metrics.queued(start - waiting.since)
         try:
             prediction = await self._loop.run_in_executor(self._thread, self._engine.classify, texts)
-        except Exception as error:  # whatever the engine raises, its callers hear of it and the queue goes on
+        except Exception as error:  # whatever the engine raises goes to its callers, and the queue goes on
             for waiting in batch:
                 if not waiting.answer.cancelled():
                     waiting.answer.set_exception(error)
@@ -165,7 +166,7 @@ class Batcher:
                 waiting.answer.set_result(prediction.rows(rows))
 
     async def close(self) -> None:
-        """Answers what waits, then ends the thread."""
+        """Answers the requests that wait, then ends the thread."""
         if self._work:
             await self._work
         self._thread.shutdown()

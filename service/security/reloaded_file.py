@@ -35,6 +35,8 @@ class Reloaded(Generic[T]):
         self._files = files
         self._read = read
         self._lock = threading.Lock()
+        self.on_reload: Callable[[], None] = lambda: None
+        """Called when the files have changed, whether they could be read or not."""
         self._seen = self._stamps()  # before reading: a change meanwhile is read again
         self._value = read()
 
@@ -55,6 +57,17 @@ class Reloaded(Generic[T]):
             _log.error("not reloaded", what=self._name, reason=str(error))
         else:
             _log.info("reloaded", what=self._name)
+        self.on_reload()
+
+    @property
+    def value(self) -> T:
+        """The value as it was read last."""
+        return self._value
+
+    @property
+    def stamps(self) -> list[tuple[int, ...]]:
+        """What the files were when they were read last: time of change in ns, size, inode and device of each."""
+        return self._seen
 
     def _stamps(self) -> list[tuple[int, ...]]:
         return [_stamp(path) for path in self._files]

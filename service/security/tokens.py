@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.errors import StartError, Unauthenticated
@@ -21,7 +22,17 @@ class Tokens:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._digests = Reloaded("tokens", [path], lambda: _read(path))
+
+    def publish(self, to: Callable[[Path, tuple[int, ...], Sequence[bytes]], None]) -> None:
+        """Gives the file's path, its stamp and the tokens' digests to who checks tokens too: now and at each change."""
+
+        def give() -> None:
+            to(self._path, self._digests.stamps[0], self._digests.value)
+
+        self._digests.on_reload = give
+        give()
 
     def check(self, authorization: str) -> None:
         """Checks an Authorization header, `Bearer <token>`.

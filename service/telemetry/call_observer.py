@@ -1,7 +1,6 @@
-"""What is told of single calls, if the server is to tell it: a line in the access log, and the spans of a trace.
+"""Observation of single calls, if it is on: a line in the access log, and the spans of a trace.
 
-Metrics sum up; this finds the one call that somebody asks about. Unless it is wanted no call is observed, and a request
-costs one look at a context variable more.
+If it is off, a request costs one lookup of a context variable more.
 """
 
 import re
@@ -19,20 +18,20 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 REQUEST_ID = "x-request-id"
-"""The header, or key of gRPC metadata, with which proxies and clients name a request; the answer has it too."""
+"""The header, or key of gRPC metadata, with a request's id. The response returns it."""
 
 _VISIBLE = re.compile(r"[!-~]{1,128}")
 _USER_AGENT = re.compile(r"[ -~]{1,128}")
 
 
 class Kind(NamedTuple):
-    """What kind of call it is. Attributes are named by OpenTelemetry's semantic conventions for gRPC and for HTTP."""
+    """The kind of a call. Attributes have the names of OpenTelemetry's semantic conventions for gRPC and HTTP."""
 
     name: str
-    """As a trace and the access log name it."""
+    """Its name in traces and in the access log."""
     attributes: Mapping[str, str]
     code: str
-    """The attribute that tells how it ended."""
+    """The attribute for its status code."""
 
 
 def rpc(service: str, method: str) -> Kind:
@@ -51,8 +50,8 @@ class Observer:
     """Observes the calls of this process.
 
     Args:
-        access_log: whether each call has a line in the log.
-        tracer: what makes the spans of calls, if they have any.
+        access_log: whether to log a line for each call.
+        tracer: makes spans; None: no tracing.
     """
 
     def __init__(self, access_log: bool, tracer: "Tracer | None") -> None:
@@ -65,10 +64,10 @@ class Observer:
         """Begins to observe the call that the running task answers.
 
         Args:
-            kind: what kind of call it is.
-            headers: its headers or metadata, names in small letters.
-            client: host and port that it comes from.
-            attributes: further ones that its kind of span has.
+            kind: the kind of the call.
+            headers: its headers or metadata, with names in lower case.
+            client: the client's host and port.
+            attributes: further attributes of the span.
         """
         given = headers.get(REQUEST_ID, "")
         request_id = given if _VISIBLE.fullmatch(given) else uuid.uuid4().hex
@@ -88,13 +87,13 @@ class Observer:
 
 
 class Observation:
-    """One call under way.
+    """The observation of one call.
 
     Args:
-        kind: what kind of call it is.
-        request_id: the client's own, or a new one.
-        line: what the access log is to say beside what is observed; None: nothing at all.
-        trace: where its spans go, if it has any.
+        kind: the kind of the call.
+        request_id: the client's, or a new one.
+        line: fields of the access log's line, to which the observed ones are added; None: no line.
+        trace: the call's spans; None: no tracing.
     """
 
     __slots__ = ("_kind", "_line", "_start", "_texts", "_times", "_trace", "request_id")
@@ -109,7 +108,7 @@ class Observation:
         self._times: dict[str, float] = {}
 
     def asks(self, model: str, version: int, texts: int) -> None:
-        """A request for this model has been read. Of a stream the last request's model is told, and all its texts."""
+        """Records a request for a model. A stream has the model of its last request, and the sum of all texts."""
         self._texts += texts
         about: dict[str, str | int] = {"model": model, "version": version, "texts": self._texts}
         if self._line is not None:
@@ -118,23 +117,23 @@ class Observation:
             self._trace.set({f"text_classifier.{name}": value for name, value in about.items()})
 
     def ran(self, queued: float, start: float, end: float) -> None:
-        """A request has waited for the engine and had its call, in seconds of `perf_counter`."""
+        """Records the wait for the engine and the engine's call, in seconds of `perf_counter`."""
         self.passed("queue", queued, start)
         self.passed("inference", start, end)
 
     def passed(self, phase: str, start: float, end: float) -> None:
-        """A request has passed a phase of its way, from start to end in seconds of `perf_counter`."""
+        """Records a phase of a request, in seconds of `perf_counter`."""
         name = f"{phase}_seconds"
         self._times[name] = self._times.get(name, 0.0) + end - start
         if self._trace:
             self._trace.phase(phase, start, end)
 
     def end(self, code: str | int, *, fault: bool) -> None:
-        """The call has been answered.
+        """Records the end of the call.
 
         Args:
             code: the name of its gRPC status, or its HTTP status.
-            fault: whether the server is to blame.
+            fault: whether the status is a server error.
         """
         if self._line is not None:
             times = {"seconds": perf_counter() - self._start} | self._times

@@ -1,4 +1,4 @@
-"""What the server counts and times. Label values come from loaded models and registered methods only."""
+"""The server's metrics. Label values come from loaded models and registered methods only."""
 
 from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple, get_args
@@ -30,12 +30,12 @@ HTTP_SECONDS = Family(
 _MODEL = ("model", "version")
 INFO = Family("gauge", "text_classifier_model_info", "1 for each model version that is loaded.", (*_MODEL, "engine"))
 IN_SERVICE = Family(
-    "gauge", "text_classifier_model_in_service", "1 for the version that answers when none is named.", _MODEL
+    "gauge", "text_classifier_model_in_service", "1 for the version that answers requests without a version.", _MODEL
 )
 REFUSED = Family(
     "gauge",
     "text_classifier_model_refused",
-    "1 for each model version whose files are refused as they are; the log has the reason's details.",
+    "1 for each model version whose current files are refused; the log has the details.",
     (*_MODEL, "reason"),
 )
 TEXTS = Family("counter", "text_classifier_texts_total", "Texts classified, by winning label.", (*_MODEL, "label"))
@@ -54,7 +54,7 @@ DROPPED = Family(
 UNKNOWN = Family(
     "histogram",
     "text_classifier_unknown_word_ratio",
-    "Share of a text's words that the vocabulary does not hold; texts without words are left out.",
+    "Share of a text's words that are not in the vocabulary; texts without words are not counted.",
     _MODEL,
     _TENTHS,
 )
@@ -62,6 +62,7 @@ PROBABILITY = Family(
     "histogram", "text_classifier_winning_probability", "Probability of a text's winning label.", _MODEL, _TENTHS
 )
 
+TRANSPORT = Family("gauge", "text_classifier_grpc_transport_info", "1 for what carries gRPC.", ("transport",))
 RESTARTS = Family("counter", "text_classifier_process_restarts_total", "Times that a process died and was restarted.")
 
 LOG_DROPPED = Family(
@@ -85,6 +86,7 @@ FAMILIES = (
     DROPPED,
     UNKNOWN,
     PROBABILITY,
+    TRANSPORT,
     RESTARTS,
     LOG_DROPPED,
     *shadow_metrics.FAMILIES,
@@ -96,7 +98,7 @@ Reason = Literal["deadline", "cancelled", "overload"]
 
 
 class Method(NamedTuple):
-    """A gRPC method, as metrics name it: type is unary, client_stream, server_stream or bidi_stream."""
+    """The labels of a gRPC method. `type` is unary, client_stream, server_stream or bidi_stream."""
 
     type: str
     service: str
@@ -122,11 +124,11 @@ class MethodMetrics:
         return Counter(self._page, HANDLED, (*self._method, code_label(code)))
 
     def started(self) -> None:
-        """An RPC has started."""
+        """Counts the start of an RPC."""
         self._started.add()
 
     def handled(self, code: grpc.StatusCode, seconds: float) -> None:
-        """An RPC has ended."""
+        """Counts the end of an RPC."""
         if code not in self._handled:
             self._handled[code] = self._counter(code)
         self._handled[code].add()
@@ -143,7 +145,7 @@ class RouteMetrics:
         self._codes: dict[int, Counter] = {}
 
     def handled(self, code: int, seconds: float) -> None:
-        """A request has been answered."""
+        """Counts an answered request."""
         if code not in self._codes:
             self._codes[code] = Counter(self._page, HTTP_REQUESTS, (*self._route, str(code)))
         self._codes[code].add()
@@ -151,24 +153,30 @@ class RouteMetrics:
 
 
 class VersionStates:
-    """Where the model versions stand."""
+    """The states of model versions."""
 
     def __init__(self, page: MetricsPage) -> None:
         self._page = page
 
     def in_service(self, name: str, version: int | None) -> None:
-        """This version answers from now on, or none does."""
+        """Sets the version in service; None: no version."""
         self._page.retire(lambda series: series.family == IN_SERVICE.name and series.labels[0] == name)
         if version:
             Gauge(self._page, IN_SERVICE, (name, str(version))).set(1)
 
     def refused(self, name: str, version: int, reason: str) -> None:
-        """The version's files are refused, for a reason of one word."""
+        """Sets that the version's files are refused.
+
+        Args:
+            name: the model.
+            version: its version.
+            reason: one word, such as `malformed`.
+        """
         self.accepted(name, version)
         Gauge(self._page, REFUSED, (name, str(version), reason)).set(1)
 
     def accepted(self, name: str, version: int) -> None:
-        """The version's files are no longer refused."""
+        """Sets that the version's files are not refused."""
         self._page.retire(lambda series: series.family == REFUSED.name and series.labels[:2] == (name, str(version)))
 
     def keep(self, versions: Collection[tuple[str, int]]) -> None:
@@ -214,15 +222,15 @@ class ModelMetrics:
             Gauge(page, TRAINING_LABELS, (*model, label)).set(texts / max(1, sum(label_texts)))
 
     def queued(self, seconds: float) -> None:
-        """A request has waited for the engine."""
+        """Records the time that a request waited for the engine."""
         self._queue.observe(seconds)
 
     def dropped(self, reason: Reason) -> None:
-        """A request has been dropped before the engine had it."""
+        """Counts a request that was dropped before inference."""
         self._dropped[reason].add()
 
     def inferred(self, texts: int, seconds: float) -> None:
-        """The engine has answered one call."""
+        """Records one engine call."""
         self._batch.observe(texts)
         self._inference.observe(seconds)
 
@@ -233,7 +241,14 @@ class ModelMetrics:
         words: Sequence[int],
         known_words: Sequence[int],
     ) -> None:
-        """Texts have been classified: winning class, its probability, words and known words of each."""
+        """Records classified texts.
+
+        Args:
+            winners: the class with the highest probability, of each text.
+            probabilities: that probability.
+            words: number of words.
+            known_words: number of words in the vocabulary.
+        """
         for winner in winners:
             self._texts[winner].add()
         self._probability.observe_all(probabilities)

@@ -1,7 +1,7 @@
-"""The HTTP endpoint /metrics: what all workers count, as one true total, and what each process uses.
+"""The HTTP endpoint /metrics: totals over all workers, and the resources that each worker process uses.
 
-It is as open as gRPC is: encrypted with the same files, for clients with the same certificates and tokens. A browser
-that opens its port is sent on to the page, which the workers serve on another.
+It is protected as gRPC is: by the same TLS files, client certificates and tokens. A browser that opens `/` is sent to
+the web page on the HTTP port.
 """
 
 import socket

@@ -1,6 +1,6 @@
-"""OpenTelemetry: spans of calls, sent where the standard environment variables say.
+"""OpenTelemetry: spans of calls, exported as the standard environment variables say.
 
-Needs the extra `otel`, and is imported only where tracing is on.
+Needs the extra `otel`. It is imported only if tracing is on.
 
 The variables: opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables and .../protocol/exporter.
 """
@@ -23,18 +23,18 @@ from service.errors import StartError
 
 _PACKAGE = "text-classifier"
 _UNNAMED = "unknown_service"
-"""What OpenTelemetry calls a service that nobody named, or begins to."""
+"""The beginning of OpenTelemetry's default name of a service."""
 
 LAST_EXPORT_SECONDS = 3.0
-"""How long the end of the process waits for the last spans to be taken."""
+"""Maximum time that the end of the process waits for the last spans to be exported."""
 
 
 @contextmanager
 def tracing() -> Iterator["Tracer"]:
-    """Sends spans while the block runs, and at its end those that are left.
+    """Exports spans while the block runs, and the remaining ones at its end.
 
     Raises:
-        StartError: an environment variable asks for what there is not.
+        StartError: an OTEL_ variable has a wrong value, or names an exporter that is not available.
     """
     resource = Resource.create({SERVICE_VERSION: installed_version(_PACKAGE)})
     if str(resource.attributes[SERVICE_NAME]).startswith(_UNNAMED):
@@ -45,7 +45,7 @@ def tracing() -> Iterator["Tracer"]:
     try:
         yield Tracer(provider.get_tracer("text_classifier"))
     finally:
-        # A collector that does not answer must not hold up the end: the thread dies with the process.
+        # A collector that does not answer must not delay the end: the thread dies with the process.
         last = threading.Thread(target=provider.shutdown, daemon=True)
         last.start()
         last.join(LAST_EXPORT_SECONDS)
@@ -62,10 +62,10 @@ def _exporters() -> Iterator[SpanExporter]:
             continue
         found = entry_points(group="opentelemetry_traces_exporter", name=kind)
         if not found:
-            raise StartError(f"OTEL_TRACES_EXPORTER: no package is installed that has an exporter {name!r}")
+            raise StartError(f"OTEL_TRACES_EXPORTER: no installed package has an exporter {name!r}")
         try:
             yield next(iter(found)).load()()
-        except Exception as error:  # whatever an exporter makes of its own variables
+        except Exception as error:  # exporters raise all kinds of errors for wrong variables
             raise StartError(f"OpenTelemetry's exporter {name!r} cannot start: {error}") from error
 
 
@@ -84,7 +84,7 @@ class Tracer:
         self._tracer = tracer
 
     def begin(self, name: str, headers: Mapping[str, str], attributes: Mapping[str, str]) -> "Trace":
-        """Begins the span of a call, in the trace that its headers name, if they do."""
+        """Begins the span of a call, in the trace of its headers if they have one."""
         context = propagate.extract(headers)
         span = self._tracer.start_span(name, context, trace.SpanKind.SERVER, attributes)
         return Trace(self._tracer, span, trace.set_span_in_context(span, context))
@@ -95,8 +95,8 @@ class Trace:
 
     Args:
         tracer: OpenTelemetry's.
-        span: the call's own, which has begun.
-        context: the spans of phases belong there.
+        span: the call's span, already started.
+        context: the parent context for the spans of phases.
     """
 
     __slots__ = ("_context", "_epoch", "_span", "_tracer")
@@ -117,7 +117,7 @@ class Trace:
         self._span.set_attributes(attributes)
 
     def phase(self, name: str, start: float, end: float) -> None:
-        """Adds the span of a phase that has passed, from start to end in seconds of `perf_counter`."""
+        """Adds the span of a phase that has ended, in seconds of `perf_counter`."""
         if self._span.is_recording():
             span = self._tracer.start_span(name, self._context, start_time=self._nanoseconds(start))
             span.end(self._nanoseconds(end))
@@ -130,7 +130,7 @@ class Trace:
         """Ends the call's span.
 
         Args:
-            fault: what went wrong, if it is the server's fault.
+            fault: the error type, if the status is a server error.
         """
         if fault:
             self._span.set_attribute("error.type", fault)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bulk.inputs import Columns, find_inputs
-from textfiles import Format, InputError
+from textfiles import Format, InputError, ReadOptions
 
 
 def _outputs(paths: list[Path], format_: Format | None = None) -> list[str]:
@@ -19,6 +19,12 @@ def test_outputs_keep_the_structure_of_the_folder_and_skip_other_files(tmp_path:
     assert _outputs([tmp_path]) == ["a.csv.gz", "b.jsonl", "deep/c.parquet"]
     assert _outputs([tmp_path], Format.PARQUET) == ["a.parquet", "b.parquet", "deep/c.parquet"]
     assert _outputs([tmp_path / "deep" / "c.parquet"], Format.CSV) == ["c.csv"]
+
+
+def test_an_unknown_ending_stays_in_the_name_of_the_output(tmp_path: Path) -> None:
+    (tmp_path / "reviews.2026").touch()
+    (found,) = find_inputs([tmp_path / "reviews.2026"], tmp_path / "out", None, ReadOptions(format=Format.CSV))
+    assert str(found.output) == "reviews.2026.csv"
 
 
 def test_an_input_has_size_and_time_of_its_file(tmp_path: Path) -> None:

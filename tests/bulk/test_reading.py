@@ -1,12 +1,15 @@
+import gzip
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from bulk.encoding import encode
 from bulk.inputs import Columns, find_inputs
 from bulk.reading import read_batches
-from textfiles import Format
+from textfiles import Format, ReadOptions
 
 OBJECTS = b'{"line": "a", "n": 1e999}\n{"n": null, "line": "b"}\n{"line": "\\ud800"}\n'
 
@@ -44,3 +47,23 @@ def test_few_large_rows_of_parquet_are_in_memory_together(texts: list[str], max_
     found = [batch.texts for batch in read_batches(input_, Columns())]
     assert max(map(len, found)) <= max_rows
     assert [text for part in found for text in part] == texts
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "output"),
+    [
+        (b"id;text\n1;a b\n", ReadOptions(delimiter=";"), b'"id";"text";"label";"probability"\n"1";"a b";"x";0.5\n'),
+        (b"1,a b\n", ReadOptions(header=False), b'"1","a b","x",0.5\n'),
+        ("id·text\n1·é\n".encode("cp1252"), ReadOptions(delimiter="·", encoding="cp1252"), '"1","é","x",0.5'.encode()),
+    ],
+)
+def test_csv_is_read_as_the_options_say_and_written_alike(
+    content: bytes, options: ReadOptions, output: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv.zst").write_bytes(pa.compress(content, codec="zstd", asbytes=True))
+    (input_,) = find_inputs([tmp_path / "a.csv.zst"], tmp_path / "out", None, options)
+    assert input_.output == Path("a.csv.gz")
+    columns = Columns(text="text" if options.header else "2")
+    (batch,) = read_batches(input_, columns)
+    encoded = encode(batch.rows, ["x"], np.array([0.5], np.float32), input_, columns, header=True)
+    assert output in gzip.decompress(encoded)

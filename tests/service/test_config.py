@@ -40,19 +40,19 @@ def test_an_empty_variable_is_as_if_it_was_not_set() -> None:
         ("max_queue_bytes", 1, 2**40),
         ("max_pending_calls", 1, 2**30 - 1),
         ("max_connection_age", 1, 1_000_000),
-        ("watch_interval", 0, 1_000_000),
+        ("watch_interval", 0.01, 1_000_000),
         ("grace_period", 0, 1_000_000),
-        ("heartbeat_timeout", 0, 3600),
+        ("heartbeat_timeout", 1, 3600),
     ],
 )
 def test_a_number_has_bounds_and_both_are_inside(
-    option: str, low: int, high: int, capsys: pytest.CaptureFixture[str]
+    option: str, low: float, high: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for value in (low, high):
         assert getattr(parse([flag(option), str(value)], {}), option) == value
-    for value in (low - 1, high + 1):
+    for refused in (low - 1 or 0.9, high + 1):  # some take 0 as well
         with pytest.raises(SystemExit) as end:
-            parse([f"{flag(option)}={value}"], {})
+            parse([f"{flag(option)}={refused}"], {})
         assert end.value.code == 2
         assert f"{low} to {high}" in capsys.readouterr().err.splitlines()[-1]
 
@@ -74,6 +74,8 @@ def test_every_option_that_takes_a_number_is_bounded() -> None:
         (["--metrics-port", "off"], "--metrics-port: 'off' is not a port, 0 to 65535"),
         (["--max-texts", "0"], "--max-texts: '0' is not an integer, 1 to 2147483647"),
         (["--max-texts", "1.5"], "--max-texts: '1.5' is not an integer"),
+        (["--heartbeat-timeout", "0.9"], "--heartbeat-timeout: '0.9' is not a number of seconds, 1 to 3600, or 0"),
+        (["--watch-interval", "0.009"], "--watch-interval: '0.009' is not a number of seconds, 0.01 to 1000000, or 0"),
         (["--grace-period", "nan"], "--grace-period: 'nan' is not a number of seconds, 0 to 1000000"),
         (["--pin", "imdb"], "--pin: 'imdb' is not names and versions, as imdb=1,reuters=2"),
         (["--pin", "imdb=0"], "--pin: 'imdb=0' is not names and versions"),
@@ -86,6 +88,8 @@ def test_every_option_that_takes_a_number_is_bounded() -> None:
         (["--pin", "imdb=1,b"], "--pin: 'imdb=1,b' is not names and versions"),
         (["--cors-origins", "example.org"], "--cors-origins: 'example.org' is not origins"),
         (["--cors-origins", "https://a,https://b/"], "--cors-origins: 'https://a,https://b/' is not origins"),
+        (["--allowed-hosts", "a b"], "--allowed-hosts: 'a b' is not "),
+        (["--allowed-hosts", "a.example,/"], "--allowed-hosts: 'a.example,/' is not "),
         (["--log-format", "xml"], "--log-format: 'xml' is not one of auto, json, console"),
         (["--reflection", "ON"], "--reflection: 'ON' is not one of on, off"),
         (["--models", ""], "--models: '' is not a folder"),
@@ -126,6 +130,8 @@ def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
         (["--http-port", "off"], "http_port", None),
         (["--port", "0", "--http-port", "0", "--metrics-port", "0"], "http_port", 0),
         (["--metrics-host", "::1", "--metrics-port", "8080"], "metrics_port", 8080),
+        (["--watch-interval", "0"], "watch_interval", 0),
+        (["--heartbeat-timeout", "0.0"], "heartbeat_timeout", 0),
         (["--pin", ""], "pin", ()),
         (["--pin", "imdb=1, reuters=9223372036854775807,"], "pin", (("imdb", 1), ("reuters", 2**63 - 1))),
         (

@@ -28,3 +28,4 @@ def test_colours_change_nothing_of_the_text_but_what_cannot_be_shown() -> None:
     assert re.sub(r"\033\[[0-9;]*m", "", coloured(TEXT, WORDS)) == "Good, bad and so-so"
     assert coloured("a \033[31mb", [WordContribution("a", 0, 1, True, 0.0)]) == "a  [31mb"
     assert coloured("", []) == ""
+    assert coloured("(a)", [WordContribution("a", 1, 2, True, 0.0)]) == "(a)"

@@ -6,6 +6,7 @@ import lzma
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pyarrow as pa
 import pytest
@@ -43,7 +44,7 @@ def test_rows_after_one_that_cannot_be_read_are_read(tmp_path: Path) -> None:
     columns, rows = _separated(_written(tmp_path / "a.csv", table))
     assert columns == ["a", "b"]
     assert rows == [
-        Row(2, ["1\n", "2"], lines=2),
+        Row(2, ["1\n", "2"]),
         Unreadable(4, "1 columns, but the first row has 2"),
         Unreadable(5, "text follows a closing quotation mark; double the marks inside a field, or use --quoting none"),
         Unreadable(7, "not UTF-8 (invalid start byte 0xff): name the encoding with --encoding"),
@@ -113,7 +114,8 @@ COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("name", COMPRESSED)
 def test_each_compression_is_read_as_a_stream(name: str, tmp_path: Path) -> None:
-    content = b"text,label\n" + b"".join(b"text number %d,%d\n" % (at, at % 7) for at in range(100_000))
+    random = Random(0)
+    content = b"text,label\n" + b"".join(b"%s,%d\n" % (random.randbytes(30).hex().encode(), at) for at in range(10_000))
     table = TextFile(_written(tmp_path / name, COMPRESSED[name](content)))
     assert table.format is Format.CSV
     positions = []
@@ -121,11 +123,12 @@ def test_each_compression_is_read_as_a_stream(name: str, tmp_path: Path) -> None
         columns, rows = table.separated(file)
         assert columns == ["text", "label"]
         for row in rows:
-            if row.number % 10_000 == 0:
+            if row.number % 1000 == 0:
                 positions.append(file.tell())
-    assert row == Row(100_001, ["text number 99999", "4"])
+    assert isinstance(row, Row)
+    assert (row.number, row.value[1]) == (10_001, "9999")
     assert positions == sorted(positions)
-    assert 0 < positions[0] < positions[-1] <= table.size() == (tmp_path / name).stat().st_size
+    assert 0 < positions[0] <= positions[-1] <= table.size() == (tmp_path / name).stat().st_size
     assert _separated(tmp_path / name) == _separated(tmp_path / name)
 
 
@@ -191,11 +194,11 @@ def test_an_encrypted_zip_file_is_an_error(tmp_path: Path) -> None:
     ],
 )
 def test_encodings_are_recognized_or_named(encoding: str, mark: bytes, given: str | None, tmp_path: Path) -> None:
-    text = "text\r\n" + "日本語 テスト\r\n" * 20_000 + "end"
+    text = "text\r\n" + "日本語 テスト\r\n" * 5000 + "end"
     path = _written(tmp_path / "a.tsv", mark + text.encode(encoding))
     columns, rows = _separated(path, ReadOptions(encoding=given))
     assert columns == ["text"]
-    assert rows[19_998:] == [Row(20_000, ["日本語 テスト"]), Row(20_001, ["日本語 テスト"]), Row(20_002, ["end"])]
+    assert rows[4999:] == [Row(5001, ["日本語 テスト"]), Row(5002, ["end"])]
 
 
 def test_rows_that_are_not_of_the_encoding_are_unreadable_and_others_read(tmp_path: Path) -> None:
@@ -265,6 +268,24 @@ def test_quotation_marks_are_text_without_quoting(tmp_path: Path) -> None:
         Row(3, ['"open', "b"]),
         Row(4, ['last "one"', "c"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "looks_merged"),
+    [
+        (["text\tlabel"] * 12, True),
+        (["text\tlabel"] * 9, True),
+        (["text\tlabel"] * 8, False),  # too few to tell
+        (["text\tlabel"] * 9 + ["text"], True),
+        (["text\tlabel"] * 9 + ["text"] * 2, False),
+        (["a line of prose, with commas"] * 40, False),
+        (["a\tb\tc"] * 40, False),
+    ],
+)
+def test_a_row_whose_lines_look_like_rows_is_marked(lines: list[str], looks_merged: bool, tmp_path: Path) -> None:
+    content = "\n".join(["text\tlabel", '"first\tlabel', *lines, 'last"\tlabel', "next\tlabel"])
+    _, rows = _separated(_written(tmp_path / "a.tsv", content.encode()))
+    assert [row.looks_merged for row in rows if isinstance(row, Row)] == [looks_merged, False]
 
 
 def test_a_file_without_a_header_has_its_first_row_and_numbers_as_columns(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def check_predictions(reference: TensorFlowEngine, engine: CompiledEngine, texts
 
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5))
 @example(texts=["", " ", "the", "unknown", "the don't", "the unknown don't", "the don't the don't the", "café " * 100])
-def test_any_text_has_the_features_of_the_specification_and_the_probabilities_of_tensorflow(
+def test_any_text_has_the_specified_features_and_tensorflow_s_probabilities(
     version: VersionFolder, engine: CompiledEngine, reference: TensorFlowEngine, texts: list[str]
 ) -> None:
     check_features(version, engine, texts)

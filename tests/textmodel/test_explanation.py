@@ -117,7 +117,7 @@ def hashed(vectorizer: NGrams, window: list[int]) -> int:
 @given(text=REPEATING, label=st.integers(0, 1))
 @example(text=SOME, label=1)
 @settings(deadline=None, max_examples=30)
-def test_a_feature_s_gradient_times_input_is_shared_evenly_between_its_places_and_their_words(
+def test_a_feature_s_gradient_times_input_is_shared_evenly_by_places_and_words(
     folder: VersionFolder, explainer: Explainer, text: str, label: int
 ) -> None:
     vectorizer, indices = folder.metadata.vectorizer, folder.vocabulary.indices(text)[1:]

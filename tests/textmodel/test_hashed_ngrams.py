@@ -102,7 +102,7 @@ def test_rows_are_the_places_of_the_buckets_that_are_kept() -> None:
     assert len(rows_of(found, np.zeros(0, np.int32)).ids) == 0
 
 
-def test_a_word_is_known_if_it_is_kept_or_without_words_if_an_ngram_that_ends_in_it_is() -> None:
+def test_a_word_is_known_if_it_or_an_ngram_that_ends_in_it_is_kept() -> None:
     words = HashedNGrams(2, CharacterNGrams(1, 2, across_words=False), 1 << 20, 0, "log", normalize=True)
     kept = np.array([hash_of(0x9E3779B9, [ord("b"), ord("c")]) % words.buckets])
     counts = count_words(words, ["a bc, BC d", "", "e"], kept)

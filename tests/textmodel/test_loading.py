@@ -31,7 +31,7 @@ def test_a_native_model_takes_the_compiled_engine(version: VersionFolder) -> Non
     assert not reasons
 
 
-def test_an_ngrams_model_takes_the_compiled_engine_too_and_tensorflow_answers_the_same(tmp_path: Path) -> None:
+def test_an_ngrams_model_gets_the_compiled_engine_and_tensorflow_agrees(tmp_path: Path) -> None:
     version = write_model(tmp_path, "test", vectorizer=lambda size: NGrams(size, 3, 64, "log", normalize=True))
     reasons: list[ModelError] = []
     engines = [load_engine(version.path, on_fallback=reasons.append), load_engine(version.path, "tensorflow")]
@@ -46,7 +46,7 @@ def test_an_engine_can_be_asked_for(version: VersionFolder, kind: str) -> None:
     assert load_engine(version.path, kind).name == kind  # type: ignore[arg-type]
 
 
-def test_tensorflow_serves_and_says_why_if_the_compiled_engine_does_not_know_the_network(
+def test_tensorflow_serves_with_a_reason_where_the_compiled_engine_cannot(
     version: VersionFolder,
 ) -> None:
     metadata = version.metadata_file.read_text()

@@ -61,7 +61,7 @@ def test_the_spans_cut_from_the_text_are_its_words_before_they_were_lowered(text
 
 
 @given(TEXTS)
-def test_a_word_of_a_text_is_one_that_a_vocabulary_can_hold_unless_it_has_a_character_without_case(text: str) -> None:
+def test_a_vocabulary_can_hold_every_word_without_a_caseless_character(text: str) -> None:
     for word in tokenize(text):
         assert is_word(word) == (not re.search(f"[\r{STAND_IN}]", word))
 
@@ -111,7 +111,7 @@ def test_the_graph_gives_the_same_indices_and_counts(
     assert words.count_known(batch).numpy().tolist() == known
 
 
-def test_the_graph_splits_every_code_point_alone_and_beside_a_sigma_into_the_same_words() -> None:
+def test_the_graph_splits_every_code_point_alone_and_beside_a_sigma_alike() -> None:
     assert list(differences()) == []
 
 
@@ -133,7 +133,7 @@ def test_the_locale_of_the_process_changes_nothing(locale: str, lowered: str) ->
         ("reuters", ["reuters.jsonl.gz"], ["x"]),
     ],
 )
-def test_raw_texts_give_keras_s_integer_sequences_but_for_words_that_its_index_has_never_seen(
+def test_raw_texts_give_keras_s_sequences_except_for_words_outside_its_index(
     name: str, texts_files: list[str], arrays: list[str], data_dir: Path
 ) -> None:
     index = json.loads((data_dir / f"{name}_word_index.json").read_bytes())

@@ -475,7 +475,7 @@ def test_a_stopped_run_says_so_and_leaves_no_half_version(
         ("size=1m,ro", 2, "error: --models .+: cannot write there: Read-only file system: .+"),
     ],
 )
-def test_a_disk_that_is_full_or_read_only_is_said_in_one_line_and_holds_nothing_afterwards(
+def test_a_full_or_read_only_disk_is_reported_in_one_line_and_stays_empty(
     options: str, status: int, says: str, files: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "disk").mkdir()

@@ -92,9 +92,7 @@ def test_evaluate_says_the_share_of_unknown_words_beside_that_of_the_training_te
     assert _value(capsys.readouterr().out, "unknown words in training") == "2.71%"
 
 
-def test_only_the_most_confident_mistakes_are_kept_with_the_first_characters_of_their_texts(
-    tmp_path: Path, tiny_models: Path
-) -> None:
+def test_the_most_confident_mistakes_are_kept_with_an_excerpt_of_their_texts(tmp_path: Path, tiny_models: Path) -> None:
     texts = [f"{text} {'x' * EXCERPT}" for text in _texts(600)]
     wrong = [(text, LABELS[label == LABELS[0]]) for text, label in _as(tiny_models / "sentiment" / "1", texts)]
     version = LoadedVersion(tiny_models / "sentiment" / "1")

@@ -29,7 +29,7 @@ def test_the_curves_show_training_and_validation_and_mark_the_best_epoch() -> No
         np.testing.assert_array_equal(mark.get_xydata(), [[2, HISTORY[f"val_{metric}"][1]]])
 
 
-def test_the_confusion_matrix_has_true_labels_as_rows_and_every_number_that_is_not_zero() -> None:
+def test_the_confusion_matrix_has_true_labels_as_rows_and_no_zeros() -> None:
     evaluation = evaluate(np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.3, 0.7, 0]], np.float32), np.array([0, 0, 1]))
     axes = confusion_matrix(evaluation, ["x", "y", "z"]).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["x", "y", "z"]

@@ -17,7 +17,7 @@ from training.classifiers.selection import select
 from training.data.keras_datasets import load
 from training.data.labelled_file import LabelledFile, LabelledFiles, TrainingFiles
 from training.evaluation.metrics import evaluate
-from training.settings import OWN_DATA, PRESETS
+from training.settings import OWN_DATA, PRESETS, Preset
 from training.train import train
 
 # Learns so fast that it overfits: the best epoch is neither the first nor the last.
@@ -26,9 +26,7 @@ SETTINGS = replace(
 )
 
 
-def test_the_model_is_a_new_network_fitted_on_all_training_texts_for_the_best_number_of_epochs(
-    files: Path, tmp_path: Path
-) -> None:
+def test_the_model_is_a_new_network_fitted_on_all_texts_for_the_best_epochs(files: Path, tmp_path: Path) -> None:
     result = train(SETTINGS, "mine", files, tmp_path / "models", Console(file=StringIO()))
 
     data = load("imdb", files, 30)
@@ -52,9 +50,7 @@ def test_the_model_is_a_new_network_fitted_on_all_training_texts_for_the_best_nu
     assert (sizes.training_texts, sizes.validation_texts, sizes.test_texts) == (60, 20, 60)
 
 
-def test_an_ngram_model_has_the_features_the_cost_and_the_calibration_of_held_out_texts(
-    files: Path, tmp_path: Path
-) -> None:
+def test_an_ngram_model_has_features_cost_and_calibration_of_held_out_texts(files: Path, tmp_path: Path) -> None:
     settings = replace(PRESETS["imdb"]["ngram"], num_words=30, buckets=64, min_df=1, validation_samples=20)
     console = Console(file=StringIO())
     result = train(settings, "mine", files, tmp_path / "models", console)
@@ -102,3 +98,19 @@ def test_no_feature_in_as_many_texts_as_asked_is_one_line(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="no feature occurs in 100 of the"):
         train(settings, "mine", _write_rows(tmp_path / "a.jsonl", rows), tmp_path, Console(file=StringIO()))
     assert not (tmp_path / "mine" / "1").exists()
+
+
+@pytest.mark.parametrize("preset", ["dense", "ngram"])
+def test_six_japanese_rows_give_a_model(preset: Preset, tmp_path: Path) -> None:
+    texts = [
+        "とても良い映画でした",
+        "最高に面白い",
+        "また見たい作品です",
+        "退屈でつまらない",
+        "がっかりした",
+        "時間の無駄だった",
+    ]
+    files = _write_rows(tmp_path / "a.jsonl", [(text, "pn"[n // 3]) for n, text in enumerate(texts)])
+    settings = replace(PRESETS[OWN_DATA][preset], epochs=2)
+    result = train(settings, "mine", files, tmp_path, Console(file=StringIO()))
+    assert np.isfinite(result.evaluation.log_loss)

@@ -62,28 +62,28 @@ class TextClassifierServicer:
     """
 
     def Classify(self, request, context):
-        """Classifies the texts of one request with one model: all of them, or none when one is wrong.
+        """Classifies the texts of one request with one model. If one text is invalid, none is classified.
 
         Errors: INVALID_ARGUMENT (no texts, too many, one too large, negative top_k), NOT_FOUND (no such model or
-        version), RESOURCE_EXHAUSTED (the server's queue is full: come again after RetryInfo.retry_delay),
-        FAILED_PRECONDITION (this version cannot be explained: PreconditionFailure says why).
+        version), RESOURCE_EXHAUSTED (the model's queue is full: retry after RetryInfo.retry_delay),
+        FAILED_PRECONDITION (this version does not support explanations: PreconditionFailure says why).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ClassifyStream(self, request_iterator, context):
-        """Classifies a stream of requests: one response for each, in the order of the requests, as soon as it is there. The
-        first request that fails ends the stream with the error that Classify would give, after the responses to those
-        before it. Read the responses while sending: the server reads no more than 64 requests ahead of them.
+        """Classifies a stream of requests. Returns one response for each request, in order, as soon as it is ready. The first
+        request that fails ends the stream with the error that Classify returns for it, after the responses to the requests
+        before it. Read responses while sending: the server reads at most 64 requests ahead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists every model version that the server knows, in the order of name and version: those that are being loaded or
-        were refused, too.
+        """Lists the model versions that the server knows, ordered by name and version, including those that are loading or
+        failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -30,13 +30,20 @@ typedef struct {
     uint32_t class;
 } Mark;
 
-int may_compose(const CharTable *reading, Text text)
+int may_compose(const CharTable *table, Text text)
 {
     uint32_t entries = 0;
-    for (size_t i = 0; i < text.length;) {
+    size_t ascii = 0; /* 8 bytes at a time */
+    for (uint64_t bytes; ascii + 8 <= text.length; ascii += 8) {
+        memcpy(&bytes, text.utf8 + ascii, sizeof bytes);
+        if (bytes & 0x8080808080808080) {
+            break;
+        }
+    }
+    for (size_t i = ascii; i < text.length;) {
         uint32_t character;
         i += read_character(text.utf8 + i, &character);
-        entries |= entry_of(reading, character);
+        entries |= entry_of(table, character);
     }
     return (entries & CONTEXT) != 0;
 }
@@ -169,7 +176,7 @@ static size_t compose_marks(const Composition *composition, Mark *marks, size_t 
     return written;
 }
 
-int64_t compose(const Composition *composition, const CharTable *reading, Text text, uint8_t *out)
+int64_t compose(const Composition *composition, const CharTable *table, Text text, uint8_t *out)
 {
     size_t room = MAX_PARTS * text.length + 4, count = 0, length = 0;
     Mark *marks = malloc(2 * room * sizeof(Mark));
@@ -179,7 +186,7 @@ int64_t compose(const Composition *composition, const CharTable *reading, Text t
     for (size_t i = 0; i < text.length;) {
         uint32_t code;
         i += read_character(text.utf8 + i, &code);
-        int is_assigned = (entry_of(reading, code) & CODE) != UNASSIGNED;
+        int is_assigned = (entry_of(table, code) & CODE) != UNASSIGNED;
         count += decompose(composition, is_assigned ? code : UNASSIGNED, marks + count);
     }
     sort_marks(marks, count, marks + room);

@@ -16,13 +16,13 @@ typedef struct {
 } Composition;
 
 /* Whether the text may change under NFC: one of its characters says so in its entry. */
-int may_compose(const CharTable *reading, Text text);
+int may_compose(const CharTable *table, Text text);
 
 /* Bytes that the composed form of a text of so many may have. */
 size_t composed_size(size_t length);
 
 /* Writes the text in NFC, with the stand-in for each character that has it as its entry. Returns the length, or -1
    without memory. Linear in the length, whatever the text is. */
-int64_t compose(const Composition *composition, const CharTable *reading, Text text, uint8_t *out);
+int64_t compose(const Composition *composition, const CharTable *table, Text text, uint8_t *out);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "hashed_ngrams.h"
 
+#include "clones.h"
 #include "memory.h"
 #include "ngrams.h"
 
@@ -92,6 +93,7 @@ static void bound_ngrams(const HashedNGrams *ngrams, size_t length, HashedScratc
     }
 }
 
+FOR_EACH_PROCESSOR
 static void count_characters(const HashedNGrams *ngrams, size_t length, const Layer *layer, HashedScratch *scratch,
                              FeatureCounts *counts)
 {
@@ -120,72 +122,108 @@ static void count_characters(const HashedNGrams *ngrams, size_t length, const La
 
 /* ---- Words ---- */
 
-static int begins_word(uint8_t before, uint8_t kind)
+/* Lists where words begin and end, and returns how many there are. Without branches: the processor cannot guess them. */
+static size_t find_words(const uint8_t *kinds, size_t length, uint32_t *begins, uint32_t *ends)
 {
-    return kind >= WORD && (before < WORD || kind == ALONE || (before == ALONE && kind != EXTEND));
-}
-
-/* Fills `words`, and counts the words that are kept or, without n-grams of words, end an n-gram that is. */
-static WordCounts hash_words(const HashedNGrams *ngrams, size_t length, HashedScratch *scratch)
-{
-    WordCounts counts = {0};
-    for (size_t i = 1; i < length;) { /* a space is before all */
-        if (scratch->kinds[i] < WORD) {
-            i++;
-            continue;
-        }
-        uint32_t hash = WORD_SEED;
-        uint8_t known = 0;
-        size_t begin = i;
-        do {
-            known |= scratch->ends[i];
-            hash = i - begin < MAX_WORD ? hash_step(hash, scratch->codes[i]) : hash;
-            i++;
-        } while (scratch->kinds[i] >= WORD && !begins_word(scratch->kinds[i - 1], scratch->kinds[i]));
-        if (ngrams->words) {
-            uint32_t bucket = hash & ngrams->mask;
-            known = ngrams->buckets[bucket / 64].kept >> bucket % 64 & 1;
-        }
-        scratch->words[counts.words++] = hash;
-        counts.known += known;
+    size_t begun = 0, ended = 0;
+    for (size_t i = 1; i <= length; i++) { /* a space is before all, and one behind */
+        uint32_t before = kinds[i - 1], kind = kinds[i];
+        uint32_t in_word = kind >= WORD, was_in_word = before >= WORD;
+        uint32_t begin = in_word & ((was_in_word ^ 1) | (kind == ALONE) | ((before == ALONE) & (kind != EXTEND)));
+        begins[begun] = (uint32_t)i;
+        begun += begin;
+        ends[ended] = (uint32_t)i;
+        ended += was_in_word & (begin | (in_word ^ 1));
     }
-    return counts;
+    return begun;
 }
 
-static void count_words(const HashedNGrams *ngrams, size_t words, const Layer *layer, const HashedScratch *scratch,
-                        FeatureCounts *counts)
+/* Words hashed side by side: a step waits for the one before. */
+enum { TOGETHER = 4 };
+
+FOR_EACH_PROCESSOR
+static void hash_words(const uint32_t *codes, const uint32_t *begins, const uint32_t *ends, size_t words,
+                       uint32_t *hashes)
+{
+    for (size_t first = 0; first < words; first += TOGETHER) {
+        const uint32_t *begin = begins + first, *end = ends + first;
+        uint32_t length[TOGETHER], hash[TOGETHER], longest = 0;
+        for (int j = 0; j < TOGETHER; j++) {
+            length[j] = end[j] - begin[j] < MAX_WORD ? end[j] - begin[j] : MAX_WORD;
+            longest = length[j] > longest ? length[j] : longest;
+            hash[j] = WORD_SEED;
+        }
+        for (uint32_t at = 0; at < longest; at++) {
+            for (int j = 0; j < TOGETHER; j++) {
+                uint32_t longer = at < length[j];
+                hash[j] = longer ? hash_step(hash[j], codes[begin[j] + (longer ? at : 0)]) : hash[j];
+            }
+        }
+        for (int j = 0; j < TOGETHER; j++) {
+            hashes[first + (size_t)j] = hash[j];
+        }
+    }
+}
+
+/* Words that end an n-gram which is kept. */
+static size_t count_ended(const HashedScratch *scratch, size_t words)
+{
+    size_t known = 0;
+    for (size_t i = 0; i < words; i++) {
+        known += memchr(scratch->ends + scratch->begins[i], 1, scratch->word_ends[i] - scratch->begins[i]) != NULL;
+    }
+    return known;
+}
+
+/* Counts the n-grams of words, and returns how many words are kept. */
+FOR_EACH_PROCESSOR
+static size_t count_words(const HashedNGrams *ngrams, size_t words, const Layer *layer, const uint32_t *hashes,
+                          FeatureCounts *counts)
 {
     Pending pending = {.count = 0};
+    size_t known = 0;
     uint32_t before = 0, before2 = 0; /* hashes of the windows of one word and of two that end at the word before */
     for (size_t i = 0; i < words; i++) {
-        uint32_t word = scratch->words[i], pair = hash_step(before, word);
-        look_up(ngrams, word, 1, &pending);
-        look_up(ngrams, pair, ngrams->words >= 2 && i >= 1, &pending);
-        look_up(ngrams, hash_step(before2, word), ngrams->words >= 3 && i >= 2, &pending);
-        before2 = pair;
-        before = hash_step(0, word);
+        uint32_t word = hashes[i];
+        known += look_up(ngrams, word, 1, &pending);
+        if (ngrams->words >= 2) {
+            uint32_t pair = hash_step(before, word);
+            look_up(ngrams, pair, i >= 1, &pending);
+            if (ngrams->words >= 3) {
+                look_up(ngrams, hash_step(before2, word), i >= 2, &pending);
+                before2 = pair;
+            }
+            before = hash_step(0, word);
+        }
         if (pending.count > PENDING - MAX_WORDS) {
             flush(&pending, layer, counts);
         }
     }
     flush(&pending, layer, counts);
+    return known;
 }
 
 /* ---- Together ---- */
 
-WordCounts count_hashed(const HashedNGrams *ngrams, const CharTable *reading, Text text, const Layer *layer,
+WordCounts count_hashed(const HashedNGrams *ngrams, const CharTable *table, Text text, const Layer *layer,
                         HashedScratch *scratch, FeatureCounts *counts)
 {
-    size_t length = read_stream(reading, text, scratch->codes, scratch->kinds);
+    size_t length = read_stream(table, text, scratch->codes, scratch->kinds);
     scratch->kinds[length] = SPACE; /* ends the last word */
     start_counting(counts, max_hashed(ngrams, text.length));
     memset(scratch->ends, 0, length);
     if (ngrams->max) {
         count_characters(ngrams, length, layer, scratch, counts);
     }
-    WordCounts words = hash_words(ngrams, length, scratch);
-    if (ngrams->words) {
-        count_words(ngrams, words.words, layer, scratch, counts);
+    WordCounts words = {.words = find_words(scratch->kinds, length, scratch->begins, scratch->word_ends)};
+    if (!ngrams->words) {
+        words.known = count_ended(scratch, words.words);
+        return words;
     }
+    for (int j = 0; j < TOGETHER; j++) { /* no words, for the last together */
+        scratch->begins[words.words + (size_t)j] = scratch->word_ends[words.words + (size_t)j] = 0;
+    }
+    hash_words(scratch->codes, scratch->begins, scratch->word_ends, words.words, scratch->hashes);
+    words.known = count_words(ngrams, words.words, layer, scratch->hashes, counts);
     return words;
 }

@@ -28,10 +28,11 @@ typedef struct {
 typedef struct {
     uint32_t *codes;  /* of the stream */
     uint8_t *kinds;   /* of its characters */
-    uint32_t *hashes; /* of the n-grams that start at each */
+    uint32_t *hashes; /* of the n-grams that start at each; then of the words */
     uint32_t *longest; /* n-gram that may start at each */
     uint8_t *ends;    /* whether an n-gram that ends with it is kept */
-    uint32_t *words;  /* their hashes */
+    uint32_t *begins; /* of words */
+    uint32_t *word_ends;
 } HashedScratch;
 
 typedef struct {
@@ -52,7 +53,7 @@ size_t max_hashed(const HashedNGrams *ngrams, size_t length);
 
 /* Counts the rows of the text's features, and its words. The layer's rows of them are on their way when it returns.
    `counts` has room for `max_hashed`, and `scratch` for `max_stream`. */
-WordCounts count_hashed(const HashedNGrams *ngrams, const CharTable *reading, Text text, const Layer *layer,
+WordCounts count_hashed(const HashedNGrams *ngrams, const CharTable *table, Text text, const Layer *layer,
                         HashedScratch *scratch, FeatureCounts *counts);
 
 #endif

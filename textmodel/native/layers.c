@@ -2,18 +2,12 @@
 
 #include "layers.h"
 
+#include "clones.h"
 #include "memory.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* The loader picks the clone that the processor is for; that takes glibc. */
-#if defined(__x86_64__) && defined(__GLIBC__)
-#define FOR_EACH_REGISTER_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define FOR_EACH_REGISTER_WIDTH
-#endif
 
 int layer_init(Layer *layer, const float *kernel, const float *bias, const float *scale, size_t inputs, size_t units,
                Activation activation)
@@ -65,7 +59,7 @@ static inline void add(Lanes *sum, float factor, const float *row)
 }
 
 /* Two sums at once: an addition takes longer than until the next can begin. */
-FOR_EACH_REGISTER_WIDTH
+FOR_EACH_PROCESSOR
 void add_rows(const Layer *layer, const uint32_t *rows, size_t count, Lanes *out)
 {
     for (size_t block = 0; block < layer->blocks; block++) {
@@ -123,7 +117,7 @@ static inline Weighted weigh_rows(const Layer *layer, size_t block, const uint32
     return weighted;
 }
 
-FOR_EACH_REGISTER_WIDTH
+FOR_EACH_PROCESSOR
 void add_scaled_rows(const Layer *layer, const uint32_t *rows, const float *weights, size_t count, int normalize,
                      Lanes *out)
 {
@@ -148,7 +142,7 @@ void add_scaled_rows(const Layer *layer, const uint32_t *rows, const float *weig
     }
 }
 
-FOR_EACH_REGISTER_WIDTH
+FOR_EACH_PROCESSOR
 void multiply(const Layer *layer, const float *in, Lanes *out)
 {
     for (size_t block = 0; block < layer->blocks; block++) {

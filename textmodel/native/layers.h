@@ -16,8 +16,8 @@ typedef struct {
 typedef enum { LINEAR, RELU, SIGMOID, SOFTMAX, ONE_VS_REST } Activation;
 
 /*
- * The kernel's rows have zeros behind the last unit. In a scaled layer each row is multiplied by its input's scale, and
- * the scale stands behind the last unit: all that a component of a sparse vector costs is one place in memory.
+ * Each row of the kernel ends in zeros. In a scaled layer, a row is multiplied by its input's scale, and the scale follows
+ * the last unit, so that a component of a sparse vector reads one place in memory.
  */
 typedef struct {
     size_t inputs;

@@ -140,7 +140,7 @@ static int fill_vocabulary(Vocabulary *vocabulary, PyObject *entries, uint32_t u
             result = -1;
         }
     }
-    if (!result && vocabulary_fill(vocabulary, texts, size, unknown)) {
+    if (!result && vocabulary_init(vocabulary, texts, size, unknown)) {
         PyErr_NoMemory();
         result = -1;
     }
@@ -301,7 +301,7 @@ static PyObject *network_new(PyTypeObject *type, PyObject *arguments, PyObject *
         goto error;
     }
     if (object->characters.len % (Py_ssize_t)sizeof(uint32_t)
-        || reading_fill(&network->reading, object->characters.buf,
+        || char_table_init(&network->table, object->characters.buf,
                         (size_t)object->characters.len / sizeof(uint32_t))) {
         PyErr_SetString(PyExc_ValueError, "characters are values of uint32, 128 or more, each a character");
         goto error;
@@ -342,7 +342,7 @@ static PyObject *network_features(PyObject *self, PyObject *argument)
     if (text_of(argument, &text)) {
         return NULL;
     }
-    if (compose_texts(network, &text, 1, &copy) || scratch_fill(&scratch, network, text.length)) {
+    if (compose_texts(network, &text, 1, &copy) || scratch_init(&scratch, network, text.length)) {
         free(copy);
         return PyErr_NoMemory();
     }

@@ -38,7 +38,7 @@ static void take_counts(FeatureCounts *counts, size_t features, uint8_t *memory,
 /* Returns the bytes of the scratch's parts, and places them in `memory` if it is not NULL. */
 static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, uint8_t *memory)
 {
-    size_t words = most_words(longest), size = 0;
+    size_t words = max_words(longest), size = 0;
     *scratch = (Scratch){
         .memory = memory,
         .sums = {take(memory, &size, network->widest * sizeof(Lanes)),
@@ -52,7 +52,8 @@ static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, 
             .hashes = take(memory, &size, stream * sizeof(uint32_t)),
             .longest = take(memory, &size, stream * sizeof(uint32_t)),
             .ends = take(memory, &size, stream),
-            .words = take(memory, &size, stream * sizeof(uint32_t)),
+            .begins = take(memory, &size, stream * sizeof(uint32_t)),
+            .word_ends = take(memory, &size, stream * sizeof(uint32_t)),
         };
         take_counts(&scratch->counts, max_hashed(&network->hashed, longest), memory, &size);
         return size;
@@ -60,7 +61,7 @@ static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, 
     scratch->text = take(memory, &size, text_buffer_size(longest));
     scratch->indices = take(memory, &size, words * sizeof(uint32_t));
     if (network->vectorizer == NGRAMS) {
-        take_counts(&scratch->counts, most_features(&network->ngrams, words), memory, &size);
+        take_counts(&scratch->counts, max_ngrams(&network->ngrams, words), memory, &size);
     } else {
         scratch->rows = take(memory, &size, (network->vocabulary.size + 1) * sizeof(uint32_t));
         scratch->held = take(memory, &size, network->vocabulary.size);
@@ -68,7 +69,7 @@ static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, 
     return size;
 }
 
-int scratch_fill(Scratch *scratch, const Network *network, size_t longest)
+int scratch_init(Scratch *scratch, const Network *network, size_t longest)
 {
     uint8_t *memory = aligned_alloc(CACHE_LINE, lay_out(scratch, network, longest, NULL));
     if (!memory) {
@@ -107,7 +108,7 @@ static size_t find_indices(const Network *network, size_t words, Scratch *scratc
 static Counts vectorize_hashed(const Network *network, Text text, Scratch *scratch)
 {
     WordCounts words =
-        count_hashed(&network->hashed, &network->reading, text, network->layers, &scratch->hashed, &scratch->counts);
+        count_hashed(&network->hashed, &network->table, text, network->layers, &scratch->hashed, &scratch->counts);
     weigh_features(&network->weights, &scratch->counts);
     return (Counts){.words = words.words, .known = words.known, .features = scratch->counts.distinct};
 }
@@ -117,7 +118,7 @@ Counts vectorize(const Network *network, Text text, Scratch *scratch)
     if (network->vectorizer == HASHED_NGRAMS) {
         return vectorize_hashed(network, text, scratch);
     }
-    Counts counts = {.words = tokenize(&network->reading, &network->vocabulary, text, scratch->text, scratch->indices)};
+    Counts counts = {.words = tokenize(&network->table, &network->vocabulary, text, scratch->text, scratch->indices)};
     for (size_t i = 0; i < counts.words; i++) {
         counts.known += scratch->indices[i] != network->vocabulary.unknown;
     }
@@ -163,11 +164,11 @@ Counts classify(const Network *network, Text text, Scratch *scratch, float *prob
 int compose_texts(const Network *network, Text *texts, size_t count, void **copies)
 {
     for (size_t i = 0; i < count && network->composition.pair_count; i++) {
-        if (!may_compose(&network->reading, texts[i])) {
+        if (!may_compose(&network->table, texts[i])) {
             continue;
         }
         uint8_t *copy = copies[i] = malloc(composed_size(texts[i].length));
-        int64_t length = copy ? compose(&network->composition, &network->reading, texts[i], copy) : -1;
+        int64_t length = copy ? compose(&network->composition, &network->table, texts[i], copy) : -1;
         if (length < 0) {
             return -1;
         }
@@ -185,7 +186,7 @@ static int classify_composed(const Network *network, const Text *texts, size_t c
         longest = texts[i].length > longest ? texts[i].length : longest;
     }
     Scratch scratch;
-    if (scratch_fill(&scratch, network, longest)) {
+    if (scratch_init(&scratch, network, longest)) {
         return -1;
     }
     for (size_t i = 0; i < count; i++) {

@@ -1,9 +1,8 @@
 /*
  * A bag-of-words network, from a text to its probabilities.
  *
- * The first layer of such a network multiplies a vector of mostly zeros by its kernel: that is a sum of the kernel's
- * rows whose words or n-grams the text holds. So a text costs one pass over its bytes and one short row a distinct
- * feature.
+ * The first layer multiplies a sparse vector by its kernel: a sum of the kernel's rows, one for each distinct word or
+ * n-gram of the text. A text costs a pass over its bytes and one short row for each distinct feature.
  */
 
 #ifndef NETWORK_H
@@ -19,8 +18,8 @@
 typedef enum { MULTI_HOT, NGRAMS, HASHED_NGRAMS } Vectorizer;
 
 typedef struct {
-    CharTable reading;
-    Composition composition; /* nothing: texts are read as they are */
+    CharTable table;
+    Composition composition; /* empty: texts are read as they are */
     Vectorizer vectorizer;
     Vocabulary vocabulary; /* none for hashed n-grams */
     uint32_t start;        /* the index that every multi-hot vector holds */
@@ -57,7 +56,7 @@ typedef struct {
 void network_free(Network *network);
 
 /* Room for texts of up to so many bytes. Returns -1 without memory. */
-int scratch_fill(Scratch *scratch, const Network *network, size_t longest);
+int scratch_init(Scratch *scratch, const Network *network, size_t longest);
 
 void scratch_free(Scratch *scratch);
 

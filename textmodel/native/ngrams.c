@@ -29,7 +29,7 @@ static size_t list_windows(const NGrams *ngrams, const uint32_t *indices, size_t
     return count;
 }
 
-size_t most_features(const NGrams *ngrams, size_t words)
+size_t max_ngrams(const NGrams *ngrams, size_t words)
 {
     return ngrams->orders * words + MAX_ORDERS;
 }

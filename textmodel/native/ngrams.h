@@ -22,10 +22,10 @@ static inline uint32_t hash_step(uint32_t hash, uint32_t item)
 }
 
 /* Features of so many words, at most, and room for those that turn out to be none. */
-size_t most_features(const NGrams *ngrams, size_t words);
+size_t max_ngrams(const NGrams *ngrams, size_t words);
 
 /* Counts the text's features. The layer's rows of them are on their way when it returns. `counts` has room for
-   `most_features`. */
+   `max_ngrams`. */
 void count_ngrams(const NGrams *ngrams, const uint32_t *indices, size_t words, const Layer *layer,
                   FeatureCounts *counts);
 

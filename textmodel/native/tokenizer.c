@@ -20,18 +20,18 @@ enum {
     PADDING = 80,    /* readable bytes behind a text: a block of 64, or 16 from a word's last byte on */
 };
 
-int reading_fill(CharTable *reading, const uint32_t *characters, size_t size)
+int char_table_init(CharTable *table, const uint32_t *characters, size_t size)
 {
-    reading->character = characters;
-    reading->size = size;
-    memset(reading->ascii, STAND_IN, sizeof reading->ascii);
+    table->character = characters;
+    table->size = size;
+    memset(table->ascii, STAND_IN, sizeof table->ascii);
     for (size_t i = 0; i < size; i++) {
         uint32_t code = characters[i] & CODE;
         if (code > 0x10FFFF) {
             return -1;
         }
         if (i < ASCII && code < ASCII) {
-            reading->ascii[i] = (uint8_t)code;
+            table->ascii[i] = (uint8_t)code;
         }
     }
     return size < ASCII ? -1 : 0;
@@ -69,20 +69,20 @@ static uint64_t load(const uint8_t *bytes)
 }
 
 /* Reads valid UTF-8 into `out`, which has room for GROWTH times its length; returns the length there. */
-static size_t read_text(const CharTable *reading, const uint8_t *text, size_t length, uint8_t *out)
+static size_t read_text(const CharTable *table, const uint8_t *text, size_t length, uint8_t *out)
 {
     size_t i = 0;
     uint64_t any = 0;
     for (; i + 8 <= length; i += 8) {
         uint64_t in = load(text + i), folded = 0;
         for (int bit = 0; bit < 64; bit += 8) {
-            folded |= (uint64_t)reading->ascii[in >> bit & 0xFF] << bit;
+            folded |= (uint64_t)table->ascii[in >> bit & 0xFF] << bit;
         }
         memcpy(out + i, &folded, sizeof folded);
         any |= in;
     }
     for (; i < length; i++) {
-        out[i] = reading->ascii[text[i]];
+        out[i] = table->ascii[text[i]];
         any |= text[i];
     }
     if (!(any & 0x8080808080808080)) {
@@ -95,13 +95,13 @@ static size_t read_text(const CharTable *reading, const uint8_t *text, size_t le
         if (text[i] < ASCII) {
             out[written] = ' ';
             written += before == ALONE;
-            out[written++] = reading->ascii[text[i++]];
+            out[written++] = table->ascii[text[i++]];
             before = SPACE;
             continue;
         }
         uint32_t character;
         i += read_character(text + i, &character);
-        uint32_t entry = entry_of(reading, character), kind = entry >> KIND_SHIFT & KIND;
+        uint32_t entry = entry_of(table, character), kind = entry >> KIND_SHIFT & KIND;
         out[written] = ' ';
         written += kind == ALONE || (before == ALONE && kind != EXTEND);
         written += write_character(out + written, entry & CODE);
@@ -110,7 +110,7 @@ static size_t read_text(const CharTable *reading, const uint8_t *text, size_t le
     return written;
 }
 
-size_t read_stream(const CharTable *reading, Text text, uint32_t *codes, uint8_t *kinds)
+size_t read_stream(const CharTable *table, Text text, uint32_t *codes, uint8_t *kinds)
 {
     size_t count = 1;
     uint8_t before = kinds[0] = SPACE;
@@ -118,7 +118,7 @@ size_t read_stream(const CharTable *reading, Text text, uint32_t *codes, uint8_t
     for (size_t i = 0; i < text.length;) {
         uint32_t character;
         i += read_character(text.utf8 + i, &character);
-        uint32_t entry = entry_of(reading, character);
+        uint32_t entry = entry_of(table, character);
         uint8_t kind = entry >> KIND_SHIFT & KIND;
         codes[count] = entry & CODE;
         kinds[count] = kind;
@@ -209,7 +209,7 @@ void vocabulary_free(Vocabulary *vocabulary)
     free(vocabulary->offsets);
 }
 
-int vocabulary_fill(Vocabulary *vocabulary, const Text *entries, size_t size, uint32_t unknown)
+int vocabulary_init(Vocabulary *vocabulary, const Text *entries, size_t size, uint32_t unknown)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < size; i++) {
@@ -264,7 +264,7 @@ size_t text_buffer_size(size_t length)
     return GROWTH * length + PADDING;
 }
 
-size_t most_words(size_t length)
+size_t max_words(size_t length)
 {
     return (length + 1) / 2;
 }
@@ -293,9 +293,9 @@ static size_t look_up(const Vocabulary *vocabulary, const uint8_t *read, const s
     return words;
 }
 
-size_t tokenize(const CharTable *reading, const Vocabulary *vocabulary, Text text, uint8_t *read, uint32_t *indices)
+size_t tokenize(const CharTable *table, const Vocabulary *vocabulary, Text text, uint8_t *read, uint32_t *indices)
 {
-    size_t length = read_text(reading, text.utf8, text.length, read);
+    size_t length = read_text(table, text.utf8, text.length, read);
     memset(read + length, ' ', PADDING); /* ends the last word */
 
     size_t words = 0;

@@ -28,9 +28,9 @@ typedef struct {
     size_t size;
 } CharTable;
 
-static inline uint32_t entry_of(const CharTable *reading, uint32_t character)
+static inline uint32_t entry_of(const CharTable *table, uint32_t character)
 {
-    return character < reading->size ? reading->character[character] : character;
+    return character < table->size ? table->character[character] : character;
 }
 
 /* Reads a character of valid UTF-8, and returns how many bytes it has. */
@@ -58,7 +58,7 @@ static inline size_t read_character(const uint8_t *text, uint32_t *character)
 size_t write_character(uint8_t *out, uint32_t character);
 
 /* Borrows `characters`, (size,), at least those of ASCII. Returns -1 if one is read as what is no character. */
-int reading_fill(CharTable *reading, const uint32_t *characters, size_t size);
+int char_table_init(CharTable *table, const uint32_t *characters, size_t size);
 
 /* Words hold no zero byte, so the zeros behind a word of up to 16 bytes say how long it is. */
 typedef struct {
@@ -84,21 +84,21 @@ typedef struct {
 } Vocabulary;
 
 /* Copies the entries, none of which is empty or holds NUL. Returns -1 without memory; free it then too. */
-int vocabulary_fill(Vocabulary *vocabulary, const Text *entries, size_t size, uint32_t unknown);
+int vocabulary_init(Vocabulary *vocabulary, const Text *entries, size_t size, uint32_t unknown);
 
 void vocabulary_free(Vocabulary *vocabulary);
 
 /* Writes what the characters of a text are read as, and their kinds, with white space as one space, and one at both
    ends. Returns how many there are: at most two more than the text has bytes. */
-size_t read_stream(const CharTable *reading, Text text, uint32_t *codes, uint8_t *kinds);
+size_t read_stream(const CharTable *table, Text text, uint32_t *codes, uint8_t *kinds);
 
 /* Room for what a text of so many bytes is read as. */
 size_t text_buffer_size(size_t length);
 
 /* Words in a text of so many bytes, at most. */
-size_t most_words(size_t length);
+size_t max_words(size_t length);
 
 /* Writes the index of each word, and returns how many there are. `read` and `indices` have the room named above. */
-size_t tokenize(const CharTable *reading, const Vocabulary *vocabulary, Text text, uint8_t *read, uint32_t *indices);
+size_t tokenize(const CharTable *table, const Vocabulary *vocabulary, Text text, uint8_t *read, uint32_t *indices);
 
 #endif

@@ -36,6 +36,10 @@ class Classifier(ABC):
     def dense_weights(self) -> list[NDArray[Any]]:
         """Returns kernel and bias of each of `layers`, as they are exported."""
 
+    def unknown_word_ratio(self, examples: Examples) -> float:
+        """Returns the share of the words of texts that the classifier does not know; 0 without words."""
+        return examples.unknown_word_ratio
+
     def class_weights(self, classes: NDArray[np.int64]) -> NDArray[np.float64]:
         """Returns the weight in the loss of a text of each class, (classes,), in a fit on texts of these classes."""
         return class_weights(self._settings.class_weights, classes, self._classes)

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 _REST = -1
-_TOLERANCE = 0.01
+TOLERANCE = 0.01
 _MAX_ITERATIONS = 100
 """Noisy texts take some 20 passes over them; weights after 100 answer as those at the optimum do."""
 _MAX_COEFFICIENTS = 1 << 24
@@ -39,6 +39,7 @@ def fit(
     cost: float,
     weights: NDArray[np.float64] | None = None,
     seed: int = 0,
+    tolerance: float = TOLERANCE,
 ) -> LinearModel:
     """Fits a unit for each of the wanted classes. A class without vectors is never the answer.
 
@@ -49,6 +50,7 @@ def fit(
         cost: weight of the loss beside that of the regularization: LIBLINEAR's C.
         weights: (texts,), how much each text counts in the loss; None for 1 each.
         seed: of the order in which the descent visits the texts.
+        tolerance: LIBLINEAR's, at which the descent ends.
     """
     features = vectors.shape[1]
     if not features:  # LIBLINEAR takes none without
@@ -60,7 +62,7 @@ def fit(
         if np.all(targets == targets[0]):  # a single class is always the answer
             bias[np.searchsorted(wanted, some)] = 1
             continue
-        machine = LinearSVC(C=cost, tol=_TOLERANCE, max_iter=_MAX_ITERATIONS, dual=True, random_state=seed)
+        machine = LinearSVC(C=cost, tol=tolerance, max_iter=_MAX_ITERATIONS, dual=True, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             machine.fit(vectors, targets, weights)

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from textmodel import hashed_ngrams
 from textmodel.metadata import HashedNGrams, Layer, NGrams
 from training.classifiers import features, linear_svm, temperature_scaling
 from training.classifiers.classifier import Classifier
@@ -16,9 +17,8 @@ from training.settings import Settings
 
 _TEXTS_AT_ONCE = 2048
 """How many are predicted together: their sparse vectors are held in memory."""
-_MAX_WEIGHTS = 9_000_000
-"""Weights of a model of several classes: 100 of them, in 8 bits, and written once for TensorFlow and once for the
-compiled engine, stay below 20 MB."""
+_MAX_BYTES = {np.float16: 16_000_000, np.int8: 34_000_000}
+"""Bytes of the features of a version folder, by the type of the kernel."""
 _MIN_FEATURES = 1 << 15
 """Features that a model of any number of classes may keep."""
 _MIN_CLASSES_INT8 = 10
@@ -72,8 +72,7 @@ class NGramClassifier(Classifier):
     def fit(self, examples: Examples) -> None:
         """Weighs the features and fits the output layer."""
         counts = features.count_matrix(self.vectorizer, examples)
-        limit = max(_MIN_FEATURES, _MAX_WEIGHTS // self._classes)
-        self.weighting = features.fit_weighting(self._settings, counts, examples.classes, limit)
+        self.weighting = features.fit_weighting(self._settings, counts, examples.classes, self._max_features())
         if isinstance(self.vectorizer, HashedNGrams):
             self.vectorizer = msgspec.structs.replace(self.vectorizer, kept=len(self.weighting.kept))
         self._model = linear_svm.fit(
@@ -86,6 +85,18 @@ class NGramClassifier(Classifier):
         )
         self.calibrate(temperature_scaling.IDENTITY)
 
+    def _max_features(self) -> int | None:
+        if not isinstance(self.vectorizer, HashedNGrams):
+            return None
+        # Kernel and scale are written once for TensorFlow and once for the compiled engine, the bucket for TensorFlow.
+        size = 2 * (self.layers[0].units * np.dtype(self._kernel_type).itemsize + 2) + 4
+        return max(_MIN_FEATURES, _MAX_BYTES[self._kernel_type] // size)
+
+    @property
+    def _kernel_type(self) -> type[np.float16] | type[np.int8]:
+        rounded = isinstance(self.vectorizer, HashedNGrams) and self._classes >= _MIN_CLASSES_INT8
+        return np.int8 if rounded else np.float16
+
     def probabilities(self, examples: Examples) -> NDArray[np.float32]:
         """Returns the probabilities, (texts, classes)."""
         kernel = self.kernel.astype(np.float32) * (1 if self.kernel_scale is None else self.kernel_scale)
@@ -96,11 +107,22 @@ class NGramClassifier(Classifier):
             found[first : first + _TEXTS_AT_ONCE] = vectors @ kernel + self.bias
         return temperature_scaling.probabilities(found)
 
+    def unknown_word_ratio(self, examples: Examples) -> float:
+        """Returns the share of the words of texts of which no feature is kept; 0 without words."""
+        if not isinstance(self.vectorizer, HashedNGrams):
+            return super().unknown_word_ratio(examples)
+        words = known = 0
+        for first in range(0, len(examples), _TEXTS_AT_ONCE):
+            texts = examples.part(slice(first, first + _TEXTS_AT_ONCE)).texts or ()
+            counts = hashed_ngrams.count_words(self.vectorizer, texts, self.kept)
+            words, known = words + int(counts.words.sum()), known + int(counts.known.sum())
+        return 1 - known / words if words else 0.0
+
     def calibrate(self, calibration: Calibration) -> None:
         """Makes a calibration part of the weights, and rounds them."""
         kernel = self._model.kernel / np.float32(calibration.temperature)
         self.bias = (self._model.bias / calibration.temperature + calibration.shift).astype(np.float32)
-        if self._classes < _MIN_CLASSES_INT8 or not isinstance(self.vectorizer, HashedNGrams):
+        if self._kernel_type is np.float16:
             self.kernel, self.kernel_scale = kernel.astype(np.float16), None
         else:
             largest = np.maximum(np.abs(kernel).max(axis=0, initial=0), np.finfo(np.float32).tiny)

@@ -24,7 +24,7 @@ from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
 from training.data import unknown_words
 from training.data.bad_rows import BadRows
 from training.data.keras_datasets import Examples, SplitDataset
-from training.data.labelled_file import MANY_LINES, LabelledFile, LabelledFiles, LabelledText, TrainingFiles
+from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText, TrainingFiles
 from training.data.labels import lists_among
 from training.data.sequences import FlatSequences, FlatTexts
 from training.data.splitting import held_out, keys_for_test, keys_for_validation
@@ -43,7 +43,7 @@ _BLOCK_TEXTS = 1 << 11
 
 @dataclass(frozen=True)
 class Quality:
-    """What was found in the files, in numbers of rows."""
+    """The findings about the files, mostly numbers of rows."""
 
     rows: int
     bad: int
@@ -58,9 +58,9 @@ class Quality:
     """Their text has another label in another row. They stay."""
     seen_in_training: int
     """Test texts that are training texts too, which only a file of test texts can have. They stay."""
-    many_lines: int
-    """Rows that span `MANY_LINES` lines or more."""
-    many_lines_at: str
+    merged: int
+    """Rows that look like several that an open quotation mark has merged."""
+    merged_at: str
     """The file and line of the first of them."""
     unknown_in_validation: float
     """The share of the words of the validation texts that the other training texts do not have."""
@@ -70,13 +70,13 @@ class Quality:
     """Labels that look like lists of labels."""
 
     def described(self) -> list[tuple[str, str]]:
-        """Returns names and values of all of it, for people."""
+        """Returns the name and the value of each finding, for people."""
         return [
             ("rows read", f"{self.rows:,}"),
             ("bad rows, set aside", f"{self.bad:,}"),
             ("without a word, left out", f"{self.without_words:,}"),
             (f"longer than {MAX_TEXT_BYTES:,} bytes, left out", f"{self.too_long:,}"),
-            (f"rows of {MANY_LINES} lines or more", f"{self.many_lines:,}"),
+            ("rows that look like several merged ones", f"{self.merged:,}"),
             ("copies of an earlier text", f"{self.copies:,}"),
             ("texts that come with several labels", f"{self.conflicts:,}"),
             ("test texts that are training texts too", f"{self.seen_in_training:,}"),
@@ -85,12 +85,12 @@ class Quality:
         ]
 
     def warnings(self) -> list[str]:
-        """Returns what a person should look at, a line each."""
+        """Returns what the user should look at, a line each."""
         found = []
-        if self.many_lines:
+        if self.merged:
             found.append(
-                f"{self.many_lines:,} rows span {MANY_LINES} lines or more, the first at {self.many_lines_at}: if a"
-                " quotation mark is not closed there, rows were merged; --quoting none reads the marks as text"
+                f"{self.merged:,} rows hold many lines that look like rows, the first at {self.merged_at}: if a"
+                " quotation mark is not closed there, it merged rows; --quoting none reads quotation marks as text"
             )
         if self.label_lists:
             found.append(
@@ -111,7 +111,7 @@ class FileDataset(SplitDataset):
     training_hashes: NDArray[np.uint64]
     """(training texts,), of the texts that the model learns from, those for validation included."""
     test_hashes: NDArray[np.uint64]
-    """(test texts,), what `test_rows` knows them by."""
+    """(test texts,), by which `test_rows` finds them."""
 
 
 def load(files: TrainingFiles, settings: Settings, console: Console) -> FileDataset:
@@ -167,8 +167,8 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         copies=copies,
         conflicts=conflicts,
         seen_in_training=int(np.isin(hashes[test], hashes[training]).sum()),
-        many_lines=texts.many_lines,
-        many_lines_at=texts.many_lines_at,
+        merged=texts.merged,
+        merged_at=texts.merged_at,
         unknown_in_validation=unknown_in_validation,
         unknown_in_test=test_examples.unknown_word_ratio,
         label_lists=tuple(lists_among(labels)),
@@ -208,7 +208,7 @@ def test_rows(files: TrainingFiles, data: FileDataset) -> Iterator[LabelledText]
 
 
 class _Texts:
-    """What is kept of the rows: for each text that is not left out its words, its label and its hash, as numbers."""
+    """The rows that are kept: of each text the numbers of its words, its label and its hash, and the text in a file."""
 
     def __init__(self) -> None:
         self.words: dict[str, int] = defaultdict(itertools.count(1).__next__)
@@ -220,8 +220,8 @@ class _Texts:
         self._text_ends = array("q")
         self.hashes = array("Q")
         """Two texts that share one by chance would be taken for copies: that does no harm."""
-        self.rows = self.without_words = self.too_long = self.many_lines = 0
-        self.many_lines_at = ""
+        self.rows = self.without_words = self.too_long = self.merged = 0
+        self.merged_at = ""
         self._classes = array("q")
         self._pending: list[LabelledText] = []
         """Rows that are not yet tokenized."""
@@ -244,9 +244,9 @@ class _Texts:
         self._tokenize_pending()
 
     def _add(self, file: LabelledFile, row: LabelledText) -> None:
-        if row.lines >= MANY_LINES:
-            self.many_lines += 1
-            self.many_lines_at = self.many_lines_at or file.where(row.number)
+        if row.looks_merged:
+            self.merged += 1
+            self.merged_at = self.merged_at or file.where(row.number)
         if len(row.text.encode(errors="replace")) > MAX_TEXT_BYTES:
             self.too_long += 1
             return
@@ -292,8 +292,11 @@ def _check(
 ) -> None:
     """Checks that there are classes, and that each has as many different texts as there are parts."""
     if len(labels) < 2:
-        found = f"every text has the label {labels[0]!r}" if labels else "holds no text with a word in it"
-        raise InputError(f"{files}: {found}: two labels are needed")
+        if not labels:
+            raise InputError(f"{files}: holds no text with a word in it: check --text-column")
+        raise InputError(
+            f"{files}: every text has the label {labels[0]!r}: two labels are needed: check --label-column"
+        )
     _, first = np.unique(hashes, return_index=True)
     counts = np.bincount(classes[first], minlength=len(labels))
     few = [f"{label!r} has {count}" for label, count in zip(labels, counts, strict=True) if count < needed]

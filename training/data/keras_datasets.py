@@ -1,4 +1,4 @@
-"""The data sets, as integer sequences: exactly what `keras.datasets.{imdb,reuters}.load_data` gives.
+"""The data sets of Keras, as integer sequences: exactly what `keras.datasets.{imdb,reuters}.load_data` gives.
 
 They are read from a folder with Keras's own files, or downloaded by Keras to its cache.
 """
@@ -76,7 +76,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class SplitDataset:
-    """Texts to learn from and texts to be tested on, with what their indices and classes mean."""
+    """Training and test texts, with the vocabulary of their indices and the labels of their classes."""
 
     name: str
     tokenization: Tokenization

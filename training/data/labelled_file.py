@@ -23,9 +23,6 @@ from textfiles.decoding import invalid_text
 from training.data.bad_rows import BadRows
 from training.data.labels import label_of
 
-MANY_LINES = 50
-"""Lines that one row seldom spans: an open quotation mark can merge many rows into one."""
-
 _ROWS = 1000
 """Rows between two calls of `progress`, and rows of Parquet in memory at a time."""
 
@@ -39,8 +36,8 @@ class LabelledText(NamedTuple):
     """Not empty, on one line, without white space around it."""
     number: int
     """From 1: of the line that the row starts on; in Parquet, of the row."""
-    lines: int = 1
-    """The number of lines that the row spans in CSV and TSV."""
+    looks_merged: bool = False
+    """As in `textfiles.Row`."""
 
 
 Values = Row[tuple[Any, Any]] | Unreadable
@@ -101,7 +98,7 @@ class LabelledFile(TextFile):
                 row.number, f"{self.text_column!r} holds a value of type {type(text).__name__}, no string"
             )
         try:
-            return LabelledText(text or "", label_of(label), row.number, row.lines)
+            return LabelledText(text or "", label_of(label), row.number, row.looks_merged)
         except ValueError as error:
             return Unreadable(row.number, str(error))
 
@@ -117,7 +114,7 @@ class LabelledFile(TextFile):
             if isinstance(row, Unreadable):
                 yield row
             else:
-                yield Row(row.number, (row.value[text], row.value[label]), row.lines)
+                yield Row(row.number, (row.value[text], row.value[label]), row.looks_merged)
 
     def _json_values(self, file: IO[bytes]) -> Iterator[Values]:
         names = self.text_column, self.label_column

@@ -1,4 +1,4 @@
-"""Many sequences of word indices in little more memory than the indices themselves take."""
+"""Sequences of word indices, and texts, packed into one array each: little more memory than their contents."""
 
 import mmap
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class FlatSequences(Sequence[NDArray[np.int32]]):
-    """Sequences that lie one behind the other in one array. A slice, as a sequence, is a view.
+    """Sequences packed into one array. A slice, as a sequence, is a view.
 
     Args:
         flat: int32 (indices,), all sequences.
@@ -37,7 +37,7 @@ class FlatSequences(Sequence[NDArray[np.int32]]):
 
 
 class FlatTexts(Sequence[str]):
-    """Texts that lie one behind the other in one buffer of UTF-8. A slice, as a sequence, is a view.
+    """Texts packed into one buffer of UTF-8. A slice, as a sequence, is a view.
 
     Args:
         flat: all texts.

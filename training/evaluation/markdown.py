@@ -1,4 +1,4 @@
-"""Markdown, as reports are written in."""
+"""Helpers that write Markdown."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -72,21 +72,21 @@ class GRPCInferenceServiceServicer:
     """
 
     def ServerLive(self, request, context):
-        """Tells whether the server answers at all.
+        """Reports that the server runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ServerReady(self, request, context):
-        """Tells whether the server serves, as the health service does.
+        """Reports whether the server serves, like the health service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelReady(self, request, context):
-        """Tells whether a model answers requests. Errors: NOT_FOUND (no such model or version).
+        """Reports whether a model serves. Errors: NOT_FOUND (no such model or version).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,14 +100,14 @@ class GRPCInferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ModelMetadata(self, request, context):
-        """Describes the tensors of a model. Errors: NOT_FOUND (no such model or version, or it does not answer).
+        """Describes the tensors of a model. Errors: NOT_FOUND (no such model or version, or it does not serve).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelInfer(self, request, context):
-        """Classifies texts, under the limits of text_classifier.v1.TextClassifier/Classify and with its errors.
+        """Classifies texts, with the limits and errors of text_classifier.v1.TextClassifier/Classify.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

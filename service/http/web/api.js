@@ -32,9 +32,9 @@ async function call(path, { token, signal, body }) {
     response = await fetch(path, { method, headers, body, signal });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Error("The server cannot be reached.");
+    throw new Error("The server is unreachable.");
   }
   if (response.ok) return response.json();
   const answer = await response.json().catch(() => ({})); // a proxy's error is no JSON
-  throw new ServerError(answer.error ?? { message: `The answer is HTTP ${response.status}.`, code: response.status });
+  throw new ServerError(answer.error ?? { message: `The server answered with HTTP ${response.status}.`, code: response.status });
 }

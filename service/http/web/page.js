@@ -96,7 +96,7 @@ async function classifyMany(model, texts, signal) {
   $("facts").textContent = facts(answer, milliseconds);
   table = done;
   $("rows").replaceChildren(...done.slice(0, ROWS_SHOWN).map(row));
-  $("shown").textContent = done.length > ROWS_SHOWN ? `The first ${ROWS_SHOWN} are shown; the file has all.` : "";
+  $("shown").textContent = done.length > ROWS_SHOWN ? `Showing the first ${ROWS_SHOWN}; the file has all.` : "";
   $("many").hidden = false;
 }
 
@@ -124,7 +124,7 @@ async function loadModels() {
     describe();
     run();
   } else {
-    failed(new Error("The server has no model that answers."));
+    failed(new Error("No model is available on this server."));
   }
 }
 
@@ -227,7 +227,7 @@ function showCommands(model, request, texts = request.texts.length) {
   for (const [id, command] of Object.entries(written)) $(id).textContent = command;
   for (const command of document.querySelectorAll(".command")) command.hidden = !short;
   $("commands-note").textContent = !short
-    ? "What is to be classified is too long for a command line."
+    ? "The input is too long for a command line."
     : texts > request.texts.length ? `With the first ${request.texts.length} of ${count(texts, "text")}.` : "";
   $("copied").textContent = "";
   $("commands").hidden = false;

@@ -41,7 +41,7 @@ def counted(server: ServerProcess, name: str, *labels: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if all(label in line for label in labels))
 
 
-def test_calls_past_the_bound_of_those_that_wait_are_turned_away_and_health_still_answers(
+def test_calls_past_the_pending_bound_are_refused_and_health_still_answers(
     worker: ServerProcess,
 ) -> None:
     with ExitStack() as stack:

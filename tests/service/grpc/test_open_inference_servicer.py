@@ -94,7 +94,7 @@ def test_the_client_of_kserve_unchanged_gets_what_classify_gives(
     assert heard["error"] == "StatusCode.NOT_FOUND"
 
 
-def test_the_client_of_mlserver_unchanged_gets_what_classify_gives_over_grpc_and_http(
+def test_mlserver_s_client_unchanged_gets_what_classify_gives_over_grpc_and_http(
     server: ServerProcess, expected: dict[str, list[Any]], mlserver_python: Path
 ) -> None:
     heard = ask("mlserver_client", server.address, server.http, python=mlserver_python)

@@ -69,7 +69,7 @@ def stream(batcher: PendingBatcher) -> AsyncIterator[pb2.ClassifyResponse]:
 ANSWER = Prediction(np.ones((1, 1), np.float32), np.ones(1, np.int32), np.ones(1, np.int32))
 
 
-def test_a_stream_whose_answers_are_not_read_has_no_more_requests_read_than_its_window() -> None:
+def test_a_stream_whose_answers_are_not_read_is_read_no_further_than_its_window() -> None:
     async def test() -> None:
         batcher = PendingBatcher()
         responses = stream(batcher)

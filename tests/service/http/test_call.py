@@ -139,7 +139,7 @@ def test_a_client_that_leaves_has_its_queued_request_dropped_and_counted(tiny_mo
     assert asyncio.run(Routes(tiny_models).run(test)) == {"200": 2, "499": 1, "cancelled": 1}
 
 
-def test_a_request_whose_deadline_passes_is_answered_then_and_never_reaches_the_engine(tiny_models: Path) -> None:
+def test_a_request_whose_deadline_passes_never_reaches_the_engine(tiny_models: Path) -> None:
     async def test(routes: Routes) -> None:
         first = await routes.ask("first", "Grpc-Timeout: 1H")
         await routes.queued()

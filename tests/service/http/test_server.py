@@ -71,7 +71,7 @@ def test_silent_connections_beyond_the_maximum_give_way_to_new_ones(monkeypatch:
     asyncio.run(test())
 
 
-def test_a_request_whose_body_does_not_come_gives_way_too_and_one_that_is_answered_does_not(
+def test_a_slow_body_gives_way_to_a_new_connection_and_a_slow_answer_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)

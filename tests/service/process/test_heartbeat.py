@@ -50,7 +50,7 @@ def test_clients_of_a_stuck_worker_move_on(tiny_models: Path) -> None:
 def test_a_client_leaves_a_server_that_is_stuck_as_a_whole(
     server: ServerProcess, tiny_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shorter = {"grpc.keepalive_time_ms": 1000, "grpc.keepalive_timeout_ms": 500}
+    shorter = {"grpc.keepalive_time_ms": 1000, "grpc.keepalive_timeout_ms": 500, "grpc.http2.ping_timeout_ms": 500}
     monkeypatch.setattr(calls, "CHANNEL_OPTIONS", tuple((dict(calls.CHANNEL_OPTIONS) | shorter).items()))
     assert shorter.keys() <= dict(CHANNEL_OPTIONS).keys()  # the shipped clients have longer ones
     with (
@@ -63,10 +63,12 @@ def test_a_client_leaves_a_server_that_is_stuck_as_a_whole(
         pids = [stuck.process.pid, pid_of(stuck, "worker 0")]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        for _ in range(4):
-            assert client.classify(["oil"], model="topic")
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        try:
+            for _ in range(4):
+                assert client.classify(["oil"], model="topic")
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
 
 def test_a_stuck_process_stays_if_heartbeats_are_off(tiny_models: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -18,10 +19,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.address import bound_socket
 from service.errors import StartError
+from service.process import ports
 from service.process.ports import reserve
 from tests.server_process import ROOT, ServerProcess, serving
-from tests.tiny_model import write_model
 from text_classifier import Client
 
 NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child")
@@ -55,24 +57,27 @@ def started(*arguments: Any, **options: Any) -> Iterator[ServerProcess]:
         server.wait()
 
 
-def test_a_server_without_models_waits_for_one_and_says_so(tmp_path: Path) -> None:
-    with started(tmp_path / "models", "--workers", "2", "--watch-interval", "0.05") as server:
+def test_a_server_without_models_waits_for_one_and_says_so(tiny_models: Path, tmp_path: Path) -> None:
+    with started(tmp_path / "models", "--require-model", "off", "--workers", "2", "--watch-interval", "0.05") as server:
         waiting = server.event("waiting for a model", worker=0)
         assert "No such file or directory" in waiting["reason"]
         assert health(server.address) == health_pb2.HealthCheckResponse.NOT_SERVING
         with Client(server.address, timeout=60) as client, pytest.raises(grpc.RpcError) as error:
             client.model("topic")
         assert error.value.code() is grpc.StatusCode.UNAVAILABLE
-        write_model(tmp_path / "elsewhere", "topic")
+        shutil.copytree(tiny_models, tmp_path / "elsewhere")
         (tmp_path / "elsewhere").rename(tmp_path / "models")
         server.event("serving")
         with Client(server.address, timeout=60) as client:
             assert client.classify(["oil"], model="topic")
 
 
-def test_a_model_that_is_required_and_half_copied_is_the_reason_in_the_last_line(tmp_path: Path) -> None:
-    write_model(tmp_path, "topic").metadata_file.unlink()
-    server = ServerProcess(tmp_path, "--require-model", "on")
+def test_a_model_that_is_required_and_half_copied_is_the_reason_in_the_last_line(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_models / "topic", tmp_path / "topic")
+    (tmp_path / "topic" / "1" / "assets.extra" / "metadata.json").unlink()
+    server = ServerProcess(tmp_path)
     assert server.wait() == 1
     reason = server.event("cannot start")["reason"]
     assert re.fullmatch(r"no model to serve: topic/1: assets.extra/metadata.json: .*", reason)
@@ -170,7 +175,7 @@ def test_a_server_with_closed_descriptors_serves(closed: str, tiny_models: Path)
 
 def test_misspelt_variables_and_those_of_kubernetes_are_told_in_the_log(tmp_path: Path) -> None:
     environment = {"TEXT_CLASSIFIER_WORKER": "7", "TEXT_CLASSIFIER_HTTP_PORT": "tcp://10.0.0.1:80"}
-    server = ServerProcess(tmp_path, "--require-model", "on", environment=environment)
+    server = ServerProcess(tmp_path, environment=environment)
     assert server.wait() == 1
     unknown = server.event("unknown environment variable: ignored", variable="TEXT_CLASSIFIER_WORKER")
     assert unknown["did_you_mean"] == "TEXT_CLASSIFIER_WORKERS"
@@ -239,9 +244,15 @@ def _reserve(port: int, start: Barrier, end: Barrier, results: Any) -> None:
     end.wait()
 
 
-def test_of_servers_that_start_at_once_on_a_port_exactly_one_keeps_it() -> None:
+def test_of_servers_that_start_at_once_on_a_port_exactly_one_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*arguments: Any) -> socket.socket:
+        if socket.SO_REUSEPORT in arguments:
+            time.sleep(0.05)  # gives others the time to find the port free too
+        return bound_socket(*arguments)
+
+    monkeypatch.setattr(ports, "bound_socket", slow)
     fork = multiprocessing.get_context("fork")
-    for _ in range(10):
+    for _ in range(3):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         start, end, results = fork.Barrier(12), fork.Barrier(12), fork.Queue()

@@ -132,6 +132,6 @@ def test_a_second_server_on_the_same_port_is_refused_although_workers_share_it(t
 
 
 def test_a_worker_that_cannot_start_ends_the_server_with_one_line(tmp_path: Path) -> None:
-    server = ServerProcess(tmp_path, *WORKERS, "--require-model", "on")
+    server = ServerProcess(tmp_path, *WORKERS)
     assert server.wait() == 1
     assert [line["event"] for line in server.log].count("cannot start") == 1

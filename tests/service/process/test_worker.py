@@ -349,7 +349,7 @@ def test_a_version_that_fails_a_probe_never_serves_and_the_one_before_does(tmp_p
 
 
 def test_a_folder_without_models_is_one_clear_line_and_status_1(tmp_path: Path) -> None:
-    server = ServerProcess(tmp_path / "nowhere", "--require-model", "on")
+    server = ServerProcess(tmp_path / "nowhere")
     assert server.wait() == 1
     assert "no model to serve" in server.event("cannot start")["reason"]
 

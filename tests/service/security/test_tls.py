@@ -89,7 +89,7 @@ def test_grpc_and_metrics_are_encrypted_and_nothing_is_answered_in_the_clear(
             client.models()
 
 
-def test_new_files_are_used_without_a_restart_or_a_failed_call_and_a_wrong_pair_never_is(
+def test_new_files_are_used_without_a_failed_call_and_a_wrong_pair_never_is(
     tiny_models: Path, files: PemFiles, authority: trustme.CA
 ) -> None:
     second, third = authority.issue_cert("127.0.0.1"), authority.issue_cert("127.0.0.1")

@@ -165,8 +165,8 @@ def test_the_exported_weights_of_text_have_rows_for_kept_features(classes: int, 
     np.testing.assert_allclose(found[:, -1], expected, atol=1e-5)
 
 
-def test_a_model_of_many_classes_keeps_the_most_important_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ngram, "_MAX_WEIGHTS", 60)
+def test_a_model_that_would_be_large_keeps_the_most_important_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngram, "_MAX_BYTES", {np.float16: 360})  # of a version folder, 12 a feature
     monkeypatch.setattr(ngram, "_MIN_FEATURES", 10)
     classifier = _fitted(TEXT, korean(60))
     assert len(classifier.kept) == 30
@@ -191,3 +191,11 @@ def test_texts_without_a_feature_have_the_bias_alone(examples: Examples) -> None
 def test_balanced_class_weights_change_what_is_learned_from_unequal_classes(examples: Examples) -> None:
     unequal = Examples(examples.sequences, (np.arange(len(examples)) % 5 == 0).astype(np.int64))
     assert _weights(replace(SMALL, class_weights="balanced"), unequal) != _weights(SMALL, unequal)
+
+
+def test_a_word_is_unknown_if_no_feature_of_it_is_kept() -> None:
+    settings = replace(TEXT, features="words", max_ngram=1, char_ngrams=None, char_spans=None)
+    texts = ["one two", "one two", "one three"]
+    data = Examples([np.array([1], np.int32)] * 3, np.array([0, 1, 0]), texts)
+    assert _fitted(settings, data).unknown_word_ratio(data) == pytest.approx(1 / 6)
+    assert _fitted(settings, data).unknown_word_ratio(Examples([], np.zeros(0, np.int64), [])) == 0

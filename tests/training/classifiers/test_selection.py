@@ -65,6 +65,7 @@ def test_endings_choose_characters_and_the_trials_are_shown_as_they_come() -> No
     assert (found.folds, found.held_out) == (3, 90)
     by_features = {describe(trial.settings): trial.accuracy for trial in found.trials}
     assert by_features["words"] < 0.7
+    assert [describe(trial.settings) for trial in found.trials].count("words") == 1  # not worth another cost
 
 
 def test_noisy_texts_get_a_lower_cost_than_clear_ones() -> None:

@@ -2,6 +2,7 @@ import json
 import random
 import subprocess
 import sys
+import unicodedata
 from collections import Counter
 from dataclasses import replace
 from io import StringIO
@@ -13,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from service.config import Config
-from textfiles import InputError
+from textfiles import InputError, ReadOptions
 from textmodel.unicode_text import tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
 from training.data import file_dataset
@@ -67,7 +68,7 @@ def test_each_text_is_in_one_part_with_its_label_and_its_words(tmp_path: Path) -
     assert all(sequence[0] == START and sequence.dtype == np.int32 for sequence in data.test.sequences)
 
 
-def test_the_vocabulary_is_ranked_on_the_training_texts_alone_the_first_to_come_before_its_equals(
+def test_the_vocabulary_ranks_words_of_the_training_texts_by_frequency(
     tmp_path: Path,
 ) -> None:
     training = [("b a", "x"), ("a c", "x"), ("d c", "y"), ("A e\r!", "y")]
@@ -127,6 +128,99 @@ def test_texts_of_the_same_words_are_on_one_side_of_each_split(tmp_path: Path) -
     assert not sides[0] & sides[1]
 
 
+def test_texts_stay_on_their_side_as_the_file_grows(tmp_path: Path) -> None:
+    rows = [row for pair in zip(_rows(1200, ("no",)), _rows(1200, ("yes",)), strict=True) for row in pair]
+    rows = [(f"{text} {label}", label) for text, label in rows]
+    small, large = (_load(tmp_path, rows[:count]) for count in (1200, 2400))
+    assert set(small.test_hashes.tolist()) < set(large.test_hashes.tolist())
+    assert set(small.training_hashes.tolist()) < set(large.training_hashes.tolist())
+    assert not set(large.test_hashes.tolist()) & set(large.training_hashes.tolist())
+
+
+def test_the_texts_lie_beside_their_words(tmp_path: Path) -> None:
+    data = _load(tmp_path, [(f"{text}!\r\n 日本", label) for text, label in _rows(40)], num_words=1000)
+    for part in (*data.training.split(data.validation_texts), data.test):
+        assert part.texts is not None
+        assert [data.vocabulary.indices(text) for text in part.texts] == [list(words) for words in part.sequences]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\u2028", "\u3000", "\0"])
+def test_line_ends_and_white_space_of_any_kind_separate_words(end: str, tmp_path: Path) -> None:
+    rows = [(end.join([text, "the parcel", "thanks"]) + end, label) for text, label in _rows(40)]
+    expected = _load(tmp_path, [(text.replace(end, "\n"), label) for text, label in rows])
+    data = _load(tmp_path, rows)
+    assert data.vocabulary.entries == expected.vocabulary.entries
+    assert data.test_hashes.tolist() == expected.test_hashes.tolist()
+
+
+def test_unicode_forms_of_a_text_are_one(tmp_path: Path) -> None:
+    rows = [(f"재미있는 영화 café {text}", label) for text, label in _rows(40)]
+    composed, decomposed = (
+        _load(tmp_path, [(unicodedata.normalize(form, text), label) for text, label in rows]) for form in ("NFC", "NFD")
+    )
+    assert composed.vocabulary.entries == decomposed.vocabulary.entries
+    assert composed.test_hashes.tolist() == decomposed.test_hashes.tolist()
+
+
+def test_unknown_words_are_counted_and_a_high_share_is_explained(tmp_path: Path) -> None:
+    rows = list(enumerate(label for _, label in _rows(200)))
+    known = _load(tmp_path, [(f"good {label} film {number % 50}", label) for number, label in rows])
+    assert known.quality.unknown_in_test < 0.1
+    assert not known.quality.warnings()
+    unknown = _load(
+        tmp_path, [(f"word{number} other{number} the", label) for number, (_, label) in enumerate(_rows(200))]
+    )
+    assert unknown.quality.unknown_in_validation == pytest.approx(2 / 3)
+    assert unknown.quality.unknown_in_test == pytest.approx(2 / 3)
+    assert "unknown words" in unknown.quality.warnings()[0]
+
+
+def test_rows_that_an_open_quotation_mark_merged_are_reported(tmp_path: Path) -> None:
+    lines = [f"{text}\t{label}" for text, label in _rows(300)]
+    lines[100], lines[180] = f'"{lines[100]}', f'{lines[180]}"\tyes'
+    (tmp_path / "a.tsv").write_text("\n".join(["text\tlabel", *lines]))
+    files = LabelledFiles([LabelledFile(tmp_path / "a.tsv")])
+    console = Console(file=StringIO())
+    data = load(TrainingFiles(files, 0.2), SETTINGS, console)
+    assert (data.quality.rows, data.quality.merged) == (220, 1)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Warning: 1 rows hold many lines that look like rows, the first at" in said
+    assert "a.tsv: line 102: if a quotation mark is not closed there" in said
+    options = ReadOptions(quoting=False)
+    bad = TrainingFiles(LabelledFiles([LabelledFile(tmp_path / "a.tsv", options=options)]), 0.2, tmp_path / "bad.jsonl")
+    assert load(bad, SETTINGS, console).quality.rows == 299
+
+
+def test_labels_that_look_like_lists_are_reported(tmp_path: Path) -> None:
+    rows = _rows(60, ("sports", "politics", "sports, politics"))
+    assert "labels that look like lists of labels: 'sports, politics':" in _load(tmp_path, rows).quality.warnings()[0]
+
+
+def test_several_files_are_one_and_labels_of_one_meaning_are_one_class(tmp_path: Path) -> None:
+    rows = _rows(80, ("0", "1"))
+    first = _file(tmp_path / "a.jsonl", rows[:20] + rows[60:]).files[0]
+    (tmp_path / "b.csv").write_text("text,label\n" + "".join(f"{text},{label}.0\n" for text, label in rows[20:60]))
+    files = LabelledFiles([first, LabelledFile(tmp_path / "b.csv")])
+    data = load(TrainingFiles(files, 0.2), SETTINGS, Console(file=StringIO()))
+    assert data.labels == ("0", "1")
+    assert data.name == "a.jsonl and 1 other file"
+    assert len(data.training) + len(data.test) == 80
+    assert TrainingFiles(files, 0.2).arguments()[:3] == ["--data", "a.jsonl", "b.csv"]
+
+
+def test_bad_rows_are_set_aside_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in _rows(40)) + "odd\nc,\n")
+    files = LabelledFiles([LabelledFile(path)])
+    with pytest.raises(InputError, match="2 rows cannot be used"):
+        load(TrainingFiles(files, 0.2), SETTINGS, Console(file=StringIO()))
+    bad = TrainingFiles(files, 0.2, tmp_path / "bad.jsonl")
+    data = load(bad, SETTINGS, Console(file=StringIO()))
+    assert (data.quality.rows, data.quality.bad) == (40, 2)
+    assert len((tmp_path / "bad.jsonl").read_text().splitlines()) == 2
+    assert len(list(file_dataset.test_rows(bad, data))) == len(data.test)
+
+
 def test_the_longest_text_is_what_a_server_takes_by_default() -> None:
     assert Config().max_text_bytes == MAX_TEXT_BYTES
 
@@ -136,7 +230,7 @@ def test_the_longest_text_is_what_a_server_takes_by_default() -> None:
     [
         ([], None, "data.jsonl: is empty"),
         ([("", "a"), ("?", "b")], None, "holds no text with a word in it"),
-        ([("w", "a"), ("v", "a")], None, "every text has the label 'a'"),
+        ([("w", "a"), ("v", "a")], None, "every text has the label 'a': two labels are needed"),
         ([*_rows(20), ("new", "x"), ("other", "x")], None, "needs 3 different texts, but 'x' has 2: add"),
         ([*_rows(20), *[("new", "x")] * 9], [("new", "x")], "needs 2 different texts, but 'x' has 1: add"),
         (_rows(16, tuple("abcdefgh")), None, "'e' has 2 and 3 more labels"),

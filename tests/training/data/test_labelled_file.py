@@ -58,9 +58,7 @@ def _read(path: Path) -> list[LabelledText]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_format_gives_texts_labels_and_the_number_of_the_line_that_a_row_starts_on(
-    name: str, tmp_path: Path
-) -> None:
+def test_every_format_gives_texts_labels_and_the_line_that_a_row_starts_on(name: str, tmp_path: Path) -> None:
     write, numbers = FILES[name]
     write(tmp_path / name)
     found = [(row.text, row.label, row.number) for row in _read(tmp_path / name)]
@@ -189,3 +187,28 @@ def test_a_file_is_streamed_and_says_how_far_it_is(name: str, tmp_path: Path) ->
     assert len(positions) == 20
     assert positions == sorted(positions)
     assert 0 < positions[10] <= path.stat().st_size
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_missing_text_is_empty_in_every_format(name: str, tmp_path: Path) -> None:
+    if name == "a.parquet":
+        _parquet(tmp_path / name, {"body": ["a", None], "label": ["b", "c"]})
+    else:
+        lines = {"a.csv": "body,label\na,b\n,c\n", "a.jsonl": '{"body":"a","label":"b"}\n{"body":null,"label":"c"}'}
+        _texts(lines[name])(tmp_path / name)
+    assert [(row.text, row.label) for row in _read(tmp_path / name)] == [("a", "b"), ("", "c")]
+
+
+def test_the_rows_of_several_files_come_in_order_with_their_files_and_progress(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        _texts("body,label\n" + "".join(f"{name} {number},x\n" for number in range(1500)))(tmp_path / name)
+    files = LabelledFiles([LabelledFile(tmp_path / name, "body", "label") for name in ("a.csv", "b.csv")])
+    positions: list[int] = []
+    rows = list(files.rows(BadRows(), positions.append))
+    assert [(file.name, row.text) for file, row in rows] == [
+        (name, f"{name} {number}") for name in ("a.csv", "b.csv") for number in range(1500)
+    ]
+    assert positions == sorted(positions)
+    assert len(positions) == 4
+    assert files.size() == 2 * files.files[0].size() >= positions[-1] > files.files[0].size()
+    assert (files.name, str(files)) == ("a.csv and 1 other file", f"{tmp_path}/a.csv and 1 other file")

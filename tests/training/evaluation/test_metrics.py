@@ -54,7 +54,7 @@ def test_calibration_error_is_the_weighted_gap_of_the_bins(
     assert calibrate(np.array(confidence), np.array(correct)).expected_error == pytest.approx(expected)
 
 
-def test_the_calibration_has_mean_confidence_and_accuracy_of_each_bin_that_holds_a_text() -> None:
+def test_the_calibration_curve_has_the_means_of_each_bin_that_holds_a_text() -> None:
     result = calibrate(np.array([0.5, 0.52, 0.9]), np.array([True, False, True]))
     assert result.texts.tolist() == [2, 1]
     np.testing.assert_allclose(result.confidence, [0.51, 0.9])

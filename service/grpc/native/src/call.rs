@@ -96,12 +96,12 @@ async fn run(
     let (parts, body) = request.into_parts();
     let method = find(shared, &parts)?;
     if !shared.limits.allows(&parts.headers) {
-        let message = format!("the call's metadata has more than {} bytes", shared.limits.metadata_bytes);
+        let message = format!("metadata: is larger than the maximum of {} bytes", shared.limits.metadata_bytes);
         return Err(Status::new(Code::ResourceExhausted, message).into());
     }
     let deadline = deadline(&parts.headers)?;
     let encoding = encoding(&parts.headers)?;
-    let fast = shared.fast_path.methods.get(&method.index);
+    let fast = shared.fast_path.method(method.index, &parts.headers);
     if fast.is_none() && method.is_full(shared.limits.pending_calls) {
         return Err(shared.overloaded().into()); // before its body is read
     }

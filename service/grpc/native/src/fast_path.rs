@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use tokio::task::yield_now;
+use unicode_normalization::{IsNormalized, is_nfc_quick};
 
 use crate::codec::{Message, encode_with};
 use crate::limits::TURN_BYTES;
@@ -18,6 +19,7 @@ use crate::models::{Models, RequestLimits, Version};
 use crate::network::Prediction;
 use crate::protobuf::{classify, infer};
 use crate::status::{Code, Status};
+use crate::tokens::Tokens;
 
 /// Bytes of a response beside its labels, for a text.
 const RESPONSE_BYTES: usize = 48;
@@ -63,9 +65,17 @@ pub struct FastPath {
     pub methods: HashMap<usize, FastMethod>,
     pub limits: RequestLimits,
     pub models: Arc<ArcSwap<Models>>,
+    /// Those that calls need; none: they need none.
+    pub tokens: Arc<ArcSwapOption<Tokens>>,
 }
 
 impl FastPath {
+    /// Returns the method with this number if its calls may be answered here, and this one with these headers is.
+    pub fn method(&self, index: usize, headers: &HeaderMap) -> Option<&FastMethod> {
+        let method = self.methods.get(&index)?;
+        self.tokens.load().as_ref().is_none_or(|tokens| tokens.accept(headers)).then_some(method)
+    }
+
     /// Answers a request, refuses it because too much waits, or declines it.
     pub async fn answer(&self, kind: Kind, message: &Message) -> Outcome {
         let Ok(message) = message.bytes() else { return Outcome::Declined };
@@ -109,7 +119,7 @@ impl FastPath {
     /// Classifies texts, at once if they are few bytes, otherwise when it is their turn.
     async fn predict(&self, version: &Version, texts: &[&str]) -> Result<Prediction, Outcome> {
         let bytes = texts.iter().map(|text| text.len()).sum();
-        if texts.is_empty() || !texts.iter().all(|text| self.is_plain(text)) {
+        if texts.is_empty() || !texts.iter().all(|text| self.is_plain(version, text)) {
             return Err(Outcome::Declined);
         }
         let mut prediction = Prediction::new(version.network.classes(), texts.len());
@@ -132,9 +142,15 @@ impl FastPath {
         Ok(prediction)
     }
 
-    fn is_plain(&self, text: &str) -> bool {
+    /// Tells whether the engine reads a text as it is: one that Python would change first is declined.
+    fn is_plain(&self, version: &Version, text: &str) -> bool {
         text.len() <= self.limits.text_bytes.min(TURN_BYTES)
-            && (text.is_ascii() || !READ_BY_PYTHON.iter().any(|character| text.contains(character)))
+            && (text.is_ascii()
+                || if version.normalizes {
+                    is_nfc_quick(text.chars()) == IsNormalized::Yes
+                } else {
+                    !READ_BY_PYTHON.iter().any(|character| text.contains(character))
+                })
     }
 }
 

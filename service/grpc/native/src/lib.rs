@@ -21,6 +21,7 @@ mod response;
 mod server;
 mod status;
 mod tls;
+mod tokens;
 
 use pyo3::prelude::*;
 

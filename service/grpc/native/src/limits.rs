@@ -14,7 +14,7 @@ pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Unsent bytes of one stream that HTTP/2 holds.
 pub const SEND_BUFFER: usize = 256 * 1024;
 /// Bytes that calls hold together: of messages that come in several frames, and of answers that wait for their clients.
-pub const HELD_BYTES: usize = 64 * 1024 * 1024;
+pub const HELD_BYTES: usize = 48 * 1024 * 1024;
 /// Answers of fewer bytes are sent at once, whether the client has room for them or not.
 pub const SMALL_ANSWER: usize = 16 * 1024;
 /// Connections of one port and thread.

@@ -17,6 +17,8 @@ pub struct Version {
     pub labels: Vec<String>,
     /// Bytes of text that are classified at once.
     pub inline_bytes: usize,
+    /// Whether texts are read after Unicode normalization, form C.
+    pub normalizes: bool,
     pub network: Network,
     pub metrics: ModelMetrics,
     /// The serialized `google.rpc.Status` of a request for which the queue has no room.
@@ -33,6 +35,7 @@ pub struct Publication {
     in_service: bool,
     labels: Vec<String>,
     inline_bytes: usize,
+    normalizes: bool,
     network: Network,
     metrics: ModelMetrics,
     overload: Vec<u8>,
@@ -52,11 +55,12 @@ impl Models {
     pub fn new(publications: Vec<Publication>) -> Self {
         let mut models: HashMap<String, Model> = HashMap::new();
         for publication in publications {
-            let Publication { name, number, in_service, labels, inline_bytes, network, metrics, overload } =
+            let Publication { name, number, in_service, labels, inline_bytes, normalizes, network, metrics, overload } =
                 publication;
             let model = models.entry(name.clone()).or_default();
             let queue = Queue::default();
-            let version = Arc::new(Version { name, number, labels, inline_bytes, network, metrics, overload, queue });
+            let version =
+                Arc::new(Version { name, number, labels, inline_bytes, normalizes, network, metrics, overload, queue });
             if in_service {
                 model.in_service = Some(Arc::clone(&version));
             }

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::net::ToSocketAddrs;
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderMap;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
@@ -29,6 +30,7 @@ use crate::models::{Models, Publication, RequestLimits};
 use crate::server::{self, Port, Shared, Stage};
 use crate::status::Status;
 use crate::tls::Certificates;
+use crate::tokens::{Stamp, Tokens};
 
 /// What is set up before the start.
 #[derive(Default)]
@@ -48,6 +50,7 @@ pub struct Server {
     certificates: Arc<Certificates>,
     stage: watch::Sender<Stage>,
     models: Arc<ArcSwap<Models>>,
+    tokens: Arc<ArcSwapOption<Tokens>>,
     threads: usize,
     setup: Mutex<Option<Setup>>,
 }
@@ -72,6 +75,7 @@ impl Server {
             certificates: Arc::default(),
             stage: watch::Sender::new(Stage::Running),
             models: Arc::default(),
+            tokens: Arc::default(),
             threads: threads.max(1),
             setup: Mutex::new(Some(setup)),
         })
@@ -117,6 +121,11 @@ impl Server {
         self.models.store(Arc::new(Models::new(versions)));
     }
 
+    /// Has calls answered without Python only if they have a token of a file that is as it was read.
+    fn set_tokens(&self, path: PathBuf, stamp: Stamp, digests: Vec<[u8; 32]>) {
+        self.tokens.store(Some(Arc::new(Tokens { path, stamp, digests })));
+    }
+
     /// Listens on a host's addresses. Returns the port.
     fn add_port(&self, host: &str, port: u16, tls: bool) -> PyResult<u16> {
         self.set_up(|setup| {
@@ -155,6 +164,7 @@ impl Server {
             ports.push(setup.ports.iter().map(Port::again).collect::<Result<_, _>>()?);
         }
         ports.push(setup.ports);
+        let held_bytes = HELD_BYTES.max(2 * setup.limits.message_bytes);
         let shared = Arc::new(Shared {
             limits: setup.limits,
             methods: setup.methods,
@@ -163,11 +173,12 @@ impl Server {
             stage: self.stage.clone(),
             next_call: AtomicU64::new(0),
             overload: setup.overload,
-            budget: Budget::new(HELD_BYTES),
+            budget: Budget::new(held_bytes),
             fast_path: FastPath {
                 methods: setup.fast_methods,
                 limits: setup.request_limits,
                 models: Arc::clone(&self.models),
+                tokens: Arc::clone(&self.tokens),
             },
         });
         server::start(&shared, ports)?;
