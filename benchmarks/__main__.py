@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks import bulk, engines, observation, overload, peers, scaling, service, texts
+from benchmarks import bulk, engines, observation, overload, peers, scaling, service, shadow, texts
 from benchmarks.server import Server, empty_handler, serving
 from textmodel import VersionFolder, load_engine
 from textmodel.version_folder import versions
@@ -41,7 +41,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--only",
-        choices=("engines", "service", "protocols", "observation", "peers", "scaling", "overload", "bulk"),
+        choices=("engines", "service", "protocols", "observation", "shadow", "peers", "scaling", "overload", "bulk"),
         help="run one part, and keep the results of the others",
     )
     options = parser.parse_args()
@@ -57,6 +57,7 @@ def main() -> int:
         "service": lambda: _service(options.models, options.data_dir),
         "protocols": lambda: _protocols(options.models, options.data_dir),
         "observation": lambda: _observation(options.models, options.data_dir),
+        "shadow": lambda: _shadow(options.models, options.data_dir),
         "peers": lambda: _peers(options.models, options.data_dir, options.mlserver_python),
         "scaling": lambda: _scaling(options.models, options.data_dir),
         "overload": lambda: _overload(options.models, options.data_dir),
@@ -149,6 +150,13 @@ def _observation(models: Path, data_dir: Path) -> list[dict[str, Any]]:
         return _in_turns(asked, texts.read(data_dir, "imdb", TEXTS))
 
 
+def _shadow(models: Path, data_dir: Path) -> list[dict[str, Any]]:
+    """This project's server, with and without a shadow version."""
+    with shadow.servers(models) as servers:
+        asked = {name: (server, service.CLASSIFY) for name, server in servers.items()}
+        return _in_turns(asked, texts.read(data_dir, "imdb", TEXTS))
+
+
 def _peers(models: Path, data_dir: Path, mlserver_python: Path | None) -> list[dict[str, Any]]:
     """This project's server and each peer."""
     sample = texts.read(data_dir, "imdb", TEXTS)
@@ -222,7 +230,8 @@ def _markdown(results: dict[str, Any]) -> str:
     ]
     service_tables = (
         _table(SERVICE_COLUMNS, _service_rows(results[part]))
-        for part in ("service", "protocols", "observation", "peers")
+        for part in ("service", "protocols", "observation", "shadow", "peers")
+        if part in results
     )
     starts = [
         (

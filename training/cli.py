@@ -14,7 +14,7 @@ from textfiles import InputError
 from textfiles.command import Parser, fail, stderr_hidden
 from textmodel import ModelError
 from textmodel.version_folder import is_model_name
-from training import evaluation_commands, live_commands
+from training import evaluation_commands, labelling_commands, live_commands
 from training.data.labelled_file import TrainingFiles
 from training.options import add_labelled_files, add_models, add_promotion, labelled_files
 from training.setting_options import add_settings, settings, share
@@ -160,6 +160,7 @@ COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "evaluate": evaluation_commands.add_evaluate,
     "compare": evaluation_commands.add_compare,
     "judge": live_commands.add_judge,
+    "select": labelling_commands.add_select,
 }
 """What adds the options of each command to its parser."""
 

@@ -66,7 +66,7 @@ def _evaluate(options: dict[str, Any]) -> None:
     from training.evaluation.version_evaluation import LoadedVersion, evaluate_files  # noqa: PLC0415
 
     files = labelled_files(options, options["data"])
-    path = _version_of(options["models"], options["model"], options["version"])
+    path = version_of(options["models"], options["model"], options["version"])
     with BadRows(options["bad_rows"]) as bad_rows:
         result = evaluate_files(LoadedVersion(path), files, bad_rows)
     table = Table("", "value")
@@ -95,7 +95,7 @@ def _compare(options: dict[str, Any]) -> None:
         print(note)
 
 
-def _version_of(models: Path, name: str, number: int | None) -> Path:
+def version_of(models: Path, name: str, number: int | None) -> Path:
     """Returns the folder of a model's version, the one in service if no number is given."""
     model = models / name
     found = versions(model)

@@ -116,7 +116,7 @@ def selectors(expression: str) -> set[str]:
     """Finds the series that an expression names, with their label matchers."""
     series = re.sub(r"\b(by|on|without)\s*\([^)]*\)|\[\d\w*\]", "", expression)
     found = re.finditer(r"\b[a-zA-Z_:][\w:]*\b(?!\s*\()(\{[^}]*\})?", series)
-    return {match[0] for match in found} - {"and", "or", "unless"}
+    return {match[0] for match in found} - {"and", "or", "unless", "group_left"}
 
 
 def of_panel(panel: dict[str, Any]) -> list[str]:
