@@ -50,7 +50,8 @@ models: .venv/.dev ## Train all that is shipped into MODELS, from DATA_DIR or Ke
 	.venv/bin/text-classifier-train imdb --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 	.venv/bin/text-classifier-train reuters --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 	$(if $(DATA_DIR),.venv/bin/text-classifier-train --name=nsmc --data=$(DATA_DIR)/nsmc-train.jsonl.gz \
-		--test-data=$(DATA_DIR)/nsmc-test.jsonl.gz --models=$(MODELS))
+		--test-data=$(DATA_DIR)/nsmc-test.jsonl.gz --features=characters --char-ngrams=1,5 \
+		--char-spans=across-words --cost=0.3 --models=$(MODELS))
 
 test: .venv/.dev .venv/.native ## Run all tests in JOBS processes; some need DATA_DIR, KSERVE_PYTHON or MLSERVER_PYTHON
 	.venv/bin/pytest --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term:skip-covered) \
@@ -66,7 +67,7 @@ sanitize: .venv/.dev ## Run the tests and fuzzers of the C code under AddressSan
 	git ls-files -z | grep -zv '^models/' | xargs -0 cp --parents -t build/sanitize
 	cd build/sanitize && CFLAGS='$(SANITIZE) -g' LDFLAGS='$(SANITIZE)' ../../.venv/bin/python setup.py -q build_ext --inplace
 	cd build/sanitize && LD_PRELOAD='$(SANITIZERS)' ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
-		../../.venv/bin/python -m pytest -q tests/textmodel tests/fuzz/test_model_files.py
+		../../.venv/bin/python -m pytest -q tests/textmodel/test_compiled_*.py tests/fuzz/test_model_files.py
 
 bench: .venv/.dev .venv/.native ## Measure everything into benchmarks/results/; needs DATA_DIR and h2load (Debian: nghttp2-client)
 	.venv/bin/python -m benchmarks --data-dir=$(DATA_DIR)

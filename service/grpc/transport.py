@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import grpc.aio
 
+from service.address import socket_path
 from service.config import Config
 from service.errors import Overloaded, StartError
 from service.grpc.channel_options import GRPCIO
@@ -30,7 +31,9 @@ def choose_transport(config: Config) -> Transport:
     Raises:
         StartError: the native transport is asked for and not installed.
     """
-    if config.transport != "grpcio":
+    # gRPC's core names a Unix domain socket's path as the authority, which the native transport's library refuses.
+    unsuitable = config.transport == "auto" and socket_path(config.host) is not None
+    if config.transport != "grpcio" and not unsuitable:
         try:
             return _native(config)
         except ImportError as error:

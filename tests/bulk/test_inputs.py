@@ -51,3 +51,12 @@ def test_columns_need_three_names(names: tuple[str, str, str]) -> None:
 
 def test_the_added_columns_are_label_and_probability() -> None:
     assert Columns("t", "l", "p").added == {"l", "p"}
+
+
+@pytest.mark.parametrize(("format_", "delimiter"), [(None, ";"), (Format.CSV, ";"), (Format.TSV, "\t")])
+def test_an_output_of_the_same_format_keeps_the_delimiter(
+    format_: Format | None, delimiter: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").touch()
+    (found,) = find_inputs([tmp_path / "a.csv"], tmp_path / "out", format_, ReadOptions(delimiter=";"))
+    assert found.delimiter == delimiter

@@ -92,14 +92,13 @@ def test_a_call_made_by_hand_is_answered(server: ServerProcess) -> None:
     message = b"\0" + len(MESSAGE).to_bytes(4, "big") + MESSAGE
     call = frame(HEADERS, END_HEADERS, 1, header_block(REQUEST)) + frame(DATA, END_STREAM, 1, message)
     host, port = server.address.split(":")
-    said = b""
+    answer, said = pb2.ClassifyResponse(model="topic", version=1).SerializeToString(), b""
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b"") + call)
-        while b"grpc-status" not in said:
+        while answer not in said:
             part = connection.recv(1 << 16)
             assert part
             said += part
-    assert pb2.ClassifyResponse(model="topic", version=1).SerializeToString() in said
 
 
 def test_what_a_client_says_when_it_goes_away_writes_no_line_of_the_log(server: ServerProcess) -> None:

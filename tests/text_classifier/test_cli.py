@@ -110,6 +110,11 @@ def test_standard_input_is_one_text_a_line(server: ServerProcess, arguments: lis
     assert [answer["words"] for answer in answers] == [2, 0, 4]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_text(server: ServerProcess) -> None:
+    marked, plain = (lines(classify(server, "-", given=mark + b"good film\n")) for mark in (b"\xef\xbb\xbf", b""))
+    assert marked == plain
+
+
 def test_a_file_is_one_text_a_line(server: ServerProcess, tmp_path: Path) -> None:
     file = tmp_path / "texts.txt"
     file.write_text("a film\n" * 300)

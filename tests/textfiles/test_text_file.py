@@ -327,7 +327,8 @@ def test_standard_input_is_read_as_often_as_a_file(monkeypatch: pytest.MonkeyPat
     assert table.size() == 9
     for _ in range(2):
         with table.open() as file:
-            assert list(table.separated(file)[1]) == [Row(2, ["a"]), Row(3, ["b"])]
+            columns, rows = table.separated(file)
+            assert (columns, list(rows)) == (["text"], [Row(2, ["a"]), Row(3, ["b"])])
     assert table.where(2) == "standard input: line 2"
 
 

@@ -198,9 +198,9 @@ class MacroF1Comparison(Comparison):
         return (as_large + 1) / (_RESAMPLES + 1)
 
     def _block_sizes(self) -> Iterator[int]:
-        most = max(1, _BLOCK_COUNTS // max(len(self._counts), self._classes))
-        for done in range(0, _RESAMPLES, most):
-            yield min(most, _RESAMPLES - done)
+        size = max(1, _BLOCK_COUNTS // max(len(self._counts), self._classes))
+        for done in range(0, _RESAMPLES, size):
+            yield min(size, _RESAMPLES - done)
 
     def _macro_f1(
         self,

@@ -1,16 +1,35 @@
 """gRPC's interoperability test service, in Python, and a server of it in a thread of its own."""
 
 import asyncio
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import grpc
 
+
+def _stubs() -> tuple[Any, Any]:
+    """Generates the stubs in another process: protoc in this one does not agree with other libraries' protobuf."""
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{Path(__file__).parent}", *outputs]
+        subprocess.run([*command, "interop_service.proto"], check=True)
+        sys.path.insert(0, folder)
+        try:
+            return import_module("interop_service_pb2"), import_module("interop_service_pb2_grpc")
+        finally:
+            sys.path.remove(folder)
+
+
 pb2: Any
 pb2_grpc: Any
-pb2, pb2_grpc = grpc.protos_and_services("tests/service/grpc/interop_service.proto")
+pb2, pb2_grpc = _stubs()
 
 _ECHO_INITIAL = "x-grpc-test-echo-initial"
 _ECHO_TRAILING = "x-grpc-test-echo-trailing-bin"
