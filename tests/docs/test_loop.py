@@ -3,7 +3,7 @@
 import csv
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +26,7 @@ LATER = {"bill": ("charge", "payment", "tax"), "bug": ("freeze", "timeout", "gli
 """Words of the second half of the tickets, which only the second version has learned."""
 
 
-def tickets(words: dict[str, tuple[str, ...]], count: int, seed: int) -> list[tuple[str, str]]:
+def tickets(words: Mapping[str, tuple[str, ...]], count: int, seed: int) -> list[tuple[str, str]]:
     """Returns texts with their queues."""
     chance = random.Random(seed)
     return [
