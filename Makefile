@@ -82,7 +82,7 @@ lint: .venv/.dev ## Check style, types and the contract
 	.venv/bin/buf lint
 
 nativelint: build/.native ## Check the native transport's style and run its own tests, where cargo is
-	if [ -e build/native/crate/Cargo.lock ]; then cd build/native/crate && export CARGO_TARGET_DIR=../target \
+	if [ -e build/native/crate/Cargo.lock ]; then cd build/native/crate && export CARGO_TARGET_DIR=../target MAKEFLAGS= \
 		&& cargo fmt --check && cargo clippy --all-targets --quiet -- -D warnings && cargo test --release --quiet; fi
 
 audit: .venv/.dev ## Look the pinned packages up in the database of known vulnerabilities; needs the network
