@@ -113,11 +113,11 @@ async fn run(
     };
     let message = match fast {
         None => call.message_that_is_here().await?,
-        Some(fast) if fast.kind == Kind::ClassifyStream => match call.answer_stream_fast(fast).await? {
+        Some(fast) if fast.kind == Kind::ClassifyStream => match call.answer_stream_fast(&method, fast).await? {
             Some(message) => Some(message),
             None => return Ok(()),
         },
-        Some(fast) => match call.answer_fast(fast).await? {
+        Some(fast) => match call.answer_fast(&method, fast).await? {
             Some(message) => Some(message),
             None => return Ok(()),
         },
@@ -194,7 +194,11 @@ impl Call<'_> {
     }
 
     /// Reads the message of a request that is no stream.
-    async fn only_message(&mut self) -> Result<Message, End> {
+    async fn only_message(&mut self, method: &Method) -> Result<Message, End> {
+        if let Some(message) = self.message_that_is_here().await? {
+            return Ok(message);
+        }
+        let _place = method.wait_for_client().ok_or_else(|| self.shared.overloaded())?;
         let latest = Instant::now() + MESSAGE;
         let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
         let next = poll_fn(|context| self.messages.poll_next(context));
@@ -203,10 +207,10 @@ impl Call<'_> {
     }
 
     /// Answers a request without Python, or returns it for its handler.
-    async fn answer_fast(&mut self, method: &FastMethod) -> Result<Option<Message>, End> {
-        let message = self.only_message().await?;
+    async fn answer_fast(&mut self, method: &Method, fast: &FastMethod) -> Result<Option<Message>, End> {
+        let message = self.only_message(method).await?;
         let start = Instant::now();
-        let answer = self.shared.fast_path.answer(method.kind, &message);
+        let answer = self.shared.fast_path.answer(fast.kind, &message);
         match while_wanted(self.shared, self.writer, self.deadline, answer).await {
             Ok(Outcome::Answered(response)) => {
                 let sent = if response.len() <= SMALL_ANSWER {
@@ -214,17 +218,17 @@ impl Call<'_> {
                 } else {
                     self.send(response).await
                 };
-                method.metrics.handled(sent.as_ref().map_or_else(End::code, |()| Code::Ok as u32), start.elapsed());
+                fast.metrics.handled(sent.as_ref().map_or_else(End::code, |()| Code::Ok as u32), start.elapsed());
                 sent?;
                 self.writer.finish(Status::ok());
             }
             Ok(Outcome::Refused(status)) => {
-                method.metrics.handled(status.code, start.elapsed());
+                fast.metrics.handled(status.code, start.elapsed());
                 self.writer.finish(status);
             }
             Ok(Outcome::Declined) => return Ok(Some(message)),
             Err(end) => {
-                method.metrics.handled(end.code(), start.elapsed());
+                fast.metrics.handled(end.code(), start.elapsed());
                 return Err(end);
             }
         }
@@ -233,13 +237,14 @@ impl Call<'_> {
 
     /// Answers the requests of a stream without Python. Returns the first one that its handler is to answer, and those
     /// after it; None: the call has ended.
-    async fn answer_stream_fast(&mut self, method: &FastMethod) -> Result<Option<Message>, End> {
+    async fn answer_stream_fast(&mut self, method: &Method, fast: &FastMethod) -> Result<Option<Message>, End> {
+        let _place = method.wait_for_client().ok_or_else(|| self.shared.overloaded())?;
         let start = Instant::now();
-        let end = self.answer_messages_fast(method).await;
+        let end = self.answer_messages_fast(fast).await;
         match &end {
             Ok(Some(_)) => {} // the handler counts the call
-            Ok(None) => method.metrics.handled(Code::Ok as u32, start.elapsed()),
-            Err(end) => method.metrics.handled(end.code(), start.elapsed()),
+            Ok(None) => fast.metrics.handled(Code::Ok as u32, start.elapsed()),
+            Err(end) => fast.metrics.handled(end.code(), start.elapsed()),
         }
         end
     }

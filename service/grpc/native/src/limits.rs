@@ -21,6 +21,9 @@ pub const SMALL_ANSWER: usize = 16 * 1024;
 pub const CONNECTIONS: usize = 4096;
 /// Calls of one method that are in Python at once.
 pub const CALLS_IN_PYTHON: usize = 1024;
+/// Calls of one method that stream, or whose request has not come, and that are answered without Python. The
+/// instrumentation in Python has the same bound.
+pub const CALLS_WAITING_FOR_CLIENTS: usize = 1000;
 /// Calls that are handed to Python in one turn of its event loop.
 pub const CALLS_PER_TURN: usize = 64;
 /// Bytes of text that are classified without a pause: about half a millisecond.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::limits::CALLS_IN_PYTHON;
+use crate::limits::{CALLS_IN_PYTHON, CALLS_WAITING_FOR_CLIENTS};
 
 /// One method.
 pub struct Method {
@@ -12,17 +12,28 @@ pub struct Method {
     waiting: AtomicUsize,
     /// Calls that it has, or will.
     in_python: AtomicUsize,
+    /// Calls that are answered without Python and wait for their clients.
+    waiting_for_clients: AtomicUsize,
 }
 
 impl Method {
     pub fn new(index: usize) -> Self {
-        Self { index, waiting: AtomicUsize::new(0), in_python: AtomicUsize::new(0) }
+        Self {
+            index,
+            waiting: AtomicUsize::new(0),
+            in_python: AtomicUsize::new(0),
+            waiting_for_clients: AtomicUsize::new(0),
+        }
     }
 
     /// Takes a place among the calls that are in Python, for as long as what is returned lives, if there is one.
-    pub fn enter(&self) -> Option<InPython<'_>> {
-        let entered = InPython(self);
-        (self.in_python.fetch_add(1, Ordering::Relaxed) < CALLS_IN_PYTHON).then_some(entered)
+    pub fn enter(&self) -> Option<Place<'_>> {
+        Place::take(&self.in_python, CALLS_IN_PYTHON)
+    }
+
+    /// Takes a place among the calls that wait for their clients without Python, as `enter` does.
+    pub fn wait_for_client(&self) -> Option<Place<'_>> {
+        Place::take(&self.waiting_for_clients, CALLS_WAITING_FOR_CLIENTS)
     }
 
     /// Takes a place among the calls that wait for Python, if there is one.
@@ -44,11 +55,18 @@ impl Method {
     }
 }
 
-/// A call that is in Python.
-pub struct InPython<'a>(&'a Method);
+/// A place in a bounded number of calls. It is free again when this is dropped.
+pub struct Place<'a>(&'a AtomicUsize);
 
-impl Drop for InPython<'_> {
+impl<'a> Place<'a> {
+    fn take(taken: &'a AtomicUsize, limit: usize) -> Option<Self> {
+        let place = Self(taken);
+        (taken.fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.in_python.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
