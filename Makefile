@@ -30,18 +30,17 @@ INSTALL := .venv/bin/pip install --quiet --constraint constraints.txt --editable
 	@touch $@
 
 # Without cargo this target says so, and grpcio carries gRPC.
-.venv/.native: $(wildcard service/grpc/native/*.* service/grpc/native/src/*.rs) | .venv/.server
-	.venv/bin/python service/grpc/native/build.py
-	@touch $@
+build/.native: $(wildcard service/grpc/native/*.* service/grpc/native/src/*.rs)
+	$(PYTHON) service/grpc/native/build.py
+	@mkdir -p build && touch $@
 
 .venv/.dev: .venv/.server
 	$(INSTALL) '.[dev]'
 	@touch $@
 
-native: .venv/.native ## Build the native gRPC transport, a minute or two; needs cargo
+native: build/.native ## Build the native gRPC transport, a minute or two; needs cargo
 
-serve: .venv/.server ## Serve the shipped models on 127.0.0.1: gRPC on 50051, HTTP on 8080, metrics on 8000
-	@[ -e .venv/.native ] || ! which cargo > /dev/null || echo '`make native` builds the faster gRPC transport.'
+serve: .venv/.server build/.native ## Serve the shipped models on 127.0.0.1: gRPC on 50051, HTTP on 8080, metrics on 8000
 	.venv/bin/text-classifier-server --models models
 
 models: .venv/.dev ## Train all that is shipped into MODELS, from DATA_DIR or Keras's own download
@@ -53,7 +52,7 @@ models: .venv/.dev ## Train all that is shipped into MODELS, from DATA_DIR or Ke
 		--test-data=$(DATA_DIR)/nsmc-test.jsonl.gz --features=characters --char-ngrams=1,5 \
 		--char-spans=across-words --cost=0.3 --models=$(MODELS))
 
-test: .venv/.dev .venv/.native ## Run all tests in JOBS processes; some need DATA_DIR, KSERVE_PYTHON or MLSERVER_PYTHON
+test: .venv/.dev build/.native ## Run all tests in JOBS processes; some need DATA_DIR, KSERVE_PYTHON or MLSERVER_PYTHON
 	.venv/bin/pytest --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term:skip-covered) \
 		$(if $(DATA_DIR),--data-dir=$(DATA_DIR)) $(if $(KSERVE_PYTHON),--kserve-python=$(KSERVE_PYTHON)) \
 		$(if $(MLSERVER_PYTHON),--mlserver-python=$(MLSERVER_PYTHON))
@@ -69,10 +68,10 @@ sanitize: .venv/.dev ## Run the tests and fuzzers of the C code under AddressSan
 	cd build/sanitize && LD_PRELOAD='$(SANITIZERS)' ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
 		../../.venv/bin/python -m pytest -q tests/textmodel/test_compiled_*.py tests/fuzz/test_model_files.py
 
-bench: .venv/.dev .venv/.native ## Measure everything into benchmarks/results/; needs DATA_DIR and h2load (Debian: nghttp2-client)
+bench: .venv/.dev build/.native ## Measure everything into benchmarks/results/; needs DATA_DIR and h2load (Debian: nghttp2-client)
 	.venv/bin/python -m benchmarks --data-dir=$(DATA_DIR)
 
-soak: .venv/.dev .venv/.native ## Run the server for MINUTES while clients come and go: memory and open files have to stay flat
+soak: .venv/.dev build/.native ## Run the server for MINUTES while clients come and go: memory and open files have to stay flat
 	.venv/bin/python -m benchmarks.soak --minutes=$(MINUTES)
 
 lint: .venv/.dev ## Check style, types and the contract
@@ -82,8 +81,8 @@ lint: .venv/.dev ## Check style, types and the contract
 	.venv/bin/bandit --quiet --recursive --configfile pyproject.toml service text_classifier textmodel textfiles training bulk
 	.venv/bin/buf lint
 
-nativelint: .venv/.native ## Check the native transport's style and run its own tests, where cargo is
-	if [ -e build/native/crate/Cargo.lock ]; then cd build/native/crate && export CARGO_TARGET_DIR=../target \
+nativelint: build/.native ## Check the native transport's style and run its own tests, where cargo is
+	if [ -e build/native/crate/Cargo.lock ]; then cd build/native/crate && export CARGO_TARGET_DIR=../target MAKEFLAGS= \
 		&& cargo fmt --check && cargo clippy --all-targets --quiet -- -D warnings && cargo test --release --quiet; fi
 
 audit: .venv/.dev ## Look the pinned packages up in the database of known vulnerabilities; needs the network

@@ -23,7 +23,7 @@ class Prediction(NamedTuple):
 
 
 class Engine(Protocol):
-    """Turns texts into probabilities. `classify` may be called from any thread, one call at a time."""
+    """Turns texts into probabilities. `classify` may be called from any thread, and from several at a time."""
 
     name: str
     """The name in logs and metrics, e.g. "tensorflow"."""

@@ -149,14 +149,17 @@ class Shadow:
     def _compare(self, batch: list[_Answered], dropped: int) -> None:
         texts = [text for answered in batch for text in answered.texts]
         try:
-            probabilities = self.candidate.engine.classify(texts).probabilities
+            self._compare_texts(texts, batch, dropped)
         except Exception:  # the version in service has answered; only the comparison fails
             self._metrics.dropped("error", len(texts))
             if not self._failing:
                 _log.exception("shadow failed", model=self.candidate.name, version=self.candidate.version)
             self._failing = True
-            return
-        self._failing = False
+        else:
+            self._failing = False
+
+    def _compare_texts(self, texts: Sequence[str], batch: Sequence[_Answered], dropped: int) -> None:
+        probabilities = self.candidate.engine.classify(texts).probabilities
         winners = np.array([winner for answered in batch for winner in answered.winners])
         winning = np.array([probability for answered in batch for probability in answered.winning])
         rows = np.arange(len(texts))

@@ -74,6 +74,7 @@ def test_tritonclient_unchanged_gets_what_classify_gives(server: ServerProcess, 
             {"name": "label", "datatype": "BYTES", "shape": ["-1"]},
             {"name": "probability", "datatype": "FP32", "shape": ["-1"]},
             {"name": "probabilities", "datatype": "FP32", "shape": ["-1", "5"]},
+            {"name": "abstained", "datatype": "BOOL", "shape": ["-1"]},
         ],
     }
     assert (heard["id"], heard["version"]) == ("7", "1")

@@ -9,6 +9,11 @@ use http::HeaderValue;
 
 use crate::status::{Code, Status};
 
+/// Maximum size of a message relative to its compressed size, as `service.grpc.decoding` has it.
+const MAX_RATIO: usize = 100;
+/// A message of this size or less may be compressed by any ratio.
+const FREE_BYTES: usize = 256 * 1024;
+
 /// Encodings that a client may use and ask for.
 pub const ACCEPTED: &str = "identity, deflate, gzip";
 
@@ -39,8 +44,9 @@ impl Encoding {
     }
 }
 
-/// Decompresses a message of at most `limit` bytes.
-pub fn decompress(encoding: Encoding, message: &[u8], limit: usize) -> Result<Vec<u8>, Status> {
+/// Decompresses a message of at most `max_bytes` bytes, and at most `MAX_RATIO` times its compressed size.
+pub fn decompress(encoding: Encoding, message: &[u8], max_bytes: usize) -> Result<Vec<u8>, Status> {
+    let limit = max_bytes.min(message.len().saturating_mul(MAX_RATIO).max(FREE_BYTES));
     let decoder: Box<dyn Read> = match encoding {
         Encoding::Identity => {
             return Err(Status::new(Code::Internal, "a message is compressed, but the call names no encoding"));
@@ -50,9 +56,13 @@ pub fn decompress(encoding: Encoding, message: &[u8], limit: usize) -> Result<Ve
     };
     let mut whole = Vec::with_capacity(message.len().saturating_mul(2).min(limit));
     match decoder.take(limit as u64 + 1).read_to_end(&mut whole) {
-        Ok(_) if whole.len() > limit => {
-            Err(Status::new(Code::ResourceExhausted, format!("a message has more than {limit} bytes decompressed")))
-        }
+        Ok(_) if whole.len() > limit => Err(Status::new(
+            Code::ResourceExhausted,
+            format!(
+                "a message is larger than {limit} bytes when decompressed; the maximum is {max_bytes} bytes, and \
+                 {MAX_RATIO} times the compressed size"
+            ),
+        )),
         Ok(_) => Ok(whole),
         Err(_) => Err(Status::new(Code::Internal, format!("a message is not {}", encoding.name()))),
     }
@@ -97,6 +107,15 @@ mod tests {
         let bomb = compress(Encoding::Gzip, &vec![0; 1 << 20], Vec::new());
         let status = decompress(Encoding::Gzip, &bomb, 1 << 10).unwrap_err();
         assert_eq!(status.code, Code::ResourceExhausted as u32);
+    }
+
+    #[test]
+    fn a_ratio_beyond_text_is_refused() {
+        let zeros = compress(Encoding::Gzip, &vec![0; 1 << 20], Vec::new());
+        let status = decompress(Encoding::Gzip, &zeros, 16 << 20).unwrap_err();
+        assert_eq!(status.code, Code::ResourceExhausted as u32);
+        let few = compress(Encoding::Gzip, &vec![0; FREE_BYTES], Vec::new());
+        assert_eq!(decompress(Encoding::Gzip, &few, 16 << 20).unwrap().len(), FREE_BYTES);
     }
 
     #[test]
