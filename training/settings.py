@@ -120,8 +120,9 @@ _TOPICS: Mapping[str, Any] = {
     "min_df": 2,
     "idf_power": 0.0,
     "divergence_power": 0.75,
+    "cost": 0.5,
 }
-"""Of `ngram`: topics show in single words."""
+"""Of `ngram`: topics show in single words. The cost lies between those that a search tries."""
 
 _TEXTS: Mapping[str, Any] = {"features": "auto", "max_ngram": None, "term_frequency": "log", "min_df": 2}
 """Of `ngram` for own data: the features are chosen by validation. The rest is good on all of the sets in

@@ -39,6 +39,7 @@ def test_every_shipped_model_is_served_by_the_compiled_engine(client: Client) ->
     assert {(model.name, model.version, model.engine, model.in_service) for model in client.models()} == {
         *(("imdb", DENSE, "compiled", False), ("imdb", NGRAM, "compiled", True)),
         *(("reuters", DENSE, "compiled", False), ("reuters", NGRAM, "compiled", True)),
+        ("nsmc", 1, "compiled", True),
     }
 
 

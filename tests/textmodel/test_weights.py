@@ -62,6 +62,12 @@ def test_they_are_the_variables_of_the_saved_model(original: VersionFolder) -> N
         np.testing.assert_array_equal(tensor, reader.get_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE"), strict=True)
 
 
+def test_whoever_reads_the_saved_model_reads_them(original: VersionFolder) -> None:
+    # Often another user serves than trains.
+    written = original.assets_extra / weights.WEIGHTS_FILE
+    assert written.stat().st_mode == (original.path / "saved_model.pb").stat().st_mode
+
+
 def test_float16_is_read_as_float32(version: VersionFolder) -> None:
     def halve(tensors: Tensors) -> None:
         tensors["dense/0/kernel"] = tensors["dense/0/kernel"].astype(np.float16)

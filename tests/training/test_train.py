@@ -80,7 +80,7 @@ def _write_rows(path: Path, rows: Iterable[tuple[str, str]]) -> TrainingFiles:
 def test_a_dense_network_of_few_texts_learns_them(tmp_path: Path) -> None:
     topics = ["billing invoice", "parcel delivery", "screen broken"]
     rows = [(f"{topics[n % 3].split()[n % 2]} number {n}", topics[n % 3]) for n in range(450)]
-    settings = PRESETS[OWN_DATA]["dense"]
+    settings = replace(PRESETS[OWN_DATA]["dense"], epochs=25)
     result = train(settings, "mine", _write_rows(tmp_path / "a.jsonl", rows), tmp_path, Console(file=StringIO()))
     assert result.evaluation.accuracy > 0.97
     assert result.folder.metadata.training["batch-size"] == 16
