@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,7 +49,7 @@ HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "fifo": (lambda version: _replace(_labels(version), os.mkfifo), "labels.txt: is not a regular file"),
     "fifo that nobody reads": (lambda version: os.mkfifo(version / "extra"), "extra: is not a regular file"),
     "socket": (
-        lambda version: _replace(_labels(version), lambda path: socket.socket(socket.AF_UNIX).bind(str(path))),
+        lambda version: _replace(_labels(version), lambda path: os.mknod(path, stat.S_IFSOCK)),
         "labels.txt: is not a regular file",
     ),
     "device": (
