@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Fits all, prints each figure as it comes, and draws the curves. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.presets", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder with Keras's files")
-    parser.add_argument("--plot", type=Path, default=Path("docs/presets.png"), help="where the curves go")
+    parser.add_argument("--plot", type=Path, default=Path("presets.png"), help="where the curves go")
     options = parser.parse_args(arguments)
     tf.config.experimental.enable_op_determinism()
     dense: dict[str, Point] = {}

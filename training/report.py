@@ -324,10 +324,11 @@ def _found(search: Search) -> list[tuple[str, str]]:
     if not isinstance(search, Selection):
         return [("best epoch", str(best_epoch(search)))]
     best = search.best
+    sample = f" of {search.sample:,} labels" if search.sample else ""
     return [
         ("features", describe(best.settings)),
         ("cost", f"{best.settings.required_cost:g}"),
-        ("accuracy on held-out texts", f"{best.accuracy:.4f}"),
+        (f"accuracy on held-out texts{sample}", f"{best.accuracy:.4f}"),
     ]
 
 

@@ -200,7 +200,7 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
     console.print(report.trials(selection))
     abstention = None
     if settings.target_precision:
-        if not selection.covers(len(data.labels)):
+        if selection.sample is not None:
             raise InputError(f"--target-precision: {len(data.labels)} labels are too many for so many texts")
         abstention = find_abstention(selection.probabilities, selection.classes, settings.target_precision)
     classifier = NGramClassifier(selection.best.settings, len(data.labels))

@@ -76,10 +76,8 @@ class Selection:
     sum is 1 all the same."""
     classes: NDArray[np.int64]
     """(texts,), of the same, positions among the units."""
-
-    def covers(self, classes: int) -> bool:
-        """Tells whether the probabilities are of all classes."""
-        return bool(self.probabilities.shape[1] == classes)
+    sample: int | None
+    """How many of the classes accuracy and probabilities are of; None for all."""
 
 
 class _Fold(NamedTuple):
@@ -168,6 +166,7 @@ def select(
         folds=len(folds),
         probabilities=temperature_scaling.probabilities(calibrated),
         classes=chosen.classes,
+        sample=None if classes in (2, units) else units,
     )
 
 

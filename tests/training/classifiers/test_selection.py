@@ -101,6 +101,8 @@ def test_many_classes_are_chosen_for_and_calibrated_by_a_sample_of_them(monkeypa
     assert {trial.texts for trial in found.trials} == {75, 300}
     assert found.best.texts == 300
     assert 0.05 < found.calibration.temperature < 1
+    assert found.sample == 6
+    assert select(AUTO, _topics(90), 2).sample is None
 
 
 def test_copies_of_a_text_are_in_one_fold() -> None:
