@@ -324,7 +324,7 @@ def _found(search: Search) -> list[tuple[str, str]]:
     if not isinstance(search, Selection):
         return [("best epoch", str(best_epoch(search)))]
     best = search.best
-    sample = f" of {search.sample:,} labels" if search.sample else ""
+    sample = f", estimated by {search.sample:,} labels" if search.sample else ""
     return [
         ("features", describe(best.settings)),
         ("cost", f"{best.settings.required_cost:g}"),

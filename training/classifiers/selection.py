@@ -77,7 +77,7 @@ class Selection:
     classes: NDArray[np.int64]
     """(texts,), of the same, positions among the units."""
     sample: int | None
-    """How many of the classes accuracy and probabilities are of; None for all."""
+    """How many of the classes were tried, if not all: the accuracy is an estimate, and the probabilities are theirs."""
 
 
 class _Fold(NamedTuple):
@@ -237,13 +237,27 @@ class _Problem:
             logits.append(held_out[tried] @ model.kernel + model.bias)
             own.append(mine[tried] if self.classes == 2 else np.searchsorted(self.wanted, mine[tried]))
         scores, units = np.concatenate(logits), np.concatenate(own)
-        found = scores[:, 0] > 0 if self.classes == 2 else scores.argmax(axis=1)
-        accuracy = float((found == units).mean()) if len(units) else 0.0
+        accuracy = _accuracy(scores, units, self.classes) if len(units) else 0.0
         return _Outcome(Trial(choice, accuracy, len(self.rows), time.perf_counter() - start), scores, units)
 
     def same(self, other: "_Problem") -> bool:
         """Tells whether the same texts and classes take part."""
         return len(self.rows) == len(other.rows) and len(self.wanted) == len(other.wanted)
+
+
+def _accuracy(scores: NDArray[np.float32], units: NDArray[np.int64], classes: int) -> float:
+    """Returns the accuracy of scores (texts, units). Where the units are a sample of the classes, it is estimated for
+    all classes: each other class has a score as one of the sample has for a text that is not its own.
+    """
+    if scores.shape[1] == 1:
+        return float(((scores[:, 0] > 0) == units).mean())
+    if scores.shape[1] == classes:
+        return float((scores.argmax(axis=1) == units).mean())
+    own = np.zeros(scores.shape, bool)
+    own[np.arange(len(units)), units] = True
+    others = np.sort(scores[~own])
+    lower = np.searchsorted(others, scores[own]) / len(others)
+    return float((lower ** (classes - 1)).mean())
 
 
 def _cross_validation(examples: Examples, random: np.random.Generator) -> Iterator[_Fold]:

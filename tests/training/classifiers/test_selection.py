@@ -119,3 +119,15 @@ def test_copies_of_a_text_are_in_one_fold() -> None:
 def test_very_few_texts_are_no_error(settings: Settings, count: int) -> None:
     found = select(settings, korean(count), 2)
     assert np.isfinite(found.calibration).all()
+
+
+def test_the_accuracy_of_all_classes_is_estimated_by_a_sample_of_them() -> None:
+    # Among few classes a text is right more often, and other costs are best.
+    random = np.random.default_rng(0)
+    scores, units = random.normal(size=(5_000, 200)).astype(np.float32), random.integers(0, 200, 5_000)
+    scores[np.arange(5_000), units] += 3
+    of_the_sample = units < 20
+    every = selection._accuracy(scores, units, 200)
+    some = selection._accuracy(scores[of_the_sample, :20], units[of_the_sample], 200)
+    assert some == pytest.approx(every, abs=0.05)
+    assert every < selection._accuracy(scores[of_the_sample, :20], units[of_the_sample], 20) - 0.1
