@@ -49,7 +49,7 @@ def test_a_model_trained_on_own_data_is_served_by_a_running_server(tiny_models: 
         command = [sys.executable, "-m", "training", "--name", "support", "--data", str(tickets)]
         columns = ["--text-column", "body", "--label-column", "queue"]
         subprocess.run(
-            [*command, *columns, "--models", str(models), "--batch-size", "16"],
+            [*command, *columns, "--models", str(models)],
             cwd=ROOT,
             check=True,
             capture_output=True,

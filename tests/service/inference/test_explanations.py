@@ -41,7 +41,7 @@ def test_requests_beyond_those_that_may_wait_are_turned_away_and_the_others_answ
     [
         (
             {"vectorizer": PaddedSequence(14, 8, 4)},
-            "only models over words or n-grams run without TensorFlow; this one has an embedding",
+            "only models over words or n-grams can be explained; this one has an embedding",
         ),
         (
             {"network": (Layer(4, "relu"), Layer(1, "relu"), Layer(1, "sigmoid"))},

@@ -1,4 +1,5 @@
-//! What a connection's bytes tell before HTTP/2 reads them: when the client was heard last, and whether it only pings.
+//! What a connection's bytes tell before HTTP/2 reads them: when the client was heard last, and whether it only pings. On the
+//! way authorities become acceptable.
 
 use std::io;
 use std::pin::Pin;
@@ -9,13 +10,19 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::authority::Authorities;
+
 const PREFACE_BYTES: usize = 24;
 const HEADER_BYTES: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
 const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// Flags of HEADERS whose header block has something before or behind it. gRPC's C core sends none.
+const PADDED_OR_PRIORITY: u8 = 0x28;
 /// So many pings may come too early, one after another.
 const EARLY_PINGS: u32 = 2;
 
@@ -64,7 +71,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
         ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
         let now = Instant::now();
         self.activity.heard(now);
-        if self.frames.read(&buffer.filled()[before..], now) {
+        if self.frames.read(&mut buffer.filled_mut()[before..], now) {
             return Poll::Ready(Ok(()));
         }
         let said = Pin::new(&mut self.transport).poll_write(context, TOO_MANY_PINGS);
@@ -101,10 +108,15 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 }
 
-/// Follows the frames of one direction, of which it looks at the headers alone.
+/// Follows the frames of one direction.
 struct Frames {
-    /// Bytes to pass over before the next header.
+    /// Bytes to pass over before the next frame's header.
     skip: usize,
+    /// Whether they are a part of a header block that is followed.
+    block: bool,
+    /// Whether the next frame is too.
+    continues: bool,
+    authorities: Authorities,
     header: [u8; HEADER_BYTES],
     filled: usize,
     interval: Duration,
@@ -114,22 +126,35 @@ struct Frames {
 
 impl Frames {
     fn new(interval: Duration) -> Self {
-        Self { skip: PREFACE_BYTES, header: [0; HEADER_BYTES], filled: 0, interval, pinged: None, early: 0 }
+        Self {
+            skip: PREFACE_BYTES,
+            block: false,
+            continues: false,
+            authorities: Authorities::new(),
+            header: [0; HEADER_BYTES],
+            filled: 0,
+            interval,
+            pinged: None,
+            early: 0,
+        }
     }
 
     /// Passes over bytes. Tells whether they are those of a client that does more than ping.
-    fn read(&mut self, mut bytes: &[u8], now: Instant) -> bool {
+    fn read(&mut self, mut bytes: &mut [u8], now: Instant) -> bool {
         while !bytes.is_empty() {
             if self.skip > 0 {
-                let skipped = self.skip.min(bytes.len());
-                self.skip -= skipped;
-                bytes = &bytes[skipped..];
+                let (skipped, rest) = bytes.split_at_mut(self.skip.min(bytes.len()));
+                self.skip -= skipped.len();
+                if self.block {
+                    self.authorities.read(skipped);
+                }
+                bytes = rest;
                 continue;
             }
-            let taken = (HEADER_BYTES - self.filled).min(bytes.len());
-            self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
-            self.filled += taken;
-            bytes = &bytes[taken..];
+            let (taken, rest) = bytes.split_at_mut((HEADER_BYTES - self.filled).min(bytes.len()));
+            self.header[self.filled..self.filled + taken.len()].copy_from_slice(taken);
+            self.filled += taken.len();
+            bytes = rest;
             if self.filled == HEADER_BYTES {
                 self.filled = 0;
                 let [high, middle, low, kind, flags, ..] = self.header;
@@ -141,6 +166,15 @@ impl Frames {
     }
 
     fn frame(&mut self, kind: u8, flags: u8, now: Instant) {
+        self.block = match kind {
+            HEADERS => flags & PADDED_OR_PRIORITY == 0,
+            CONTINUATION => self.continues,
+            _ => false,
+        };
+        self.continues = self.block && flags & END_HEADERS == 0;
+        if kind == HEADERS {
+            self.authorities.begin();
+        }
         match kind {
             DATA | HEADERS | WINDOW_UPDATE => (self.pinged, self.early) = (None, 0),
             PING if flags & ACK == 0 => {
@@ -166,7 +200,7 @@ mod tests {
 
     fn after_preface() -> Frames {
         let mut frames = Frames::new(Duration::from_secs(10));
-        assert!(frames.read(&[0; PREFACE_BYTES], Instant::now()));
+        assert!(frames.read(&mut [0; PREFACE_BYTES], Instant::now()));
         frames
     }
 
@@ -176,7 +210,7 @@ mod tests {
         for size in 1..pings.len() {
             let mut frames = after_preface();
             let now = Instant::now();
-            assert!(pings.chunks(size).any(|chunk| !frames.read(chunk, now)), "{size}");
+            assert!(pings.clone().chunks_mut(size).any(|chunk| !frames.read(chunk, now)), "{size}");
         }
     }
 
@@ -184,13 +218,13 @@ mod tests {
     fn pings_between_calls_are_no_flood() {
         let mut frames = after_preface();
         let call_and_ping = [frame(HEADERS, 40), frame(DATA, 300), frame(PING, 8)].concat();
-        assert!(frames.read(&call_and_ping.repeat(10), Instant::now()));
+        assert!(frames.read(&mut call_and_ping.repeat(10), Instant::now()));
     }
 
     #[test]
     fn pings_at_their_interval_are_no_flood() {
         let mut frames = after_preface();
         let start = Instant::now();
-        assert!((0..10).all(|turn| frames.read(&frame(PING, 8), start + Duration::from_secs(11 * turn))));
+        assert!((0..10).all(|turn| frames.read(&mut frame(PING, 8), start + Duration::from_secs(11 * turn))));
     }
 }

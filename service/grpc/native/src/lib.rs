@@ -1,5 +1,6 @@
 //! A gRPC server below Python: it carries calls to handlers on Python's event loop.
 
+mod authority;
 mod bridge;
 mod budget;
 mod call;
