@@ -185,7 +185,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
                 command.error(f"{source}: {_quoted(text)} is not {option.metadata['kind'].expected}")
     config = Config(**values)
     if config.host.startswith(UNIX) and (config.http_port is not None or config.health_port or config.workers > 1):
-        command.error(f"--host {config.host} serves gRPC with one worker: set --http-port off, and no --health-port")
+        command.error(
+            f"--host {config.host} serves gRPC alone: it needs --http-port off, one of --workers, and no --health-port"
+        )
     if config.metrics_host.startswith(UNIX):
         command.error(f"--metrics-host: {_quoted(config.metrics_host)} is not an IP address or a host name")
     for first, second in _same_ports(config):

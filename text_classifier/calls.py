@@ -90,19 +90,26 @@ def classify_request(
     """Returns the request.
 
     Raises:
-        TypeError: `texts` is a single string.
+        TypeError: `texts` is a single string, or contains something else than strings.
         ValueError: a text contains a lone surrogate, which UTF-8 cannot encode, or a number is out of range.
     """
     refuse_single_string(texts)
-    return pb2.ClassifyRequest(
-        model=model,
-        version=version,
-        texts=texts,
-        top_k=top_k,
-        explain=explain,
-        min_probability=min_probability,
-        use_thresholds=use_thresholds,
-    )
+    texts = list(texts)
+    try:
+        return pb2.ClassifyRequest(
+            model=model,
+            version=version,
+            texts=texts,
+            top_k=top_k,
+            explain=explain,
+            min_probability=min_probability,
+            use_thresholds=use_thresholds,
+        )
+    except TypeError:
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"texts[{number}] is {type(text).__name__}, not str") from None
+        raise
 
 
 def refuse_single_string(texts: object) -> None:

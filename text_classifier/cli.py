@@ -197,7 +197,7 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
     for answer in answers:
         text = sent.popleft()
         if options.json:
-            print(json.dumps(_object(answer)))
+            print(json.dumps(_object(answer), ensure_ascii=False))
         elif answer.explanation and coloured_output(sys.stdout):
             _print(answer, None)
             print(coloured(text, answer.explanation.words))
@@ -213,12 +213,14 @@ def _models(client: Client, options: argparse.Namespace) -> None:
     if options.json:
         for model in models:
             shadow = model.shadow and model.shadow._asdict()
-            print(json.dumps({**model._asdict(), "state": model.state.name, "shadow": shadow}))
+            print(json.dumps({**model._asdict(), "state": model.state.name, "shadow": shadow}, ensure_ascii=False))
         return
     rows = [("MODEL", "VERSION", "STATE", "CLASSES", "TEST ACCURACY", "TRAINED ON"), *map(_row, models)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+    for row, reason in zip(rows, ("", *(model.state_reason for model in models)), strict=True):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if reason:
+            print(f"    {printable(reason)}")
 
 
 def _row(model: Model) -> tuple[str, ...]:

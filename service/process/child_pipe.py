@@ -114,8 +114,15 @@ class ChildEnd:
         poll.register(self._socket, select.POLLIN)
         while True:
             self.beat()
-            if poll.poll(interval * 1000 or None) and not self._socket.recv(64):
+            if poll.poll(interval * 1000 or None) and not self._received():
                 return
+
+    def _received(self) -> bytes:
+        """Returns what the supervisor sends; nothing if it is gone."""
+        try:
+            return self._socket.recv(64)
+        except ConnectionResetError:  # it left a line unread
+            return b""
 
     async def serving(self) -> AsyncIterator[bool]:
         """Yields whether the server as a whole serves, at each change, until the supervisor is gone."""

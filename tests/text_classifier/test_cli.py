@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.server_process import ServerProcess
+from tests.server_process import ServerProcess, serving
 
 
 def run(*arguments: str | bytes, address: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -144,6 +145,21 @@ def test_models_are_listed(server: ServerProcess) -> None:
         "topic",
     ]
     assert second.split()[0] == "topic"
+
+
+def test_models_say_why_a_version_is_refused(tiny_models: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_models / "topic", tmp_path / "topic")
+    shutil.copytree(tmp_path / "topic" / "1", tmp_path / "topic" / "2")
+    (tmp_path / "topic" / "2" / "assets" / "labels.txt").write_text("")
+    with serving(tmp_path) as running:
+        _, _, second, reason = lines(run("models", address=running.address))
+    assert second.split()[:3] == ["topic", "2", "failed"]
+    assert "labels.txt" in reason
+
+
+def test_json_keeps_labels_and_words_of_every_script(server: ServerProcess) -> None:
+    (line,) = lines(classify(server, "--json", "--explain", "영화 grain"))
+    assert "영화" in line
 
 
 @pytest.mark.parametrize(

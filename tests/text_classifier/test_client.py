@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from math import exp
+from typing import Any
 
 import grpc
 import pytest
@@ -53,6 +54,12 @@ def test_a_single_string_is_a_type_error_and_not_classified_letter_by_letter(cli
         client.classify("dull film", model="topic")
     with pytest.raises(TypeError, match="pass a list of texts"):
         client.classify_stream("dull film", model="topic")
+
+
+def test_a_text_that_is_no_string_is_named(client: Client) -> None:
+    texts: list[Any] = ["fine", None]
+    with pytest.raises(TypeError, match=r"texts\[1\] is NoneType, not str"):
+        client.classify(texts, model="topic")
 
 
 def test_an_error_of_the_server_is_an_rpc_error_with_its_message(client: Client) -> None:
