@@ -206,7 +206,7 @@ def test_own_data_are_promoted_on_their_test_texts(tmp_path: Path, capsys: pytes
         assert main([*command, "--preset", "dense", "--epochs", "1"]) == 0
     assert _names(tmp_path / "support") == ["1", "candidate-2"]
     assert "undecided" in (said := capsys.readouterr().out)
-    assert said.endswith("name the folder by the next number.\n")
+    assert said.endswith(f"mv {tmp_path}/support/candidate-2 {tmp_path}/support/2\n")
     assert re.search(r"on \d+ texts\. The new version is kept in", said)
 
 

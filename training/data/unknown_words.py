@@ -4,7 +4,6 @@ HIGH_RATIO = 0.2
 """A share from which on a warning says what it means."""
 
 MEANING = (
-    "a high share of unknown words means that many words of new texts do not occur in the training texts: the model has"
-    " to guess from the rest. More training texts help; so do character n-grams in languages with endings or without"
-    " spaces"
+    "unknown words: many words of new texts do not occur in the training texts, and the model decides by the others."
+    " More training texts help. In inflected languages and languages without spaces, --features characters helps too"
 )

@@ -72,10 +72,10 @@ class Decision:
         notes = f" {notes}" if notes else ""
         incumbent = str(self.incumbent.folder.path)
         if not self.promoted:
+            numbered = written.with_name(written.name.removeprefix("candidate-"))
             return (
                 f"Not promoted: {incumbent} stays in service, since {self._reason(incumbent)}.{notes} The new version"
-                f" is kept in {written}, which no server loads: to serve it all the same, name the folder by the next"
-                " number."
+                f" is kept in {written}, which no server loads. To serve it all the same: mv {written} {numbered}"
             )
         pin = written.parent / PIN_FILE
         but = f" But {pin} names the version that is served: write {written.name} into it." if pin.exists() else ""

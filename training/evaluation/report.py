@@ -100,7 +100,7 @@ def notes(result: FileEvaluation) -> list[str]:
             f"The model has learned {result.learned:,} of these texts: on new texts it is likely to be less accurate."
         )
     if result.unknown_word_ratio >= unknown_words.HIGH_RATIO:
-        found.append(f"Mind the unknown words: {unknown_words.MEANING}.")
+        found.append(f"Mind the {unknown_words.MEANING}.")
     return found
 
 
