@@ -211,10 +211,9 @@ def _check_all(out: Path, many: Path, model: Path) -> None:
 def test_a_killed_worker_is_replaced_and_every_row_is_classified_once(many: Path, model: Path, tmp_path: Path) -> None:
     run = _command("--model", model, "--output", tmp_path, "--workers", 2, many)
     assert run.stdout
-    next(line for line in run.stdout if "20,000 rows" in line)
-    workers = _workers(run.pid)
-    assert len(workers) == 2
-    os.kill(workers[0], signal.SIGKILL)
+    # On a busy machine a worker may begin after files of the other are finished.
+    next(line for line in run.stdout if "20,000 rows" in line and len(_workers(run.pid)) == 2)
+    os.kill(_workers(run.pid)[0], signal.SIGKILL)
     shown, error = run.communicate(timeout=300)
     assert (run.returncode, error) == (0, "")
     assert f"Classified {FILES * ROWS:,} rows" in shown
@@ -226,8 +225,7 @@ def test_the_same_command_runs_on_all_nodes_of_a_cluster(
 ) -> None:
     run = _command("--model", model, "--output", tmp_path, "--address", cluster.address, many)
     assert run.stdout
-    next(line for line in run.stdout if "20,000 rows" in line)
-    assert [len(_workers(pid)) for pid in cluster.nodes] == [1, 1]
+    next(line for line in run.stdout if "20,000 rows" in line and all(map(_workers, cluster.nodes)))
     shown, error = run.communicate(timeout=300)
     assert (run.returncode, error) == (0, "")
     assert f"Classified {FILES * ROWS:,} rows" in shown
