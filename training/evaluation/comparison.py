@@ -61,18 +61,11 @@ class Comparison(ABC):
 
         On a handful of texts the interval alone would decide too soon.
         """
-        low, high = self.interval
-        if low <= 0 <= high or self.p_value >= SIGNIFICANCE:
-            return "undecided"
-        return "better" if low > 0 else "worse"
+        return decide(self.interval, self.p_value)
 
     def sentence(self, a: str, b: str) -> str:
         """Returns the verdict and its evidence, with these names of the two."""
-        verdict = {
-            "better": f"{b} is better than {a}",
-            "worse": f"{b} is worse than {a}",
-            "undecided": f"it is undecided whether {b} is better or worse than {a}",
-        }[self.verdict]
+        verdict = in_words(self.verdict, a, b)
         (of_a, of_b), (low, high) = self.scores, self.interval
         return (
             f"{verdict}: {self.metric} {of_b:.4f} instead of {of_a:.4f}, difference {self.difference:+.4f} (95%"
@@ -227,3 +220,20 @@ class MacroF1Comparison(Comparison):
         """Returns the sum of the counts of each class, (resamples, classes)."""
         kinds = csr_array((np.ones(len(classes)), (np.arange(len(classes)), classes)), (len(classes), self._classes))
         return np.asarray(counts @ kinds)
+
+
+def decide(interval: tuple[float, float], p_value: float) -> Verdict:
+    """Returns what B is beside A, by the interval of its difference and the test of it."""
+    low, high = interval
+    if low <= 0 <= high or p_value >= SIGNIFICANCE:
+        return "undecided"
+    return "better" if low > 0 else "worse"
+
+
+def in_words(verdict: Verdict, a: str, b: str) -> str:
+    """Returns the verdict on B beside A, with these names of the two."""
+    return {
+        "better": f"{b} is better than {a}",
+        "worse": f"{b} is worse than {a}",
+        "undecided": f"it is undecided whether {b} is better or worse than {a}",
+    }[verdict]

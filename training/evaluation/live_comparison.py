@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm, t
 
-from training.evaluation.comparison import SIGNIFICANCE, Verdict
+from training.evaluation.comparison import SIGNIFICANCE, Verdict, decide, in_words
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,11 @@ class LiveComparison:
     @property
     def verdict(self) -> Verdict:
         """What B is beside A: undecided unless the interval leaves out 0 and the exact test agrees."""
-        low, high = self.interval
-        if low <= 0 <= high or self.p_value >= SIGNIFICANCE:
-            return "undecided"
-        return "better" if low > 0 else "worse"
+        return decide(self.interval, self.p_value)
 
     def sentence(self, a: str, b: str) -> str:
         """Says the verdict and its evidence, with these names of the two."""
-        said = {
-            "better": f"{b} is better than {a}",
-            "worse": f"{b} is worse than {a}",
-            "undecided": f"it is undecided whether {b} is better or worse than {a}",
-        }[self.verdict]
+        said = in_words(self.verdict, a, b)
         low, high = self.interval
         return (
             f"{said}: difference of accuracy {self.difference:+.4f} (95% interval {low:+.4f} to {high:+.4f}), McNemar's"
