@@ -80,7 +80,7 @@ class Server:
             OSError: it cannot be listened on.
         """
 
-    def add_unix_socket(self, path: str) -> None:
+    def add_unix_socket(self, path: str, tls: bool) -> None:
         """Listens on a socket of the file system.
 
         Raises:

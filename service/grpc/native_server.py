@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -124,7 +125,7 @@ class NativeServer:
     def _listen(self, address: str, *, tls: bool) -> int:
         try:
             if address.startswith("unix:"):
-                self._server.add_unix_socket(address.removeprefix("unix:"))
+                self._server.add_unix_socket(unquote(address.removeprefix("unix:")), tls)
                 return 1
             host, _, port = address.rpartition(":")
             return self._server.add_port(host.strip("[]"), int(port), tls)

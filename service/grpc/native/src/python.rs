@@ -143,9 +143,9 @@ impl Server {
     }
 
     /// Listens on a socket of the file system.
-    fn add_unix_socket(&self, path: &str) -> PyResult<()> {
+    fn add_unix_socket(&self, path: &str, tls: bool) -> PyResult<()> {
         self.set_up(|setup| {
-            setup.ports.push(Port::unix(path)?);
+            setup.ports.push(Port::unix(path, tls)?);
             Ok(())
         })
     }

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
@@ -73,7 +74,7 @@ impl Shared {
 /// A port, or a socket of the file system, that is listened on.
 pub enum Port {
     Tcp { listener: StdTcpListener, tls: bool },
-    Unix { listener: StdUnixListener },
+    Unix { listener: StdUnixListener, tls: bool },
 }
 
 impl Port {
@@ -102,7 +103,7 @@ impl Port {
     }
 
     /// Listens on a socket of the file system, in the place of one that is there: who starts the server holds the path.
-    pub fn unix(path: &str) -> io::Result<Self> {
+    pub fn unix(path: &str, tls: bool) -> io::Result<Self> {
         if let Err(error) = fs::remove_file(path)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -110,14 +111,14 @@ impl Port {
         }
         let listener = StdUnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
-        Ok(Self::Unix { listener })
+        Ok(Self::Unix { listener, tls })
     }
 
     /// Returns another listener on the same port, for another thread.
     pub fn again(&self) -> io::Result<Self> {
         match self {
             Self::Tcp { listener, tls } => Self::tcp(listener.local_addr()?, *tls),
-            Self::Unix { listener } => Ok(Self::Unix { listener: listener.try_clone()? }),
+            Self::Unix { listener, tls } => Ok(Self::Unix { listener: listener.try_clone()?, tls: *tls }),
         }
     }
 }
@@ -153,7 +154,7 @@ async fn listen(shared: Arc<Shared>, port: Port) {
     let mut connections = JoinSet::new();
     let (listener, tls) = match port {
         Port::Tcp { listener, tls } => (TcpListener::from_std(listener).map(Listener::Tcp), tls),
-        Port::Unix { listener } => (UnixListener::from_std(listener).map(Listener::Unix), false),
+        Port::Unix { listener, tls } => (UnixListener::from_std(listener).map(Listener::Unix), tls),
     };
     let Ok(listener) = listener else { return };
     loop {
@@ -195,23 +196,27 @@ impl Listener {
 /// Serves a connection that has just been accepted.
 async fn greet(shared: Arc<Shared>, accepted: Accepted, tls: bool) {
     match accepted {
-        Accepted::Unix(stream) => connection::serve(shared, "unix:".into(), stream).await,
+        Accepted::Unix(stream) => secure(shared, "unix:".into(), stream, tls).await,
         Accepted::Tcp(stream, address) => {
             stream.set_nodelay(true).ok();
-            let peer = peer(address).into();
-            if !tls {
-                return connection::serve(shared, peer, stream).await;
-            }
-            let handshake = async {
-                let (current, refreshed) = oneshot::channel();
-                shared.bridge.push(Event::Handshake(current));
-                refreshed.await.ok()?;
-                TlsAcceptor::from(shared.certificates.get()?).accept(stream).await.ok()
-            };
-            if let Ok(Some(stream)) = timeout(HANDSHAKE, handshake).await {
-                connection::serve(shared, peer, stream).await;
-            }
+            secure(shared, peer(address).into(), stream, tls).await;
         }
+    }
+}
+
+/// Serves a connection, behind a TLS handshake if there is to be one.
+async fn secure<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Arc<str>, stream: T, tls: bool) {
+    if !tls {
+        return connection::serve(shared, peer, stream).await;
+    }
+    let handshake = async {
+        let (current, refreshed) = oneshot::channel();
+        shared.bridge.push(Event::Handshake(current));
+        refreshed.await.ok()?;
+        TlsAcceptor::from(shared.certificates.get()?).accept(stream).await.ok()
+    };
+    if let Ok(Some(stream)) = timeout(HANDSHAKE, handshake).await {
+        connection::serve(shared, peer, stream).await;
     }
 }
 
