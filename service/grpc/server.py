@@ -54,10 +54,11 @@ class Servicers(NamedTuple):
 async def grpc_server(
     config: Config,
     port: int,
-    transport: Transport,
     servicers: Servicers,
     repository: ModelRepository,
     instruments: Instruments,
+    *,
+    transport: Transport,
 ) -> AsyncIterator[None]:
     """Runs the gRPC server around the block, and drains it afterwards.
 

@@ -84,7 +84,7 @@ async def serve(
             app = http_app(servicers, instruments, HttpOptions.of(config, port))
             async with (
                 http_server(config, http_port, app, stop),
-                grpc_server(config, port, transport, servicers, repository, instruments),
+                grpc_server(config, port, servicers, repository, instruments, transport=transport),
             ):
                 await _run_until(
                     stop,
