@@ -165,13 +165,12 @@ def _processes(models: Path, data_dir: Path) -> list[dict[str, Any]]:
     for engine in ("compiled", "tensorflow"):
         with ExitStack() as stack:
             asked = {}
-            for name, workers in (("one process", 1), ("a process for each CPU", 0)):
+            for layout, workers in (("one process", 1), ("a process for each CPU", 0)):
                 flags = ("--transport", "native", "--engine", engine, "--workers", str(workers))
                 server = stack.enter_context(serving(models, *flags))
-                print(
-                    f"{engine}, {name}: start {server.start_seconds:.2f} s, {server.memory_mib():.0f} MiB", flush=True
-                )
-                asked[f"{engine}, {name}"] = (server, service.CLASSIFY)
+                name = f"{engine}, {layout}"
+                print(f"{name}: start {server.start_seconds:.2f} s, {server.memory_mib():.0f} MiB", flush=True)
+                asked[name] = (server, service.CLASSIFY)
             rows += _in_turns(asked, sample, slower={name: 20 for name in asked if engine == "tensorflow"})
     return rows
 
@@ -303,7 +302,7 @@ def _markdown(results: dict[str, Any]) -> str:
             _table(("model", "engine", "texts a call", "us a text", "us CPU a text"), engine_rows),
             *service_tables,
             _table(("server", "workers", "start to SERVING, s", "memory, MiB", "memory after load, MiB"), starts),
-            _table(OVERLOAD_COLUMNS, _overload_rows(results["overload"])),
+            _table(OVERLOAD_COLUMNS, _overload_rows(results.get("overload", {}))),
             _table(("way", "workers", "files", "texts/s", "us CPU a text", "start, s", "all, s"), bulk_rows) + "\n",
         ]
     )
@@ -326,14 +325,18 @@ def _overload_rows(results: dict[str, list[dict[str, Any]]]) -> list[Sequence[ob
         (
             *(name, point["factor"], f"{point['offered']:,.0f}", f"{point['answered']:,.0f}"),
             f"{point['answered'] / max(each['answered'] for each in points):.0%}",
-            *(f"{point[percentile]:.1f}" for percentile in ("p50_ms", "p99_ms")),
+            *map(_milliseconds, (point["p50_ms"], point["p99_ms"])),
             *(f"{point[share]:.0%}" for share in ("refused", "retry_info")),
-            *(f"{point[percentile]:.1f}" for percentile in ("refusal_p50_ms", "refusal_p99_ms")),
+            *map(_milliseconds, (point["refusal_p50_ms"], point["refusal_p99_ms"])),
             f"{point['late']:.0%}",
         )
         for name, points in results.items()
         for point in points
     ]
+
+
+def _milliseconds(latency: float | None) -> str:
+    return "" if latency is None else f"{latency:.1f}"
 
 
 def _service_rows(rows: Sequence[dict[str, Any]]) -> list[Sequence[object]]:

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import nan
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -63,16 +62,16 @@ class Point(NamedTuple):
     """Calls per second."""
     answered: float
     """Calls per second that were answered OK within their deadline."""
-    p50_ms: float
-    """Latency of the answered probes, like the following fields."""
-    p99_ms: float
+    p50_ms: float | None
+    """Latency of the answered probes, like the following field; None: there are none."""
+    p99_ms: float | None
     refused: float
     """Share of the probes that were refused: RESOURCE_EXHAUSTED, or CANCELLED by grpcio."""
     retry_info: float
     """Share of the refused probes that were told when to come again."""
-    refusal_p50_ms: float
-    """Latency of the refused probes, like the following field."""
-    refusal_p99_ms: float
+    refusal_p50_ms: float | None
+    """Latency of the refused probes, like the following field; None: there are none."""
+    refusal_p99_ms: float | None
     late: float
     """Share of the probes whose deadline passed."""
 
@@ -97,9 +96,7 @@ def measure(models: Path, texts: Sequence[str]) -> dict[str, list[Point]]:
             results[setting.name] = []
             for factor in FACTORS:
                 point = _offer(server, texts, setting.case, factor, capacity)
-                print(
-                    setting.name, " ".join(f"{name}={value:.4g}" for name, value in point._asdict().items()), flush=True
-                )
+                print(setting.name, point, flush=True)
                 results[setting.name].append(point)
     return results
 
@@ -157,9 +154,11 @@ class _Probe(NamedTuple):
 _REFUSED = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
 
 
-def _percentiles(latencies: Sequence[float]) -> tuple[float, float]:
-    """Returns the median and the 99th percentile; NaN without any."""
-    ascending = sorted(latencies) or [nan]
+def _percentiles(latencies: Sequence[float]) -> tuple[float | None, float | None]:
+    """Returns the median and the 99th percentile, if there are any."""
+    ascending = sorted(latencies)
+    if not ascending:
+        return None, None
     return ascending[len(ascending) // 2], ascending[len(ascending) * 99 // 100]
 
 
