@@ -76,6 +76,7 @@ class NativeServer:
             Event.CANCELLED: self._cancelled,
             Event.HANDSHAKE: self._handshake,
             Event.STOPPED: self._stopped.set,
+            Event.PANICKED: self._panicked,
         }
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
@@ -182,6 +183,9 @@ class NativeServer:
     def _handshake(self, handshake: Any) -> None:
         self._reload()
         handshake.proceed()
+
+    def _panicked(self, place: str) -> None:
+        _log.error("native transport failed", at=place)
 
     def _reload(self) -> None:
         assert self._certificates

@@ -128,7 +128,8 @@ impl Assembler {
         let come: &[u8] = if self.partial.is_empty() { &self.frame } else { &self.partial };
         let Some((flag, length)) = prefix(come) else { return Ok(None) };
         if length > self.limit {
-            let message = format!("a message has {length} bytes; at most {} are allowed", self.limit);
+            // As gRPC's core says it.
+            let message = format!("SERVER: Received message larger than max ({length} vs. {})", self.limit);
             return Err(Status::new(Code::ResourceExhausted, message));
         }
         let compression = match flag {

@@ -16,11 +16,13 @@ mod method;
 mod metrics;
 mod models;
 mod network;
+mod panics;
 mod protobuf;
 mod python;
 mod response;
 mod server;
 mod status;
+mod threads;
 mod tls;
 mod tokens;
 

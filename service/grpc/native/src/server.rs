@@ -25,7 +25,9 @@ use crate::connection;
 use crate::fast_path::{FastPath, overloaded};
 use crate::limits::{CONNECTIONS, HANDSHAKE, Limits};
 use crate::method::Method;
+use crate::panics;
 use crate::status::Status;
+use crate::threads;
 use crate::tls::Certificates;
 
 /// Connections that the kernel holds until they are accepted.
@@ -130,6 +132,8 @@ pub fn start(shared: &Arc<Shared>, ports: Vec<Vec<Port>>) -> io::Result<()> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (shared, running) = (Arc::clone(shared), Arc::clone(&running));
         thread::Builder::new().name(format!("grpc-{number}")).spawn(move || {
+            threads::enter(number);
+            panics::keep();
             runtime.block_on(serve(&shared, ports));
             runtime.shutdown_background();
             if running.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -166,7 +170,11 @@ async fn listen(shared: Arc<Shared>, port: Port) {
                 }
                 Err(_) => sleep(ACCEPT_PAUSE).await,
             },
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => {
+                if ended.is_err() {
+                    shared.bridge.push(Event::Panicked(panics::place()));
+                }
+            }
             () = Stage::Draining.reached(&mut stage) => break,
         }
     }
