@@ -10,9 +10,9 @@ use http::HeaderValue;
 use crate::status::{Code, Status};
 
 /// Maximum size of a message relative to its compressed size, as `service.grpc.decoding` has it.
-const MAX_RATIO: usize = 100;
+pub const MAX_RATIO: usize = 100;
 /// A message of this size or less may be compressed by any ratio.
-const FREE_BYTES: usize = 256 * 1024;
+pub const FREE_BYTES: usize = 256 * 1024;
 
 /// Encodings that a client may use and ask for.
 pub const ACCEPTED: &str = "identity, deflate, gzip";

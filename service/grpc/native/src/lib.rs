@@ -9,6 +9,8 @@ mod compression;
 mod connection;
 mod deadline;
 mod fast_path;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod io;
 mod limits;
 mod metadata;
