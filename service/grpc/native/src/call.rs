@@ -208,21 +208,37 @@ impl Call<'_> {
         Ok(poll_once(next.as_mut()).await.transpose()?.flatten())
     }
 
-    /// Reads the message of a request that is no stream; None: it holds none.
-    async fn only_message(&mut self, method: &Method) -> Result<Option<Message>, End> {
-        if let Some(message) = self.message_that_is_here().await? {
-            return Ok(Some(message));
+    /// Reads the message of a request that is no stream; None: it holds none. Refuses it once its beginning shows that there
+    /// is no room for it.
+    async fn only_message(&mut self, method: &Method, kind: Kind) -> Result<Option<Message>, End> {
+        let (messages, fast_path) = (&mut self.messages, &self.shared.fast_path);
+        let mut next = pin!(poll_fn(|context| match messages.poll_next(context) {
+            Poll::Ready(message) => Poll::Ready(message),
+            Poll::Pending => match messages.beginning().and_then(|(length, come)| fast_path.refuse(kind, length, come)) {
+                Some(status) => Poll::Ready(Err(ReadError::Bad(status))),
+                None => Poll::Pending,
+            },
+        }));
+        if let Some(message) = poll_once(next.as_mut()).await {
+            return Ok(message?);
         }
         let _place = method.wait_for_client().ok_or_else(|| self.shared.overloaded())?;
         let latest = Instant::now() + MESSAGE;
         let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
-        let next = poll_fn(|context| self.messages.poll_next(context));
         Ok(while_wanted(self.shared, self.writer, Some(until), next).await??)
     }
 
     /// Answers a request without Python, or leaves it to its handler.
     async fn answer_fast(&mut self, method: &Method, fast: &FastMethod) -> Result<Left, End> {
-        let Some(message) = self.only_message(method).await? else { return Ok(Left::Call(None)) };
+        let start = Instant::now();
+        let message = match self.only_message(method, fast.kind).await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(Left::Call(None)),
+            Err(end) => {
+                fast.metrics.handled(end.code(), start.elapsed());
+                return Err(end);
+            }
+        };
         let start = Instant::now();
         let answer = self.shared.fast_path.answer(fast.kind, &message);
         match while_wanted(self.shared, self.writer, self.deadline, answer).await {

@@ -54,6 +54,11 @@ impl Messages {
         Self { stream, assembler: Assembler::new(encoding, limit, budget) }
     }
 
+    /// Returns the length of a message that has come in part, and what has come of it.
+    pub fn beginning(&self) -> Option<(usize, &[u8])> {
+        self.assembler.beginning()
+    }
+
     /// Returns the next message, or None at the end of the request. A call that is dropped loses nothing.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Message>, ReadError>> {
         loop {
@@ -123,9 +128,19 @@ impl Assembler {
         Ok(())
     }
 
+    fn come(&self) -> &[u8] {
+        if self.partial.is_empty() { &self.frame } else { &self.partial }
+    }
+
+    /// Returns the length of a message that has come in part, and what has come of it; None: it is compressed.
+    fn beginning(&self) -> Option<(usize, &[u8])> {
+        let (flag, length) = prefix(self.come())?;
+        (flag == 0).then(|| (length, &self.come()[PREFIX_BYTES..]))
+    }
+
     /// Takes a whole message of what has come. Most come in one frame and are not copied.
     pub fn take(&mut self) -> Result<Option<Message>, Status> {
-        let come: &[u8] = if self.partial.is_empty() { &self.frame } else { &self.partial };
+        let come = self.come();
         let Some((flag, length)) = prefix(come) else { return Ok(None) };
         if length > self.limit {
             // As gRPC's core says it.

@@ -117,6 +117,15 @@ pub struct Place<'a> {
 }
 
 impl Version {
+    /// Tells whether there is no room for a request that is known by its bytes alone: it may have as many texts for them as
+    /// those that wait.
+    pub fn is_full_for(&self, bytes: usize, limits: &RequestLimits) -> bool {
+        let queue = &self.queue;
+        let (waiting, held) = (queue.texts.load(Ordering::Relaxed), queue.bytes.load(Ordering::Relaxed));
+        let texts = waiting.saturating_mul(bytes) / held.max(1);
+        waiting > 0 && (waiting + texts > limits.queue_texts || held + bytes > limits.queue_bytes)
+    }
+
     /// Takes a place in the queue, if there is room or nobody waits.
     pub fn queue(&self, texts: usize, bytes: usize, limits: &RequestLimits) -> Option<Place<'_>> {
         let queue = &self.queue;
