@@ -152,8 +152,7 @@ mod tests {
 
     #[test]
     fn malformed_fields_are_declined() {
-        for bytes in
-            [
+        for bytes in [
             &b"\x0a\x05ab"[..],
             b"\x80",
             b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
@@ -161,8 +160,7 @@ mod tests {
             b"\x0a\x80\x80\x80\x80\x80\x00",
             b"\x02\x00",
             b"\x0d",
-        ]
-        {
+        ] {
             assert_eq!(Fields(bytes).next(), None, "{bytes:?}");
         }
     }
