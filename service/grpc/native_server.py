@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 import structlog
+from google.rpc import status_pb2
 
 from service.grpc._native_server import Call, Event, Message, MessageError, Server
 from service.security.reloaded_file import Reloaded
@@ -368,7 +369,8 @@ class _Context:
             return self.method.decode(message.bytes())
         except MessageError as error:
             code, details = error.args
-            await self.abort(_CODES[code], details)
+            status = status_pb2.Status(code=code, message=details)
+            await self.abort(_CODES[code], details, (("grpc-status-details-bin", status.SerializeToString()),))
 
     async def write(self, message: Any) -> None:
         """Sends a message; waits while HTTP/2 has several to take."""
