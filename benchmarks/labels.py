@@ -1,4 +1,4 @@
-"""What the commands for labels bring: how many wrong labels `check` finds, and what the texts that `select` chooses teach.
+"""What the commands for labels bring: how many wrong labels `check` finds, and what texts that `select` chooses teach.
 
 `python -m benchmarks.labels check` makes 3% of the labels of public data sets wrong and reports precision and recall of
 the list. `python -m benchmarks.labels select` plots accuracy by labels spent, selected against random.
@@ -31,7 +31,7 @@ from training.data.pool import PoolText
 from training.data.text_hashes import text_hash
 from training.evaluation.acquisition import Candidate, choose, margins
 from training.evaluation.figures import png
-from training.evaluation.label_check import check
+from training.evaluation.label_check import check, read
 from training.settings import OWN_DATA, PRESETS
 
 WRONG = 0.03
@@ -41,7 +41,7 @@ SELECTED = ("polarity", "trec6")
 ROUND = 100
 """Labels that are spent at a time; first those of random texts."""
 ROUNDS = 15
-_FEATURES = {"features": "words", "max_ngram": 2}
+_SETTINGS = replace(PRESETS[OWN_DATA]["ngram"], features="words", max_ngram=2)
 """Of the classifiers that `select` is measured with. The cost is chosen in each round."""
 
 
@@ -126,7 +126,8 @@ def _found(rows: Sequence[Row], seed: int) -> Found:
         lines = ({"text": row.text, "label": label} for row, label in zip(rows, given, strict=True))
         path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         start = perf_counter()
-        suspects = check(LabelledFiles([LabelledFile(path)]), BadRows(), Console(file=sys.stderr)).suspects
+        console = Console(file=sys.stderr, quiet=True)
+        suspects = check(read(LabelledFiles([LabelledFile(path)]), BadRows(), console), console).suspects
         seconds = perf_counter() - start
     listed = np.array([suspect.row.number - 1 for suspect in suspects])
     found = is_wrong[listed]
@@ -249,7 +250,7 @@ def _run(task: Task, chooser: Callable[[State], NDArray[np.int64]], seed: int) -
 def _trained(task: Task, rows: NDArray[np.int64]) -> NGramClassifier:
     """Trains as the command does, but for the features, which are fixed."""
     examples = _examples([task.texts[row] for row in rows], task.classes[rows])
-    selection = select(replace(PRESETS[OWN_DATA]["ngram"], **_FEATURES), examples, task.count)
+    selection = select(_SETTINGS, examples, task.count)
     classifier = NGramClassifier(selection.best.settings, task.count)
     classifier.fit(examples)
     classifier.calibrate(selection.calibration)

@@ -26,7 +26,10 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         "--version", type=int, metavar="N", help="its version (default: the one in service: pinned, or the highest)"
     )
     command.add_argument(
-        "--report", type=output_file(".html", ".md"), metavar="FILE", help="write a report: .html, or .md with its figures"
+        "--report",
+        type=output_file(".html", ".md"),
+        metavar="FILE",
+        help="write a report: .html, or .md with its figures",
     )
     add_labelled_files(command)
     add_models(command)

@@ -246,7 +246,7 @@ def _json_lines(suspects: "Sequence[Suspect]") -> bytes:
 def _csv(suspects: "Sequence[Suspect]") -> bytes:
     content = io.StringIO(newline="")
     writer = csv.writer(content)
-    writer.writerow(("file", "line", "label", "suggested", "probability", "label_probability", "same_text", "text"))
+    writer.writerow(("file", "line", "label", "suggested", "probability", "same_text", "text"))
     writer.writerows(_fields(suspect).values() for suspect in suspects)
     return content.getvalue().encode()
 
@@ -258,7 +258,6 @@ def _fields(suspect: "Suspect") -> "Mapping[str, str | int | float]":
         "label": suspect.row.label,
         "suggested": suspect.suggested,
         "probability": round(suspect.probability, 6),
-        "label_probability": round(suspect.given_probability, 6),
         "same_text": suspect.same_text,
         "text": suspect.row.text,
     }

@@ -12,7 +12,6 @@ from textfiles.text_file import STANDARD_INPUT
 from training.data.labelled_file import LabelledFile, LabelledFiles
 from training.settings import PromotionMetric
 
-
 _INPUTS = ("data", "test_data", "labels", "pool", "labelled")
 _OUTPUTS = ("bad_rows", "output", "report")
 """Options that name files which are read, and which are written."""

@@ -167,9 +167,7 @@ def test_texts_of_any_script_are_checked(topics: dict[str, tuple[str, ...]], tmp
     assert sorted(each["line"] for each in listed(tmp_path / "out.jsonl")) == [9, 30]  # type: ignore[type-var]
 
 
-def test_rows_that_cannot_be_used_are_an_error_or_set_aside(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rows_that_cannot_be_used_are_an_error_or_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, output = write(tmp_path / "f.csv", [*flipped(rows(), 9), ("text", ""), ("more", " ")]), tmp_path / "o.jsonl"
     assert check(data, "--output", output) == 2
     assert "2 rows cannot be used" in capsys.readouterr().err

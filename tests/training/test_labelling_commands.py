@@ -73,7 +73,11 @@ def test_by_disagreement_the_versions_differ_on_all(models: Path, pool: Path, tm
 @pytest.mark.parametrize(
     ("text", "near_duplicate", "other"),
     [
-        ("the a film moving dull oil café don't one two", "the a film moving dull oil café don't one two three", "text"),
+        (
+            "the a film moving dull oil café don't one two",
+            "the a film moving dull oil café don't one two three",
+            "text",
+        ),
         ("この映画はとても面白いと思いました", "この映画はとても面白いと思います", "料理が美味しいお店です"),
         ("이 영화 정말 재미있게 봤습니다", "이 영화 정말 재미있게봤습니다!!", "배우들의 연기가 좋았다"),
         ("a", "A!", "b"),
@@ -91,9 +95,7 @@ def test_of_near_duplicates_one_is_chosen(
     assert other in chosen
 
 
-def test_texts_that_have_a_label_are_left_out(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_texts_that_have_a_label_are_left_out(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pool, labelled = tmp_path / "pool.txt", tmp_path / "round1.csv"
     pool.write_text("dull film\nmoving oil\ncafé, don't\n")
     labelled.write_text('text,label\n"Café - don\'t",a\n')

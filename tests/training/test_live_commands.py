@@ -164,9 +164,7 @@ def test_labels_that_no_version_gave_and_other_rows_are_told(
     assert "Neither version gave the labels 'Y' of 1 text: both count as wrong." in said
 
 
-def test_labels_are_read_as_other_files_are(
-    judged: Judged, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_labels_are_read_as_other_files_are(judged: Judged, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more, bad_rows = tmp_path / "more.csv", tmp_path / "bad.jsonl"
     judged.labels.write_bytes("text;label\ntext 1;y\ntext 2;\n".encode("utf-16"))
     more.write_text("text;label\ntext 3;y\n")

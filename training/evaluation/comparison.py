@@ -71,7 +71,8 @@ class Comparison(ABC):
         (of_a, of_b), (low, high) = self.scores, self.interval
         return (
             f"{verdict}: {self.metric} {of_b:.4f} instead of {of_a:.4f}, difference {self.difference:+.4f} (95%"
-            f" interval {low:+.4f} to {high:+.4f}), {self.test} p = {self.p_value:.2g}, on {counted(self.texts, 'text')}"
+            f" interval {low:+.4f} to {high:+.4f}), {self.test} p = {self.p_value:.2g}, on"
+            f" {counted(self.texts, 'text')}"
         )
 
 

@@ -2,7 +2,6 @@
 other rows have the same text and another label.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from training.data.keras_datasets import Examples
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText
 from training.data.text_hashes import text_hash
 from training.data.tokens import tokenize_all
-from training.evaluation import confident_learning, out_of_fold
+from training.evaluation import label_noise, out_of_fold
 from training.evaluation.version_evaluation import batches
 
 FOLDS = 5
@@ -61,13 +60,11 @@ class Suspect(NamedTuple):
     file: LabelledFile
     row: LabelledText
     suggested: str
-    """The label that it should probably have."""
+    """The likeliest of the other labels."""
     probability: float
-    """Of the suggested label, by a classifier that has not learned the text."""
-    given_probability: float
-    """Of the label that it has."""
+    """That the label is wrong."""
     same_text: str
-    """The file and line of a row with the same text and the suggested label; empty if there is none."""
+    """The file and line of another row with the same text and the suggested label; empty if there is none."""
 
 
 @dataclass(frozen=True)
@@ -136,16 +133,36 @@ def check(rows: LabelledRows, console: Console) -> LabelCheck:
     """
     checkable = _different_texts(rows) >= FOLDS
     _require_two_labels(rows, checkable)
-    probabilities = _probabilities(rows, console)
-    found = _contradictions(rows, probabilities)
-    for at, suggested in confident_learning.find(probabilities, rows.classes):
-        if checkable[rows.classes[at]]:
-            found.setdefault(at, _Finding(suggested))
+    logits = _logits(rows, console)
+    noise = label_noise.fit(logits, rows.classes)
+    chances = label_noise.true_classes(logits, rows.classes, rows.texts, noise)
+    given = np.arange(len(rows.rows)), rows.classes
+    wrong = np.where(checkable[rows.classes], 1 - chances[given], 0)
+    chances[given] = -1
+    suggested = chances.argmax(axis=1)
+    listed = label_noise.listed(wrong)
+    same_text = _first_rows(rows, listed)
     return LabelCheck(
         rows,
-        [_suspect(rows, probabilities, at, finding) for at, finding in found.items()],
+        [
+            Suspect(
+                *rows.rows[at],
+                rows.labels[suggested[at]],
+                float(wrong[at]),
+                same_text.get((rows.texts[at], suggested[at]), ""),
+            )
+            for at in listed
+        ],
         {rows.labels[each]: int((rows.classes == each).sum()) for each in np.flatnonzero(~checkable)},
     )
+
+
+def _first_rows(rows: LabelledRows, listed: NDArray[np.int64]) -> dict[tuple[np.uint64, np.int64], str]:
+    """Returns where the first row with each text and class is, of the texts of the rows that are listed."""
+    found: dict[tuple[np.uint64, np.int64], str] = {}
+    for at in np.flatnonzero(np.isin(rows.texts, rows.texts[listed])):
+        found.setdefault((rows.texts[at], rows.classes[at]), rows.where(at))
+    return found
 
 
 def _different_texts(rows: LabelledRows) -> NDArray[np.int64]:
@@ -163,66 +180,23 @@ def _require_two_labels(rows: LabelledRows, checkable: NDArray[np.bool_]) -> Non
         )
     if checkable.sum() < 2:
         raise InputError(
-            f"{rows.files}: two labels with {FOLDS} different texts each are needed, but {counted(checkable.sum(), 'label')}"
-            " has so many: add texts"
+            f"{rows.files}: two labels with {FOLDS} different texts each are needed, but only"
+            f" {int(checkable.sum())} of {len(rows.labels)} has so many: add texts"
         )
 
 
-def _probabilities(rows: LabelledRows, console: Console) -> NDArray[np.float32]:
+def _logits(rows: LabelledRows, console: Console) -> NDArray[np.float32]:
     examples = rows.examples()
     fold = out_of_fold.fold_of_texts(rows.texts, rows.classes, FOLDS)
     with console.status("Choosing features") as status:
         settings = out_of_fold.choose_settings(examples, len(rows.labels))
         title = f"Cross-validation with {describe(settings)}"
+        console.print(title)
         status.update(f"{title}: reading texts")
-        return out_of_fold.probabilities(
+        return out_of_fold.logits(
             settings,
             examples,
             len(rows.labels),
             fold,
             lambda done: status.update(f"{title}: {done} of {FOLDS} folds"),
         )
-
-
-class _Finding(NamedTuple):
-    suggested: int
-    same_text: int | None = None
-    """A row with the same text and this label."""
-
-
-def _contradictions(rows: LabelledRows, probabilities: NDArray[np.float32]) -> dict[int, _Finding]:
-    """Returns the rows whose text comes with another label more often, or as often and is the likelier one; the
-    clearest majorities first.
-    """
-    rows_of: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for at, (text, label) in enumerate(zip(rows.texts.tolist(), rows.classes.tolist(), strict=True)):
-        rows_of[text][label].append(at)
-    found: list[tuple[float, int, _Finding]] = []
-    for by_label in rows_of.values():
-        if len(by_label) > 1:
-            votes = {label: len(some) + _share(probabilities, some, label) for label, some in by_label.items()}
-            winner = max(votes, key=lambda label: votes[label])
-            found += [
-                (votes[label] - votes[winner], at, _Finding(winner, by_label[winner][0]))
-                for label, some in by_label.items()
-                for at in some
-                if label != winner
-            ]
-    return {at: finding for _, at, finding in sorted(found)}
-
-
-def _share(probabilities: NDArray[np.float32], rows: Sequence[int], label: int) -> float:
-    """Returns a number below 1 that breaks ties of votes: the mean probability of a label, halved."""
-    return float(probabilities[rows, label].mean()) / 2
-
-
-def _suspect(rows: LabelledRows, probabilities: NDArray[np.float32], at: int, finding: _Finding) -> Suspect:
-    file, row = rows.rows[at]
-    return Suspect(
-        file,
-        row,
-        rows.labels[finding.suggested],
-        float(probabilities[at, finding.suggested]),
-        float(probabilities[at, rows.classes[at]]),
-        "" if finding.same_text is None else rows.where(finding.same_text),
-    )

@@ -1,5 +1,5 @@
-"""Probabilities of labelled texts by classifiers of the `ngram` preset that have not learned them: of cross-validation,
-each text by the classifier of its fold, which learned from the other folds.
+"""Logits of labelled texts by classifiers of the `ngram` preset that have not learned them: of cross-validation, each
+text by the classifier of its fold, which learned from the other folds.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.classifiers import features, linear_svm, temperature_scaling
+from training.classifiers import features, linear_svm
 from training.classifiers.selection import select
 from training.data.keras_datasets import Examples
 from training.settings import OWN_DATA, PRESETS, Settings
@@ -22,7 +22,9 @@ _TOLERANCE = 0.1
 """As in the trials of `training.classifiers.selection`: the accuracy is that of a longer fit."""
 
 
-def fold_of_texts(texts: NDArray[np.uint64], classes: NDArray[np.int64], folds: int, seed: int = 0) -> NDArray[np.int64]:
+def fold_of_texts(
+    texts: NDArray[np.uint64], classes: NDArray[np.int64], folds: int, seed: int = 0
+) -> NDArray[np.int64]:
     """Returns the fold of each row, (rows,). Copies of a text are in one fold, or a classifier would have learned what
     it is asked. Each class is spread evenly over the folds.
 
@@ -53,14 +55,14 @@ def choose_settings(examples: Examples, classes: int, seed: int = 0) -> Settings
     return select(preset, examples.take(sample), classes).best.settings
 
 
-def probabilities(
+def logits(
     settings: Settings,
     examples: Examples,
     classes: int,
     fold: NDArray[np.int64],
     fitted: Callable[[int], object] = lambda _: None,
 ) -> NDArray[np.float32]:
-    """Returns calibrated probabilities, (texts, classes).
+    """Returns logits, (texts, units): a unit for each class; of two classes, class 1 alone.
 
     Args:
         settings: with one choice of features, and with the cost.
@@ -71,7 +73,7 @@ def probabilities(
     """
     counts = features.count_matrix(features.vectorizer(settings), examples)
     wanted = np.array([1]) if classes == 2 else np.arange(classes)
-    logits = np.empty((len(examples), len(wanted)), np.float32)
+    found = np.empty((len(examples), len(wanted)), np.float32)
     for number in range(int(fold.max()) + 1):
         learned, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         weighting = features.fit_weighting(settings, counts[learned], examples.classes[learned])
@@ -83,9 +85,6 @@ def probabilities(
             seed=settings.seed,
             tolerance=_TOLERANCE,
         )
-        logits[held_out] = weighting.vectors(counts[held_out]) @ model.kernel + model.bias
+        found[held_out] = weighting.vectors(counts[held_out]) @ model.kernel + model.bias
         fitted(number + 1)
-    calibration = temperature_scaling.fit(logits, examples.classes)
-    return temperature_scaling.probabilities(
-        logits / np.float32(calibration.temperature) + np.float32(calibration.shift)
-    )
+    return found

@@ -203,7 +203,11 @@ def compare_on_files(a: LoadedVersion, b: LoadedVersion, files: LabelledFiles, b
     """
     result = compare(a, b, (row for _, row in files.rows(bad_rows)))
     if result.accuracy is None:
-        reason = f"one of the versions has learned all {counted(result.learned, 'text')}" if result.learned else "holds no text"
+        reason = (
+            f"one of the versions has learned all {counted(result.learned, 'text')}"
+            if result.learned
+            else "holds no text"
+        )
         raise InputError(f"{files}: {reason}: give other texts")
     if sum(result.unknown_labels.values()) == result.accuracy.texts:
         raise _no_known_label(str(files), list(result.unknown_labels), _classes(a.labels, b.labels))
