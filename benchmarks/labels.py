@@ -163,8 +163,7 @@ class Task(NamedTuple):
     classes: NDArray[np.int64]
     """(texts,), which a label costs to know."""
     test: Examples
-    count: int
-    """Number of classes."""
+    class_count: int
 
 
 class State(NamedTuple):
@@ -250,8 +249,8 @@ def _run(task: Task, chooser: Callable[[State], NDArray[np.int64]], seed: int) -
 def _trained(task: Task, rows: NDArray[np.int64]) -> NGramClassifier:
     """Trains as the command does, but for the features, which are fixed."""
     examples = _examples([task.texts[row] for row in rows], task.classes[rows])
-    selection = select(_SETTINGS, examples, task.count)
-    classifier = NGramClassifier(selection.best.settings, task.count)
+    selection = select(_SETTINGS, examples, task.class_count)
+    classifier = NGramClassifier(selection.best.settings, task.class_count)
     classifier.fit(examples)
     classifier.calibrate(selection.calibration)
     return classifier

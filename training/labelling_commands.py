@@ -105,18 +105,18 @@ def _select(options: dict[str, Any]) -> None:
     from training.evaluation.version_evaluation import LoadedVersion  # noqa: PLC0415
 
     check_files(options)
-    versions = [LoadedVersion(path) for path in _versions(options)]
+    version, *other = versions = [LoadedVersion(path) for path in _versions(options)]
     with BadRows(options["bad_rows"]) as bad_rows:
         unlabelled = Unlabelled(versions, _texts(options, "labelled", bad_rows))
         texts = unlabelled.of(_texts(options, "pool", bad_rows))
-        candidates = by_disagreement(*versions, texts) if len(versions) > 1 else by_margin(*versions, texts)
+        candidates = by_disagreement(version, other[0], texts) if other else by_margin(version, texts)
         chosen = choose(candidates, options["count"])
     if unlabelled.left_out:
         print(f"Left out {counted(unlabelled.left_out, 'text')} of the pool that have a label already.")
     if not chosen:
         raise InputError(
             "no text was chosen: the versions agree on all texts of the pool that have no label"
-            if len(versions) > 1
+            if other
             else "no text was chosen: the pool holds none with a word in it and without a label"
         )
     with written_whole(options["output"]) as file:

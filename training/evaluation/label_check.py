@@ -146,12 +146,14 @@ def check(rows: LabelledRows, console: Console) -> LabelCheck:
         rows,
         [
             Suspect(
-                *rows.rows[at],
+                file,
+                row,
                 rows.labels[suggested[at]],
                 float(wrong[at]),
                 same_text.get((rows.texts[at], suggested[at]), ""),
             )
             for at in listed
+            for file, row in [rows.rows[at]]
         ],
         {rows.labels[each]: int((rows.classes == each).sum()) for each in np.flatnonzero(~checkable)},
     )
@@ -161,7 +163,7 @@ def _first_rows(rows: LabelledRows, listed: NDArray[np.int64]) -> dict[tuple[np.
     """Returns where the first row with each text and class is, of the texts of the rows that are listed."""
     found: dict[tuple[np.uint64, np.int64], str] = {}
     for at in np.flatnonzero(np.isin(rows.texts, rows.texts[listed])):
-        found.setdefault((rows.texts[at], rows.classes[at]), rows.where(at))
+        found.setdefault((rows.texts[at], rows.classes[at]), rows.where(int(at)))
     return found
 
 
@@ -188,7 +190,7 @@ def _require_two_labels(rows: LabelledRows, checkable: NDArray[np.bool_]) -> Non
 def _logits(rows: LabelledRows, console: Console) -> NDArray[np.float32]:
     examples = rows.examples()
     fold = out_of_fold.fold_of_texts(rows.texts, rows.classes, FOLDS)
-    with console.status("Choosing features") as status:
+    with console.status("Choosing the cost") as status:
         settings = out_of_fold.choose_settings(examples, len(rows.labels))
         title = f"Cross-validation with {describe(settings)}"
         console.print(title)

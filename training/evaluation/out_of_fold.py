@@ -2,8 +2,9 @@
 text by the classifier of its fold, which learned from the other folds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,13 @@ from training.classifiers.selection import select
 from training.data.keras_datasets import Examples
 from training.settings import OWN_DATA, PRESETS, Settings
 
+_WORDS: Mapping[str, Any] = {"features": "words", "max_ngram": 2}
+_BOTH: Mapping[str, Any] = {"features": "both", "max_ngram": 2, "char_ngrams": (1, 5), "char_spans": "across-words"}
+_MAX_CHARACTERS = 20_000_000
+"""Texts with more in all are read as words alone: their n-grams of characters would take gigabytes."""
 _SAMPLE_TEXTS = 5_000
 _SAMPLE_CHARACTERS = 1_000_000
-"""Of the texts that features and cost are chosen on."""
-_MAX_CHARACTERS = 40_000_000
-"""Texts of more characters are read as words alone: their n-grams of characters would fill the memory."""
+"""Of the texts that the cost is chosen on."""
 _TOLERANCE = 0.1
 """As in the trials of `training.classifiers.selection`: the accuracy is that of a longer fit."""
 
@@ -43,16 +46,15 @@ def fold_of_texts(
 
 
 def choose_settings(examples: Examples, classes: int, seed: int = 0) -> Settings:
-    """Returns the settings of the `ngram` preset with the features and the cost that suit a sample of the examples."""
-    preset = PRESETS[OWN_DATA]["ngram"]
-    texts = examples.texts or ()
+    """Returns the settings of the `ngram` preset: n-grams of words and characters, or of words alone if the texts are
+    long; and the cost that suits a sample.
+    """
+    lengths = np.array([len(text) for text in examples.texts or ()])
     order = np.random.default_rng(seed).permutation(len(examples))
-    lengths = np.array([len(text) for text in texts])
-    if lengths.sum() > _MAX_CHARACTERS:
-        preset = replace(preset, features="words")
     count = int(np.searchsorted(np.cumsum(lengths[order]), _SAMPLE_CHARACTERS))
     sample = np.sort(order[: max(1, min(count, _SAMPLE_TEXTS))])
-    return select(preset, examples.take(sample), classes).best.settings
+    choice = _WORDS if lengths.sum() > _MAX_CHARACTERS else _BOTH
+    return select(replace(PRESETS[OWN_DATA]["ngram"], **choice), examples.take(sample), classes).best.settings
 
 
 def logits(
