@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from textfiles import TextFile
+from training.classifiers import temperature_scaling
 from training.classifiers.ngram import NGramClassifier
 from training.classifiers.selection import select
 from training.data.bad_rows import BadRows
@@ -29,9 +30,9 @@ from training.data.keras_datasets import Examples
 from training.data.labelled_file import LabelledFile, LabelledFiles
 from training.data.pool import PoolText
 from training.data.text_hashes import text_hash
+from training.evaluation import label_check
 from training.evaluation.acquisition import Candidate, choose, margins
 from training.evaluation.figures import png
-from training.evaluation.label_check import check, read
 from training.settings import OWN_DATA, PRESETS
 
 WRONG = 0.03
@@ -84,31 +85,35 @@ def _read(path: Path) -> list[Row]:
 class Found(NamedTuple):
     """What the list of one run is worth, shares."""
 
-    listed: int
+    listed: float
+    """Number of rows."""
     precision: float
     recall: float
-    precision_of_new: float
-    """Without the rows that contradict others in the original file: these are wrong labels that nobody made."""
+    without_contradictions: float
+    """Precision without the rows that contradict others in the original file: nobody made these labels wrong."""
     first_hundred: float
-    """Precision of the 100 most certain of them."""
-    restored: float
-    """Of the rows that are found, for which the label of the original is suggested."""
+    """Precision of the 100 most certain of these rows."""
+    label_restored: float
+    """Of the wrong labels that are found, those for which the label of the original is suggested."""
+    confident_learning: float
+    """The precision of the list of confident learning."""
+    its_recall: float
     seconds: float
 
 
 def _check(name: str, rows: Sequence[Row], seeds: int) -> None:
     """Prints what each run finds, and the mean."""
+    print(f"{name}: {len(rows):,} rows, {round(WRONG * len(rows)):,} labels made wrong")
+    print("".join(f"{field.replace('_', ' '):>23}" for field in Found._fields), flush=True)
     found = []
-    print(f"{name}: {len(rows):,} rows, {round(WRONG * len(rows)):,} labels made wrong", flush=True)
-    print("".join(f"{field.replace('_', ' '):>18}" for field in Found._fields))
     for seed in range(seeds):
         found.append(_found(rows, seed))
         print(_line(found[-1]), flush=True)
-    print(_line(np.mean(found, axis=0)), "mean", flush=True)
+    print(_line(np.mean(found, axis=0)), " mean", flush=True)
 
 
-def _line(found: Sequence[float]) -> str:
-    return "".join(f"{value:18,.3f}" for value in found)
+def _line(found: Sequence[float] | NDArray[np.float64]) -> str:
+    return "".join(f"{value:23,.3f}" for value in found)
 
 
 def _found(rows: Sequence[Row], seed: int) -> Found:
@@ -121,26 +126,50 @@ def _found(rows: Sequence[Row], seed: int) -> Found:
         str(random.choice([label for label in labels if label != row.label])) if wrong else row.label
         for row, wrong in zip(rows, is_wrong, strict=True)
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "data.jsonl")
-        lines = ({"text": row.text, "label": label} for row, label in zip(rows, given, strict=True))
-        path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-        start = perf_counter()
-        console = Console(file=sys.stderr, quiet=True)
-        suspects = check(read(LabelledFiles([LabelledFile(path)]), BadRows(), console), console).suspects
-        seconds = perf_counter() - start
+    console = Console(quiet=True)
+    start = perf_counter()
+    checked = _labelled_rows(rows, given, console)
+    logits = label_check.logits_of(checked, console)
+    suspects = label_check.found_in(checked, logits).suspects
+    seconds = perf_counter() - start
     listed = np.array([suspect.row.number - 1 for suspect in suspects])
     found = is_wrong[listed]
-    restored = [suspect.suggested == rows[suspect.row.number - 1].label for suspect in suspects]
+    restored = np.array([suspect.suggested == rows[suspect.row.number - 1].label for suspect in suspects])
+    new = found[found | ~_contradicting(rows)[listed]]
+    beside = is_wrong[[checked.rows[at][1].number - 1 for at in _confident_learning(logits, checked.classes)]]
     return Found(
-        len(listed),
-        float(found.mean()),
-        float(found.sum() / is_wrong.sum()),
-        float(found[found | ~_contradicting(rows)[listed]].mean()),
-        float(found[:100].mean()),
-        float(np.array(restored)[found].mean()),
-        seconds,
+        listed=len(listed),
+        precision=found.mean(),
+        recall=found.sum() / is_wrong.sum(),
+        without_contradictions=new.mean(),
+        first_hundred=new[:100].mean(),
+        label_restored=restored[found].mean(),
+        confident_learning=beside.mean(),
+        its_recall=beside.sum() / is_wrong.sum(),
+        seconds=seconds,
     )
+
+
+def _labelled_rows(rows: Sequence[Row], labels: Sequence[str], console: Console) -> label_check.LabelledRows:
+    """Writes the rows with these labels into a file, and reads it as the command does."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "data.jsonl")
+        lines = ({"text": row.text, "label": label} for row, label in zip(rows, labels, strict=True))
+        path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        return label_check.read(LabelledFiles([LabelledFile(path)]), BadRows(), console)
+
+
+def _confident_learning(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the rows that confident learning counts off the diagonal of its confident joint: those that belong
+    confidently to another class, with a probability of at least the mean of that class's texts (Northcutt et al.).
+    """
+    temperature, shift = temperature_scaling.fit(logits, classes)
+    probabilities = temperature_scaling.probabilities(logits / np.float32(temperature) + np.float32(shift))
+    own = probabilities[np.arange(len(classes)), classes]
+    count = probabilities.shape[1]
+    thresholds = np.bincount(classes, own, count) / np.maximum(np.bincount(classes, minlength=count), 1)
+    confident = np.where(probabilities >= thresholds, probabilities, -1)
+    return np.flatnonzero((confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != classes))
 
 
 def _contradicting(rows: Sequence[Row]) -> NDArray[np.bool_]:

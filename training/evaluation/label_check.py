@@ -131,9 +131,13 @@ def check(rows: LabelledRows, console: Console) -> LabelCheck:
     Raises:
         InputError: there are no two labels with enough different texts.
     """
-    checkable = _different_texts(rows) >= FOLDS
-    _require_two_labels(rows, checkable)
-    logits = _logits(rows, console)
+    _require_two_labels(rows)
+    return found_in(rows, logits_of(rows, console))
+
+
+def found_in(rows: LabelledRows, logits: NDArray[np.float32]) -> LabelCheck:
+    """Finds the rows by the logits, (rows, units), of classifiers that have not learned them."""
+    checkable = _checkable(rows)
     noise = label_noise.fit(logits, rows.classes)
     chances = label_noise.true_classes(logits, rows.classes, rows.texts, noise)
     given = np.arange(len(rows.rows)), rows.classes
@@ -167,19 +171,20 @@ def _first_rows(rows: LabelledRows, listed: NDArray[np.int64]) -> dict[tuple[np.
     return found
 
 
-def _different_texts(rows: LabelledRows) -> NDArray[np.int64]:
-    """Returns how many different texts each label has, (labels,)."""
+def _checkable(rows: LabelledRows) -> NDArray[np.bool_]:
+    """Tells which labels have enough different texts, (labels,)."""
     pairs = np.unique(np.stack([rows.classes.astype(np.uint64), rows.texts]), axis=1)
-    return np.bincount(pairs[0].astype(np.int64), minlength=len(rows.labels))
+    return np.bincount(pairs[0].astype(np.int64), minlength=len(rows.labels)) >= FOLDS
 
 
-def _require_two_labels(rows: LabelledRows, checkable: NDArray[np.bool_]) -> None:
+def _require_two_labels(rows: LabelledRows) -> None:
     if not rows.labels:
         raise InputError(f"{rows.files}: holds no text with a word in it: check --text-column")
     if len(rows.labels) == 1:
         raise InputError(
             f"{rows.files}: every text has the label {rows.labels[0]!r}: two labels are needed: check --label-column"
         )
+    checkable = _checkable(rows)
     if checkable.sum() < 2:
         raise InputError(
             f"{rows.files}: two labels with {FOLDS} different texts each are needed, but only"
@@ -187,7 +192,8 @@ def _require_two_labels(rows: LabelledRows, checkable: NDArray[np.bool_]) -> Non
         )
 
 
-def _logits(rows: LabelledRows, console: Console) -> NDArray[np.float32]:
+def logits_of(rows: LabelledRows, console: Console) -> NDArray[np.float32]:
+    """Returns logits, (rows, units), of classifiers that have not learned the text, by cross-validation."""
     examples = rows.examples()
     fold = out_of_fold.fold_of_texts(rows.texts, rows.classes, FOLDS)
     with console.status("Choosing the cost") as status:
