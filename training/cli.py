@@ -118,7 +118,8 @@ def add_own_data(parser: argparse.ArgumentParser) -> None:
     """Adds the options that come without a command: training on own data."""
     parser.description = (
         "Train a text classifier on your own data, and write it as a model's next version. Or, with a command: train"
-        " on a data set of Keras; evaluate a version; compare two."
+        " on a data set of Keras; evaluate a version; compare two; judge a shadow version; select texts to label; check"
+        " labels."
     )
     add_labelled_files(parser)
     test = parser.add_mutually_exclusive_group()
@@ -161,6 +162,7 @@ COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "compare": evaluation_commands.add_compare,
     "judge": live_commands.add_judge,
     "select": labelling_commands.add_select,
+    "check": labelling_commands.add_check,
 }
 """What adds the options of each command to its parser."""
 

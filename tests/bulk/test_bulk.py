@@ -171,8 +171,8 @@ def test_unreadable_rows_are_rejected_and_unreadable_files_have_no_output(
         "not strings",
     ):
         assert reason in shown
-    assert "9 rows were rejected" in shown
-    assert error == "text-classifier-bulk: error: 5 files could not be read to their end\n"
+    assert "Rejected 9 rows: " in shown
+    assert error == "text-classifier-bulk: error: 5 files could not be read to the end\n"
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -323,7 +323,7 @@ def test_a_terminal_shows_a_bar_and_other_outputs_are_plain_lines(
     assert "━ " in re.sub("\x1b[^m]*m", "", shown.decode())
     assert b"  read " not in shown
     *_, last = re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]|\r", "", shown.decode()).splitlines()
-    assert last == f"Classified 20,000 rows of 1 files into {tmp_path / 'bar'}"
+    assert last == f"Classified 20,000 rows of 1 file into {tmp_path / 'bar'}"
 
 
 def test_the_memory_of_no_process_grows_with_the_file(model: Path, tmp_path: Path) -> None:

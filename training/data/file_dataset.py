@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from textfiles import InputError, Unreadable, listed
+from textfiles import InputError, Unreadable, counted, listed
 from textfiles.progress import bytes_shown
 from textmodel.tokenization import is_word
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
@@ -89,8 +89,8 @@ class Quality:
         found = []
         if self.merged:
             found.append(
-                f"{self.merged:,} rows hold many lines that look like rows, the first at {self.merged_at}: if a"
-                " quotation mark is not closed there, it merged rows; --quoting none reads quotation marks as text"
+                f"{counted(self.merged, 'row')} with many lines that look like rows, the first at {self.merged_at}: if"
+                " a quotation mark is not closed there, it merged rows; --quoting none reads quotation marks as text"
             )
         if self.label_lists:
             found.append(
