@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryFile
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from scipy.sparse import csr_array
 
 from textfiles import InputError, Unreadable, listed
 from textfiles.progress import bytes_shown
@@ -30,7 +30,7 @@ from training.data.labels import lists_among
 from training.data.sequences import FlatSequences, FlatTexts
 from training.data.soft_labels import SoftColumns
 from training.data.splitting import held_out, keys_for_test, keys_for_validation
-from training.data.targets import Targets, chosen, one_hot
+from training.data.targets import RowTargets
 from training.data.text_hashes import text_hash
 from training.data.tokens import tokenize_all
 from training.settings import Settings
@@ -160,44 +160,19 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     """
     columns = files.data.soft
     texts = _Texts(columns)
-    separate_test = isinstance(files.test, LabelledFiles)
     with BadRows(files.bad_rows) as bad_rows:
         texts.read(files.data, bad_rows, console)
         count = len(texts)
         if isinstance(files.test, LabelledFiles):
-            texts.read(files.test, bad_rows, console, known_labels=frozenset(texts.labels))
-    if texts.without_weight and not count:
-        raise InputError(f"{files.data}: the weight of every text is 0: check --weight-column")
-    if separate_test and len(texts) == count:
-        raise InputError(f"{files.test}: holds no text to test on: give a file with texts as --test-data")
-    labels, classes = texts.classes_by_label()
+            texts.read(files.test, bad_rows, console, known_labels=frozenset(texts.targets.labels))
+    _check(files, texts, count)
+    labels, classes, labelled = texts.targets.sorted_labels(), texts.targets.classes(), texts.targets.labelled()
+    targets = texts.targets.targets() if columns else None
     hashes = np.frombuffer(texts.hashes, np.uint64)
-    labelled = np.frombuffer(texts.labelled, np.bool_)
-    if columns.probabilities:
-        _check_soft(files.data, texts.is_soft()[:count])
-    else:
-        _check(files.data, labels, hashes[:count], classes[:count], needed=2 if separate_test else 3)
-    targets = texts.targets(classes) if columns else None
-
-    is_test = np.arange(len(texts)) >= count
-    if not isinstance(files.test, LabelledFiles):
-        drawn = np.flatnonzero(labelled)
-        if not len(drawn):
-            raise InputError(f"{files.data}: no text has a label to be tested by: give labelled texts as --test-data")
-        keys = keys_for_test(hashes[drawn])
-        is_test[drawn] = held_out(hashes[drawn], keys, classes[drawn], files.test, keep=2)
-    # Copies of test texts without a label would be learned.
-    left_out = ~labelled & np.isin(hashes, hashes[is_test]) & (not separate_test)
-    training, test = np.flatnonzero(~is_test & ~left_out), np.flatnonzero(is_test)
-    if len(training) < 2:  # noqa: PLR2004, one to learn from and one for validation
-        raise InputError(f"{files.data}: too few texts are left to train on: add texts")
-    if targets and np.count_nonzero(targets.learned[training].sum(axis=0)) < 2:  # noqa: PLR2004
-        raise InputError(f"{files.data}: all texts to train on have one label: check --probability-columns")
-    keys = keys_for_validation(hashes[training])
-    is_validation = held_out(hashes[training], keys, classes[training], settings.validation_split, keep=1)
-    random = np.random.default_rng(settings.seed)
-    training = np.concatenate([random.permutation(training[part]) for part in (is_validation, ~is_validation)])
-    validation_texts = int(is_validation.sum())
+    split = _split(files, settings, hashes, classes, labelled, count)
+    training, test, validation_texts = split.training, split.test, split.validation_texts
+    if targets and np.count_nonzero(targets.learned[training].sum(axis=0)) == 1:
+        raise InputError(f"{files.data}: all texts to train on have the same label: check --probability-columns")
 
     everything = np.frombuffer(texts.indices, np.int32), np.frombuffer(texts.ends, np.int64)
     raw = texts.stored_texts()
@@ -227,12 +202,11 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         unknown_in_validation=unknown_in_validation,
         unknown_in_test=test_examples.unknown_word_ratio,
         label_lists=tuple(lists_among(labels)),
-        soft=None
-        if targets is None
-        else SoftQuality(
-            soft=int(texts.is_soft()[training].sum()),
+        soft=targets
+        and SoftQuality(
+            soft=int(texts.targets.soft()[training].sum()),
             unlabelled=int((~labelled)[training].sum()),
-            left_out=int(left_out.sum()),
+            left_out=len(texts) - len(training) - len(test),
             without_weight=texts.without_weight,
             weight=float(targets.learned[training].sum()),
         ),
@@ -272,33 +246,24 @@ def test_rows(files: TrainingFiles, data: FileDataset) -> Iterator[LabelledText]
 
 
 class _Texts:
-    """The rows that are kept: of each text the numbers of its words, its label and its hash, and the text in a file.
+    """The rows that are kept: of each text the numbers of its words, its targets and its hash, and the text in a file.
 
     Args:
-        columns: of soft labels, whose labels are the only ones, and of weights.
+        columns: of soft labels and weights.
     """
 
     def __init__(self, columns: SoftColumns) -> None:
         self.words: dict[str, int] = defaultdict(itertools.count(1).__next__)
         """From 1, as they come: 0 stands for the start of a text."""
-        self.labels: dict[str, int] = defaultdict(itertools.count().__next__)
-        for label in columns.probabilities:
-            self.labels[label]  # noqa: B018, numbers it
+        self.targets = RowTargets(columns)
         self.indices = array("i")
         self.ends = array("q")
         self._utf8 = TemporaryFile()  # noqa: SIM115, it stays open
         self._text_ends = array("q")
         self.hashes = array("Q")
         """Two texts that share one by chance would be taken for copies: that does no harm."""
-        self.labelled = array("b")
-        """Whether each text has a label, and not a soft label alone."""
         self.rows = self.without_words = self.too_long = self.merged = self.without_weight = 0
         self.merged_at = ""
-        self._classes = array("q")
-        self._columns = columns
-        self._soft_classes, self._probabilities, self._soft_ends = array("q"), array("d"), array("q")
-        """Of all soft labels: a label's number and its probability, and where those of each text end."""
-        self._weights = array("d")
         self._pending: list[LabelledText] = []
         """Rows that are not yet tokenized."""
         self._pending_characters = 0
@@ -349,15 +314,7 @@ class _Texts:
         self.ends.append(len(self.indices))
         self._text_ends.append((self._text_ends[-1] if self._text_ends else 0) + self._utf8.write(row.text.encode()))
         self.hashes.append(text_hash(row.text))
-        soft = row.soft_label or {}
-        label = row.label or max(soft, key=soft.__getitem__)
-        self._classes.append(self.labels[label])
-        self.labelled.append(bool(row.label))
-        if self._columns:
-            self._soft_classes.extend(map(self.labels.__getitem__, soft))
-            self._probabilities.extend(soft.values())
-            self._soft_ends.append(len(self._soft_classes))
-            self._weights.append(row.weight)
+        self.targets.add(row)
 
     def stored_texts(self) -> tuple[mmap.mmap, NDArray[np.int64]]:
         """Returns all texts in UTF-8, one behind the other in a temporary file that is mapped into memory and vanishes
@@ -366,45 +323,28 @@ class _Texts:
         self._utf8.flush()
         return mmap.mmap(self._utf8.fileno(), 0, access=mmap.ACCESS_READ), np.frombuffer(self._text_ends, np.int64)
 
-    def classes_by_label(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-        """Returns the labels, sorted, and the class of each text, its label's position among them."""
-        return tuple(sorted(self.labels)), self._positions()[np.frombuffer(self._classes, np.int64)]
 
-    def _positions(self) -> NDArray[np.int64]:
-        """Returns the class of each label's number, (labels,)."""
-        labels = sorted(self.labels)
-        position = np.empty(len(labels), np.int64)
-        position[[self.labels[label] for label in labels]] = np.arange(len(labels))
-        return position
-
-    def is_soft(self) -> NDArray[np.bool_]:
-        """Tells which texts have a soft label, (texts,)."""
-        return np.diff(np.frombuffer(self._soft_ends, np.int64), prepend=0) > 0
-
-    def targets(self, classes: NDArray[np.int64]) -> Targets:
-        """Returns the targets of all texts, of these classes."""
-        soft = csr_array(
-            (
-                np.frombuffer(self._probabilities),
-                self._positions()[np.frombuffer(self._soft_classes, np.int64)],
-                np.append(0, np.frombuffer(self._soft_ends, np.int64)),
-            ),
-            shape=(len(self), len(self.labels)),
-        )
-        labels = one_hot(classes, len(self.labels))
-        weights, labelled = np.frombuffer(self._weights), np.frombuffer(self.labelled, np.bool_)
-        return Targets(
-            learned=chosen(self.is_soft(), soft, labels, weights), judged=chosen(~labelled, soft, labels, weights)
-        )
+def _check(files: TrainingFiles, texts: _Texts, count: int) -> None:
+    """Checks that there are texts of two labels, the first `count` to train on and the others of test files."""
+    separate_test = isinstance(files.test, LabelledFiles)
+    if texts.without_weight and not count:
+        raise InputError(f"{files.data}: the weight of every text is 0: check --weight-column")
+    if separate_test and len(texts) == count:
+        raise InputError(f"{files.test}: holds no text to test on: give a file with texts as --test-data")
+    if not count:
+        raise InputError(f"{files.data}: holds no text with a word in it: check --text-column")
+    if not files.data.soft.probabilities:
+        hashes, classes = np.frombuffer(texts.hashes, np.uint64)[:count], texts.targets.classes()[:count]
+        _check_labels(files.data, texts.targets.sorted_labels(), hashes, classes, needed=2 if separate_test else 3)
+    elif not texts.targets.soft()[:count].any():
+        raise InputError(f"{files.data}: no text has probabilities: check --probability-columns")
 
 
-def _check(
+def _check_labels(
     files: LabelledFiles, labels: Sequence[str], hashes: NDArray[np.uint64], classes: NDArray[np.int64], needed: int
 ) -> None:
     """Checks that there are classes, and that each has as many different texts as there are parts."""
     if len(labels) < 2:
-        if not labels:
-            raise InputError(f"{files}: holds no text with a word in it: check --text-column")
         raise InputError(
             f"{files}: every text has the label {labels[0]!r}: two labels are needed: check --label-column"
         )
@@ -419,12 +359,43 @@ def _check(
         )
 
 
-def _check_soft(files: LabelledFiles, is_soft: NDArray[np.bool_]) -> None:
-    """Checks that there are texts, and soft labels."""
-    if not len(is_soft):
-        raise InputError(f"{files}: holds no text with a word in it: check --text-column")
-    if not is_soft.any():
-        raise InputError(f"{files}: no text has probabilities: check --probability-columns")
+class _Split(NamedTuple):
+    """Which texts are on which side."""
+
+    training: NDArray[np.int64]
+    """Shuffled, those for validation first."""
+    validation_texts: int
+    test: NDArray[np.int64]
+
+
+def _split(
+    files: TrainingFiles,
+    settings: Settings,
+    hashes: NDArray[np.uint64],
+    classes: NDArray[np.int64],
+    labelled: NDArray[np.bool_],
+    count: int,
+) -> _Split:
+    """Splits texts, the first `count` to train on and the others of test files.
+
+    Without test files, texts with labels are drawn for the test; copies of these without a label are left out.
+    """
+    is_test = np.arange(len(hashes)) >= count
+    is_training = ~is_test
+    if not isinstance(files.test, LabelledFiles):
+        drawn = np.flatnonzero(labelled)
+        if not len(drawn):
+            raise InputError(f"{files.data}: no text has a label to be tested by: give labelled texts as --test-data")
+        is_test[drawn] = held_out(hashes[drawn], keys_for_test(hashes[drawn]), classes[drawn], files.test, keep=2)
+        is_training = ~np.isin(hashes, hashes[is_test])
+    training = np.flatnonzero(is_training)
+    if len(training) < 2:  # noqa: PLR2004, one to learn from and one for validation
+        raise InputError(f"{files.data}: too few texts are left to train on: add texts")
+    keys = keys_for_validation(hashes[training])
+    is_validation = held_out(hashes[training], keys, classes[training], settings.validation_split, keep=1)
+    random = np.random.default_rng(settings.seed)
+    shuffled = [random.permutation(training[part]) for part in (is_validation, ~is_validation)]
+    return _Split(np.concatenate(shuffled), int(is_validation.sum()), np.flatnonzero(is_test))
 
 
 def _unknown_ratio(training: Examples, validation_texts: int, words: int) -> float:

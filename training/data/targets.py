@@ -5,12 +5,18 @@ its probability. To a loss that is a sum over the texts this is the same as a co
 with that weight; so `Copies` is all that a method has to know of soft labels and of weights.
 """
 
+import itertools
+from array import array
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
+
+from training.data.labelled_file import LabelledText
+from training.data.soft_labels import SoftColumns
 
 
 @dataclass(frozen=True)
@@ -42,17 +48,6 @@ def one_hot(classes: NDArray[np.int64], count: int) -> csr_array:
     return csr_array((np.ones(texts), classes, np.arange(texts + 1)), shape=(texts, count))
 
 
-def chosen(
-    mask: NDArray[np.bool_], yes: csr_array, no: csr_array, weights: NDArray[np.float64]
-) -> csr_array:
-    """Returns the rows of one matrix where a mask, (rows,), says so, and of the other elsewhere, times weights, (rows,).
-    """
-    rows = csr_array(diags_array(mask * weights) @ yes + diags_array(~mask * weights) @ no)
-    rows.eliminate_zeros()
-    rows.sort_indices()
-    return rows
-
-
 class Copies(NamedTuple):
     """Texts, each once for each class that it may have."""
 
@@ -81,3 +76,75 @@ class Copies(NamedTuple):
     def of_texts(self, vectors: csr_array) -> csr_array:
         """Returns the vector of each copy, from those of the texts."""
         return vectors if np.array_equal(self.rows, np.arange(vectors.shape[0])) else vectors[self.rows]
+
+
+class RowTargets:
+    """Collects the labels, soft labels and weights of rows.
+
+    Args:
+        columns: of soft labels, whose labels are then the only ones, and of weights.
+    """
+
+    def __init__(self, columns: SoftColumns) -> None:
+        self.labels: dict[str, int] = defaultdict(itertools.count().__next__)
+        """The number of each label, in the order in which they come."""
+        for label in columns.probabilities:
+            self.labels[label]  # noqa: B018, numbers it
+        self._columns = columns
+        self._classes = array("q")
+        self._labelled = array("b")
+        self._soft_labels, self._probabilities, self._soft_ends = array("q"), array("d"), array("q")
+        """Of all soft labels: each label's number and its probability, and where those of each row end."""
+        self._weights = array("d")
+
+    def add(self, row: LabelledText) -> None:
+        """Adds a row with a weight above 0."""
+        soft = row.soft_label or {}
+        self._classes.append(self.labels[row.label or max(soft, key=soft.__getitem__)])
+        self._labelled.append(bool(row.label))
+        if self._columns:
+            self._soft_labels.extend(map(self.labels.__getitem__, soft))
+            self._probabilities.extend(soft.values())
+            self._soft_ends.append(len(self._soft_labels))
+            self._weights.append(row.weight)
+
+    def sorted_labels(self) -> tuple[str, ...]:
+        """Returns the labels, in the order of the classes."""
+        return tuple(sorted(self.labels))
+
+    def _positions(self) -> NDArray[np.int64]:
+        """Returns the class of each label's number, (labels,)."""
+        positions = np.empty(len(self.labels), np.int64)
+        positions[[self.labels[label] for label in self.sorted_labels()]] = np.arange(len(self.labels))
+        return positions
+
+    def classes(self) -> NDArray[np.int64]:
+        """Returns the class of each row, (rows,): of one without a label, its most probable class."""
+        return self._positions()[np.frombuffer(self._classes, np.int64)]
+
+    def labelled(self) -> NDArray[np.bool_]:
+        """Tells which rows have a label, (rows,), and not a soft label alone."""
+        return np.frombuffer(self._labelled, np.bool_)
+
+    def soft(self) -> NDArray[np.bool_]:
+        """Tells which rows have a soft label, (rows,)."""
+        return np.diff(np.frombuffer(self._soft_ends, np.int64), prepend=0) > 0
+
+    def targets(self) -> Targets:
+        """Returns the targets of the rows, where there are columns of soft labels or weights."""
+        labels = one_hot(self.classes(), len(self.labels))
+        classes = self._positions()[np.frombuffer(self._soft_labels, np.int64)]
+        row_splits = np.append(0, np.frombuffer(self._soft_ends, np.int64))
+        soft = csr_array((np.frombuffer(self._probabilities), classes, row_splits), shape=labels.shape)
+        weights = np.frombuffer(self._weights)
+        return Targets(
+            learned=_either(self.soft(), soft, labels, weights), judged=_either(~self.labelled(), soft, labels, weights)
+        )
+
+
+def _either(mask: NDArray[np.bool_], yes: csr_array, no: csr_array, weights: NDArray[np.float64]) -> csr_array:
+    """Returns the rows of one matrix where a mask, (rows,), says so, and of the other elsewhere, times weights, (rows,)."""
+    rows = csr_array(diags_array(mask * weights) @ yes + diags_array(~mask * weights) @ no)
+    rows.eliminate_zeros()
+    rows.sort_indices()
+    return rows
