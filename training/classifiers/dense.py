@@ -90,8 +90,9 @@ class DenseClassifier(Classifier):
             weights = np.ones(self._classes) if class_weights is None else class_weights
             classes = examples.classes[:, np.newaxis].astype(np.float32 if self._binary else np.int32)
             return [classes, weights[examples.classes].astype(np.float32)]
-        dense = examples.judged(self._classes).toarray()
-        if class_weights is not None:
+        if class_weights is None:
+            dense = examples.judged(self._classes).toarray()
+        else:
             dense = examples.learned(self._classes).toarray() * class_weights
         weights = dense.sum(axis=1)
         shares = (dense / weights[:, np.newaxis])[:, 1 if self._binary else 0 :]
