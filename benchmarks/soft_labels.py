@@ -47,10 +47,14 @@ class Figures(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains all models, prints each figure as it comes, and then a table. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soft_labels", description=__doc__)
-    parser.add_argument("--data-dir", type=Path, required=True, help="folder with imdb-train.jsonl.gz, imdb-test.jsonl.gz")
+    parser.add_argument(
+        "--data-dir", type=Path, required=True, help="folder with imdb-train.jsonl.gz, imdb-test.jsonl.gz"
+    )
     parser.add_argument("--labelled", type=int, default=1_000, help="reviews with a label (default: %(default)s)")
     parser.add_argument("--pool", type=int, default=20_000, help="reviews without one (default: %(default)s)")
-    parser.add_argument("--presets", nargs="+", choices=get_args(Preset), default=["ngram", "dense"], help="of the student")
+    parser.add_argument(
+        "--presets", nargs="+", choices=get_args(Preset), default=["ngram", "dense"], help="of the student"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the choice of reviews (default: %(default)s)")
     options = parser.parse_args(arguments)
     rows = list(_read(options.data_dir / "imdb-train.jsonl.gz"))
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pool = [row for part in run.taught(others) for row in part][: options.pool]
         agreement = np.mean([row["taught"] == row["label"] for row in pool])
         print(f"the teacher is right on {agreement:.4f} of {len(pool):,} reviews", flush=True)
-        files = {
+        files: dict[str, list[Row]] = {
             f"{len(labelled):,} labels": [],
             f"the same, and {len(pool):,} soft labels of the teacher": [_without(row, "label") for row in pool],
             f"the same, and {len(pool):,} of the teacher's most probable labels": [
@@ -110,7 +114,9 @@ class _Run:
         """Yields parts of rows, each with the probabilities and the label of a teacher that has not learned it."""
         for number in range(PARTS):
             part = rows[number::PARTS]
-            learned = self.write("learned", (row for other in range(PARTS) if other != number for row in rows[other::PARTS]))
+            learned = self.write(
+                "learned", (row for other in range(PARTS) if other != number for row in rows[other::PARTS])
+            )
             result = self._train("ngram", [learned], self.write("part", part))
             engine = load_engine(result.folder.path)
             print(f"teacher {number + 1}: accuracy {result.evaluation.accuracy:.4f}", flush=True)
@@ -122,7 +128,11 @@ class _Run:
                 ]
             )
             yield [
-                {**row, **dict(zip(SOFT.probabilities.values(), each, strict=True)), "taught": LABELS[int(np.argmax(each))]}
+                {
+                    **row,
+                    **dict(zip(SOFT.probabilities.values(), each, strict=True)),
+                    "taught": LABELS[int(np.argmax(each))],
+                }
                 for row, each in zip(part, probabilities.tolist(), strict=True)
             ]
 

@@ -121,7 +121,7 @@ def _crossentropy(targets: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
 def _accuracy(targets: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
     """Returns the share of each text's class that the answer is right for: 1 or 0, or what its soft label says."""
     if output.shape[-1] == 1:
-        right = tf.where(output > 0.5, targets, 1 - targets)  # noqa: PLR2004, the winner's side
+        right = tf.where(output > 0.5, targets, 1 - targets)
     elif _is_classes(targets):
         right = tf.cast(tf.equal(tf.cast(targets, tf.int64), tf.argmax(output, axis=-1)[:, tf.newaxis]), tf.float32)
     else:

@@ -51,8 +51,7 @@ def document_frequency(counts: csr_array, targets: csr_array) -> NDArray[np.floa
         targets: (texts, classes), the weight of each text times the probability of each class.
     """
     weights = np.repeat(targets.sum(axis=1), np.diff(counts.indptr))
-    frequency: NDArray[np.float64] = np.bincount(counts.indices, weights, counts.shape[1])
-    return frequency
+    return np.bincount(counts.indices, weights, counts.shape[1]).astype(np.float64, copy=False)
 
 
 def _divergence(counts: csr_array, targets: csr_array) -> NDArray[np.float64]:

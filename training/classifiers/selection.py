@@ -226,9 +226,7 @@ class _Problem:
                     start = time.perf_counter()
             at = max(accuracy, key=lambda each: (accuracy[each], each == best))
 
-    def _part(
-        self, choice: Settings, counts: csr_array, learned: csr_array, judged: csr_array, fold: _Fold
-    ) -> _Part:
+    def _part(self, choice: Settings, counts: csr_array, learned: csr_array, judged: csr_array, fold: _Fold) -> _Part:
         learn = learned[fold.learn]
         weighting = features.fit_weighting(choice, counts[fold.learn], learn)
         copies, held_out = Copies.of(learn), Copies.of(judged[fold.held_out])

@@ -64,7 +64,7 @@ def fit(
     def loss(parameters: NDArray[np.float64]) -> float:
         logarithm, shift = parameters
         likelihood = (counted * _log_likelihoods(exact / np.exp(logarithm) + shift, classes, others)).sum()
-        return float(np.square(parameters) @ _PRIOR - likelihood) / counted.sum()
+        return float((np.square(parameters) @ _PRIOR - likelihood) / counted.sum())
 
     logarithm, shift = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=_BOUNDS).x
     return Calibration(float(np.exp(logarithm)), float(shift))

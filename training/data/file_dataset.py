@@ -166,11 +166,10 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         if isinstance(files.test, LabelledFiles):
             texts.read(files.test, bad_rows, console, known_labels=frozenset(texts.targets.labels))
     _check(files, texts, count)
+    training, test, validation_texts = _split(files, settings, texts, count)
     labels, classes, labelled = texts.targets.sorted_labels(), texts.targets.classes(), texts.targets.labelled()
     targets = texts.targets.targets() if columns else None
     hashes = np.frombuffer(texts.hashes, np.uint64)
-    split = _split(files, settings, hashes, classes, labelled, count)
-    training, test, validation_texts = split.training, split.test, split.validation_texts
     if targets and np.count_nonzero(targets.learned[training].sum(axis=0)) == 1:
         raise InputError(f"{files.data}: all texts to train on have the same label: check --probability-columns")
 
@@ -202,8 +201,9 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         unknown_in_validation=unknown_in_validation,
         unknown_in_test=test_examples.unknown_word_ratio,
         label_lists=tuple(lists_among(labels)),
-        soft=targets
-        and SoftQuality(
+        soft=None
+        if targets is None
+        else SoftQuality(
             soft=int(texts.targets.soft()[training].sum()),
             unlabelled=int((~labelled)[training].sum()),
             left_out=len(texts) - len(training) - len(test),
@@ -364,38 +364,32 @@ class _Split(NamedTuple):
 
     training: NDArray[np.int64]
     """Shuffled, those for validation first."""
-    validation_texts: int
     test: NDArray[np.int64]
+    validation_texts: int
 
 
-def _split(
-    files: TrainingFiles,
-    settings: Settings,
-    hashes: NDArray[np.uint64],
-    classes: NDArray[np.int64],
-    labelled: NDArray[np.bool_],
-    count: int,
-) -> _Split:
+def _split(files: TrainingFiles, settings: Settings, texts: _Texts, count: int) -> _Split:
     """Splits texts, the first `count` to train on and the others of test files.
 
     Without test files, texts with labels are drawn for the test; copies of these without a label are left out.
     """
+    hashes, classes = np.frombuffer(texts.hashes, np.uint64), texts.targets.classes()
     is_test = np.arange(len(hashes)) >= count
     is_training = ~is_test
     if not isinstance(files.test, LabelledFiles):
-        drawn = np.flatnonzero(labelled)
+        drawn = np.flatnonzero(texts.targets.labelled())
         if not len(drawn):
             raise InputError(f"{files.data}: no text has a label to be tested by: give labelled texts as --test-data")
         is_test[drawn] = held_out(hashes[drawn], keys_for_test(hashes[drawn]), classes[drawn], files.test, keep=2)
         is_training = ~np.isin(hashes, hashes[is_test])
     training = np.flatnonzero(is_training)
-    if len(training) < 2:  # noqa: PLR2004, one to learn from and one for validation
+    if len(training) < 2:  # one to learn from, and one for validation
         raise InputError(f"{files.data}: too few texts are left to train on: add texts")
     keys = keys_for_validation(hashes[training])
     is_validation = held_out(hashes[training], keys, classes[training], settings.validation_split, keep=1)
     random = np.random.default_rng(settings.seed)
     shuffled = [random.permutation(training[part]) for part in (is_validation, ~is_validation)]
-    return _Split(np.concatenate(shuffled), int(is_validation.sum()), np.flatnonzero(is_test))
+    return _Split(np.concatenate(shuffled), np.flatnonzero(is_test), int(is_validation.sum()))
 
 
 def _unknown_ratio(training: Examples, validation_texts: int, words: int) -> float:

@@ -75,8 +75,6 @@ class LabelledFile(TextFile):
         super().__init__(path, options)
         if self.format is Format.TEXT:
             raise InputError(f"{self}: plain text has no labels: {TABLES} are read")
-        if text_column == label_column:
-            raise InputError(f"{self}: the column {text_column!r} cannot be both the text and the label")
         names = [text_column, label_column, *soft.names()]
         for name in names:
             if names.count(name) > 1:

@@ -1,7 +1,7 @@
 """Soft labels and weights: what a row of a file says beside its label.
 
-A soft label is a probability of each label, from a larger model or from several people. A weight says how many rows like
-it a row counts as.
+A soft label is a probability of each label, from a larger model or from several people. A weight says how many rows a
+row counts as.
 """
 
 import csv
@@ -19,8 +19,8 @@ PREFIX = "p_"
 SUM_TOLERANCE = 0.02
 """How far from 1 the sum of a row's probabilities may be: three times 0.33 is right."""
 NEGLIGIBLE = 0.01
-"""The probability below which a label is left out of a row, and the others are divided by their sum. What a row costs in
-training grows with its labels; so they are 100 at most, and mostly one or two."""
+"""The probability below which a label is left out of a row, and the others are divided by their sum. What a row costs
+in training grows with its labels; so they are 100 at most, and mostly one or two."""
 
 _ROUNDING = 1e-6
 """How far outside of 0 to 1 a probability of a model in 32 bits may be."""

@@ -1,8 +1,8 @@
 """Which classes texts are learned as, and judged by: a weight for each text and class.
 
 A text with a label has the weight 1 for its class. One with a soft label has a weight for each class that it may have:
-its probability. To a loss that is a sum over the texts this is the same as a copy of the text for each of these classes,
-with that weight; so `Copies` is all that a method has to know of soft labels and of weights.
+its probability. To a loss that is a sum over the texts this is the same as a copy of the text for each of these
+classes, with that weight. So `Copies` is all that a method has to know of soft labels and of weights.
 """
 
 import itertools
@@ -24,8 +24,8 @@ class Targets:
     """The targets of texts that have soft labels or weights.
 
     Args:
-        learned: float64 (texts, classes), the weight of each text times the probability of each class: its soft label's,
-            or 1 for its label.
+        learned: float64 (texts, classes), the weight of each text times the probability of each class, of its soft
+            label or 1 for its label.
         judged: the same for validation: a text with both is judged by its label.
     """
 
@@ -89,7 +89,7 @@ class RowTargets:
         self.labels: dict[str, int] = defaultdict(itertools.count().__next__)
         """The number of each label, in the order in which they come."""
         for label in columns.probabilities:
-            self.labels[label]  # noqa: B018, numbers it
+            self.labels[label]
         self._columns = columns
         self._classes = array("q")
         self._labelled = array("b")
@@ -143,7 +143,14 @@ class RowTargets:
 
 
 def _either(mask: NDArray[np.bool_], yes: csr_array, no: csr_array, weights: NDArray[np.float64]) -> csr_array:
-    """Returns the rows of one matrix where a mask, (rows,), says so, and of the other elsewhere, times weights, (rows,)."""
+    """Returns the rows of one matrix where a mask says so, and those of the other elsewhere, times weights.
+
+    Args:
+        mask: (rows,)
+        yes: (rows, columns)
+        no: the same.
+        weights: (rows,)
+    """
     rows = csr_array(diags_array(mask * weights) @ yes + diags_array(~mask * weights) @ no)
     rows.eliminate_zeros()
     rows.sort_indices()

@@ -90,34 +90,34 @@ def test_the_most_probable_of_very_many_labels_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("p_no", "p_yes", "w", "says"),
+    ("values", "says"),
     [
-        ("0.5", "half", "1", "'p_yes' is 'half', no number"),
-        ("0,5", "0.5", "1", "'p_no' is '0,5', no number"),
-        ("0.5", "0_5", "1", "'p_yes' is '0_5', no number"),
-        ("nan", "1", "1", "'p_no' is nan, no finite number"),
-        ("0", "inf", "1", "'p_yes' is inf, no finite number"),
-        ("-0.5", "1.5", "1", "'p_no' is -0.5: a probability is from 0 to 1"),
-        ("0", "1.5", "1", "'p_yes' is 1.5: a probability is from 0 to 1"),
-        ("30", "70", "1", "'p_no' is 30: a probability is from 0 to 1"),
-        ("0.5", "0.6", "1", "the probabilities sum to 1.1, not to 1"),
-        ("0.3", "0.3", "1", "the probabilities sum to 0.6, not to 1"),
-        ("0", "0", "1", "the probabilities sum to 0, not to 1"),
-        ("0.5", "", "1", "'p_yes' is empty, but other probabilities are not"),
-        ("", " ", "1", "has neither a label nor probabilities"),
-        ("0.5", "0.5", "", "'w' is empty: a weight is a number from 0"),
-        ("0.5", "0.5", "x", "'w' is 'x', no number"),
-        ("0.5", "0.5", "-1", "'w' is -1: a weight is not negative"),
-        ("0.5", "0.5", "-0.25", "'w' is -0.25: a weight is not negative"),
-        ("0.5", "0.5", "nan", "'w' is nan, no finite number"),
-        ("0.5", "0.5", "1e999", "'w' is inf, no finite number"),
+        (("0.5", "half", "1"), "'p_yes' is 'half', no number"),
+        (("0,5", "0.5", "1"), "'p_no' is '0,5', no number"),
+        (("0.5", "0_5", "1"), "'p_yes' is '0_5', no number"),
+        (("nan", "1", "1"), "'p_no' is nan, no finite number"),
+        (("0", "inf", "1"), "'p_yes' is inf, no finite number"),
+        (("-0.5", "1.5", "1"), "'p_no' is -0.5: a probability is from 0 to 1"),
+        (("0", "1.5", "1"), "'p_yes' is 1.5: a probability is from 0 to 1"),
+        (("30", "70", "1"), "'p_no' is 30: a probability is from 0 to 1"),
+        (("0.5", "0.6", "1"), "the probabilities sum to 1.1, not to 1"),
+        (("0.3", "0.3", "1"), "the probabilities sum to 0.6, not to 1"),
+        (("0", "0", "1"), "the probabilities sum to 0, not to 1"),
+        (("0.5", "", "1"), "'p_yes' is empty, but other probabilities are not"),
+        (("", " ", "1"), "has neither a label nor probabilities"),
+        (("0.5", "0.5", ""), "'w' is empty: a weight is a number from 0"),
+        (("0.5", "0.5", "x"), "'w' is 'x', no number"),
+        (("0.5", "0.5", "-1"), "'w' is -1: a weight is not negative"),
+        (("0.5", "0.5", "-0.25"), "'w' is -0.25: a weight is not negative"),
+        (("0.5", "0.5", "nan"), "'w' is nan, no finite number"),
+        (("0.5", "0.5", "1e999"), "'w' is inf, no finite number"),
     ],
 )
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 def test_a_wrong_value_is_an_error_that_names_it(
-    name: str, p_no: str, p_yes: str, w: str, says: str, tmp_path: Path
+    name: str, values: tuple[str, str, str], says: str, tmp_path: Path
 ) -> None:
-    _write(tmp_path / name, ["text", "label", "p_no", "p_yes", "w"], [("good", "", p_no, p_yes, w)])
+    _write(tmp_path / name, ["text", "label", "p_no", "p_yes", "w"], [("good", "", *values)])
     unit = {"a.csv": "line 2", "a.jsonl": "line 1", "a.parquet": "row 1"}[name]
     with pytest.raises(InputError) as error:
         _read(tmp_path / name)
@@ -172,7 +172,10 @@ def test_a_missing_column_is_an_error(names: list[str], says: str, tmp_path: Pat
         ('{"text": "x", "w": 1, "p_no": 1}', "line 1: no key 'p_yes'"),
         ('{"text": "x", "label": "yes"}', "line 1: no key 'w'"),
         ('{"text": "x", "label": null, "w": 1}', "line 1: has neither a label nor probabilities"),
-        ('{"text": "x", "label": "may be", "w": 1}', "line 1: the label 'may be' is none of those of --probability-col"),
+        (
+            '{"text": "x", "label": "may be", "w": 1}',
+            "line 1: the label 'may be' is none of those of --probability-col",
+        ),
     ],
 )
 def test_a_missing_key_is_a_bad_row(line: str, says: str, tmp_path: Path) -> None:
@@ -181,7 +184,9 @@ def test_a_missing_key_is_a_bad_row(line: str, says: str, tmp_path: Path) -> Non
         _read(tmp_path / "a.jsonl")
 
 
-@pytest.mark.parametrize("soft", [SoftColumns({"a": "text", "b": "b"}), SoftColumns({}, "label"), SoftColumns({"a": "a"}, "a")])
+@pytest.mark.parametrize(
+    "soft", [SoftColumns({"a": "text", "b": "b"}), SoftColumns({}, "label"), SoftColumns({"a": "a"}, "a")]
+)
 def test_a_column_has_one_meaning(soft: SoftColumns, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is named for two things"):
         LabelledFile(tmp_path / "a.csv", soft=soft)
