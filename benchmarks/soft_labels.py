@@ -2,7 +2,8 @@
 
 The teacher is an n-gram model of the reviews that the student has no labels of, in four parts: each part gets the
 probabilities of a model that learned from the other three. So no probability comes from a model that has seen the
-review. All models are trained by the command's own path, and each is tested once, on the test set.
+review. All models are trained by the command's own path, those of n-grams on words and pairs of words, and each is
+tested once, on the test set.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import gzip
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, get_args
@@ -151,8 +153,10 @@ class _Run:
         files = TrainingFiles(
             LabelledFiles([LabelledFile(path, soft=soft) for path in data]), LabelledFiles([LabelledFile(test)])
         )
-        console = Console(quiet=True)
-        return train(PRESETS[OWN_DATA][preset], "reviews", files, self._folder / "models", console)
+        settings = PRESETS[OWN_DATA][preset]
+        if preset == "ngram":
+            settings = replace(settings, features="words", max_ngram=2)
+        return train(settings, "reviews", files, self._folder / "models", Console(quiet=True))
 
 
 if __name__ == "__main__":
