@@ -50,8 +50,11 @@ def test_each_option_says_how_files_are_read(arguments: list[str], options: Read
 
 
 def test_what_libraries_write_is_hidden_and_what_comes_after_is_not(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="stop"), stderr_hidden():
+    def fails() -> None:
         os.write(2, b"hidden\n")
         raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"), stderr_hidden():
+        fails()
     os.write(2, b"shown\n")
     assert capfd.readouterr().err == "shown\n"

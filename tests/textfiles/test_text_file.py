@@ -159,10 +159,8 @@ def test_a_damaged_file_is_an_error_of_one_line(name: str, damage: str, tmp_path
 def test_the_error_of_a_file_that_is_cut_off_names_its_compression(name: str, tmp_path: Path) -> None:
     random = Random(0)
     content = COMPRESSED[name](b"text\n" + random.randbytes(1000).hex().encode() + b"\n")
-    if name == "a.zip":  # its directory is at the end
-        content = content[:100] + bytes(64) + content[164:]
-    else:
-        content = content[:-20]
+    # The directory of a zip file is at its end.
+    content = content[:100] + bytes(64) + content[164:] if name == "a.zip" else content[:-20]
     compression = {"gz": "gzip", "bz2": "bzip2", "xz": "xz", "zip": "zip"}[name.rpartition(".")[2]]
     with pytest.raises(InputError, match=rf"{name}: not a whole {compression} file \(.+\)$"):
         _separated(_written(tmp_path / name, content))
@@ -396,7 +394,7 @@ def test_columns_of_parquet_are_read_by_name(tmp_path: Path) -> None:
         schema, batches = table.record_batches(file, 10, ["label"])
         assert schema.names == ["text", "label", "more"]
         assert [batch.to_pydict() for batch in batches] == [{"label": ["b"]}]
-        with pytest.raises(InputError, match="no column 'body': its columns are 'text', 'label', 'more'$"):
+        with pytest.raises(InputError, match=r"no column 'body': its columns are 'text', 'label', 'more'$"):
             table.record_batches(file, 10, ["label", "body"])
 
 
