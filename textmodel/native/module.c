@@ -222,9 +222,11 @@ static int fill_hashed(Network *network, PyObject *arguments, PyObject *layers)
     network->weights = count_weights(log_counts);
     if (!buckets || buckets & (buckets - 1) || buckets > INT32_MAX || hashed->words > MAX_WORDS
         || hashed->max > MAX_CHARACTERS || (hashed->max && (!hashed->min || hashed->min > hashed->max))) {
-        PyErr_SetString(PyExc_ValueError, "the number of buckets must be a power of two, and n-grams have at most 3 words or 6 characters");
+        PyErr_SetString(PyExc_ValueError, "the number of buckets must be a power of two, and n-grams have at most 3 words "
+                                          "or 6 characters");
     } else if ((size_t)scale.len != rows * sizeof(float) || !are_buckets(kept.buf, rows, buckets)) {
-        PyErr_Format(PyExc_ValueError, "kept buckets must be in ascending order and below %u, with one scale each", buckets);
+        PyErr_Format(PyExc_ValueError, "kept buckets must be in ascending order and below %u, with one scale each",
+                     buckets);
     } else if (hashed_init(hashed, kept.buf, rows, buckets)) {
         PyErr_NoMemory();
     } else {

@@ -1,7 +1,7 @@
 /*
  * The interface of a network for other native code, which calls it without Python and its GIL. `Network.capsule()`
- * returns a `NetworkApi`, which is valid while the capsule exists. Fields keep their meaning and position; new fields are
- * appended, with a new version number.
+ * returns a `NetworkApi`, which is valid while the capsule exists. Fields keep their meaning and position; new fields
+ * are appended, with a new version number.
  */
 
 #ifndef NETWORK_API_H
