@@ -1,4 +1,4 @@
-# Each target first sets up .venv with the pinned versions. Needs Python 3.11 or newer.
+# Most targets first set up .venv with the pinned versions. Needs Python 3.11 or newer.
 
 # Installs the packages and compiles the native transport at the same time.
 MAKEFLAGS += --jobs=2
@@ -100,11 +100,12 @@ docs: .venv/.dev ## Write the API reference from the contract's comments
 completion: .venv/.dev ## Write the commands' completion scripts for bash, fish and zsh below SHARE
 	.venv/bin/python -m tools.completion $(SHARE)
 
-client-wheel: .venv/.dev ## Build the wheel for client programs, text-classifier-client, into dist/
+client-wheel: ## Build the wheel for client programs, text-classifier-client, into dist/
 	rm -rf build/client
 	mkdir -p build/client
 	cp -r packaging/client/. LICENSE text_classifier build/client
-	.venv/bin/python -m build --wheel --no-isolation --outdir dist build/client
+	$(PYTHON) -m venv build/pip
+	build/pip/bin/pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist build/client
 
 constraints: ## Pin the newest versions of everything: names and versions alone
 	$(PYTHON) -m venv .venv-new

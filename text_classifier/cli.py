@@ -23,7 +23,7 @@ _SHOWN = 60
 """Maximum number of characters of a text beside its label."""
 
 
-class InputError(Exception):
+class UsageError(Exception):
     """The input is wrong. The message says what to do."""
 
 
@@ -40,7 +40,7 @@ def main() -> int:
         with _client(options) as client:
             options.run(client, options)
             sys.stdout.flush()
-    except InputError as error:
+    except UsageError as error:
         return _fail(str(error), 2)
     except grpc.RpcError as error:
         return _fail(_explain(error, options.address), 1)
@@ -124,13 +124,13 @@ def _client(options: argparse.Namespace) -> Client:
     try:
         return Client(options.address, credentials=credentials, token=token, timeout=options.timeout or DEFAULT_TIMEOUT)
     except ValueError as error:
-        raise InputError(f"{error} (--tls, --tls-ca)") from error
+        raise UsageError(f"{error} (--tls, --tls-ca)") from error
 
 
 def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
     authorities, certificate, key = (_read(options, name) for name in ("tls_ca", "tls_cert", "tls_key"))
     if (certificate is None) != (key is None):
-        raise InputError("mutual TLS needs both --tls-cert and --tls-key")
+        raise UsageError("mutual TLS needs both --tls-cert and --tls-key")
     if not (options.tls or authorities or certificate):
         return None
     # gRPC gives no reason if a file is wrong.
@@ -139,13 +139,13 @@ def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
         try:
             context.load_verify_locations(options.tls_ca)
         except ssl.SSLError as error:
-            raise InputError(f"--tls-ca: {options.tls_ca} contains no PEM certificate") from error
+            raise UsageError(f"--tls-ca: {options.tls_ca} contains no PEM certificate") from error
     if certificate:
         try:
             # Without an empty password OpenSSL would ask for one on the terminal.
             context.load_cert_chain(options.tls_cert, options.tls_key, password="")  # nosec B106
         except (ssl.SSLError, ValueError) as error:
-            raise InputError("--tls-cert, --tls-key: not a PEM certificate and its key without password") from error
+            raise UsageError("--tls-cert, --tls-key: not a PEM certificate and its key without password") from error
     return grpc.ssl_channel_credentials(authorities, key, certificate)
 
 
@@ -162,15 +162,15 @@ def _read(options: argparse.Namespace, name: str) -> bytes | None:
     try:
         return path.read_bytes() if path else None
     except OSError as error:
-        raise InputError(f"--{name.replace('_', '-')}: cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"--{name.replace('_', '-')}: cannot read {path}: {error.strerror}") from error
 
 
 def _classify(client: Client, options: argparse.Namespace) -> None:
     source = "-" if options.texts == ["-"] else options.file
     if source is None and not options.texts:
-        raise InputError("no text: give texts, or --file FILE, or - for standard input")
+        raise UsageError("no text: give texts, or --file FILE, or - for standard input")
     if source is not None and options.texts not in ([], ["-"]):
-        raise InputError("give texts or --file, not both")
+        raise UsageError("give texts or --file, not both")
     if source is None:
         texts = iter(_checked(options.texts))
     else:
@@ -265,9 +265,9 @@ def _open(source: str) -> BinaryIO:
         try:
             return Path(source).open("rb")
         except OSError as error:
-            raise InputError(f"--file: cannot read {source}: {error.strerror}") from error
+            raise UsageError(f"--file: cannot read {source}: {error.strerror}") from error
     if sys.stdin is None:
-        raise InputError("standard input is closed")
+        raise UsageError("standard input is closed")
     return os.fdopen(sys.stdin.fileno(), "rb", closefd=False)
 
 
@@ -277,7 +277,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[str]:
         try:
             yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason})") from error
+            raise UsageError(f"{name}, line {number}: not UTF-8 ({error.reason})") from error
 
 
 def _checked(texts: list[str]) -> list[str]:
@@ -285,7 +285,7 @@ def _checked(texts: list[str]) -> list[str]:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise InputError(f"text {number}: not UTF-8; check the terminal's encoding") from error
+            raise UsageError(f"text {number}: not UTF-8; check the terminal's encoding") from error
     return texts
 
 

@@ -6,7 +6,7 @@ below Python: gRPC does so at a tenth of that, with CANCELLED and no details.
 
 from service.config import Config
 
-STREAMS = 100
+MAX_STREAMS = 100
 """Maximum calls in flight on one connection: the minimum that RFC 9113 recommends. Further calls wait in the client."""
 METADATA_BYTES = 16 * 1024
 """Maximum size of one call's metadata, counted as in RFC 9113. The server refuses more with a reason."""
@@ -45,7 +45,7 @@ def channel_arguments(config: Config) -> list[tuple[str, int]]:
         SHARED_PORT,
         ("grpc.max_receive_message_length", config.max_request_bytes),
         ("grpc.absolute_max_metadata_size", METADATA_BYTES),
-        ("grpc.max_concurrent_streams", STREAMS),
+        ("grpc.max_concurrent_streams", MAX_STREAMS),
         # Each method has its own queue, so a flood of Classify takes no place from health. Between the two limits calls
         # are refused at random, with growing probability; above the second, all are.
         ("grpc.server.max_pending_requests", config.max_pending_calls),
