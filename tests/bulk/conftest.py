@@ -24,7 +24,6 @@ class Cluster(NamedTuple):
 
 
 PATIENCE = {
-    "RAY_raylet_start_wait_time_s": "300",
     "RAY_worker_register_timeout_seconds": "300",
     "RAY_health_check_timeout_ms": "60000",
     "RAY_memory_monitor_refresh_ms": "0",  # other programs may use up the machine's memory: kill no worker for it

@@ -39,7 +39,7 @@ class Prometheus:
 
     def get(self, path: str, **parameters: str) -> Any:
         """Asks its HTTP API, which answers a query that is wrong with an HTTP error."""
-        with urllib.request.urlopen(f"{self._url}/{path}?{urllib.parse.urlencode(parameters)}", timeout=30) as response:
+        with urllib.request.urlopen(f"{self._url}/{path}?{urllib.parse.urlencode(parameters)}", timeout=60) as response:
             return json.load(response)["data"]
 
     def query(self, expression: str) -> list[Any]:
@@ -78,7 +78,7 @@ def models(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def called(models: Path) -> Iterator[ServerProcess]:
     """A server that has had calls, good and bad."""
-    with serving(models) as server, Client(server.address) as client:
+    with serving(models) as server, Client(server.address, timeout=60) as client:
         for model in ("sentiment", "topic"):
             client.classify(["a moving film", "oil and gas"], model=model)
         with pytest.raises(grpc.RpcError):

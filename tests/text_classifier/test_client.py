@@ -19,7 +19,7 @@ from text_classifier.calls import UNANSWERED_TEXTS
 
 @pytest.fixture
 def client(server: ServerProcess) -> Iterator[Client]:
-    with Client(server.address) as open_client:
+    with Client(server.address, timeout=60) as open_client:
         yield open_client
 
 
@@ -146,7 +146,7 @@ def test_the_asyncio_client_does_the_same(server: ServerProcess, client: Client)
             yield text
 
     async def run() -> None:
-        async with AsyncClient(server.address) as async_client:
+        async with AsyncClient(server.address, timeout=60) as async_client:
             expected = client.classify(["dull film", "oil"], model="topic", top_k=3, explain=True)
             answers = await async_client.classify(["dull film", "oil"], model="topic", top_k=3, explain=True)
             assert answers == expected
@@ -168,7 +168,7 @@ def test_an_error_of_the_iterable_reaches_the_asyncio_consumer(server: ServerPro
         raise LookupError("no more texts")
 
     async def run() -> None:
-        async with AsyncClient(server.address) as client:
+        async with AsyncClient(server.address, timeout=60) as client:
             answers = client.classify_stream(broken(), model="topic")
             assert (await anext(answers)).words == 1
             with pytest.raises(LookupError, match="no more texts"):

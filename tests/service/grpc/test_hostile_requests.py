@@ -14,7 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.grpc.channel_options import METADATA_BYTES, MAX_STREAMS
+from service.grpc.channel_options import MAX_STREAMS, METADATA_BYTES
 from service.grpc.instrumentation import MAX_WAITING_CALLS
 from service.grpc.stubs import open_inference_pb2 as oip_pb2
 from tests.process_memory import growth

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.grpc.channel_options import METADATA_BYTES, MAX_STREAMS
+from service.grpc.channel_options import MAX_STREAMS, METADATA_BYTES
 from tests.server_process import ServerProcess, serving
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc

@@ -33,7 +33,7 @@ def inference(channel: grpc.Channel) -> pb2_grpc.GRPCInferenceServiceStub:
 @pytest.fixture(scope="module")
 def expected(server: ServerProcess) -> dict[str, list[Any]]:
     """What Classify says of `TEXTS`."""
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         answers = client.classify(TEXTS, model="topic", top_k=5)
         labels = next(model.labels for model in client.models() if model.name == "topic")
     return {

@@ -60,7 +60,7 @@ def url(server: ServerProcess) -> str:
 def test_classify_answers_as_it_does_over_grpc(server: ServerProcess, url: str) -> None:
     texts = ["a moving film", "", "ΣΑΣ café \0 😀"]
     answer = call(f"{url}/v1/models/topic:classify", {"texts": texts, "top_k": 2, "explain": True})
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         expected = client.classify(texts, model="topic", top_k=2, explain=True)
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json"
@@ -84,7 +84,7 @@ def test_classify_answers_as_it_does_over_grpc(server: ServerProcess, url: str) 
 def test_models_are_listed_and_described(server: ServerProcess, url: str) -> None:
     listed = call(f"{url}/v1/models").body["models"]
     assert [model["name"] for model in listed] == ["sentiment", "topic"]
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         expected = client.model("topic")
     described = call(f"{url}/v1/models/topic").body
     assert described == listed[1]
@@ -104,7 +104,7 @@ def test_the_open_inference_routes_answer_as_their_rpcs(server: ServerProcess, u
         assert metadata["outputs"][2] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 5]}
         nested = {"name": "text", "datatype": "BYTES", "shape": [2, 1], "data": [["oil"], ["gold"]]}
         answer = call(f"{model}/infer", {"id": "7", "inputs": [nested], "outputs": [{"name": "label"}]})
-        with Client(server.address) as client:
+        with Client(server.address, timeout=60) as client:
             labels = [each.label for each in client.classify(["oil", "gold"], model="topic")]
         output = {"name": "label", "datatype": "BYTES", "shape": [2], "data": labels}
         assert answer.body == {"model_name": "topic", "model_version": "1", "id": "7", "outputs": [output]}
