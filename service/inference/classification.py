@@ -1,4 +1,4 @@
-"""Classifies the texts of one request, whatever its protocol: validates, queues, and counts the answers."""
+"""Classifies the texts of one request, for all protocols: validates, queues, and records metrics."""
 
 import asyncio
 import math
