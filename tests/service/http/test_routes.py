@@ -20,6 +20,7 @@ import trustme
 
 from tests.certificates import PemFiles
 from tests.server_process import ROOT, ServerProcess, serving
+from tests.wire_format import raw_tensor
 from text_classifier import Client
 
 TOKEN = "a-token"
@@ -159,7 +160,7 @@ def test_an_error_of_the_open_inference_routes_has_the_protocols_form(url: str) 
 
 def test_texts_behind_the_json_are_answered_behind_the_json(url: str) -> None:
     texts = [b"oil", "café".encode()]
-    binary = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    binary = raw_tensor(texts)
     tensor = {"name": "text", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": len(binary)}}
     outputs = [{"name": "label"}, {"name": "probability"}]
     content = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
@@ -175,8 +176,7 @@ def test_texts_behind_the_json_are_answered_behind_the_json(url: str) -> None:
     assert (sizes[1], sum(sizes)) == (8, len(body) - length)
     in_json = call(infer, {"inputs": [{**tensor, "data": [text.decode() for text in texts]}], "outputs": outputs})
     expected = [output["data"] for output in in_json.body["outputs"]]
-    framed = b"".join(len(label).to_bytes(4, "little") + label.encode() for label in expected[0])
-    assert body[length:] == framed + struct.pack("<2f", *expected[1])
+    assert body[length:] == raw_tensor(label.encode() for label in expected[0]) + struct.pack("<2f", *expected[1])
     for bad in ("-1", "x", "", str(len(content + binary) + 1), "9" * 100, "²".encode().decode("latin-1")):
         refused = call(infer, content + binary, {header: bad})
         assert refused.status == 400
