@@ -56,6 +56,20 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
+    whole = argparse.ArgumentParser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
+    whole.add_argument("--version", action="version", version=f"text-classifier {__version__}")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    common = _common_options()
+    classify = commands.add_parser("classify", parents=[common], help="classify texts")
+    classify.set_defaults(run=_classify)
+    _add_classify_options(classify)
+    models = commands.add_parser("models", parents=[common], help="list the server's models")
+    models.set_defaults(run=_models)
+    return whole
+
+
+def _common_options() -> argparse.ArgumentParser:
+    """Returns the options of all commands: how to reach the server, and the form of the output."""
     server = argparse.ArgumentParser(add_help=False)
     server.add_argument(
         "--address",
@@ -80,13 +94,10 @@ def parser() -> argparse.ArgumentParser:
         help="file with the bearer token (default: $TEXT_CLASSIFIER_TOKEN)",
     )
     server.add_argument("--json", action="store_true", help="print JSON, one object per line")
+    return server
 
-    whole = argparse.ArgumentParser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
-    whole.add_argument("--version", action="version", version=f"text-classifier {__version__}")
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
-    classify = commands.add_parser("classify", parents=[server], help="classify texts")
-    classify.set_defaults(run=_classify)
+def _add_classify_options(classify: argparse.ArgumentParser) -> None:
     classify.add_argument(
         "texts", metavar="TEXT", nargs="*", help="text to classify; - alone: standard input, one text per line"
     )
@@ -113,10 +124,6 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="mark answers below the version's own threshold of their label as abstained",
     )
-
-    models = commands.add_parser("models", parents=[server], help="list the server's models")
-    models.set_defaults(run=_models)
-    return whole
 
 
 def _client(options: argparse.Namespace) -> Client:
@@ -167,24 +174,10 @@ def _read(options: argparse.Namespace, name: str) -> bytes | None:
 
 def _classify(client: Client, options: argparse.Namespace) -> None:
     source = "-" if options.texts == ["-"] else options.file
-    if source is None and not options.texts:
-        raise UsageError("no text: give texts, or --file FILE, or - for standard input")
-    if source is not None and options.texts not in ([], ["-"]):
-        raise UsageError("give texts or --file, not both")
-    if source is None:
-        texts = iter(_checked(options.texts))
-    else:
-        texts = _lines(_open(source), "standard input" if source == "-" else source)
     sent: deque[str] = deque()
-
-    def remembered() -> Iterator[str]:
-        for text in texts:
-            sent.append(text)
-            yield text
-
     # A stream, since xargs may give more texts than a request can have.
     answers = client.classify_stream(
-        remembered(),
+        _remembered(_texts(options, source), sent),
         model=options.model,
         version=options.model_version,
         top_k=options.top_k,
@@ -198,14 +191,26 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
         text = sent.popleft()
         if options.json:
             print(json.dumps(_object(answer), ensure_ascii=False))
-        elif answer.explanation and coloured_output(sys.stdout):
-            _print(answer, None)
-            print(coloured(text, answer.explanation.words))
         else:
-            _print(answer, None if alone else text)
-            for word in answer.explanation.words if answer.explanation else ():
-                print(f"\t{printable(word.word)}\t{word.contribution:+.4f}")
+            _print(answer, text, alone=alone)
         sys.stdout.flush()
+
+
+def _texts(options: argparse.Namespace, source: str | None) -> Iterator[str]:
+    """Returns the texts of the command line, or of the source: a file, or - for standard input."""
+    if source is None:
+        if not options.texts:
+            raise UsageError("no text: give texts, or --file FILE, or - for standard input")
+        return iter(_checked(options.texts))
+    if options.texts not in ([], ["-"]):
+        raise UsageError("give texts or --file, not both")
+    return _lines(_open(source), "standard input" if source == "-" else source)
+
+
+def _remembered(texts: Iterator[str], sent: deque[str]) -> Iterator[str]:
+    for text in texts:
+        sent.append(text)
+        yield text
 
 
 def _models(client: Client, options: argparse.Namespace) -> None:
@@ -244,7 +249,19 @@ def _object(answer: Classification) -> dict[str, object]:
     return values
 
 
-def _print(answer: Classification, text: str | None) -> None:
+def _print(answer: Classification, text: str, *, alone: bool) -> None:
+    """Prints an answer, with its text unless that is the only one, and with its explanation if there is one."""
+    explanation = answer.explanation
+    if explanation and coloured_output(sys.stdout):
+        _print_line(answer, None)
+        print(coloured(text, explanation.words))
+        return
+    _print_line(answer, None if alone else text)
+    for word in explanation.words if explanation else ():
+        print(f"\t{printable(word.word)}\t{word.contribution:+.4f}")
+
+
+def _print_line(answer: Classification, text: str | None) -> None:
     scored = answer.scores or ((answer.label, answer.probability),)
     columns = [f"{label}\t{probability:.4f}" for label, probability in scored]
     if answer.abstained:

@@ -142,6 +142,24 @@ class _Admission:
             self._in_flight -= 1
 
 
+def _uvicorn_config(config: Config, app: ASGIApp) -> uvicorn.Config:
+    files = tls_files(config)
+    context = server_context("certificates of HTTP", files) if files else None
+    return uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        log_level="error",  # it warns about requests: a client could fill the log
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_keep_alive=IDLE_SECONDS,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=math.ceil(config.grace_period),
+        ssl_context_factory=(lambda *_: context) if context else None,
+    )
+
+
 @asynccontextmanager
 async def http_server(config: Config, port: int | None, app: ASGIApp, stop: asyncio.Event) -> AsyncIterator[None]:
     """Serves the application around the block. It drains from `stop` on; the block's end waits for that.
@@ -158,23 +176,7 @@ async def http_server(config: Config, port: int | None, app: ASGIApp, stop: asyn
     if port is None:
         yield
         return
-    files = tls_files(config)
-    context = server_context("certificates of HTTP", files) if files else None
-    server = _Server(
-        uvicorn.Config(
-            _Admission(app),
-            lifespan="off",
-            log_config=None,
-            log_level="error",  # it warns about requests: a client could fill the log
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            timeout_keep_alive=IDLE_SECONDS,  # type: ignore[arg-type]
-            timeout_graceful_shutdown=math.ceil(config.grace_period),
-            ssl_context_factory=(lambda *_: context) if context else None,
-        )
-    )
+    server = _Server(_uvicorn_config(config, _Admission(app)))
     try:
         listener = listening_socket(config.host, port, shared=True)
     except OSError as error:
