@@ -14,6 +14,7 @@ from typing import BinaryIO
 import grpc
 
 from text_classifier import __version__
+from text_classifier.arguments import Parser
 from text_classifier.calls import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 from text_classifier.client import Client
 from text_classifier.highlighting import coloured, coloured_output, printable
@@ -56,7 +57,7 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
-    server = argparse.ArgumentParser(add_help=False)
+    server = Parser(add_help=False)
     server.add_argument(
         "--address",
         metavar="HOST:PORT",
@@ -81,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     )
     server.add_argument("--json", action="store_true", help="print JSON, one object per line")
 
-    whole = argparse.ArgumentParser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
+    whole = Parser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
     whole.add_argument("--version", action="version", version=f"text-classifier {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
@@ -233,7 +234,9 @@ def _shadow(model: Model) -> str:
     if not model.shadow:
         return ""
     texts, agreements = model.shadow
-    return f", shadow: agrees on {agreements / texts:.2%} of {texts:,} texts" if texts else ", shadow: no text yet"
+    if not texts:
+        return ", shadow: no text yet"
+    return f", shadow: agrees on {agreements / texts:.2%} of {texts:,} text{'' if texts == 1 else 's'}"
 
 
 def _object(answer: Classification) -> dict[str, object]:

@@ -165,7 +165,7 @@ def test_compare_leaves_out_what_either_version_has_learned(
     assert "has learned 30 of these texts" in capsys.readouterr().out
     _learn(models / "sentiment" / "1", texts)
     assert main(["compare", "sentiment/1", "sentiment/2", "--data", str(data), "--models", str(models)]) == 2
-    assert "one of the versions has learned all 100 texts: give other texts" in capsys.readouterr().err
+    assert "one of the versions has learned all of 100 texts: give other texts" in capsys.readouterr().err
 
 
 def test_several_files_are_evaluated_as_one_and_mistakes_name_theirs(
