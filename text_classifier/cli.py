@@ -125,7 +125,7 @@ def _client(options: argparse.Namespace) -> Client:
     try:
         return Client(options.address, credentials=credentials, token=token, timeout=options.timeout or DEFAULT_TIMEOUT)
     except ValueError as error:
-        raise InputError(f"{error} (--tls, --tls-ca)") from error
+        raise InputError(str(error)) from error
 
 
 def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
@@ -227,7 +227,8 @@ def _models(client: Client, options: argparse.Namespace) -> None:
 def _row(model: Model) -> tuple[str, ...]:
     state = model.state.name.lower() + (", in service" if model.in_service else "") + _shadow(model)
     accuracy = f"{model.test_accuracy:.4f}" if model.labels else ""
-    return model.name, str(model.version), state, str(len(model.labels) or ""), accuracy, model.trained_on
+    texts = (model.name, str(model.version), state, str(len(model.labels) or ""), accuracy, model.trained_on)
+    return tuple(map(printable, texts))
 
 
 def _shadow(model: Model) -> str:
@@ -249,7 +250,7 @@ def _object(answer: Classification) -> dict[str, object]:
 
 def _print(answer: Classification, text: str | None) -> None:
     scored = answer.scores or ((answer.label, answer.probability),)
-    columns = [f"{label}\t{probability:.4f}" for label, probability in scored]
+    columns = [f"{printable(label)}\t{probability:.4f}" for label, probability in scored]
     if answer.abstained:
         columns[0] += "\tabstained"
     if text is not None:
@@ -331,6 +332,8 @@ def _probability(value: str) -> float:
 
 
 def _explain(error: grpc.RpcError, address: str) -> str:
+    if error.code() is grpc.StatusCode.UNAVAILABLE and "http1.x" in error.details().lower():
+        return f"{address} speaks HTTP, not gRPC: give the server's gRPC port, 50051 by default"
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return f"no answer from {address}: {error.details()}: check that the server runs there, or set --address"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -341,5 +344,5 @@ def _explain(error: grpc.RpcError, address: str) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"text-classifier: error: {message}", file=sys.stderr)
+    print(f"text-classifier: error: {printable(message)}", file=sys.stderr)
     return status

@@ -39,7 +39,10 @@ def add_judge(command: argparse.ArgumentParser) -> None:
         help="version in service and shadow, if several pairs were captured",
     )
     command.add_argument(
-        "--promote", action="store_true", help="if the shadow is better, put it in service: pin it, and end the shadow"
+        "--promote",
+        action="store_true",
+        help="if the shadow is better, put it in service: pin it, and end the shadow; the exit status is"
+        " 0 in both cases",
     )
     add_models(command)
     command.set_defaults(run=_judge)

@@ -70,8 +70,8 @@ def add_promotion(parser: argparse.ArgumentParser) -> None:
         "--promote-if-better",
         action="store_true",
         help="compare the new version with the one in service on the test texts that neither has learned; unless it is"
-        " better (95%% confidence), write it as candidate-<version>, which is not served. The more often the same test"
-        " texts decide, the less their result says of new texts",
+        " better (95%% confidence), write it as candidate-<version>, which is not served. The exit status is 0 in both"
+        " cases. The more often the same test texts decide, the less their result says of new texts",
     )
     parser.add_argument(
         "--promotion-metric",
