@@ -248,7 +248,7 @@ def _decoded(raw: Raw | UnsetType, kind: type[_T], name: str) -> _T:
         raise InvalidArgument(name, f"is longer than {_MAX_RAW_BYTES} bytes")
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid_json(error, kind, name) from error
 
 
