@@ -10,11 +10,12 @@ MLSERVER_PYTHON ?=
 MINUTES ?= 10
 MODELS ?= models
 JOBS ?= 2
+TRANSPORT ?=
 COVERAGE ?=
 SHARE ?= $(HOME)/.local/share
 PROTO := text_classifier/v1/text_classifier.proto service/grpc/stubs/open_inference.proto
 
-.PHONY: help native serve models test sanitize audit bench soak lint nativelint proto docs completion client-wheel constraints clean
+.PHONY: help native serve models test sanitize audit bench soak attack lint nativelint proto docs completion client-wheel constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -73,6 +74,9 @@ bench: .venv/.dev build/.native ## Measure everything into benchmarks/results/; 
 
 soak: .venv/.dev build/.native ## Run the server for MINUTES while clients come and go: memory and open files have to stay flat
 	.venv/bin/python -m benchmarks.soak --minutes=$(MINUTES)
+
+attack: .venv/.dev build/.native ## Attack a server, and measure its memory and the latency of another client
+	.venv/bin/python -m benchmarks.attack $(if $(TRANSPORT),--transport=$(TRANSPORT))
 
 lint: .venv/.dev ## Check style, types and the contract
 	.venv/bin/ruff check .

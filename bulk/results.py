@@ -21,6 +21,8 @@ class BatchResult:
     """The classified rows: lines of the output, or for Parquet a serialized record batch."""
     rejected: int = 0
     """Number of rejected rows."""
+    misencoded: int = 0
+    """Number of rejected rows that are not in the encoding of the file."""
     reasons: bytes = b""
     """The reasons of rejected rows, in JSON Lines."""
     position: int = 0
@@ -38,6 +40,7 @@ _SCHEMA = pa.schema(
         "rows": pa.int64(),
         "data": pa.binary(),
         "rejected": pa.int64(),
+        "misencoded": pa.int64(),
         "reasons": pa.binary(),
         "position": pa.int64(),
         "is_last": pa.bool_(),

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import grpc
 
 from text_classifier import __version__
+from text_classifier.arguments import Parser
 from text_classifier.calls import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 from text_classifier.client import Client
 from text_classifier.highlighting import coloured, coloured_output, printable
@@ -56,7 +57,7 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
-    whole = argparse.ArgumentParser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
+    whole = Parser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
     whole.add_argument("--version", action="version", version=f"text-classifier {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     common = _common_options()
@@ -70,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _common_options() -> argparse.ArgumentParser:
     """Returns the options of all commands: how to reach the server, and the form of the output."""
-    server = argparse.ArgumentParser(add_help=False)
+    server = Parser(add_help=False)
     server.add_argument(
         "--address",
         metavar="HOST:PORT",
@@ -131,7 +132,7 @@ def _client(options: argparse.Namespace) -> Client:
     try:
         return Client(options.address, credentials=credentials, token=token, timeout=options.timeout or DEFAULT_TIMEOUT)
     except ValueError as error:
-        raise UsageError(f"{error} (--tls, --tls-ca)") from error
+        raise UsageError(str(error)) from error
 
 
 def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
@@ -231,14 +232,17 @@ def _models(client: Client, options: argparse.Namespace) -> None:
 def _row(model: Model) -> tuple[str, ...]:
     state = model.state.name.lower() + (", in service" if model.in_service else "") + _shadow(model)
     accuracy = f"{model.test_accuracy:.4f}" if model.labels else ""
-    return model.name, str(model.version), state, str(len(model.labels) or ""), accuracy, model.trained_on
+    texts = (model.name, str(model.version), state, str(len(model.labels) or ""), accuracy, model.trained_on)
+    return tuple(map(printable, texts))
 
 
 def _shadow(model: Model) -> str:
     if not model.shadow:
         return ""
     texts, agreements = model.shadow
-    return f", shadow: agrees on {agreements / texts:.2%} of {texts:,} texts" if texts else ", shadow: no text yet"
+    if not texts:
+        return ", shadow: no text yet"
+    return f", shadow: agrees on {agreements / texts:.2%} of {texts:,} text{'' if texts == 1 else 's'}"
 
 
 def _object(answer: Classification) -> dict[str, object]:
@@ -263,7 +267,7 @@ def _print(answer: Classification, text: str, *, alone: bool) -> None:
 
 def _print_line(answer: Classification, text: str | None) -> None:
     scored = answer.scores or ((answer.label, answer.probability),)
-    columns = [f"{label}\t{probability:.4f}" for label, probability in scored]
+    columns = [f"{printable(label)}\t{probability:.4f}" for label, probability in scored]
     if answer.abstained:
         columns[0] += "\tabstained"
     if text is not None:
@@ -345,6 +349,8 @@ def _probability(value: str) -> float:
 
 
 def _explain(error: grpc.RpcError, address: str) -> str:
+    if error.code() is grpc.StatusCode.UNAVAILABLE and "http1.x" in error.details().lower():
+        return f"{address} speaks HTTP, not gRPC: give the server's gRPC port, 50051 by default"
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return f"no answer from {address}: {error.details()}: check that the server runs there, or set --address"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -355,5 +361,5 @@ def _explain(error: grpc.RpcError, address: str) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"text-classifier: error: {message}", file=sys.stderr)
+    print(f"text-classifier: error: {printable(message)}", file=sys.stderr)
     return status

@@ -16,6 +16,12 @@ class ChangedError(ModelError):
     kind = "changed"
 
 
+class MissingError(ModelError):
+    """There is no such version."""
+
+    kind = "missing"
+
+
 class SignatureError(ModelError):
     """The SavedModel does not have the signature that engines call."""
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from textmodel import probes
 from textmodel.errors import ModelError
 from textmodel.metadata import Metadata
+from textmodel.names import MAX_VERSION, is_model_name, version_number
 from textmodel.vocabulary import Vocabulary, read_lines
 from textmodel.weights import Weights
 
@@ -29,13 +30,9 @@ PIN_FILE = "pin"
 SHADOW_FILE = "shadow"
 """Beside them too: the number of the one that is only compared with the one that answers."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_DIGITS = re.compile(r"0*([1-9][0-9]{0,18})")
 _VERSION_LIKE = re.compile(r"[vV]?[+-]?[0-9].*", re.DOTALL)
 _HIDDEN = ".new-"
 
-MAX_VERSION = 2**63 - 1
-"""The largest version: the contract has it as int64."""
 MAX_FILES = 10_000
 """Files and folders that a version may hold. A link to `/` must not make a server read the whole disk."""
 
@@ -115,13 +112,6 @@ class NewVersion(VersionFolder):
     """A version that is being written. Set `is_candidate` to keep it, but out of service."""
 
     is_candidate = False
-
-
-def version_number(name: str) -> int | None:
-    """Returns the version that a folder's name means, or None if it means none."""
-    digits = _DIGITS.fullmatch(name)
-    number = int(digits[1]) if digits else 0
-    return number if 0 < number <= MAX_VERSION else None
 
 
 def scan_model(model: Path) -> tuple[dict[int, Path], list[str]]:
@@ -294,11 +284,6 @@ def promote_version(model: Path, number: int) -> Path:
         if shadow_version(model) == number:
             (model / SHADOW_FILE).unlink(missing_ok=True)
     return pin
-
-
-def is_model_name(name: str) -> bool:
-    """Tells whether this can name a model: letters, digits, dot, dash and underscore, the first a letter or digit."""
-    return _NAME.fullmatch(name) is not None
 
 
 @contextmanager

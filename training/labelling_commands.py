@@ -4,11 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from textfiles import FORMATS, InputError
+from textfiles import FORMATS, InputError, counted
 from textfiles.command import add_read_options, read_options
-from textmodel.version_folder import is_model_name, shadow_version
+from textmodel.names import is_model_name
 from training.evaluation_commands import version_of
 from training.options import add_models
 
@@ -68,6 +66,7 @@ def _output(text: str) -> Path:
 
 def _select(options: dict[str, Any]) -> None:
     # Imported here: help and a wrong option need not wait for them.
+    from textmodel.version_folder import shadow_version  # noqa: PLC0415
     from training.evaluation.acquisition import by_disagreement, by_margin, choose  # noqa: PLC0415
     from training.evaluation.version_evaluation import LoadedVersion  # noqa: PLC0415
 
@@ -91,7 +90,7 @@ def _select(options: dict[str, Any]) -> None:
     if not chosen:
         raise InputError("no text was chosen: the pool has none, or the versions agree on all")
     _write(options["output"], chosen)
-    print(f"Wrote {len(chosen):,} texts to {options['output']}")
+    print(f"Wrote {counted(len(chosen), 'text')} to {options['output']}")
 
 
 def _texts(options: dict[str, Any]) -> "Iterator[PoolText]":
@@ -104,6 +103,8 @@ def _texts(options: dict[str, Any]) -> "Iterator[PoolText]":
 
 def _write(path: Path, chosen: "Sequence[Candidate]") -> None:
     """Writes objects with the key `text`, and under `meta` what was predicted, which annotators may see."""
+    import msgspec  # noqa: PLC0415, help needs no installed package
+
     tasks = [
         msgspec.json.encode(
             {

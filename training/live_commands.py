@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textfiles import TABLES, InputError
-from textmodel.version_folder import promote_version, version_path, versions
-from training.data.labelled_file import LabelledFile
+from textfiles import TABLES, InputError, counted
+from training.evaluation_commands import version_of
 from training.options import add_models
 
 if TYPE_CHECKING:
@@ -40,7 +39,10 @@ def add_judge(command: argparse.ArgumentParser) -> None:
         help="version in service and shadow, if several pairs were captured",
     )
     command.add_argument(
-        "--promote", action="store_true", help="if the shadow is better, put it in service: pin it, and end the shadow"
+        "--promote",
+        action="store_true",
+        help="if the shadow is better, put it in service: pin it, and end the shadow; the exit status is"
+        " 0 in both cases",
     )
     add_models(command)
     command.set_defaults(run=_judge)
@@ -55,7 +57,9 @@ def _versions(text: str) -> tuple[int, int]:
 
 
 def _judge(options: dict[str, Any]) -> None:
-    from training.evaluation.captured import read_captured  # noqa: PLC0415, help need not wait for it
+    # Imported here: help need not wait for them.
+    from training.data.labelled_file import LabelledFile  # noqa: PLC0415
+    from training.evaluation.captured import read_captured  # noqa: PLC0415
 
     labels = LabelledFile(options["labels"], options["text_column"], options["label_column"])
     pair, captured = _chosen(read_captured(options["captured"]), options["model"], options["versions"])
@@ -64,16 +68,21 @@ def _judge(options: dict[str, Any]) -> None:
     names = [str(model / str(number)) for number in (pair.version, pair.shadow_version)]
     print(f"{comparison.sentence(*names)}.")
     if captured.dropped:
-        print(f"Not compared, because the server was under load: {captured.dropped:,} texts.")
+        print(f"Not compared, because the server was under load: {counted(captured.dropped, 'text')}.")
     if options["promote"]:
-        print(_promote(model, pair.shadow_version) if comparison.verdict == "better" else "Not promoted.")
+        print(
+            _promote(options["models"], pair.model, pair.shadow_version)
+            if comparison.verdict == "better"
+            else "Not promoted."
+        )
 
 
-def _promote(model: Path, version: int) -> str:
-    if version not in versions(model):
-        raise InputError(f"{model} has no version {version}: name the folder of the models with --models")
-    pin = promote_version(model, version)
-    return f"Promoted: {version_path(model, version)} is pinned by {pin}. Remove the pin to serve newer versions."
+def _promote(models: Path, name: str, version: int) -> str:
+    from textmodel.version_folder import promote_version  # noqa: PLC0415
+
+    path = version_of(models, name, version)
+    pin = promote_version(models / name, version)
+    return f"Promoted: {path} is pinned by {pin}. Remove the pin to serve newer versions."
 
 
 def _chosen(

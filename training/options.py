@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from textfiles import TABLES, InputError
 from textfiles.command import add_read_options, read_options
-from textfiles.text_file import STANDARD_INPUT
-from training.data.labelled_file import LabelledFile, LabelledFiles
 from training.settings import PromotionMetric
+
+if TYPE_CHECKING:
+    from training.data.labelled_file import LabelledFiles
 
 
 def add_labelled_files(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +40,16 @@ def add_labelled_files(parser: argparse.ArgumentParser) -> None:
     add_read_options(parser)
 
 
-def labelled_files(options: Mapping[str, Any], paths: Sequence[Path]) -> LabelledFiles:
+def labelled_files(options: Mapping[str, Any], paths: Sequence[Path]) -> "LabelledFiles":
     """Returns the files of these paths, read as the parsed options say.
 
     Raises:
         InputError: one cannot be such a file.
     """
+    # Imported here: help needs no installed package.
+    from textfiles import STANDARD_INPUT  # noqa: PLC0415
+    from training.data.labelled_file import LabelledFile, LabelledFiles  # noqa: PLC0415
+
     if [*options["data"], *(options.get("test_data") or ())].count(STANDARD_INPUT) > 1:
         raise InputError("standard input can be given once: give files")
     reading = read_options(options)
@@ -65,8 +70,8 @@ def add_promotion(parser: argparse.ArgumentParser) -> None:
         "--promote-if-better",
         action="store_true",
         help="compare the new version with the one in service on the test texts that neither has learned; unless it is"
-        " better (95%% confidence), write it as candidate-<version>, which is not served. The more often the same test"
-        " texts decide, the less their result says of new texts",
+        " better (95%% confidence), write it as candidate-<version>, which is not served. The exit status is 0 in both"
+        " cases. The more often the same test texts decide, the less their result says of new texts",
     )
     parser.add_argument(
         "--promotion-metric",

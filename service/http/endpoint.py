@@ -25,6 +25,7 @@ from service.grpc.status import http_status, status_of
 from service.http import binary_tensors, schemas
 from service.http.body import Bodies
 from service.http.call import Call
+from service.http.json_errors import invalid_json
 from service.http.openapi import is_open_inference
 from service.http.operations import Operation
 from service.telemetry.call_observer import REQUEST_ID, Observation, http_request
@@ -109,7 +110,7 @@ def _decoded(body: bytes, kind: type[Struct], max_texts: int) -> Struct:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidArgument("body", f"is not the JSON of this route: {error}") from error
+        raise invalid_json(error, kind) from error
 
 
 def _has_more_strings(body: bytes, limit: int) -> bool:

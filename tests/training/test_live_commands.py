@@ -61,7 +61,7 @@ def test_a_better_shadow_is_promoted_when_that_is_asked(judged: Judged, capsys: 
     assert judged.judge() == 0
     said = capsys.readouterr().out
     assert f"{model}/2 is better than {model}/1: difference of accuracy +0.0400 (95% interval +0.02" in said
-    assert "on 1,000 texts; of 40 disagreements 40 have a label" in said
+    assert "on 1,000 texts; labels for 40 of 40 disagreements" in said
     assert "under load: 5 texts" in said
     assert served_version(model) == 1
     assert judged.judge("--promote") == 0

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from textfiles import InputError, Unreadable, listed
+from textfiles import InputError, Unreadable, counted, listed
 from textfiles.progress import bytes_shown
 from textmodel.tokenization import is_word
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
@@ -89,7 +89,7 @@ class Quality:
         found = []
         if self.merged:
             found.append(
-                f"{self.merged:,} rows hold many lines that look like rows, the first at {self.merged_at}: if a"
+                f"rows that hold many lines that look like rows: {self.merged:,}, the first at {self.merged_at}: if a"
                 " quotation mark is not closed there, it merged rows; --quoting none reads quotation marks as text"
             )
         if self.label_lists:
@@ -301,7 +301,7 @@ def _check(
     counts = np.bincount(classes[first], minlength=len(labels))
     few = [f"{label!r} has {count}" for label, count in zip(labels, counts, strict=True) if count < needed]
     if few:
-        others = f" and {len(few) - 5} more labels" if len(few) > 5 else ""
+        others = f" and {counted(len(few) - 5, 'more label')}" if len(few) > 5 else ""
         raise InputError(
             f"{files}: each label needs {needed} different texts, but {', '.join(few[:5])}{others}: add texts, or leave"
             " out the labels"

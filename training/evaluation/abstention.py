@@ -14,6 +14,7 @@ from scipy.special import logit
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 
+from textfiles import counted
 from textmodel.metadata import Abstention
 from training.evaluation.metrics import Answers
 
@@ -57,7 +58,7 @@ class SelectiveMetrics:
         low, high = self.interval
         return (
             f"coverage {self.coverage:.4f}, precision {self.precision:.4f} (95% interval {low:.4f} to {high:.4f}), on"
-            f" {self.texts:,} texts"
+            f" {counted(self.texts, 'text')}"
         )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from textfiles import InputError, listed
+from textfiles import InputError, counted, listed
 from textmodel import VersionFolder, load_engine
 from training.data import text_hashes
 from training.data.bad_rows import BadRows
@@ -160,9 +160,9 @@ class VersionComparison:
         """Returns what a person has to know beside the verdict, a sentence each."""
         found = []
         if self.learned:
-            found.append(f"Left out {_texts(self.learned)} that one of the versions has learned.")
+            found.append(f"Left out {counted(self.learned, 'text')} that one of the versions has learned.")
         if self.unknown_labels:
-            count = _texts(sum(self.unknown_labels.values()))
+            count = counted(sum(self.unknown_labels.values()), "text")
             found.append(
                 f"Neither version knows the labels {listed(self.unknown_labels)} of {count}: counted as wrong."
             )
@@ -203,7 +203,11 @@ def compare_on_files(a: LoadedVersion, b: LoadedVersion, files: LabelledFiles, b
     """
     result = compare(a, b, (row for _, row in files.rows(bad_rows)))
     if result.accuracy is None:
-        reason = f"one of the versions has learned all {result.learned:,} texts" if result.learned else "holds no text"
+        reason = (
+            f"one of the versions has learned all of {counted(result.learned, 'text')}"
+            if result.learned
+            else "holds no text"
+        )
         raise InputError(f"{files}: {reason}: give other texts")
     if sum(result.unknown_labels.values()) == result.accuracy.texts:
         raise _no_known_label(str(files), list(result.unknown_labels), _classes(a.labels, b.labels))
@@ -229,10 +233,6 @@ def _no_known_label(files: str, labels: Iterable[str], known: Iterable[str]) -> 
         f"{files}: the model knows none of the labels {listed(labels)}: its labels are {listed(known)}: check"
         " --label-column"
     )
-
-
-def _texts(count: int) -> str:
-    return "1 text" if count == 1 else f"{count:,} texts"
 
 
 def _batches(rows: Iterable[_T], length: Callable[[_T], int]) -> Iterator[list[_T]]:
