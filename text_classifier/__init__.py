@@ -8,7 +8,17 @@ Needs grpcio and protobuf only. This package imports no other package of the pro
 
 from text_classifier.async_client import AsyncClient
 from text_classifier.client import Client
-from text_classifier.results import Classification, Explanation, LabelScore, Model, Shadow, State, WordContribution
+from text_classifier.results import (
+    Classification,
+    Explanation,
+    LabelScore,
+    Model,
+    ModelList,
+    Server,
+    Shadow,
+    State,
+    WordContribution,
+)
 
 __version__ = "0.1.0"
 
@@ -19,6 +29,8 @@ __all__ = [
     "Explanation",
     "LabelScore",
     "Model",
+    "ModelList",
+    "Server",
     "Shadow",
     "State",
     "WordContribution",

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -75,6 +76,7 @@ class NativeServer:
             Event.CANCELLED: self._cancelled,
             Event.HANDSHAKE: self._handshake,
             Event.STOPPED: self._stopped.set,
+            Event.PANICKED: self._panicked,
         }
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
@@ -124,7 +126,7 @@ class NativeServer:
     def _listen(self, address: str, *, tls: bool) -> int:
         try:
             if address.startswith("unix:"):
-                self._server.add_unix_socket(address.removeprefix("unix:"))
+                self._server.add_unix_socket(unquote(address.removeprefix("unix:")), tls)
                 return 1
             host, _, port = address.rpartition(":")
             return self._server.add_port(host.strip("[]"), int(port), tls)
@@ -181,6 +183,9 @@ class NativeServer:
     def _handshake(self, handshake: Any) -> None:
         self._reload()
         handshake.proceed()
+
+    def _panicked(self, place: str) -> None:
+        _log.error("native transport failed", at=place)
 
     def _reload(self) -> None:
         assert self._certificates
