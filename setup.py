@@ -1,5 +1,7 @@
-"""The extensions; everything else is in pyproject.toml. Without a C compiler the compiled engine is omitted, and TensorFlow
-runs every model. Without cargo the native transport is omitted, and grpcio serves gRPC.
+"""The extensions; everything else is in pyproject.toml.
+
+Without a C compiler the compiled engine is omitted, and TensorFlow runs every model. Without cargo the native transport
+is omitted, and grpcio serves gRPC.
 """
 
 import runpy
