@@ -25,7 +25,7 @@ def extension(name: str, files: str) -> Extension:
 
 
 class BuildExtensions(build_ext):
-    """Builds the native transport too. For an editable installation the Makefile builds it, which shows the progress."""
+    """Builds the native transport too. For an editable installation the Makefile builds it and shows the progress."""
 
     def run(self) -> None:
         """Runs the command."""

@@ -35,7 +35,7 @@ GRPCIO = (
     # grpcio pings to measure bandwidth too, and by default waits a minute for the answer. The native transport does not.
     ("grpc.http2.ping_timeout_ms", KEEPALIVE_ANSWER_SECONDS * 1000),
 )
-"""Channel arguments of grpcio's server only. They override `channel_arguments`."""
+"""Channel arguments of grpcio's server only, which override `channel_arguments`."""
 
 SHARED_PORT = ("grpc.so_reuseport", 1)
 """Several workers listen on one port, and the kernel distributes connections among them."""
