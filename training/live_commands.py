@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textfiles import TABLES, InputError
-from textmodel.version_folder import promote_version, version_path, versions
+from textmodel.version_folder import VersionFolder, promote_version, version_path, versions
 from training.data.labelled_file import LabelledFile
-from training.options import add_models
+from training.options import add_allowances, add_models
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +42,7 @@ def add_judge(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--promote", action="store_true", help="if the shadow is better, put it in service: pin it, and end the shadow"
     )
+    add_allowances(command)
     add_models(command)
     command.set_defaults(run=_judge)
 
@@ -66,12 +67,23 @@ def _judge(options: dict[str, Any]) -> None:
     if captured.dropped:
         print(f"Not compared, because the server was under load: {captured.dropped:,} texts.")
     if options["promote"]:
-        print(_promote(model, pair.shadow_version) if comparison.verdict == "better" else "Not promoted.")
+        print(_promote(model, pair, options) if comparison.verdict == "better" else "Not promoted.")
 
 
-def _promote(model: Path, version: int) -> str:
-    if version not in versions(model):
+def _promote(model: Path, pair: "Pair", options: dict[str, Any]) -> str:
+    from training.evaluation.promotion import Gate  # noqa: PLC0415
+
+    version, found = pair.shadow_version, versions(model)
+    if version not in found:
         raise InputError(f"{model} has no version {version}: name the folder of the models with --models")
+    gate = Gate(
+        allow_removed_labels=options["allow_removed_labels"],
+        allow_removed_thresholds=options["allow_removed_thresholds"],
+    )
+    if pair.version in found:
+        folders = (VersionFolder(version_path(model, number)) for number in (pair.version, version))
+        if reason := gate.refusal(*folders):
+            return f"Not promoted: {reason}."
     pin = promote_version(model, version)
     return f"Promoted: {version_path(model, version)} is pinned by {pin}. Remove the pin to serve newer versions."
 

@@ -22,6 +22,8 @@ typedef struct {
     uint32_t mask; /* how many buckets, less one */
     size_t rows;   /* buckets that are kept */
     Buckets *buckets;
+    uint8_t *known_words; /* a bit for each hash of a word, lowest bit first */
+    uint32_t known_mask;  /* how many bits, less one */
 } HashedNGrams;
 
 /* What one text is worked on in. */
@@ -30,7 +32,6 @@ typedef struct {
     uint8_t *kinds;   /* of its characters */
     uint32_t *hashes; /* of the n-grams that start at each; then of the words */
     uint32_t *longest; /* n-gram that may start at each */
-    uint8_t *ends;    /* whether an n-gram that ends with it is kept */
     uint32_t *begins; /* of words */
     uint32_t *word_ends;
 } HashedScratch;
@@ -40,8 +41,10 @@ typedef struct {
     size_t known;
 } WordCounts;
 
-/* Marks the buckets `kept`, (rows,), which rise and are below `buckets`, a power of two. Returns -1 without memory. */
-int hashed_init(HashedNGrams *ngrams, const int32_t *kept, size_t rows, uint32_t buckets);
+/* Marks the buckets `kept`, (rows,), which rise and are below `buckets`, a power of two, and copies the known words, so
+   many bytes, a power of two too. Returns -1 without memory. */
+int hashed_init(HashedNGrams *ngrams, const int32_t *kept, size_t rows, uint32_t buckets, const uint8_t *known_words,
+                size_t bytes);
 
 void hashed_free(HashedNGrams *ngrams);
 
