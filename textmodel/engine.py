@@ -15,7 +15,8 @@ class Prediction(NamedTuple):
     words: NDArray[np.int32]
     """(n,), words in each text."""
     known_words: NDArray[np.int32]
-    """(n,), words that the model knows: the vocabulary holds them, or a hashed feature of them is kept."""
+    """(n,), words that the model knows: the vocabulary holds them, or, of hashed n-grams,
+    `hashed_ngrams.known_words` says so."""
 
     def rows(self, rows: slice) -> "Prediction":
         """Returns the answer for some of the texts."""

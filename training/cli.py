@@ -93,7 +93,11 @@ def _train(options: dict[str, Any], source: "TrainingFiles | Path | None") -> No
     from training.evaluation.promotion import Gate  # noqa: PLC0415
 
     console = Console()
-    gate = Gate(options["promotion_metric"], allow_removed_labels=options["allow_removed_labels"])
+    gate = Gate(
+        options["promotion_metric"],
+        allow_removed_labels=options["allow_removed_labels"],
+        allow_removed_thresholds=options["allow_removed_thresholds"],
+    )
     promotion = gate if options["promote_if_better"] else None
     result = train(chosen, options["name"], source, options["models"], console, gate=promotion)
     if chosen.data_set == OWN_DATA:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from textfiles import TABLES, InputError, counted
 from training.evaluation_commands import version_of
-from training.options import add_models
+from training.options import add_allowances, add_models
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,7 @@ def add_judge(command: argparse.ArgumentParser) -> None:
         help="if the shadow is better, put it in service: pin it, and end the shadow; the exit status is"
         " 0 in both cases",
     )
+    add_allowances(command)
     add_models(command)
     command.set_defaults(run=_judge)
 
@@ -70,18 +71,25 @@ def _judge(options: dict[str, Any]) -> None:
     if captured.dropped:
         print(f"Not compared, because the server was under load: {counted(captured.dropped, 'text')}.")
     if options["promote"]:
-        print(
-            _promote(options["models"], pair.model, pair.shadow_version)
-            if comparison.verdict == "better"
-            else "Not promoted."
-        )
+        print(_promote(options, pair) if comparison.verdict == "better" else "Not promoted.")
 
 
-def _promote(models: Path, name: str, version: int) -> str:
-    from textmodel.version_folder import promote_version  # noqa: PLC0415
+def _promote(options: dict[str, Any], pair: "Pair") -> str:
+    from textmodel import VersionFolder  # noqa: PLC0415
+    from textmodel.version_folder import promote_version, version_path, versions  # noqa: PLC0415
+    from training.evaluation.promotion import Gate  # noqa: PLC0415
 
-    path = version_of(models, name, version)
-    pin = promote_version(models / name, version)
+    path = version_of(options["models"], pair.model, pair.shadow_version)
+    model = options["models"] / pair.model
+    gate = Gate(
+        allow_removed_labels=options["allow_removed_labels"],
+        allow_removed_thresholds=options["allow_removed_thresholds"],
+    )
+    if pair.version in versions(model):
+        in_service = VersionFolder(version_path(model, pair.version))
+        if reason := gate.refusal(in_service, VersionFolder(path)):
+            return f"Not promoted: {reason}."
+    pin = promote_version(model, pair.shadow_version)
     return f"Promoted: {path} is pinned by {pin}. Remove the pin to serve newer versions."
 
 

@@ -80,8 +80,19 @@ def add_promotion(parser: argparse.ArgumentParser) -> None:
         help="what has to be better; macro-f1 counts each label the same, however few texts it has"
         " (default: %(default)s)",
     )
+    add_allowances(parser)
+
+
+def add_allowances(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that allow a promoted version to lack what the one in service has."""
     parser.add_argument(
         "--allow-removed-labels",
         action="store_true",
         help="promote a version that lacks a label of the one in service",
+    )
+    parser.add_argument(
+        "--allow-removed-thresholds",
+        action="store_true",
+        help="promote a version without thresholds for abstention (--target-precision), though the one in service has"
+        " some",
     )

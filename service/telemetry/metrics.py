@@ -54,7 +54,7 @@ DROPPED = Family(
 UNKNOWN = Family(
     "histogram",
     "text_classifier_unknown_word_ratio",
-    "Share of a text's words that are not in the vocabulary; texts without words are not counted.",
+    "Share of a text's words that the model does not know; texts without words are not counted.",
     _MODEL,
     _TENTHS,
 )
@@ -249,7 +249,7 @@ class ModelMetrics:
             winners: the class with the highest probability, of each text.
             probabilities: that probability.
             words: number of words.
-            known_words: number of words in the vocabulary.
+            known_words: number of words that the model knows.
         """
         for winner in winners:
             self._texts[winner].add()

@@ -22,6 +22,8 @@ typedef struct {
     uint32_t mask; /* number of buckets - 1 */
     size_t rows;   /* number of kept buckets */
     Buckets *buckets;
+    uint8_t *known_words; /* a bit for each hash of a known word, lowest bit first */
+    uint32_t known_mask;  /* number of bits - 1 */
 } HashedNGrams;
 
 /* The working memory for one text. All but the last two arrays have an element for each character of its stream. */
@@ -30,7 +32,6 @@ typedef struct {
     uint8_t *kinds;
     uint32_t *hashes;  /* hash of the n-gram that starts here; later the hashes of the words */
     uint32_t *longest; /* maximum length of an n-gram that starts here */
-    uint8_t *ends;     /* 1 if a kept n-gram ends here */
     uint32_t *begins;  /* (words,) */
     uint32_t *word_ends;
 } HashedScratch;
@@ -40,9 +41,10 @@ typedef struct {
     size_t known;
 } WordCounts;
 
-/* Marks the buckets `kept`, (rows,), as kept. They are in ascending order and below `buckets`, a power of two.
-   Returns -1 if out of memory. */
-int hashed_init(HashedNGrams *ngrams, const int32_t *kept, size_t rows, uint32_t buckets);
+/* Marks the buckets `kept`, (rows,), as kept; they are in ascending order and below `buckets`, a power of two. Copies
+   the bits of known words, `bytes` bytes, a power of two. Returns -1 if out of memory. */
+int hashed_init(HashedNGrams *ngrams, const int32_t *kept, size_t rows, uint32_t buckets, const uint8_t *known_words,
+                size_t bytes);
 
 void hashed_free(HashedNGrams *ngrams);
 

@@ -201,7 +201,7 @@ static int are_buckets(const int32_t *kept, size_t rows, uint32_t buckets)
 /* Sets up a network over hashed n-grams. */
 static int fill_hashed(Network *network, PyObject *arguments, PyObject *layers)
 {
-    Py_buffer kept, scale;
+    Py_buffer kept, scale, known;
     HashedNGrams *hashed = &network->hashed;
     unsigned int buckets;
     int log_counts;
@@ -210,14 +210,14 @@ static int fill_hashed(Network *network, PyObject *arguments, PyObject *layers)
         return -1;
     }
     if (!PyArg_ParseTuple(arguments,
-                          "y*y*IIIIppp;hashed n-grams are (kept, scale, buckets, words, min, max, across_words, "
-                          "log_counts, normalize)",
-                          &kept, &scale, &buckets, &hashed->words, &hashed->min, &hashed->max, &hashed->across_words,
-                          &log_counts, &network->normalize)) {
+                          "y*y*y*IIIIppp;hashed n-grams are (kept, scale, known_words, buckets, words, min, max, "
+                          "across_words, log_counts, normalize)",
+                          &kept, &scale, &known, &buckets, &hashed->words, &hashed->min, &hashed->max,
+                          &hashed->across_words, &log_counts, &network->normalize)) {
         return -1;
     }
     int result = -1;
-    size_t rows = (size_t)kept.len / sizeof(int32_t);
+    size_t rows = (size_t)kept.len / sizeof(int32_t), known_bytes = (size_t)known.len;
     network->vectorizer = HASHED_NGRAMS;
     network->weights = count_weights(log_counts);
     if (!buckets || buckets & (buckets - 1) || buckets > INT32_MAX || hashed->words > MAX_WORDS
@@ -227,13 +227,16 @@ static int fill_hashed(Network *network, PyObject *arguments, PyObject *layers)
     } else if ((size_t)scale.len != rows * sizeof(float) || !are_buckets(kept.buf, rows, buckets)) {
         PyErr_Format(PyExc_ValueError, "kept buckets must be in ascending order and below %u, with one scale each",
                      buckets);
-    } else if (hashed_init(hashed, kept.buf, rows, buckets)) {
+    } else if (!known_bytes || known_bytes & (known_bytes - 1) || known_bytes > UINT32_MAX / 8) {
+        PyErr_SetString(PyExc_ValueError, "known words must be a power of two of bytes");
+    } else if (hashed_init(hashed, kept.buf, rows, buckets, known.buf, known_bytes)) {
         PyErr_NoMemory();
     } else {
         result = fill_layers(network, layers, rows, scale.buf);
     }
     PyBuffer_Release(&kept);
     PyBuffer_Release(&scale);
+    PyBuffer_Release(&known);
     return result;
 }
 

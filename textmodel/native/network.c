@@ -51,7 +51,6 @@ static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, 
             .kinds = take(memory, &size, stream),
             .hashes = take(memory, &size, stream * sizeof(uint32_t)),
             .longest = take(memory, &size, stream * sizeof(uint32_t)),
-            .ends = take(memory, &size, stream),
             .begins = take(memory, &size, stream * sizeof(uint32_t)),
             .word_ends = take(memory, &size, stream * sizeof(uint32_t)),
         };
