@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def _common_options() -> argparse.ArgumentParser:
+def _common_options() -> Parser:
     """Returns the options of all commands: how to reach the server, and the form of the output."""
     server = Parser(add_help=False)
     server.add_argument(
