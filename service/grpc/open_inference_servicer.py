@@ -16,8 +16,9 @@ from service.grpc.health import HealthServicer
 from service.grpc.stubs import open_inference_pb2 as pb2
 from service.grpc.stubs import open_inference_pb2_grpc as pb2_grpc
 from service.inference.abstention import MIN_PROBABILITY, USE_THRESHOLDS, abstention_thresholds
-from service.inference.classification import Answer, ClassificationService, deadline_of
-from service.inference.repository import ModelRepository, Servable
+from service.inference.classification import ClassificationService, deadline_of
+from service.inference.repository import ModelRepository
+from service.inference.servable import Answer, Servable
 
 SERVICE = pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 

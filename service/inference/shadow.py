@@ -11,18 +11,14 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from service.inference.servable import Answer, Servable
 from service.telemetry.shadow_metrics import Agreement, ShadowMetrics
-
-if TYPE_CHECKING:
-    from service.inference.classification import Answer
-    from service.inference.repository import Servable
 
 _log = structlog.get_logger()
 
@@ -60,13 +56,6 @@ class Recorder(Protocol):
         """Takes the comparisons of one batch."""
 
 
-@dataclass
-class ShadowSlot:
-    """The shadow of a version in service, if it has one. For the event loop's thread only."""
-
-    running: "Shadow | None" = None
-
-
 class _Answered(NamedTuple):
     texts: Sequence[str]
     characters: int
@@ -88,8 +77,8 @@ class Shadow:
 
     def __init__(
         self,
-        in_service: "Servable",
-        candidate: "Servable",
+        in_service: Servable,
+        candidate: Servable,
         share: float,
         metrics: ShadowMetrics,
         recorder: Recorder | None = None,
@@ -109,7 +98,7 @@ class Shadow:
         self._work: asyncio.Task[None] | None = None
         self._closing = self._failing = False
 
-    def offer(self, texts: Sequence[str], answer: "Answer", request_id: str) -> None:
+    def offer(self, texts: Sequence[str], answer: Answer, request_id: str) -> None:
         """Queues a request that the version in service has answered, if it is sampled and there is room."""
         if self._share < 1 and random.random() >= self._share:
             return

@@ -17,7 +17,8 @@ from service.inference.batching import Batcher, QueueLimits
 from service.inference.classification import ClassificationService, RequestLimits
 from service.inference.explanations import Explanations
 from service.inference.reconciler import Publish, Reconciler
-from service.inference.repository import ModelRepository, Servable
+from service.inference.repository import ModelRepository
+from service.inference.servable import Servable
 from service.inference.shadowing import Shadowing
 from service.inference.version_policy import VersionPolicy
 from service.process.allocator import return_freed_memory

@@ -8,7 +8,7 @@ import numpy as np
 
 from service.grpc.text_classifier_servicer import STREAM_WINDOW, TextClassifierServicer
 from service.inference.classification import ClassificationService, RequestLimits
-from service.inference.repository import Servable
+from service.inference.servable import Servable
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from textmodel import Prediction
 
