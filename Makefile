@@ -11,6 +11,7 @@ MINUTES ?= 10
 MODELS ?= models
 JOBS ?= 2
 TRANSPORT ?=
+# Any value: measure the coverage of lines and branches, and fail below the floor in pyproject.toml.
 COVERAGE ?=
 SHARE ?= $(HOME)/.local/share
 PROTO := text_classifier/v1/text_classifier.proto service/grpc/stubs/open_inference.proto
