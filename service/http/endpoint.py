@@ -1,4 +1,4 @@
-"""One HTTP route: from a request to its response, with token, body, call, errors, metrics and tracing."""
+"""Answers the requests of one HTTP route: token, body, call, errors, metrics and tracing."""
 
 from collections.abc import Mapping
 from time import perf_counter
@@ -25,17 +25,18 @@ from service.grpc.status import http_status, status_of
 from service.http import binary_tensors, schemas
 from service.http.body import Bodies
 from service.http.call import Call
+from service.http.json_errors import invalid_json
 from service.http.openapi import is_open_inference
 from service.http.operations import Operation
 from service.telemetry.call_observer import REQUEST_ID, Observation, http_request
 from service.telemetry.metrics import RouteMetrics
 
 _CLIENT_CLOSED_REQUEST = 499
-"""The customary status to count when the client has gone."""
+"""The customary status for a client that has disconnected, in metrics."""
 
 _BLOCK_BYTES = 16 * 1024
 
-# Statuses of HTTP that say more than the one of the gRPC code.
+# HTTP statuses that are more specific than that of the gRPC code.
 _STATUSES: dict[type[Exception], int] = {
     RequestTimeout: 408,
     RequestTooLarge: 413,
@@ -65,7 +66,7 @@ class Endpoint:
         self._kind = http_request(operation.method, route)
 
     async def respond(self, request: Request) -> Response:
-        """Answers a request; whatever goes wrong becomes a response too."""
+        """Answers a request. Every error becomes a response."""
         start = perf_counter()
         observation = self._observe(request)
         try:
@@ -109,7 +110,7 @@ def _decoded(body: bytes, kind: type[Struct], max_texts: int) -> Struct:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidArgument("body", f"is not the JSON of this route: {error}") from error
+        raise invalid_json(error, kind) from error
 
 
 def _has_more_strings(body: bytes, limit: int) -> bool:
@@ -132,7 +133,7 @@ def _encoded(answer: Any, binary: bytes) -> Response:
 
 
 def is_probe(path: str) -> bool:
-    """Tells whether a path asks for the server's health."""
+    """Tells whether a path is a health probe."""
     return path.startswith("/v2/health/")
 
 
