@@ -300,3 +300,36 @@ def test_what_is_no_http_writes_no_line_of_the_log(worker: ServerProcess) -> Non
                     pass
     worker.metrics()
     assert len(worker.log) == lines
+
+
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_malformed_chunk_after_the_answer_writes_no_line_of_the_log(worker: ServerProcess) -> None:
+    lines = len(worker.log)
+    host, port = worker.http.split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(CHUNKED % b"/nowhere")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 404 ")
+        with suppress(OSError):
+            connection.sendall(b"no size\r\n")
+            while connection.recv(4096):
+                pass
+    assert call(f"http://{worker.http}{PROBE}").status == 200
+    assert len(worker.log) == lines
+
+
+def test_a_body_in_chunks_of_a_byte_is_refused_and_in_larger_ones_answered(worker: ServerProcess) -> None:
+    text = json.dumps({"texts": ["oil " * 100] * 100}).encode()
+
+    def post(size: int) -> bytes:
+        parts = [text[at : at + size] for at in range(0, len(text), size)]
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            with suppress(OSError):
+                connection.sendall(CHUNKED % CLASSIFY.encode() + chunks + b"0\r\n\r\n")
+            return connection.recv(12)
+
+    host, port = worker.http.split(":")
+    assert post(1) == b"HTTP/1.1 400"
+    assert post(server.MIN_CHUNK_BYTES) == b"HTTP/1.1 200"
