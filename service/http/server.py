@@ -40,7 +40,7 @@ class _Parser(h11.Connection):
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEADER_BYTES)
-        self._chunks = FREE_CHUNKS
+        self._chunks: float = FREE_CHUNKS
 
     def next_event(self) -> Any:
         """Returns the next event.
