@@ -61,9 +61,6 @@ class Endpoint:
         max_texts: the maximum number of texts in a request.
     """
 
-    _large_bodies = asyncio.Lock()
-    """Whose turn it is among the requests of all routes with large bodies."""
-
     def __init__(self, operation: Operation, instruments: Instruments, bodies: Bodies, max_texts: int) -> None:
         route = operation.path.replace(":name}", "}")
         self._operation = operation
@@ -116,7 +113,7 @@ class Endpoint:
         """Decodes JSON: a large one in its turn, since it takes the event loop as a whole."""
         if len(content) < _LARGE_BYTES:
             return _decoded(content, kind, self._max_texts)
-        async with self._large_bodies:
+        async with self._bodies.large:
             start = perf_counter()
             try:
                 return _decoded(content, kind, self._max_texts)
