@@ -23,6 +23,7 @@ MAX_REQUESTS = 500
 """Maximum requests in flight per worker. Past it, probes alone are answered."""
 MAX_HEADER_BYTES = 64 * 1024
 """Maximum size of a request's line and headers."""
+_PIECE_BYTES = 16 * 1024
 MIN_CHUNK_BYTES, FREE_CHUNKS = 64, 1000
 """The chunks of a body have so many bytes on average, apart from the first thousand."""
 HANDSHAKE_SECONDS = 10.0
@@ -88,7 +89,10 @@ class _Protocol(H11Protocol):
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        # In pieces: the parser checks the size of headers only where they are incomplete.
+        for at in range(0, len(data), _PIECE_BYTES):
+            if not self.transport.is_closing():
+                super().data_received(data[at : at + _PIECE_BYTES])
         if self.cycle is not None and not self.cycle.response_complete:
             self._cancel(self._header_timer)
             self._header_timer = None

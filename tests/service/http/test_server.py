@@ -334,3 +334,11 @@ def test_a_body_in_chunks_of_a_byte_is_refused_and_in_larger_ones_answered(worke
     host, port = worker.http.split(":")
     assert post(1) == b"HTTP/1.1 400"
     assert post(server.MIN_CHUNK_BYTES) == b"HTTP/1.1 200"
+
+
+def test_headers_beyond_the_limit_are_refused_although_they_come_at_once(worker: ServerProcess) -> None:
+    host, port = worker.http.split(":")
+    for headers, status in ((b"a:\r\n" * 15_000, b"200"), (b"a:\r\n" * 60_000, b"400")):
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(b"GET %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (PROBE.encode(), headers))
+            assert connection.recv(12) == b"HTTP/1.1 " + status
