@@ -28,6 +28,7 @@ from textmodel.version_folder import VersionFolder
 from textmodel.vocabulary import UNKNOWN, Vocabulary
 from textmodel.weights import Weights
 
+
 class WordContribution(NamedTuple):
     """What one word of a text adds to the logit."""
 

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from textmodel import characters
 from textmodel.characters import ALONE, CONTEXT, EXTEND, SPACE, STAND_IN, WORD
 
-
 UNSPACED = np.array(
     [
         *((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3040, 0x30FF)),

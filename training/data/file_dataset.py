@@ -321,9 +321,7 @@ def _check(
         )
 
 
-def _unknown_by_hashes(
-    training: Examples, validation_texts: int, test: Examples, min_df: int
-) -> tuple[float, float]:
+def _unknown_by_hashes(training: Examples, validation_texts: int, test: Examples, min_df: int) -> tuple[float, float]:
     """Returns the shares of unknown words in validation and test texts, as models of hashed n-grams know words."""
     validation, others = (part.texts or () for part in training.split(validation_texts))
     return (

@@ -130,13 +130,17 @@ def threshold_warnings(abstention: Abstention, labels: Sequence[str], answers: S
     target = f"the precision {abstention.target_precision:g}"
     found = []
     if never:
-        found.append(f"labels that never reach {target}: {listed(never)}: with the thresholds, all their answers abstain")
+        found.append(
+            f"labels that never reach {target}: {listed(never)}: with the thresholds, all their answers abstain"
+        )
     if always:
-        found.append(f"labels whose answers all count as sure, threshold 0: {listed(always)}: together they reach {target}")
+        found.append(
+            f"labels whose answers all count as sure, threshold 0: {listed(always)}: together they reach {target}"
+        )
     if few:
         found.append(
-            f"labels that fewer than {PRIOR_TEXTS} validation texts got: {listed(few)}: their thresholds rest mostly on how"
-            " well all labels together are calibrated"
+            f"labels that fewer than {PRIOR_TEXTS} validation texts got: {listed(few)}: their thresholds rest mostly on"
+            " how well all labels together are calibrated"
         )
     return found
 
