@@ -106,7 +106,7 @@ def test_rows_are_the_places_of_the_buckets_that_are_kept() -> None:
 def test_a_word_is_known_if_the_bit_of_its_hash_is_set() -> None:
     hashes = known_hashes(["bc 각", "x" * 70]).hash
     assert hashes.tolist() == [hash_of(0x9E3779B9, list(map(ord, word))) for word in ("bc", "각", "x" * 64)]
-    counts = count_words(["a bc, BC d", "", "e \u1100\u1161\u11a8", "..."], word_bits(hashes))
+    counts = count_words(["a bc, BC d", "", "q \u1100\u1161\u11a8", "..."], word_bits(hashes))
     assert (counts.words.tolist(), counts.known.tolist()) == ([4, 0, 2, 0], [2, 0, 1, 0])
     assert count_words(["bc"], word_bits(hashes[:0])).known.tolist() == [0]
 

@@ -1,4 +1,4 @@
-"""Own data as people have them, through the command: spellings that change nothing, and data that cannot be used."""
+"""Own data as people have them, through the command: spellings that make no difference, and rows that teach nothing."""
 
 import csv
 import unicodedata

@@ -199,7 +199,7 @@ def test_labels_that_look_like_lists_are_reported(tmp_path: Path) -> None:
 def test_labels_that_differ_in_case_or_white_space_alone_are_reported(tmp_path: Path) -> None:
     rows = _rows(60, ("Spam", "spam", "not  spam", "not spam", "ham"))
     (warning,) = _load(tmp_path, rows).quality.warnings()[:1]
-    assert "labels that differ in case or white space alone: 'Spam', 'not  spam', 'not spam', 'spam':" in warning
+    assert "labels that differ in case or white space alone: 'Spam', 'spam', 'not  spam', 'not spam':" in warning
 
 
 def test_words_of_ngram_models_are_known_as_the_model_knows_them(tmp_path: Path) -> None:
