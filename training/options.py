@@ -10,6 +10,7 @@ from textfiles import TABLES, InputError
 from textfiles.command import add_read_options, read_options
 from textfiles.text_file import STANDARD_INPUT
 from training.data.labelled_file import LabelledFile, LabelledFiles
+from training.data.soft_labels import NO_SOFT_COLUMNS, SoftColumns, probability_columns
 from training.settings import PromotionMetric
 
 _INPUTS = ("data", "test_data", "labels", "pool", "labelled")
@@ -49,7 +50,38 @@ def add_bad_rows(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def labelled_files(options: Mapping[str, Any], paths: Sequence[Path]) -> LabelledFiles:
+def add_soft_labels(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that name the columns of soft labels and weights. `soft_columns` takes them."""
+    parser.add_argument(
+        "--probability-columns",
+        type=_probability_columns,
+        metavar="NAME,NAME,...",
+        default={},
+        help="columns, or keys, of the probability of each label, as p_yes,p_no or yes=NAME,no=NAME: texts that have"
+        " these are learned by them, and need no label (default: all texts are learned by their labels)",
+    )
+    parser.add_argument(
+        "--weight-column",
+        metavar="NAME",
+        help="column, or key, of how many texts like it each text counts as (default: each counts as 1)",
+    )
+
+
+def _probability_columns(text: str) -> dict[str, str]:
+    try:
+        return probability_columns(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def soft_columns(options: Mapping[str, Any]) -> SoftColumns:
+    """Returns the columns of soft labels and weights that the parsed options name."""
+    return SoftColumns(options["probability_columns"], options["weight_column"])
+
+
+def labelled_files(
+    options: Mapping[str, Any], paths: Sequence[Path], soft: SoftColumns = NO_SOFT_COLUMNS
+) -> LabelledFiles:
     """Returns the files of these paths, read as the parsed options say.
 
     Raises:
@@ -58,7 +90,7 @@ def labelled_files(options: Mapping[str, Any], paths: Sequence[Path]) -> Labelle
     check_files(options)
     reading = read_options(options)
     columns = options["text_column"], options["label_column"]
-    return LabelledFiles([LabelledFile(path, *columns, reading) for path in paths])
+    return LabelledFiles([LabelledFile(path, *columns, reading, soft) for path in paths])
 
 
 def check_files(options: Mapping[str, Any]) -> None:

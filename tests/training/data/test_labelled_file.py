@@ -159,7 +159,7 @@ def test_what_cannot_be_read_is_an_error_that_names_the_line(
 
 
 def test_text_and_label_cannot_be_one_column(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="both the text and the label"):
+    with pytest.raises(InputError, match="'body' is named for two things"):
         LabelledFile(tmp_path / "a.csv", "body", "body")
 
 
