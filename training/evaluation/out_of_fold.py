@@ -74,11 +74,12 @@ def logits(
         fitted: called with the number of folds that are done.
     """
     counts = features.count_matrix(features.vectorizer(settings), examples)
+    targets = examples.learned(classes)
     wanted = np.array([1]) if classes == 2 else np.arange(classes)
     found = np.empty((len(examples), len(wanted)), np.float32)
     for number in range(int(fold.max()) + 1):
         learned, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        weighting = features.fit_weighting(settings, counts[learned], examples.classes[learned])
+        weighting = features.fit_weighting(settings, counts[learned], targets[learned])
         model = linear_svm.fit(
             weighting.vectors(counts[learned]),
             examples.classes[learned],
