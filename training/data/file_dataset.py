@@ -208,7 +208,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
             unlabelled=int((~labelled)[training].sum()),
             left_out=len(texts) - len(training) - len(test),
             without_weight=texts.without_weight,
-            weight=float(targets.learned[training].sum()),
+            weight=float(texts.targets.weights()[training].sum()),
         ),
     )
     for warning in quality.warnings():
