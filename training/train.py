@@ -218,9 +218,10 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
     with costs.of("fitting on all training texts"), console.status("Fitting on all training texts"):
         classifier.fit(data.training)
     if not len(classifier.weighting.kept):
+        weights = "; or give larger weights" if data.training.targets else ""
         raise InputError(
             f"no feature occurs in {settings.min_df} of the {len(data.training)} training texts: lower --min-df, or add"
-            " texts"
+            f" texts{weights}"
         )
     with costs.of("evaluating on the test texts"):
         uncalibrated = evaluate(classifier.probabilities(data.test), data.test.classes)

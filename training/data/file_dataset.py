@@ -220,7 +220,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
             unlabelled=int((~labelled)[training].sum()),
             left_out=len(texts) - len(training) - len(test),
             without_weight=texts.without_weight,
-            weight=float(targets.learned[training].sum()),
+            weight=float(texts.targets.weights()[training].sum()),
         ),
         alike_labels=tuple(alike_among(labels)),
     )
