@@ -95,6 +95,7 @@ def _zipped(content: bytes) -> bytes:
         file.writestr("folder/rows.csv", content)
         file.writestr("__MACOSX/folder/._rows.csv", b"\0")
         file.writestr(".DS_Store", b"\0")
+        file.writestr("folder/.rows.csv", b"\0")
     return archive.getvalue()
 
 
