@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from bulk.inputs import Columns, find_inputs
-from textfiles import FORMATS, Format, InputError
+from textfiles import FORMATS, Format, InputError, counted
 from textfiles.command import Parser, add_read_options, fail, read_options
 from textmodel import ModelError, VersionFolder, load_engine
 from textmodel.version_folder import served_version, version_path
@@ -79,11 +79,11 @@ def _run(options: argparse.Namespace) -> int:
                 )
         except RayError as error:
             return _fail(1, f"error: {getattr(error, 'cause', error)!r}")
-    print(f"Classified {totals.rows:,} rows of {totals.files} files into {options.output}")
+    print(f"Classified {counted(totals.rows, 'row')} of {counted(totals.files, 'file')} into {options.output}")
     if totals.rejected:
-        print(f"{totals.rejected:,} rows were rejected: {options.output / REJECTED} has the reasons")
+        print(f"Rejected {counted(totals.rejected, 'row')}: {options.output / REJECTED} has the reasons")
     if totals.failed:
-        return _fail(1, f"error: {totals.failed} files could not be read to their end")
+        return _fail(1, f"error: {counted(totals.failed, 'file')} could not be read to the end")
     return 0
 
 

@@ -12,6 +12,7 @@ from bulk.inputs import Columns, InputFile
 from bulk.output_folder import OutputFile, OutputFolder
 from bulk.results import BatchResult, from_block
 from bulk.worker import FileClassifier
+from textfiles import counted
 from textfiles.progress import bytes_shown
 
 _BLOCK_BYTES = 1 << 21
@@ -50,8 +51,8 @@ def run(
     totals = Totals()
     done = 0
     open_outputs: dict[int, OutputFile] = {}
-    files = "1 file" if len(inputs) == 1 else f"{len(inputs)} files"
-    with bytes_shown(console, f"Classifying {files}", sum(input_.size for input_ in inputs)) as progress:
+    title = f"Classifying {counted(len(inputs), 'file')}"
+    with bytes_shown(console, title, sum(input_.size for input_ in inputs)) as progress:
         try:
             for result in _results(version, inputs, columns, thresholds, workers):
                 if result.number == 0:
@@ -82,7 +83,7 @@ def _finish(outputs: OutputFolder, output: OutputFile, error: str, totals: Total
     totals.files += 1
     totals.rows += output.rows
     totals.rejected += output.rejected
-    return f"{output.path}: {output.rows:,} rows, {output.rejected:,} rejected"
+    return f"{output.path}: {counted(output.rows, 'row')}, {output.rejected:,} rejected"
 
 
 def _results(

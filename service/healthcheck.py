@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.address import address, connectable
+from service.address import connectable, grpc_target
 from service.config import parse
 
 TIMEOUT_SECONDS = 2.0
@@ -23,7 +23,7 @@ def main() -> int:
     if config.tls_cert and not config.health_port:
         print("with --tls-cert this needs --health-port, which is not encrypted")
         return 1
-    target = address(connectable(config.host), config.health_port or config.port)
+    target = grpc_target(connectable(config.host), config.health_port or config.port)
     with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             health: Any = health_pb2_grpc.HealthStub(channel)

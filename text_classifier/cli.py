@@ -213,7 +213,8 @@ def _models(client: Client, options: argparse.Namespace) -> None:
     if options.json:
         for model in models:
             shadow = model.shadow and model.shadow._asdict()
-            print(json.dumps({**model._asdict(), "state": model.state.name, "shadow": shadow}, ensure_ascii=False))
+            values = {"state": model.state.name, "shadow": shadow, "server": models.server._asdict()}
+            print(json.dumps({**model._asdict(), **values}, ensure_ascii=False))
         return
     rows = [("MODEL", "VERSION", "STATE", "CLASSES", "TEST ACCURACY", "TRAINED ON"), *map(_row, models)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -221,6 +222,8 @@ def _models(client: Client, options: argparse.Namespace) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         if reason:
             print(f"    {printable(reason)}")
+    if models.server.transport:
+        print(f"server: version {models.server.version}, {models.server.transport} transport")
 
 
 def _row(model: Model) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Reads files of texts, in the formats and encodings that people have them in, as streams: for training and bulk."""
 
-from textfiles.errors import InputError, listed
+from textfiles.errors import InputError, counted, listed
 from textfiles.formats import FORMATS, TABLES, Compression, Format
 from textfiles.rows import Row, Unreadable
 from textfiles.separated import MAX_LINE_BYTES
@@ -19,5 +19,6 @@ __all__ = [
     "Row",
     "TextFile",
     "Unreadable",
+    "counted",
     "listed",
 ]

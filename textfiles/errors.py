@@ -1,4 +1,4 @@
-"""The error for files and options that cannot be used, and how its message names things."""
+"""The error for files and options that cannot be used, and how messages name and count things."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,3 +23,8 @@ def listed(names: Iterable[str], limit: int = _MAX_NAMED) -> str:
     every = list(names)
     more = f" and {len(every) - limit:,} more" if len(every) > limit else ""
     return ", ".join(map(repr, every[:limit])) + more
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns a number and its noun: 1 text, 2,000 texts."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

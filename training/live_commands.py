@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textfiles import TABLES, InputError
+from textfiles import InputError, counted
 from textmodel.version_folder import promote_version, version_path, versions
-from training.data.labelled_file import LabelledFile
-from training.options import add_models
+from training.data.bad_rows import BadRows
+from training.options import add_labelled_files, add_models, labelled_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,14 +24,7 @@ def add_judge(command: argparse.ArgumentParser) -> None:
         " verdict."
     )
     command.add_argument("--captured", required=True, type=Path, metavar="DIR", help="the server's --capture folder")
-    command.add_argument("--labels", required=True, type=Path, metavar="FILE", help=f"true labels: {TABLES}")
-    for column in ("text", "label"):
-        command.add_argument(
-            f"--{column}-column",
-            default=column,
-            metavar="NAME",
-            help=f"column, or key, of the {column}s (default: %(default)s)",
-        )
+    add_labelled_files(command, "--labels", "texts with their true labels")
     command.add_argument("--model", metavar="NAME", help="the model, if several were captured")
     command.add_argument(
         "--versions",
@@ -57,14 +50,19 @@ def _versions(text: str) -> tuple[int, int]:
 def _judge(options: dict[str, Any]) -> None:
     from training.evaluation.captured import read_captured  # noqa: PLC0415, help need not wait for it
 
-    labels = LabelledFile(options["labels"], options["text_column"], options["label_column"])
+    labels = labelled_files(options, options["labels"])
     pair, captured = _chosen(read_captured(options["captured"]), options["model"], options["versions"])
-    comparison = captured.judge(labels)
+    with BadRows(options["bad_rows"]) as bad_rows:
+        rows = list(labels.rows(bad_rows))
+    judgement = captured.judge(rows)
+    comparison = judgement.comparison
     model = options["models"] / pair.model
     names = [str(model / str(number)) for number in (pair.version, pair.shadow_version)]
     print(f"{comparison.sentence(*names)}.")
+    for note in judgement.notes():
+        print(note)
     if captured.dropped:
-        print(f"Not compared, because the server was under load: {captured.dropped:,} texts.")
+        print(f"Not compared, because the server was under load: {counted(captured.dropped, 'text')}.")
     if options["promote"]:
         print(_promote(model, pair.shadow_version) if comparison.verdict == "better" else "Not promoted.")
 

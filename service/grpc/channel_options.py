@@ -32,6 +32,8 @@ GRPCIO = (
     # grpcio decompresses a message before the call's token is checked. `service.grpc.decoding` does it afterwards.
     ("grpc.per_message_decompression", 0),
     ("grpc.compression_enabled_algorithms_bitset", _IDENTITY | _GZIP),
+    # grpcio also pings to measure bandwidth, and by default waits a minute for the answer.
+    ("grpc.http2.ping_timeout_ms", KEEPALIVE_ANSWER_SECONDS * 1000),
 )
 """What grpcio's server needs beside or instead of `channel_arguments`."""
 

@@ -42,6 +42,7 @@ _CODES = (
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.INTERNAL,
 )
 RETRY_SECONDS = 0.1
 """When it is worth coming again after a queue had no room."""

@@ -10,10 +10,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 import structlog
+from google.rpc import status_pb2
 
 from service.grpc._native_server import Call, Event, Message, MessageError, Server
 from service.security.reloaded_file import Reloaded
@@ -75,6 +77,7 @@ class NativeServer:
             Event.CANCELLED: self._cancelled,
             Event.HANDSHAKE: self._handshake,
             Event.STOPPED: self._stopped.set,
+            Event.PANICKED: self._panicked,
         }
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
@@ -124,7 +127,7 @@ class NativeServer:
     def _listen(self, address: str, *, tls: bool) -> int:
         try:
             if address.startswith("unix:"):
-                self._server.add_unix_socket(address.removeprefix("unix:"))
+                self._server.add_unix_socket(unquote(address.removeprefix("unix:")), tls)
                 return 1
             host, _, port = address.rpartition(":")
             return self._server.add_port(host.strip("[]"), int(port), tls)
@@ -181,6 +184,9 @@ class NativeServer:
     def _handshake(self, handshake: Any) -> None:
         self._reload()
         handshake.proceed()
+
+    def _panicked(self, place: str) -> None:
+        _log.error("native transport failed", at=place)
 
     def _reload(self) -> None:
         assert self._certificates
@@ -363,7 +369,8 @@ class _Context:
             return self.method.decode(message.bytes())
         except MessageError as error:
             code, details = error.args
-            await self.abort(_CODES[code], details)
+            status = status_pb2.Status(code=code, message=details)
+            await self.abort(_CODES[code], details, (("grpc-status-details-bin", status.SerializeToString()),))
 
     async def write(self, message: Any) -> None:
         """Sends a message; waits while HTTP/2 has several to take."""

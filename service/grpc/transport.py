@@ -1,12 +1,10 @@
 """What carries gRPC: the native transport, or grpcio's server for asyncio. Servicers do not know which."""
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import grpc.aio
 
-from service.address import socket_path
 from service.config import Config
 from service.errors import Overloaded, StartError
 from service.grpc.channel_options import GRPCIO
@@ -25,17 +23,19 @@ class Transport(NamedTuple):
     credentials: Callable[[TlsFiles], Any]
 
 
-def choose_transport(config: Config) -> Transport:
+def choose_transport(config: Config, threads: int = 1) -> Transport:
     """Returns the transport that the configuration asks for.
+
+    Args:
+        config: the server's configuration.
+        threads: how many threads of the native transport share the ports.
 
     Raises:
         StartError: the native transport is asked for and not installed.
     """
-    # gRPC's core names a Unix domain socket's path as the authority, which the native transport's library refuses.
-    unsuitable = config.transport == "auto" and socket_path(config.host) is not None
-    if config.transport != "grpcio" and not unsuitable:
+    if config.transport != "grpcio":
         try:
-            return _native(config)
+            return _native(threads)
         except ImportError as error:
             if config.transport == "native":
                 raise StartError(
@@ -49,9 +49,8 @@ def _grpcio_server(options: Sequence[tuple[str, int]]) -> grpc.aio.Server:
     return grpc.aio.server(options=list({**dict(options), **dict(GRPCIO)}.items()))
 
 
-def _native(config: Config) -> Transport:
+def _native(threads: int) -> Transport:
     from service.grpc.native_server import NativeServer  # noqa: PLC0415, may not be there
 
-    threads = max(1, len(os.sched_getaffinity(0)) // config.workers) if config.workers else 1
     overload = to_status(Overloaded("", RETRY_SECONDS)).SerializeToString()
     return Transport("native", lambda options: NativeServer(options, threads, overload), pem_files)

@@ -87,8 +87,7 @@ class Operations:
 
     async def list_models(self, call: Call, path: Mapping[str, str], body: None) -> schemas.Models:
         """Lists the model versions that the server knows."""
-        response = await self._servicer.ListModels(pb2.ListModelsRequest(), call)
-        return schemas.Models([schemas.Model.of(model) for model in response.models])
+        return schemas.Models.of(await self._servicer.ListModels(pb2.ListModelsRequest(), call))
 
     async def get_model(self, call: Call, path: Mapping[str, str], body: None) -> schemas.Model:
         """Describes the version of a model that is in service."""

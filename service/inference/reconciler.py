@@ -214,10 +214,10 @@ class Reconciler:
         replaced, version.servable = version.servable, servable
         version.state, version.reason = State.AVAILABLE, ""
         self._states.accepted(name, number)
-        log.info("model loaded", engine=engine.name, classes=len(servable.labels))
         if replaced and model.in_service is replaced:
             model.in_service = servable
         self._repository.changed()
+        log.info("model loaded", engine=engine.name, classes=len(servable.labels))
         if replaced:
             await replaced.batcher.close()
         return version

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -71,8 +72,9 @@ class Browser:
         return [each.text for each in self.all(selector)]
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Waits."""
-        WebDriverWait(self.driver, 30, poll_frequency=0.02).until(lambda _: holds())
+        """Waits. The page may replace an element between its lookup and the question."""
+        wait = WebDriverWait(self.driver, 60, poll_frequency=0.02, ignored_exceptions=[StaleElementReferenceException])
+        wait.until(lambda _: holds())
 
     def until_says(self, selector: str, text: str) -> None:
         """Waits until the element holds the text."""

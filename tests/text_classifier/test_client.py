@@ -2,18 +2,21 @@
 
 import asyncio
 import itertools
+import json
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from math import exp
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from tests.server_process import ServerProcess
-from text_classifier import AsyncClient, Classification, Client, State
+from tests.server_process import ServerProcess, serving
+from text_classifier import AsyncClient, Classification, Client, State, __version__
 from text_classifier.calls import UNANSWERED_TEXTS
 
 
@@ -119,6 +122,16 @@ def test_models_are_described(client: Client) -> None:
     assert client.model("topic") == models[1]
     assert models[1].state is State.AVAILABLE
     assert models[1].labels == ("grain", "crude", "gold", "ship", "tin")
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_a_server_tells_its_version_and_what_carries_grpc(transport: str, tiny_models: Path) -> None:
+    if transport == "native":
+        pytest.importorskip("service.grpc._native_server", reason="the native transport is not built")
+    with serving(tiny_models, "--workers", "1", "--transport", transport) as server, Client(server.address) as client:
+        assert client.models().server == (__version__, transport)
+        with urllib.request.urlopen(f"http://{server.http}/v1/models", timeout=60) as response:
+            assert json.load(response)["server"] == {"version": __version__, "transport": transport}
 
 
 def test_a_call_past_its_timeout_is_deadline_exceeded(client: Client) -> None:

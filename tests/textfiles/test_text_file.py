@@ -45,7 +45,7 @@ def test_rows_after_one_that_cannot_be_read_are_read(tmp_path: Path) -> None:
     assert columns == ["a", "b"]
     assert rows == [
         Row(2, ["1\n", "2"]),
-        Unreadable(4, "1 columns, but the first row has 2"),
+        Unreadable(4, "1 column, but the first row has 2"),
         Unreadable(5, "text follows a closing quotation mark; double the marks inside a field, or use --quoting none"),
         Unreadable(7, "not UTF-8 (invalid start byte 0xff): name the encoding with --encoding"),
         Unreadable(8, "longer than 16,777,216 bytes"),
@@ -343,7 +343,7 @@ def test_a_file_without_a_header_has_its_first_row_and_numbers_as_columns(tmp_pa
     path = _written(tmp_path / "a.csv", b"good,yes\nbad,no\nodd\n")
     columns, rows = _separated(path, ReadOptions(header=False))
     assert columns == ["1", "2"]
-    assert rows == [Row(1, ["good", "yes"]), Row(2, ["bad", "no"]), Unreadable(3, "1 columns, but the first row has 2")]
+    assert rows == [Row(1, ["good", "yes"]), Row(2, ["bad", "no"]), Unreadable(3, "1 column, but the first row has 2")]
     table = TextFile(path, ReadOptions(header=False))
     with pytest.raises(InputError, match="without a header, the name of a column is its number"):
         table.column("text", columns)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import binomtest, norm
 
+from textfiles import counted
+
 SIGNIFICANCE = 0.05
 """Intervals are at 95% confidence, and a p-value below this is evidence."""
 
@@ -69,7 +71,8 @@ class Comparison(ABC):
         (of_a, of_b), (low, high) = self.scores, self.interval
         return (
             f"{verdict}: {self.metric} {of_b:.4f} instead of {of_a:.4f}, difference {self.difference:+.4f} (95%"
-            f" interval {low:+.4f} to {high:+.4f}), {self.test} p = {self.p_value:.2g}, on {self.texts:,} texts"
+            f" interval {low:+.4f} to {high:+.4f}), {self.test} p = {self.p_value:.2g}, on"
+            f" {counted(self.texts, 'text')}"
         )
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 
-from textfiles import listed
+from textfiles import counted, listed
 from training.data import unknown_words
 from training.evaluation import markdown
 from training.evaluation.figures import calibration_curve, confusion_matrix, png
@@ -92,8 +92,8 @@ def notes(result: FileEvaluation) -> list[str]:
     found = []
     if unknown := result.unknown_labels:
         found.append(
-            f"The model does not know the labels {listed(unknown)} of {sum(unknown.values()):,} texts: they count as"
-            " wrong, and the log loss leaves them out."
+            f"The model does not know the labels {listed(unknown)} of {counted(sum(unknown.values()), 'text')}: they"
+            " count as wrong, and the log loss leaves them out."
         )
     if result.learned:
         found.append(

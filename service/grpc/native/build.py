@@ -66,7 +66,8 @@ def _listed() -> list[str]:
 
 def _pins(packages: list[str]) -> str:
     """Returns the requirements of exactly these packages, each `name version`, but for those that Cargo.toml pins."""
-    direct = tomllib.loads((CRATE / "Cargo.toml").read_text())["dependencies"]
+    manifest = tomllib.loads((CRATE / "Cargo.toml").read_text())
+    direct = {**manifest["dependencies"], **manifest["dev-dependencies"]}
     lines = ["", "[target.'cfg(any())'.dependencies]"]
     for number, package in enumerate(packages):
         name, version = package.split()

@@ -96,7 +96,7 @@ class Routes:
     async def run(self, test: Callable[["Routes"], Coroutine[Any, Any, None]]) -> dict[str, float]:
         """Runs a test. Returns how many requests were answered with which status, and dropped for which reason."""
         await self._reconciler.load()
-        servicers = Servicers.of(self._repository, self._classification)
+        servicers = Servicers.of(self._repository, self._classification, "none")
         app = http_app(servicers, Instruments(self._page), HttpOptions(1000, 100, AllowedHosts("127.0.0.1")))
         async with http_server(Config(), self._port, app, asyncio.Event()):
             async with asyncio.timeout(60):
