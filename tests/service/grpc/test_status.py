@@ -1,5 +1,6 @@
 """What a client is told of each error."""
 
+import traceback
 from pathlib import Path
 
 import grpc
@@ -82,15 +83,20 @@ def test_only_an_internal_error_is_logged_and_without_its_message() -> None:
     with capture_logs() as logs:
         status_of(errors.NotReady())
     assert logs == []
-    try:
+
+    def fails() -> None:
         raise KeyError("a user's text")
+
+    try:
+        fails()
     except KeyError as error:
         caught: Exception = error
+    trace = "".join(traceback.format_tb(caught.__traceback__))
     with capture_logs() as logs:
         status_of(caught)
     (line,) = logs
-    assert (line["event"], line["error"]) == ("request failed", "KeyError")
-    assert __file__ in line["trace"]
+    assert (line["event"], line["error"], line["trace"]) == ("request failed", "KeyError", trace)
+    assert __file__ in trace
     assert "a user's text" not in str(line)
 
 
