@@ -27,8 +27,8 @@ class Connection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, window: int) -> None:
         self._reader, self._writer = reader, writer
-        self._windows: defaultdict[int, int] = defaultdict(lambda: self._initial)
         self._initial = 65535
+        self._windows: defaultdict[int, int] = defaultdict(lambda: self._initial)
         self._windows[0] = 65535
         self._changed = asyncio.Condition()
         self._next_stream = 1

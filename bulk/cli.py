@@ -98,10 +98,14 @@ def _run(options: argparse.Namespace) -> int:
 def _version(path: Path) -> "VersionFolder":
     """Returns the version at a path, or the version in service of the model there, after loading it once."""
     from textmodel import VersionFolder, load_engine  # noqa: PLC0415
-    from textmodel.version_folder import served_version, version_path  # noqa: PLC0415
+    from textmodel.version_folder import served_version, version_path, versions  # noqa: PLC0415
 
     try:
         number = served_version(path)
+        if number is None and not VersionFolder(path).assets_extra.is_dir():
+            found = ", ".join(map(str, versions(path.parent)))
+            hint = f": the versions of {path.parent} are {found}" if found else ""
+            raise InputError(f"--model: {path} is neither a version's folder nor a model's{hint}")
         folder = (path if number is None else version_path(path, number)).resolve()
         load_engine(folder)
         return VersionFolder(folder)

@@ -21,8 +21,6 @@ class BatchResult:
     """The classified rows: lines of the output, or for Parquet a serialized record batch."""
     rejected: int = 0
     """Number of rejected rows."""
-    misencoded: int = 0
-    """Number of rejected rows that are not in the encoding of the file."""
     reasons: bytes = b""
     """The reasons of rejected rows, in JSON Lines."""
     position: int = 0
@@ -31,6 +29,8 @@ class BatchResult:
     """Whether the file has no further batch."""
     error: str = ""
     """Why the rest of the file cannot be read. Such a result is the last."""
+    misencoded: int = 0
+    """Number of rejected rows that are not in the encoding of the file."""
 
 
 _SCHEMA = pa.schema(

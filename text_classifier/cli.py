@@ -352,7 +352,7 @@ def _probability(value: str) -> float:
 
 
 def _explain(error: grpc.RpcError, address: str) -> str:
-    if error.code() is grpc.StatusCode.UNAVAILABLE and "http1.x" in error.details().lower():
+    if error.code() is grpc.StatusCode.UNAVAILABLE and "http1.x" in str(error.details()).lower():
         return f"{address} speaks HTTP, not gRPC: give the server's gRPC port, 50051 by default"
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return f"no answer from {address}: {error.details()}: check that the server runs there, or set --address"

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 
-from service.errors import InvalidArgument, RequestTooLarge, TooManyCalls
+from service.errors import InvalidArgument, RequestTimeout, RequestTooLarge, TooManyCalls
 from service.grpc.channel_options import METADATA_BYTES, METADATA_OVERHEAD
 from service.grpc.decoding import DecodingLimits, RequestDecoder
 from service.grpc.status import SERVER_FAULTS, drop_tracebacks, status_code, status_of
@@ -36,6 +36,10 @@ _TYPES = {
 
 MAX_WAITING_CALLS = 1000
 """Maximum number of a method's calls per worker that stream, or whose request has not arrived yet."""
+
+
+MESSAGE_SECONDS = 60.0
+"""Maximum time that the message of a call takes to arrive, unless it is of a stream."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,11 @@ _Read = Callable[[Any], Awaitable[Any]]
 def _one(decode: RequestDecoder, waiting: _WaitingCalls) -> _Read:
     async def read(context: Any) -> Any:
         with waiting:
-            message = await context.read()
+            try:
+                async with asyncio.timeout(MESSAGE_SECONDS):
+                    message = await context.read()
+            except TimeoutError as error:
+                raise RequestTimeout(f"the request did not arrive within {MESSAGE_SECONDS:g} s") from error
         if message is grpc.aio.EOF:
             raise InvalidArgument("request", "is missing: send one message")
         return await decode(message)

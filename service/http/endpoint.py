@@ -1,5 +1,6 @@
 """Answers the requests of one HTTP route: token, body, call, errors, metrics and tracing."""
 
+import asyncio
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
@@ -35,6 +36,11 @@ _CLIENT_CLOSED_REQUEST = 499
 """The customary status for a client that has disconnected, in metrics."""
 
 _BLOCK_BYTES = 16 * 1024
+
+_LARGE_BYTES = 1 << 20
+"""Size from which decoding a body blocks the event loop for about 7 ms or more: other work runs before the next one."""
+_PAUSE = 2
+"""Pause after a large body, as a multiple of its decoding time."""
 
 # HTTP statuses that are more specific than that of the gRPC code.
 _STATUSES: dict[type[Exception], int] = {
@@ -97,11 +103,22 @@ class Endpoint:
         operation, call = self._operation, Call(request)
         if operation.takes:
             content, call.binary = binary_tensors.split(await self._bodies.read(request), request.headers)
-            body = _decoded(content, operation.takes, self._max_texts)
+            body = await self._decode(content, operation.takes)
             answer = await call.wait_for(operation.respond(call, request.path_params, body))
         else:
             answer = await operation.respond(call, request.path_params, None)
         return _encoded(answer, call.binary_answer)
+
+    async def _decode(self, content: bytes, kind: type[Struct]) -> Struct:
+        """Decodes JSON: a large one in its turn, since it takes the event loop as a whole."""
+        if len(content) < _LARGE_BYTES:
+            return _decoded(content, kind, self._max_texts)
+        async with self._bodies.large:
+            start = perf_counter()
+            try:
+                return _decoded(content, kind, self._max_texts)
+            finally:
+                await asyncio.sleep(_PAUSE * (perf_counter() - start))
 
 
 def _decoded(body: bytes, kind: type[Struct], max_texts: int) -> Struct:

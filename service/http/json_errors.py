@@ -6,7 +6,7 @@ import msgspec
 
 from service.errors import InvalidArgument, shortened
 
-_PLACE = re.compile(r"(?P<problem>.*?)(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
+_PLACE = " - at `$"
 _FIELD = re.compile(r"Object (?P<fault>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL)
 _KINDS = {
     "str": "a string",
@@ -26,13 +26,15 @@ def invalid_json(error: Exception, kind: object, place: str = "") -> InvalidArgu
         kind: the type that the JSON was decoded as.
         place: the field whose JSON it is; empty: that of the whole body.
     """
-    found = _PLACE.fullmatch(str(error))
-    if not isinstance(error, msgspec.ValidationError) or not found:
+    if not isinstance(error, msgspec.ValidationError):
         return InvalidArgument(place or "body", _malformed(error))
-    path = (place + (found["path"] or "")).removeprefix(".")
-    field = _FIELD.fullmatch(found["problem"])
+    problem, found, path = str(error).rpartition(_PLACE)
+    if not found:
+        problem, path = path, ""
+    path = (place + path.removesuffix("`")).removeprefix(".")
+    field = _FIELD.fullmatch(problem)
     if not field:
-        return InvalidArgument(path or "body", _in_words(found["problem"]))
+        return InvalidArgument(path or "body", _in_words(problem))
     name = f"{path}.{shortened(field['name'])}".removeprefix(".")
     if field["fault"].startswith("missing"):
         return InvalidArgument(name, "is missing")

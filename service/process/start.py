@@ -11,7 +11,7 @@ from service.errors import StartError
 from service.grpc.transport import choose_transport
 from service.inference.capture import make_capture_folder
 from service.process.supervisor import Supervisor
-from service.security.exposure_warnings import exposures
+from service.security.exposure_warnings import exposures, is_loopback
 from service.security.reloaded_file import read_bytes
 from service.security.tls import server_context, tls_files
 from service.security.tokens import Tokens
@@ -37,7 +37,7 @@ def start(settings: Config, environment: Mapping[str, str]) -> int:
         )
     for name in config.ignored_service_links(environment):
         log.info("environment variable of a Kubernetes Service: ignored", variable=name)
-    for reason in exposures(settings):
+    for reason in (*exposures(settings), *_unbounded(settings)):
         log.warning("exposed", reason=reason)
     try:
         return Supervisor(settings, output).run()
@@ -66,6 +66,15 @@ def _check(settings: Config) -> None:
     if settings.tracing == "on":
         _check_tracing()
     choose_transport(settings)
+
+
+def _unbounded(settings: Config) -> Iterator[str]:
+    """Yields a sentence if other machines can fill the memory: grpcio has no bound on what is arriving."""
+    if not is_loopback(settings.host) and choose_transport(settings).name == "grpcio":
+        yield (
+            f"other machines can reach {settings.host}, and grpcio does not bound the bytes of requests that are"
+            " arriving: build the native transport (make native), or lower --max-request-bytes"
+        )
 
 
 def _files(settings: Config) -> Iterator[tuple[str, Path]]:

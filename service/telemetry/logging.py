@@ -24,7 +24,7 @@ def configure(log_format: str, log_level: str) -> NonBlockingStderr:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     rendered: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [_escape_control_characters, structlog.dev.ConsoleRenderer()]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
     )
@@ -44,6 +44,17 @@ def configure(log_format: str, log_level: str) -> NonBlockingStderr:
         cache_logger_on_first_use=True,
     )
     return output
+
+
+def _escape_control_characters(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Escapes what would begin a line or control the terminal, such as in the name of a file."""
+    return {name: _escaped(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _drop_report(processors: list[structlog.typing.Processor]) -> Callable[[int], str]:

@@ -46,7 +46,8 @@ def client(server: ServerProcess) -> Iterator[Client]:
         ("a:1,b:2", ValueError, "for several servers give a name in DNS, or ipv4:10.0.0.1:50051,10.0.0.2:50051"),
         ("ipv4:a,50061", ValueError, "'a' is no ipv4 address: give ipv4:10.0.0.1:50051,10.0.0.2:50051"),
         ("ipv4:10.0.0.1:1,", ValueError, "'' is no ipv4 address"),
-        ("ipv6:::1:1", ValueError, "is no ipv6 address: give ipv6:[::1]:50051"),
+        ("ipv6:::1:1", ValueError, "has no port"),
+        ("ipv6:localhost:1", ValueError, "'localhost' is no ipv6 address: give ipv6:[::1]:50051"),
         ("http://localhost:8080", ValueError, "is a URL: give host and port"),
     ],
 )

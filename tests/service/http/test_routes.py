@@ -189,6 +189,17 @@ def test_a_bad_field_of_an_inference_request_is_named(url: str, body: bytes, say
     assert (answer.status, answer.body["error"][: len(says)]) == (400, says)
 
 
+def test_a_slash_too_many_is_not_found_and_no_redirect_to_the_host_that_is_named(url: str) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    for path in ("/v1/models/", "/v2/health/live/", "//evil.example/v1/models"):
+        connection.request("GET", path, headers={"Host": "localhost"})
+        answer = connection.getresponse()
+        answer.read()
+        assert (answer.status, answer.headers["Location"]) == (404, None)
+    connection.close()
+
+
 def test_texts_behind_the_json_are_answered_behind_the_json(url: str) -> None:
     texts = [b"oil", "café".encode()]
     binary = raw_tensor(texts)

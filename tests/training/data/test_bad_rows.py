@@ -39,13 +39,18 @@ def test_the_encoding_is_hinted_at_where_most_bad_rows_have_another(
 ) -> None:
     file = tmp_path / "a.csv"
     file.write_bytes(b"text\n" + b"\xe9t\xe9\n" * misencoded)
-    with pytest.raises(InputError) as error, BadRows() as bad_rows:
+    source = TextFile(file)
+    with source.open() as opened:
+        rows = list(source.separated(opened)[1])
+
+    def add(bad_rows: BadRows) -> None:
         _add(bad_rows, tmp_path, 2)
-        source = TextFile(file)
-        with source.open() as opened:
-            for row in source.separated(opened)[1]:
-                assert isinstance(row, Unreadable)
-                bad_rows.add(source, row)
+        for row in rows:
+            assert isinstance(row, Unreadable)
+            bad_rows.add(source, row)
+
+    with pytest.raises(InputError) as error, BadRows() as bad_rows:
+        add(bad_rows)
     assert ("most are not UTF-8: name their encoding with --encoding, as cp1252" in str(error.value)) == hinted
 
 
