@@ -8,8 +8,8 @@ const PAUSE = 150; // ms without a keystroke before a request
 const LEADING = 5; // number of probabilities shown
 const TEXTS_PER_REQUEST = 64;
 const ROWS_SHOWN = 500;
-const MOST_COLOURED = 20_000; // maximum length of a text with coloured words, in UTF-16 units
-const LARGEST_FILE = 16 * 1024 * 1024; // bytes
+const MAX_COLOURED = 20_000; // maximum length of a text with coloured words, in UTF-16 units
+const MAX_FILE_BYTES = 16 * 1024 * 1024; // bytes
 
 const $ = (id) => document.getElementById(id);
 const form = $("form");
@@ -63,8 +63,8 @@ async function classifyOne(model, [text], signal) {
 
 /** Explains an answer that is already shown: explaining takes longer, and not every model supports it. */
 async function explain(text, { model, version }, signal) {
-  if (text.length > MOST_COLOURED) {
-    unexplained(`Words are explained in texts of up to ${MOST_COLOURED.toLocaleString("en")} characters.`);
+  if (text.length > MAX_COLOURED) {
+    unexplained(`Words are explained in texts of up to ${MAX_COLOURED.toLocaleString("en")} characters.`);
     return;
   }
   const request = { texts: [text], version, explain: true };
@@ -237,7 +237,7 @@ function showCommands(model, request, texts = request.texts.length) {
 
 async function open(file) {
   try {
-    if (file.size > LARGEST_FILE) throw new Error(`${file.name} is larger than 16 MiB: use the command line.`);
+    if (file.size > MAX_FILE_BYTES) throw new Error(`${file.name} is larger than 16 MiB: use the command line.`);
     const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
     $("text").value = text;
     run();
