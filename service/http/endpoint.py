@@ -38,9 +38,9 @@ _CLIENT_CLOSED_REQUEST = 499
 _BLOCK_BYTES = 16 * 1024
 
 _LARGE_BYTES = 1 << 20
-"""A body from this size occupies the event loop for 7 ms or more: others have their turn before the next one."""
+"""Size from which decoding a body blocks the event loop for about 7 ms or more: other work runs before the next one."""
 _PAUSE = 2
-"""Time that others get after a large body, in multiples of the time that its decoding took."""
+"""Pause after a large body, as a multiple of its decoding time."""
 
 # HTTP statuses that are more specific than that of the gRPC code.
 _STATUSES: dict[type[Exception], int] = {
