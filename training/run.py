@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from textmodel.version_folder import VersionFolder
 from training.classifiers.dense import History
 from training.classifiers.selection import Selection
-from training.data.file_dataset import Quality
+from training.data.quality import Quality
 from training.evaluation.metrics import Answers, Evaluation
 from training.evaluation.promotion import Decision
 from training.resource_usage import Cost

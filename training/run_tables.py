@@ -8,7 +8,7 @@ from rich.text import Text
 from training.classifiers.dense import best_epoch
 from training.classifiers.features import describe
 from training.classifiers.selection import Selection, Trial
-from training.data.file_dataset import Quality
+from training.data.quality import Quality
 from training.run import Run, Search
 
 

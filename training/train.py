@@ -26,9 +26,9 @@ from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
 from training.classifiers.ngram import NGramClassifier
 from training.classifiers.selection import select
 from training.data import file_dataset, keras_datasets, text_hashes
-from training.data.file_dataset import SoftQuality
 from training.data.keras_datasets import SplitDataset
 from training.data.labelled_file import LabelledText, TrainingFiles
+from training.data.quality import Quality, SoftQuality
 from training.data.targets import Copies
 from training.evaluation.abstention import find_abstention, threshold_warnings
 from training.evaluation.metrics import Answers, Evaluation, evaluate
@@ -105,7 +105,7 @@ class _Data(NamedTuple):
     settings: Settings
     """With the numbers that the data decide."""
     split: SplitDataset
-    quality: file_dataset.Quality | None
+    quality: Quality | None
     """Of the user's own files."""
     test_rows: Callable[[], Iterable[LabelledText]]
     """Reads the test texts again, for a gate."""
