@@ -11,7 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.grpc.channel_options import METADATA_BYTES, STREAMS
+from service.grpc.channel_options import MAX_STREAMS, METADATA_BYTES
 from tests.server_process import ServerProcess, serving
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
@@ -71,7 +71,7 @@ def test_a_connection_s_next_call_waits_until_one_of_its_streams_ends(worker: Se
 
     with connect(worker) as channel, connect(worker) as another:
         streams = []
-        for _ in range(STREAMS):
+        for _ in range(MAX_STREAMS):
             streams.append(stub_of(channel).ClassifyStream(one_and_no_end()))
             next(streams[-1])
         call = stub_of(channel).Classify.future(REQUEST, timeout=60)

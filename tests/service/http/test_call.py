@@ -15,7 +15,8 @@ from service.http.app import HttpOptions, http_app
 from service.http.server import http_server
 from service.inference.classification import ClassificationService, PendingClassification, RequestLimits
 from service.inference.reconciler import Reconciler
-from service.inference.repository import ModelRepository, Servable
+from service.inference.repository import ModelRepository
+from service.inference.servable import Servable
 from service.inference.version_policy import VersionPolicy
 from service.process.worker import publisher
 from service.security.hosts import AllowedHosts
