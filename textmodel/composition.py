@@ -1,6 +1,5 @@
-"""What Unicode 14 says of canonical equivalence, as tables for the forms of the `unicode` tokenization that cannot call
-Python's `unicodedata`: https://www.unicode.org/reports/tr15/. Hangul syllables are not in them: they are composed by
-arithmetic.
+"""Canonical equivalence of Unicode 14 (https://www.unicode.org/reports/tr15/) as tables, for the forms of the `unicode`
+tokenization that cannot call Python's `unicodedata`. Hangul syllables are not in the tables: arithmetic composes them.
 """
 
 import unicodedata
@@ -14,18 +13,18 @@ from textmodel import characters
 from textmodel.characters import CODE, CONTEXT, STAND_IN
 
 MAX_PARTS = 4
-"""Characters that one decomposes to, at most."""
+"""Maximum number of characters in a decomposition."""
 
 
 class Composition(NamedTuple):
-    """The tables. Rows rise."""
+    """The tables. Their rows are in ascending order."""
 
     decompositions: NDArray[np.int32]
     """(characters, 2 + MAX_PARTS): a character, the number of its parts in full decomposition, and the parts."""
     marks: NDArray[np.int32]
     """(marks, 2): a character, and its combining class, if that is not 0."""
     pairs: NDArray[np.int32]
-    """(pairs, 3): two characters that compose, and what they compose to."""
+    """(pairs, 3): two characters and their composite."""
 
 
 @cache

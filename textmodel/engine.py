@@ -29,7 +29,7 @@ class Engine(Protocol):
     name: str
     """The name in logs and metrics, e.g. "tensorflow"."""
     inline_bytes: int
-    """Maximum bytes of text that an event loop may classify itself: they take well under a millisecond. 0: none."""
+    """Maximum bytes of text that an event loop may classify itself, in well under a millisecond. 0: none."""
 
     def classify(self, texts: Sequence[str]) -> Prediction:
         """Classifies texts: any Unicode without surrogates, empty ones too; at least one."""

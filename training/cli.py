@@ -8,27 +8,39 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textfiles import InputError
 from textfiles.command import Parser, fail, stderr_hidden
 from textmodel import ModelError
-from textmodel.version_folder import is_model_name
+from textmodel.extras import needs_extra
+from textmodel.names import is_model_name
 from training import evaluation_commands, labelling_commands, live_commands
-from training.data.labelled_file import TrainingFiles
-from training.options import add_labelled_files, add_models, add_promotion, labelled_files
+from training.options import (
+    add_labelled_files,
+    add_models,
+    add_promotion,
+    add_soft_labels,
+    labelled_files,
+    soft_columns,
+)
 from training.setting_options import add_settings, settings, share
 from training.settings import OWN_DATA, PRESETS
+
+if TYPE_CHECKING:
+    from training.data.labelled_file import TrainingFiles
 
 _PROGRAM = "text-classifier-train"
 _fail = partial(fail, _PROGRAM)
 
 
+@needs_extra(_PROGRAM, "training")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        The exit status: 0 success, 1 failure, 2 input that cannot be used, 130 interrupted, 143 terminated.
+        The exit status: 0 success, 1 failure, 2 input that cannot be used or an extra that is missing, 130 interrupted,
+        143 terminated.
     """
     options = parsed(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -65,7 +77,10 @@ def _sigterm_raised() -> Iterator[None]:
 
 
 def _train_on_own_data(options: dict[str, Any]) -> None:
-    data, test_data = labelled_files(options, options["data"]), options["test_data"]
+    from training.data.labelled_file import TrainingFiles  # noqa: PLC0415, help needs no installed package
+
+    data = labelled_files(options, options["data"], soft_columns(options))
+    test_data = options["test_data"]
     test = labelled_files(options, test_data) if test_data else options["test_split"]
     _train(options, TrainingFiles(data, test, options["bad_rows"]))
 
@@ -74,7 +89,7 @@ def _train_on_data_set(options: dict[str, Any]) -> None:
     _train(options, options["data_dir"])
 
 
-def _train(options: dict[str, Any], source: TrainingFiles | Path | None) -> None:
+def _train(options: dict[str, Any], source: "TrainingFiles | Path | None") -> None:
     chosen = settings(options)
     # Imported here: a wrong option need not wait for TensorFlow.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -122,9 +137,11 @@ def add_own_data(parser: argparse.ArgumentParser) -> None:
     """Adds the options that come without a command: training on own data."""
     parser.description = (
         "Train a text classifier on your own data, and write it as a model's next version. Or, with a command: train"
-        " on a data set of Keras; evaluate a version; compare two."
+        " on a data set of Keras; evaluate a version; compare two; judge a shadow version; select texts to label; check"
+        " labels."
     )
     add_labelled_files(parser)
+    add_soft_labels(parser)
     test = parser.add_mutually_exclusive_group()
     test.add_argument(
         "--test-data",
@@ -165,6 +182,7 @@ COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "compare": evaluation_commands.add_compare,
     "judge": live_commands.add_judge,
     "select": labelling_commands.add_select,
+    "check": labelling_commands.add_check,
 }
 """What adds the options of each command to its parser."""
 

@@ -26,8 +26,10 @@ from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
 from training.classifiers.ngram import NGramClassifier
 from training.classifiers.selection import select
 from training.data import file_dataset, keras_datasets, text_hashes
+from training.data.file_dataset import SoftQuality
 from training.data.keras_datasets import SplitDataset
 from training.data.labelled_file import TrainingFiles
+from training.data.targets import Copies
 from training.evaluation.abstention import find_abstention, threshold_warnings
 from training.evaluation.metrics import Answers, Evaluation, evaluate
 from training.evaluation.promotion import Decision, Gate, decide, in_service, lost_thresholds
@@ -122,14 +124,14 @@ def train(
             folder.assets_extra.mkdir(exist_ok=True)
             if isinstance(data, file_dataset.FileDataset):
                 text_hashes.write(folder.assets_extra / text_hashes.FILE, data.training_hashes.tolist())
-            _describe(name, fit, data).write(folder.metadata_file)
+            _describe(name, fit, data, quality.soft if quality else None).write(folder.metadata_file)
             probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
             # What was exported has to answer as the network, or it is not published.
             load_engine(folder.path, "tensorflow")
         classes = report.Classes(
             data.labels,
             np.bincount(data.training.classes, minlength=len(data.labels)),
-            classifier.class_weights(data.training.classes),
+            classifier.class_weights(data.training.learned(len(data.labels))),
         )
         report.write(
             folder,
@@ -191,7 +193,9 @@ def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: 
         with costs.of("finding the thresholds"), fitting as progress:
             validated.fit(others, as_many, progress)
             found = validated.probabilities(held_out)
-        abstention = _find_abstention(settings.target_precision, found, held_out.classes, data.labels, console)
+        copies = Copies.of(held_out.judged(len(data.labels)))
+        abstention = find_abstention(found[copies.rows], copies.classes, settings.target_precision, copies.weights)
+        _warn_of_thresholds(abstention, data.labels, found, console)
     with costs.of("evaluating on the test texts"):
         probabilities = classifier.probabilities(data.test)
         evaluation = evaluate(probabilities, data.test.classes)
@@ -208,15 +212,18 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
     if settings.target_precision:
         if selection.sample is not None:
             raise InputError(f"--target-precision: {len(data.labels)} labels are too many for so many texts")
-        found = selection.probabilities, selection.classes
-        abstention = _find_abstention(settings.target_precision, *found, data.labels, console)
+        abstention = find_abstention(
+            selection.probabilities, selection.classes, settings.target_precision, selection.weights
+        )
+        _warn_of_thresholds(abstention, data.labels, selection.probabilities, console)
     classifier = NGramClassifier(selection.best.settings, len(data.labels))
     with costs.of("fitting on all training texts"), console.status("Fitting on all training texts"):
         classifier.fit(data.training)
     if not len(classifier.weighting.kept):
+        weights = "; or give larger weights" if data.training.targets else ""
         raise InputError(
             f"no feature occurs in {settings.min_df} of the {len(data.training)} training texts: lower --min-df, or add"
-            " texts"
+            f" texts{weights}"
         )
     with costs.of("evaluating on the test texts"):
         uncalibrated = evaluate(classifier.probabilities(data.test), data.test.classes)
@@ -235,19 +242,12 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
     )
 
 
-def _find_abstention(
-    target_precision: float,
-    probabilities: NDArray[np.float32],
-    classes: NDArray[np.int64],
-    labels: Sequence[str],
-    console: Console,
-) -> Abstention:
-    """Finds the thresholds of held-out texts, and warns of those that they say little of."""
-    abstention = find_abstention(probabilities, classes, target_precision)
+def _warn_of_thresholds(
+    abstention: Abstention, labels: Sequence[str], probabilities: NDArray[np.float32], console: Console
+) -> None:
     answers = np.bincount(probabilities.argmax(axis=1), minlength=len(labels))
     for warning in threshold_warnings(abstention, labels, answers.tolist()):
         console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
-    return abstention
 
 
 def _check_thresholds(model: Path, gate: Gate | None, incumbent: LoadedVersion | None, console: Console) -> None:
@@ -277,7 +277,7 @@ def _command(settings: Settings, name: str, source: TrainingFiles | Path | None)
     return shlex.join(words)
 
 
-def _describe(name: str, fit: _Fit, data: SplitDataset) -> Metadata:
+def _describe(name: str, fit: _Fit, data: SplitDataset, soft: SoftQuality | None) -> Metadata:
     return Metadata(
         name=name,
         vectorizer=fit.classifier.vectorizer,
@@ -289,6 +289,8 @@ def _describe(name: str, fit: _Fit, data: SplitDataset) -> Metadata:
             test_texts=len(data.test),
             unknown_word_ratio=fit.classifier.unknown_word_ratio(data.training),
             label_texts=tuple(np.bincount(data.training.classes, minlength=len(data.labels)).tolist()),
+            soft_texts=soft.soft if soft else 0,
+            weight=soft.weight if soft else None,
         ),
         training=dict(fit.settings.options()),
         test_metrics=metadata.TestMetrics(

@@ -1,4 +1,4 @@
-"""Reads the body of a request: within a size, a time and an encoding that the server accepts."""
+"""Reads the body of a request, within limits of size, time and encoding."""
 
 import asyncio
 
@@ -21,6 +21,8 @@ class Bodies:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
+        self.large = asyncio.Lock()
+        """Held while a large body is decoded: they take turns."""
 
     async def read(self, request: Request) -> bytes:
         """Returns a request's body, decompressed.

@@ -13,6 +13,7 @@ from service.errors import InvalidArgument
 from service.grpc.open_inference_servicer import ABSTAINED, OUTPUTS
 from service.grpc.stubs import open_inference_pb2 as inference
 from service.http.binary_tensors import SIZE
+from service.http.json_errors import invalid_json
 from service.inference.abstention import MIN_PROBABILITY, USE_THRESHOLDS
 from text_classifier.v1 import text_classifier_pb2 as contract
 
@@ -164,10 +165,24 @@ class Model(Struct):
         )
 
 
+class Server(Struct):
+    """The server's version and gRPC transport; see `text_classifier.v1.Server`."""
+
+    version: str
+    transport: str
+
+
 class Models(Struct):
-    """All versions of all models."""
+    """All versions of all models, and the server that has them."""
 
     models: list[Model]
+    server: Server
+
+    @classmethod
+    def of(cls, message: contract.ListModelsResponse) -> "Models":
+        """Converts the contract's message."""
+        server = Server(message.server.version, message.server.transport)
+        return cls([Model.of(model) for model in message.models], server)
 
 
 class Status(Struct):
@@ -247,8 +262,8 @@ def _decoded(raw: Raw | UnsetType, kind: type[_T], name: str) -> _T:
         raise InvalidArgument(name, f"is longer than {_MAX_RAW_BYTES} bytes")
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
-        raise InvalidArgument(name, str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid_json(error, kind, name) from error
 
 
 def _flat(data: Iterable[str | list[str]]) -> Iterable[bytes]:

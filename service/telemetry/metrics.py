@@ -62,7 +62,9 @@ PROBABILITY = Family(
     "histogram", "text_classifier_winning_probability", "Probability of a text's winning label.", _MODEL, _TENTHS
 )
 
-TRANSPORT = Family("gauge", "text_classifier_grpc_transport_info", "1 for what carries gRPC.", ("transport",))
+TRANSPORT = Family(
+    "gauge", "text_classifier_grpc_transport_info", "1 for the transport that serves gRPC.", ("transport",)
+)
 RESTARTS = Family("counter", "text_classifier_process_restarts_total", "Times that a process died and was restarted.")
 
 LOG_DROPPED = Family(

@@ -185,9 +185,9 @@ def _hashed(**changes: Any) -> tuple[Any, ...]:
         ({"max": 7}, "6 characters"),
         ({"min": 0}, "6 characters"),
         ({"min": 3}, "6 characters"),
-        ({"kept": np.array([3, 0], np.int32)}, "rising buckets"),
-        ({"kept": np.array([0, 4], np.int32)}, "rising buckets"),
-        ({"kept": np.array([-1, 2], np.int32)}, "rising buckets"),
+        ({"kept": np.array([3, 0], np.int32)}, "kept buckets must be in ascending order"),
+        ({"kept": np.array([0, 4], np.int32)}, "kept buckets must be in ascending order"),
+        ({"kept": np.array([-1, 2], np.int32)}, "kept buckets must be in ascending order"),
         ({"kept": np.array([1], np.int32)}, "each with a scale"),
         ({"known": np.zeros(0, np.uint8)}, "power of two of bytes"),
         ({"known": np.zeros(3, np.uint8)}, "power of two of bytes"),
@@ -201,7 +201,7 @@ def test_hashed_ngrams_that_do_not_fit_are_refused(changes: dict[str, Any], says
 
 
 def test_hashed_ngrams_are_a_tuple_or_none() -> None:
-    with pytest.raises(TypeError, match="hashed n-grams are a tuple or None"):
+    with pytest.raises(TypeError, match="hashed must be a tuple or None"):
         Network(table(), (), (), 0, 0, hashed=[])  # type: ignore[arg-type]
 
 

@@ -71,7 +71,7 @@ def test_a_better_shadow_is_promoted_when_that_is_asked(judged: Judged, capsys: 
     assert judged.judge() == 0
     said = capsys.readouterr().out
     assert f"{model}/2 is better than {model}/1: difference of accuracy +0.0400 (95% interval +0.02" in said
-    assert "on 1,000 texts; of 40 disagreements 40 have a label" in said
+    assert "on 1,000 texts; labels for 40 of 40 disagreements" in said
     assert "under load: 5 texts" in said
     assert served_version(model) == 1
     assert judged.judge("--promote") == 0
@@ -161,3 +161,49 @@ def test_an_empty_capture_is_an_error(judged: Judged, tmp_path: Path, capsys: py
     judged.captured = tmp_path
     assert judged.judge() == 2
     assert "holds no file captured-*.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spelling", ["text  1 ", "\r\ntext 1", "text\u00a01"])
+def test_labels_are_found_whatever_became_of_white_space(
+    judged: Judged, spelling: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged.labels.write_text(f'text,label\n"{spelling}",y\n', newline="")
+    assert judged.judge() == 0
+    assert "of 40 disagreements 1 has a label" in capsys.readouterr().out
+
+
+def test_labels_go_by_meaning(judged: Judged, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in judged.captured.iterdir():
+        path.write_text(path.read_text().replace('"x"', '"0.0"').replace('"y"', '"True"'))
+    judged.label("true", 40)
+    assert judged.judge() == 0
+    assert f"{judged.models}/m/2 is better" in capsys.readouterr().out
+    judged.label("0", 40)
+    assert judged.judge() == 0
+    assert f"{judged.models}/m/2 is worse" in capsys.readouterr().out
+
+
+def test_labels_that_no_version_gave_and_other_rows_are_told(
+    judged: Judged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged.labels.write_text("text,label\ntext 1,Y\ntext 2,y\nnever captured,y\n")
+    assert judged.judge() == 0
+    said = capsys.readouterr().out
+    assert "Left out 1 row without the text of a captured disagreement." in said
+    assert "Neither version gave the labels 'Y' of 1 text: both count as wrong." in said
+
+
+def test_labels_are_read_as_other_files_are(judged: Judged, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more, bad_rows = tmp_path / "more.csv", tmp_path / "bad.jsonl"
+    judged.labels.write_bytes("text;label\ntext 1;y\ntext 2;\n".encode("utf-16"))
+    more.write_text("text;label\ntext 3;y\n")
+    assert judged.judge("--labels", str(more), "--delimiter", ";", "--bad-rows", str(bad_rows)) == 0
+    assert "of 40 disagreements 2 have a label" in capsys.readouterr().out
+    assert json.loads(bad_rows.read_text())["line"] == 3
+
+
+def test_a_capture_that_lacks_its_counts_is_an_error(judged: Judged, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in judged.captured.iterdir():
+        path.write_text("".join(line for line in path.open() if '"compared"' not in line))
+    assert judged.judge() == 2
+    assert "the capture holds 40 disagreements, but its lines of the kind 'compared' count 0" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 
 from tests import raw_texts
 from textmodel import VersionFolder, load_engine
-from textmodel.loading import EngineKind
+from textmodel.names import EngineKind
 from training.cli import main
 from training.data.keras_datasets import LABELS
 

@@ -12,8 +12,8 @@
 static const uint32_t WORD_SEED = 0x9E3779B9;
 
 enum {
-    MAX_WORD = 64, /* characters that a word's hash heeds */
-    PENDING = 256, /* features that are looked up before they are counted */
+    MAX_WORD = 64, /* the hash of a word covers this many characters */
+    PENDING = 256, /* features are looked up and counted in batches of this size */
 };
 
 int hashed_init(HashedNGrams *ngrams, const int32_t *kept, size_t rows, uint32_t buckets, const uint8_t *known_words,
@@ -58,14 +58,15 @@ size_t max_hashed(const HashedNGrams *ngrams, size_t length)
     return most < ngrams->rows ? most : ngrams->rows;
 }
 
-/* ---- Features to their rows ---- */
+/* ---- Rows of features ---- */
 
 typedef struct {
     uint32_t rows[PENDING];
     size_t count;
 } Pending;
 
-/* Appends the row of a hash's bucket, if it is kept and `held`. Without a branch: the processor cannot guess it. */
+/* Appends the row of the hash's bucket if the bucket is kept and `held` is 1. Branch-free: the outcome is
+   unpredictable. */
 static inline void look_up(const HashedNGrams *ngrams, uint32_t hash, uint32_t held, Pending *pending)
 {
     uint32_t bucket = hash & ngrams->mask;
@@ -76,7 +77,7 @@ static inline void look_up(const HashedNGrams *ngrams, uint32_t hash, uint32_t h
     pending->count += kept & held;
 }
 
-/* Counts what has been looked up. */
+/* Counts the pending features. */
 static void flush(Pending *pending, const Layer *layer, FeatureCounts *counts)
 {
     count_features(counts, pending->rows, pending->count, layer);
@@ -85,10 +86,11 @@ static void flush(Pending *pending, const Layer *layer, FeatureCounts *counts)
 
 /* ---- Characters ---- */
 
-/* Fills `longest`: up to the next space, which an n-gram within words may end with, or to the end. */
+/* Fills `longest`. Within words, an n-gram ends at the next space or includes it; across words, the stream's end
+   bounds it. */
 static void bound_ngrams(const HashedNGrams *ngrams, size_t length, HashedScratch *scratch)
 {
-    size_t last = length - 1; /* where an n-gram may end, at most */
+    size_t last = length - 1; /* last position where an n-gram may end */
     for (size_t i = length; i-- > 0;) {
         size_t longest = last - i + 1;
         scratch->longest[i] = longest < MAX_CHARACTERS ? (uint32_t)longest : MAX_CHARACTERS;
@@ -125,11 +127,11 @@ static void count_characters(const HashedNGrams *ngrams, size_t length, const La
 
 /* ---- Words ---- */
 
-/* Lists where words begin and end, and returns how many there are. Without branches: the processor cannot guess them. */
+/* Lists the starts and ends of words, and returns the number of words. Branch-free: the outcomes are unpredictable. */
 static size_t find_words(const uint8_t *kinds, size_t length, uint32_t *begins, uint32_t *ends)
 {
     size_t begun = 0, ended = 0;
-    for (size_t i = 1; i <= length; i++) { /* a space is before all, and one behind */
+    for (size_t i = 1; i <= length; i++) { /* the stream begins and ends with a space */
         uint32_t before = kinds[i - 1], kind = kinds[i];
         uint32_t in_word = kind >= WORD, was_in_word = before >= WORD;
         uint32_t begin = in_word & ((was_in_word ^ 1) | (kind == ALONE) | ((before == ALONE) & (kind != EXTEND)));
@@ -141,7 +143,7 @@ static size_t find_words(const uint8_t *kinds, size_t length, uint32_t *begins, 
     return begun;
 }
 
-/* Words hashed side by side: a step waits for the one before. */
+/* Number of words hashed in parallel: each step of a hash depends on the previous one. */
 enum { TOGETHER = 4 };
 
 FOR_EACH_PROCESSOR
@@ -168,13 +170,14 @@ static void hash_words(const uint32_t *codes, const uint32_t *begins, const uint
     }
 }
 
+/* Returns whether the training texts hold a word or pair of characters with this hash. */
 static inline uint32_t is_known(const HashedNGrams *ngrams, uint32_t hash)
 {
     uint32_t bit = hash & ngrams->known_mask;
     return ngrams->known_words[bit / 8] >> bit % 8 & 1;
 }
 
-/* Unicode blocks of scripts without spaces between words, rising: `textmodel.unicode_text.UNSPACED`. */
+/* Unicode blocks of scripts without spaces between words, in ascending order: `textmodel.unicode_text.UNSPACED`. */
 static const struct {
     uint32_t first;
     uint32_t last;
@@ -192,7 +195,7 @@ static int is_unspaced(uint32_t code)
     return block < sizeof UNSPACED / sizeof *UNSPACED && code >= UNSPACED[block].first;
 }
 
-/* Returns whether a word is a run of words, and most of its pairs of characters are known. */
+/* Returns whether a word is in a script without spaces, and most of its pairs of characters are known. */
 static int is_known_run(const HashedNGrams *ngrams, const uint32_t *codes, size_t length)
 {
     int is_run = is_unspaced(codes[length - 1]);
@@ -204,6 +207,7 @@ static int is_known_run(const HashedNGrams *ngrams, const uint32_t *codes, size_
     return is_run && 2 * known > length - 1;
 }
 
+/* Returns the number of known words. */
 static size_t count_known(const HashedNGrams *ngrams, const HashedScratch *scratch, size_t words)
 {
     size_t known = 0;
@@ -214,12 +218,13 @@ static size_t count_known(const HashedNGrams *ngrams, const HashedScratch *scrat
     return known;
 }
 
+/* Counts the n-grams of words. */
 FOR_EACH_PROCESSOR
 static void count_words(const HashedNGrams *ngrams, size_t words, const Layer *layer, const uint32_t *hashes,
                           FeatureCounts *counts)
 {
     Pending pending = {.count = 0};
-    uint32_t before = 0, before2 = 0; /* hashes of the windows of one word and of two that end at the word before */
+    uint32_t before = 0, before2 = 0; /* hashes of the windows of one and two words that end at the previous word */
     for (size_t i = 0; i < words; i++) {
         uint32_t word = hashes[i];
         look_up(ngrams, word, 1, &pending);
@@ -239,7 +244,7 @@ static void count_words(const HashedNGrams *ngrams, size_t words, const Layer *l
     flush(&pending, layer, counts);
 }
 
-/* ---- Together ---- */
+/* ---- Both ---- */
 
 WordCounts count_hashed(const HashedNGrams *ngrams, const CharTable *table, Text text, const Layer *layer,
                         HashedScratch *scratch, FeatureCounts *counts)
@@ -251,7 +256,7 @@ WordCounts count_hashed(const HashedNGrams *ngrams, const CharTable *table, Text
         count_characters(ngrams, length, layer, scratch, counts);
     }
     WordCounts words = {.words = find_words(scratch->kinds, length, scratch->begins, scratch->word_ends)};
-    for (int j = 0; j < TOGETHER; j++) { /* no words, for the last together */
+    for (int j = 0; j < TOGETHER; j++) { /* empty words complete the last group */
         scratch->begins[words.words + (size_t)j] = scratch->word_ends[words.words + (size_t)j] = 0;
     }
     hash_words(scratch->codes, scratch->begins, scratch->word_ends, words.words, scratch->hashes);

@@ -13,6 +13,7 @@ from training.classifiers.features import Weighting
 from training.classifiers.temperature_scaling import Calibration
 from training.data import unknown_words
 from training.data.keras_datasets import Examples
+from training.data.targets import Copies
 from training.settings import Settings
 
 _TEXTS_AT_ONCE = 2048
@@ -74,16 +75,18 @@ class NGramClassifier(Classifier):
     def fit(self, examples: Examples) -> None:
         """Weighs the features and fits the output layer."""
         counts = features.count_matrix(self.vectorizer, examples)
-        self.weighting = features.fit_weighting(self._settings, counts, examples.classes, self._max_features())
+        learned = examples.learned(self._classes)
+        self.weighting = features.fit_weighting(self._settings, counts, learned, self._max_features())
         if isinstance(self.vectorizer, HashedNGrams):
             self.vectorizer = msgspec.structs.replace(self.vectorizer, kept=len(self.weighting.kept))
             self.known_words = unknown_words.known_words(examples.texts or (), self._settings.min_df)
+        copies = Copies.of(learned)
         self._model = linear_svm.fit(
-            self.weighting.vectors(counts),
-            examples.classes,
+            copies.of_texts(self.weighting.vectors(counts)),
+            copies.classes,
             np.array([1]) if self._binary else np.arange(self._classes),
             cost=self._settings.required_cost,
-            weights=self.class_weights(examples.classes)[examples.classes],
+            weights=copies.weights * self.class_weights(learned)[copies.classes],
             seed=self._settings.seed,
         )
         self.calibrate(temperature_scaling.IDENTITY)

@@ -57,6 +57,7 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 def test_silent_connections_beyond_the_maximum_give_way_to_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 5)
+    monkeypatch.setattr(server, "HEADER_SECONDS", 1e6)  # else the silence would end them too
 
     async def test() -> None:
         async with running(hello) as port:
@@ -281,7 +282,7 @@ def test_silent_connections_do_not_close_the_metrics_port(worker: ServerProcess)
     port = worker.event("metrics")["port"]
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(metrics_server.MAX_CONNECTIONS + 5)]
     assert "grpc_server_started_total" in worker.metrics()
-    silent[0].settimeout(60)
+    silent[0].setblocking(False)  # it gave way before the metrics came, and not after its timeout
     assert silent[0].recv(1) == b""
     for each in silent:
         each.close()
@@ -300,3 +301,44 @@ def test_what_is_no_http_writes_no_line_of_the_log(worker: ServerProcess) -> Non
                     pass
     worker.metrics()
     assert len(worker.log) == lines
+
+
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_malformed_chunk_after_the_answer_writes_no_line_of_the_log(worker: ServerProcess) -> None:
+    lines = len(worker.log)
+    host, port = worker.http.split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(CHUNKED % b"/nowhere")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 404 ")
+        with suppress(OSError):
+            connection.sendall(b"no size\r\n")
+            while connection.recv(4096):
+                pass
+    assert call(f"http://{worker.http}{PROBE}").status == 200
+    assert len(worker.log) == lines
+
+
+def test_a_body_in_chunks_of_a_byte_is_refused_and_in_larger_ones_answered(worker: ServerProcess) -> None:
+    text = json.dumps({"texts": ["oil " * 100] * 100}).encode()
+
+    def post(size: int) -> bytes:
+        parts = [text[at : at + size] for at in range(0, len(text), size)]
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            with suppress(OSError):
+                connection.sendall(CHUNKED % CLASSIFY.encode() + chunks + b"0\r\n\r\n")
+            return connection.recv(12)
+
+    host, port = worker.http.split(":")
+    assert post(1) == b"HTTP/1.1 400"
+    assert post(server.MIN_CHUNK_BYTES) == b"HTTP/1.1 200"
+
+
+def test_headers_beyond_the_limit_are_refused_although_they_come_at_once(worker: ServerProcess) -> None:
+    host, port = worker.http.split(":")
+    for headers, status in ((b"a:\r\n" * 15_000, b"200"), (b"a:\r\n" * 60_000, b"400")):
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(b"GET %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (PROBE.encode(), headers))
+            assert connection.recv(12) == b"HTTP/1.1 " + status

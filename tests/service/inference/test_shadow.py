@@ -17,8 +17,7 @@ import pytest
 
 from service.config import Config
 from service.grpc.stubs import open_inference_pb2, open_inference_pb2_grpc
-from service.inference.classification import Answer
-from service.inference.repository import Servable
+from service.inference.servable import Answer, Servable
 from service.inference.shadow import BATCH_TEXTS, QUEUE_TEXTS, Shadow
 from service.process.worker import publisher
 from service.telemetry.shadow_metrics import Agreement, ShadowMetrics
@@ -252,6 +251,19 @@ async def test_a_full_queue_drops_and_counts_and_never_delays(folder: Path) -> N
 
 
 @in_event_loop
+async def test_a_shadow_s_queue_holds_8_mib_of_characters(folder: Path) -> None:
+    pair = Pair(folder)
+    pair.offer(["a"])
+    pair.offer(["a" * (2**23 - 1)])
+    assert pair.dropped("overload") == 0
+    pair.offer(["a"])
+    assert pair.dropped("overload") == 1
+    assert await pair.agreement() == (2, 2)
+    pair.offer(["a" * (2**23 + 1)])  # an empty queue takes even a request that is larger
+    assert await pair.agreement() == (3, 3)
+
+
+@in_event_loop
 async def test_the_shadow_waits_while_requests_wait_for_the_version_in_service(folder: Path) -> None:
     pair = Pair(folder)
     busy = pair.in_service.engine
@@ -298,3 +310,7 @@ async def test_the_share_samples_requests(folder: Path) -> None:
     pair.offer(["a"])
     assert await pair.agreement() == (0, 0)
     assert pair.dropped("overload") == 0
+    pair.shadow._share = 0.5
+    for _ in range(400):
+        pair.offer(["a"])
+    assert 100 < (await pair.agreement()).texts < 300

@@ -184,7 +184,7 @@ def test_rows_that_an_open_quotation_mark_merged_are_reported(tmp_path: Path) ->
     data = load(TrainingFiles(files, 0.2), SETTINGS, console)
     assert (data.quality.rows, data.quality.merged) == (220, 1)
     said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "Warning: 1 rows hold many lines that look like rows, the first at" in said
+    assert "Warning: 1 row with many lines that look like rows, the first at" in said
     assert "a.tsv: line 102: if a quotation mark is not closed there" in said
     options = ReadOptions(quoting=False)
     bad = TrainingFiles(LabelledFiles([LabelledFile(tmp_path / "a.tsv", options=options)]), 0.2, tmp_path / "bad.jsonl")
