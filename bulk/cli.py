@@ -161,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
         "--min-probability", type=_probability, metavar="P", default=0, help="mark labels of a lower probability"
     )
     command.add_argument(
-        "--use-thresholds", action="store_true", help="mark labels below the version's own threshold for them"
+        "--use-thresholds", action="store_true", help="mark labels below the version's own threshold of the label"
     )
     command.add_argument(
         "--abstained-column",

@@ -156,7 +156,7 @@ def add_own_data(parser: argparse.ArgumentParser) -> None:
         type=share,
         metavar="SHARE",
         default=0.2,
-        help="share of the texts that is held out for the test, by a hash of the text (default: %(default)s)",
+        help="share of the texts to hold out for the test, by a hash of the text (default: %(default)s)",
     )
     parser.add_argument("--name", type=_name, required=True, help="name of the model")
     _add_training(parser, OWN_DATA)

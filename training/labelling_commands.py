@@ -63,21 +63,30 @@ def add_select(command: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="FILE",
-        help="files of texts that have a label already, as those of earlier rounds: they are not chosen",
+        help="files of texts that have a label already, such as those of earlier rounds: these texts are not chosen",
     )
     command.add_argument(
         "--text-column", default="text", metavar="NAME", help="column, or key, of the texts (default: %(default)s)"
     )
     command.add_argument("--model", required=True, metavar="NAME", help="the model")
-    command.add_argument("--version", type=int, metavar="N", help="its version (default: the one in service)")
+    command.add_argument(
+        "--model-version",
+        "--version",
+        dest="version",
+        type=int,
+        metavar="N",
+        help="its version (default: the version in service)",
+    )
     command.add_argument(
         "--other-version",
         type=int,
         metavar="N",
         help="disagreement: the version to compare with (default: the shadow version)",
     )
-    command.add_argument("--by", choices=_KINDS, default="margin", help="what decides (default: %(default)s)")
-    command.add_argument("--count", type=_count, default=200, metavar="N", help="how many texts (default: %(default)s)")
+    command.add_argument("--by", choices=_KINDS, default="margin", help="the criterion (default: %(default)s)")
+    command.add_argument(
+        "--count", type=_count, default=200, metavar="N", help="number of texts (default: %(default)s)"
+    )
     command.add_argument(
         "--output",
         required=True,
@@ -186,7 +195,7 @@ def add_check(command: argparse.ArgumentParser) -> None:
         "--output",
         type=output_file(".jsonl", ".csv"),
         metavar="FILE",
-        help="write all of these rows to this file, .jsonl or .csv (default: show the first on the terminal)",
+        help="write all these rows to this file, .jsonl or .csv (default: only show the first on the terminal)",
     )
     command.set_defaults(run=_check)
 
