@@ -9,10 +9,11 @@ import pytest
 
 from tests.server_process import ROOT
 
+HANGS = "import signal; signal.pause()"
 BUILD = ROOT / "service" / "grpc" / "native" / "build.py"
 
 
-def built_with(cargo: str | None, seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def built_with(cargo: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Builds where the only program is this script in the place of cargo. Returns the library's path."""
     programs = tmp_path / "programs"
     programs.mkdir()
@@ -24,29 +25,28 @@ def built_with(cargo: str | None, seconds: float, tmp_path: Path, monkeypatch: p
     library.write_bytes(b"an older one")
     module: dict[str, Any] = runpy.run_path(str(BUILD))
     build = module["build_or_say_why_not"]
-    build.__globals__.update(BUILD=tmp_path / "build", RESOLVE_SECONDS=seconds)
+    build.__globals__.update(BUILD=tmp_path / "build", RESOLVE_SECONDS=0.3 if cargo == HANGS else 60)
     build(library)
     return library
 
 
 @pytest.mark.parametrize(
-    ("cargo", "seconds", "reason"),
+    ("cargo", "reason"),
     [
-        (None, 60, "cargo is not installed"),
-        ("import sys; sys.exit('error: no network')", 60, "cargo generate-lockfile failed: error: no network"),
-        ("import signal; signal.pause()", 0.3, "cargo's registry has not answered"),
+        (None, "cargo is not installed"),
+        ("import sys; sys.exit('error: no network')", "cargo generate-lockfile failed: error: no network"),
+        (HANGS, "cargo's registry has not answered"),
     ],
     ids=["no cargo", "no registry", "a registry that does not answer"],
 )
 def test_without_cargo_the_build_says_in_a_line_that_grpcio_carries_grpc(
     cargo: str | None,
-    seconds: float,
     reason: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert not built_with(cargo, seconds, tmp_path, monkeypatch).exists()
+    assert not built_with(cargo, tmp_path, monkeypatch).exists()
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith(f"The native transport is left out, grpcio carries gRPC: {reason}")
 
