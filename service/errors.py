@@ -100,6 +100,17 @@ class TooManyRequests(RequestError):
         super().__init__(f"{limit} requests are in flight already; try again later")
 
 
+class TooManyBytes(RequestError):
+    """The bodies of requests that are in flight leave no room for another.
+
+    Args:
+        limit: the maximum of all per worker, in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"large requests hold {limit} bytes already; try again later")
+
+
 class ForeignHost(RequestError):
     """The request names a host that is not one of the server's.
 

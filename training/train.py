@@ -185,11 +185,13 @@ def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: 
         classifier.fit(data.training, epochs, progress)
     abstention = None
     if settings.target_precision:
-        # The first network has gone on past the best epoch.
+        # The first network has gone on past the best epoch. This one takes as many steps as the one that is exported,
+        # since probabilities grow with the steps: after as many epochs, its thresholds would be too low.
+        as_many = round(epochs * len(data.training) / len(others))
         validated = DenseClassifier(settings, len(data.labels))
-        fitting = epochs_shown(console, "Fitting a network on the others than the validation texts", epochs)
+        fitting = epochs_shown(console, "Fitting a network on all but the validation texts", as_many)
         with costs.of("finding the thresholds"), fitting as progress:
-            validated.fit(others, epochs, progress)
+            validated.fit(others, as_many, progress)
             found = validated.probabilities(held_out)
         copies = Copies.of(held_out.judged(len(data.labels)))
         abstention = find_abstention(found[copies.rows], copies.classes, settings.target_precision, copies.weights)

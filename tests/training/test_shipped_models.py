@@ -13,7 +13,7 @@ from training.data.keras_datasets import LABELS
 
 MODELS = Path(__file__).parents[2] / "models"
 LABELS_OF = {**LABELS, "nsmc": ("negative", "positive")}
-EXPECTED = {"imdb/1": 0.875, "imdb/2": 0.917, "reuters/1": 0.785, "reuters/2": 0.85, "nsmc/1": 0.88}
+EXPECTED = {"imdb/1": 0.875, "imdb/2": 0.917, "reuters/1": 0.785, "reuters/2": 0.845, "nsmc/1": 0.88}
 NSMC = ["--features", "characters", "--char-ngrams", "1,5", "--char-spans", "across-words", "--cost", "0.3"]
 
 
