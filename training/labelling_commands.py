@@ -8,12 +8,9 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from textfiles import FORMATS, InputError, counted
 from textfiles.command import add_read_options, read_options
-from textmodel.version_folder import is_model_name, shadow_version
-from training.data.bad_rows import BadRows
+from textmodel.names import is_model_name
 from training.evaluation_commands import version_of
 from training.options import (
     add_bad_rows,
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from training.data.bad_rows import BadRows
     from training.data.pool import PoolText
     from training.evaluation.acquisition import Candidate
     from training.evaluation.label_check import Suspect
@@ -101,6 +99,7 @@ def _count(text: str) -> int:
 
 def _select(options: dict[str, Any]) -> None:
     # Imported here: help and a wrong option need not wait for them.
+    from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation.acquisition import Unlabelled, by_disagreement, by_margin, choose  # noqa: PLC0415
     from training.evaluation.version_evaluation import LoadedVersion  # noqa: PLC0415
 
@@ -136,6 +135,8 @@ def _versions(options: dict[str, Any]) -> list[Path]:
             raise InputError("--other-version needs --by disagreement")
         return [path]
     if other is None:
+        from textmodel.version_folder import shadow_version  # noqa: PLC0415
+
         other = shadow_version(options["models"] / options["model"])
     if other is None:
         raise InputError("--by disagreement needs --other-version: the model has no shadow version")
@@ -145,7 +146,7 @@ def _versions(options: dict[str, Any]) -> list[Path]:
     return [path, compared]
 
 
-def _texts(options: dict[str, Any], name: str, bad_rows: BadRows) -> "Iterator[PoolText]":
+def _texts(options: dict[str, Any], name: str, bad_rows: "BadRows") -> "Iterator[PoolText]":
     from training.data.pool import PoolFile, pool_texts  # noqa: PLC0415
 
     reading = read_options(options)
@@ -154,6 +155,8 @@ def _texts(options: dict[str, Any], name: str, bad_rows: BadRows) -> "Iterator[P
 
 def _tasks(chosen: "Sequence[Candidate]", *, is_array: bool) -> bytes:
     """Returns objects with the key `text`, and under `meta` what was predicted, which annotators may see."""
+    import msgspec  # noqa: PLC0415, help needs no installed package
+
     tasks = [
         msgspec.json.encode(
             {
@@ -191,6 +194,7 @@ def add_check(command: argparse.ArgumentParser) -> None:
 def _check(options: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
 
+    from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation import label_check  # noqa: PLC0415
 
     files = labelled_files(options, options["data"])
@@ -240,6 +244,8 @@ def _one_line(text: str) -> str:
 
 
 def _json_lines(suspects: "Sequence[Suspect]") -> bytes:
+    import msgspec  # noqa: PLC0415
+
     return b"".join(msgspec.json.encode(_fields(suspect)) + b"\n" for suspect in suspects)
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from textmodel import ModelError, version_folder
+from textmodel.names import MAX_VERSION, is_model_name
 from textmodel.version_folder import (
-    MAX_VERSION,
     VersionFolder,
     check_files,
     fingerprint,
-    is_model_name,
     new_version,
     pinned_version,
     scan_model,

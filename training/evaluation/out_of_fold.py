@@ -18,6 +18,8 @@ _WORDS: Mapping[str, Any] = {"features": "words", "max_ngram": 2}
 _BOTH: Mapping[str, Any] = {"features": "both", "max_ngram": 2, "char_ngrams": (1, 5), "char_spans": "across-words"}
 _MAX_CHARACTERS = 20_000_000
 """Texts with more in all are read as words alone: their n-grams of characters would take gigabytes."""
+_MIN_BUCKETS = 1 << 16
+"""There are four buckets or more for each character, up to the preset's number: few texts are checked faster so."""
 _SAMPLE_TEXTS = 5_000
 _SAMPLE_CHARACTERS = 1_000_000
 """Of the texts that the cost is chosen on."""
@@ -53,8 +55,10 @@ def choose_settings(examples: Examples, classes: int, seed: int = 0) -> Settings
     order = np.random.default_rng(seed).permutation(len(examples))
     count = int(np.searchsorted(np.cumsum(lengths[order]), _SAMPLE_CHARACTERS))
     sample = np.sort(order[: max(1, min(count, _SAMPLE_TEXTS))])
+    preset = PRESETS[OWN_DATA]["ngram"]
+    buckets = min(preset.buckets, max(_MIN_BUCKETS, 1 << int(4 * lengths.sum()).bit_length()))
     choice = _WORDS if lengths.sum() > _MAX_CHARACTERS else _BOTH
-    return select(replace(PRESETS[OWN_DATA]["ngram"], **choice), examples.take(sample), classes).best.settings
+    return select(replace(preset, buckets=buckets, **choice), examples.take(sample), classes).best.settings
 
 
 def logits(
@@ -74,11 +78,12 @@ def logits(
         fitted: called with the number of folds that are done.
     """
     counts = features.count_matrix(features.vectorizer(settings), examples)
+    targets = examples.learned(classes)
     wanted = np.array([1]) if classes == 2 else np.arange(classes)
     found = np.empty((len(examples), len(wanted)), np.float32)
     for number in range(int(fold.max()) + 1):
         learned, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        weighting = features.fit_weighting(settings, counts[learned], examples.classes[learned])
+        weighting = features.fit_weighting(settings, counts[learned], targets[learned])
         model = linear_svm.fit(
             weighting.vectors(counts[learned]),
             examples.classes[learned],

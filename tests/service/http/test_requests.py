@@ -119,14 +119,14 @@ def test_an_error_has_its_http_status_and_the_form_of_its_protocol(
     error: errors.RequestError, status: int, code: str
 ) -> None:
     response = error_response("/v1/models", error)
-    told = json.loads(response.body)["error"]
+    told = json.loads(bytes(response.body))["error"]
     assert (response.status_code, told["code"], told["status"], told["message"]) == (status, status, code, str(error))
     has_details = isinstance(error, InvalidArgument | errors.NotFound | errors.Overloaded)
     assert [each["@type"].startswith("type.googleapis.com/google.rpc.") for each in told["details"]] == (
         [True] if has_details else []
     )
     assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
-    assert json.loads(error_response("/v2/models/x", error).body) == {"error": str(error)}
+    assert json.loads(bytes(error_response("/v2/models/x", error).body)) == {"error": str(error)}
 
 
 def test_a_deadline_in_nanoseconds_is_over_at_once() -> None:

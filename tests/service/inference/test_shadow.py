@@ -17,8 +17,7 @@ import pytest
 
 from service.config import Config
 from service.grpc.stubs import open_inference_pb2, open_inference_pb2_grpc
-from service.inference.classification import Answer
-from service.inference.repository import Servable
+from service.inference.servable import Answer, Servable
 from service.inference.shadow import BATCH_TEXTS, QUEUE_TEXTS, Compared, Shadow
 from service.process.worker import publisher
 from service.telemetry.shadow_metrics import Agreement, ShadowMetrics

@@ -106,10 +106,9 @@ impl Port {
 
     /// Listens on a socket of the file system, in the place of one that is there: who starts the server holds the path.
     pub fn unix(path: &str, tls: bool) -> io::Result<Self> {
-        if let Err(error) = fs::remove_file(path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
         let listener = StdUnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
