@@ -8,13 +8,30 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from service.errors import InvalidArgument, RequestError, RequestTimeout, RequestTooLarge, UnsupportedEncoding
+from service.errors import (
+    InvalidArgument,
+    RequestError,
+    RequestTimeout,
+    RequestTooLarge,
+    TooManyBytes,
+    UnsupportedEncoding,
+)
 from service.http import body
-from service.http.body import Bodies
+from service.http.body import SMALL_BYTES, Bodies
 
 
-def read(parts: Sequence[bytes], max_bytes: int = 10, **headers: str) -> bytes:
+def read(parts: Sequence[bytes], max_bytes: int = 10, bodies: Bodies | None = None, **headers: str) -> bytes:
     """Reads a body that comes in these parts. After the last of them nothing comes unless it is empty."""
+
+    async def whole() -> bytes:
+        reading = bodies or Bodies(max_bytes)
+        with reading.charge() as charge:
+            return bytes(await reading.read(request(parts, **headers), charge))
+
+    return asyncio.run(whole())
+
+
+def request(parts: Sequence[bytes], **headers: str) -> Request:
     waiting = list(parts)
 
     async def receive() -> dict[str, Any]:
@@ -24,7 +41,7 @@ def read(parts: Sequence[bytes], max_bytes: int = 10, **headers: str) -> bytes:
         return {"type": "http.request", "body": part, "more_body": part != b""}
 
     named = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
-    return asyncio.run(Bodies(max_bytes).read(Request({"type": "http", "headers": named}, receive)))
+    return Request({"type": "http", "headers": named}, receive)
 
 
 def refusal(kind: type[RequestError], parts: Sequence[bytes], **headers: str) -> str:
@@ -62,6 +79,41 @@ def test_other_encodings_are_refused_before_the_body_is_read() -> None:
     assert refusal(UnsupportedEncoding, [], content_encoding="br") == (
         "Content-Encoding: 'br' is not supported; send gzip or none"
     )
+
+
+def test_larger_bodies_take_at_most_twice_the_maximum_together() -> None:
+    most = 100_000
+    bodies = Bodies(most)
+
+    async def test() -> None:
+        with bodies.charge() as first, bodies.charge() as second:
+            await bodies.read(request([b"1" * most, b""]), first)
+            await bodies.read(request([b"1" * (most - SMALL_BYTES), b"1" * SMALL_BYTES, b""]), second)
+            with bodies.charge() as small:
+                assert await bodies.read(request([b"1" * SMALL_BYTES, b""]), small)
+            with bodies.charge() as third:
+                sent = [b"1" * SMALL_BYTES, b"1", b"1", b""]
+                with pytest.raises(TooManyBytes):
+                    await bodies.read(request(sent), third)
+        with bodies.charge() as fourth:  # the others have ended
+            assert await bodies.read(request([b"1" * most, b""]), fourth)
+
+    asyncio.run(test())
+
+
+def test_a_decompressed_body_counts_with_its_whole_size() -> None:
+    most = 100_000
+    bodies = Bodies(most)
+    parts = [gzip.compress(b"1" * most), b""]
+
+    async def test() -> None:
+        with bodies.charge() as first, bodies.charge() as second, bodies.charge() as third:
+            for charge in (first, second):
+                assert len(await bodies.read(request(parts, content_encoding="gzip"), charge)) == most
+            with pytest.raises(TooManyBytes):
+                await bodies.read(request(parts, content_encoding="gzip"), third)
+
+    asyncio.run(test())
 
 
 def test_a_body_has_a_minute_to_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
