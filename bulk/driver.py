@@ -53,9 +53,8 @@ def run(
     totals = Totals()
     done = 0
     open_outputs: dict[int, OutputFile] = {}
-    with bytes_shown(
-        console, f"Classifying {counted(len(inputs), 'file')}", sum(input_.size for input_ in inputs)
-    ) as progress:
+    title = f"Classifying {counted(len(inputs), 'file')}"
+    with bytes_shown(console, title, sum(input_.size for input_ in inputs)) as progress:
         try:
             for result in _results(version, inputs, columns, thresholds, workers):
                 if result.number == 0:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from textmodel import ModelError
 
-_LONGEST_NAME = 64
+_MAX_NAME_LENGTH = 64
 
 
 class StartError(Exception):
@@ -176,7 +176,7 @@ class CannotAbstain(RequestError):
 
 def shortened(name: str) -> str:
     """Returns a name from a request, short enough for an error: errors travel in HTTP/2 headers of 8 KiB."""
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+    return name if len(name) <= _MAX_NAME_LENGTH else f"{name[:_MAX_NAME_LENGTH]}…"
 
 
 def reason_for_clients(error: ModelError, folder: Path) -> str:

@@ -24,7 +24,7 @@ _SHOWN = 60
 """Maximum number of characters of a text beside its label."""
 
 
-class InputError(Exception):
+class UsageError(Exception):
     """The input is wrong. The message says what to do."""
 
 
@@ -41,7 +41,7 @@ def main() -> int:
         with _client(options) as client:
             options.run(client, options)
             sys.stdout.flush()
-    except InputError as error:
+    except UsageError as error:
         return _fail(str(error), 2)
     except grpc.RpcError as error:
         return _fail(_explain(error, options.address), 1)
@@ -57,6 +57,20 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
+    whole = Parser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
+    whole.add_argument("--version", action="version", version=f"text-classifier {__version__}")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    common = _common_options()
+    classify = commands.add_parser("classify", parents=[common], help="classify texts")
+    classify.set_defaults(run=_classify)
+    _add_classify_options(classify)
+    models = commands.add_parser("models", parents=[common], help="list the server's models")
+    models.set_defaults(run=_models)
+    return whole
+
+
+def _common_options() -> Parser:
+    """Returns the options of all commands: how to reach the server, and the form of the output."""
     server = Parser(add_help=False)
     server.add_argument(
         "--address",
@@ -81,13 +95,10 @@ def parser() -> argparse.ArgumentParser:
         help="file with the bearer token (default: $TEXT_CLASSIFIER_TOKEN)",
     )
     server.add_argument("--json", action="store_true", help="print JSON, one object per line")
+    return server
 
-    whole = Parser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
-    whole.add_argument("--version", action="version", version=f"text-classifier {__version__}")
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
-    classify = commands.add_parser("classify", parents=[server], help="classify texts")
-    classify.set_defaults(run=_classify)
+def _add_classify_options(classify: argparse.ArgumentParser) -> None:
     classify.add_argument(
         "texts", metavar="TEXT", nargs="*", help="text to classify; - alone: standard input, one text per line"
     )
@@ -115,23 +126,19 @@ def parser() -> argparse.ArgumentParser:
         help="mark answers below the version's own threshold of their label as abstained",
     )
 
-    models = commands.add_parser("models", parents=[server], help="list the server's models")
-    models.set_defaults(run=_models)
-    return whole
-
 
 def _client(options: argparse.Namespace) -> Client:
     credentials, token = _credentials(options), _token(options)
     try:
         return Client(options.address, credentials=credentials, token=token, timeout=options.timeout or DEFAULT_TIMEOUT)
     except ValueError as error:
-        raise InputError(str(error)) from error
+        raise UsageError(str(error)) from error
 
 
 def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
     authorities, certificate, key = (_read(options, name) for name in ("tls_ca", "tls_cert", "tls_key"))
     if (certificate is None) != (key is None):
-        raise InputError("mutual TLS needs both --tls-cert and --tls-key")
+        raise UsageError("mutual TLS needs both --tls-cert and --tls-key")
     if not (options.tls or authorities or certificate):
         return None
     # gRPC gives no reason if a file is wrong.
@@ -140,13 +147,13 @@ def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
         try:
             context.load_verify_locations(options.tls_ca)
         except ssl.SSLError as error:
-            raise InputError(f"--tls-ca: {options.tls_ca} contains no PEM certificate") from error
+            raise UsageError(f"--tls-ca: {options.tls_ca} contains no PEM certificate") from error
     if certificate:
         try:
             # Without an empty password OpenSSL would ask for one on the terminal.
             context.load_cert_chain(options.tls_cert, options.tls_key, password="")  # nosec B106
         except (ssl.SSLError, ValueError) as error:
-            raise InputError("--tls-cert, --tls-key: not a PEM certificate and its key without password") from error
+            raise UsageError("--tls-cert, --tls-key: not a PEM certificate and its key without password") from error
     return grpc.ssl_channel_credentials(authorities, key, certificate)
 
 
@@ -163,29 +170,15 @@ def _read(options: argparse.Namespace, name: str) -> bytes | None:
     try:
         return path.read_bytes() if path else None
     except OSError as error:
-        raise InputError(f"--{name.replace('_', '-')}: cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"--{name.replace('_', '-')}: cannot read {path}: {error.strerror}") from error
 
 
 def _classify(client: Client, options: argparse.Namespace) -> None:
     source = "-" if options.texts == ["-"] else options.file
-    if source is None and not options.texts:
-        raise InputError("no text: give texts, or --file FILE, or - for standard input")
-    if source is not None and options.texts not in ([], ["-"]):
-        raise InputError("give texts or --file, not both")
-    if source is None:
-        texts = iter(_checked(options.texts))
-    else:
-        texts = _lines(_open(source), "standard input" if source == "-" else source)
     sent: deque[str] = deque()
-
-    def remembered() -> Iterator[str]:
-        for text in texts:
-            sent.append(text)
-            yield text
-
     # A stream, since xargs may give more texts than a request can have.
     answers = client.classify_stream(
-        remembered(),
+        _remembered(_texts(options, source), sent),
         model=options.model,
         version=options.model_version,
         top_k=options.top_k,
@@ -199,14 +192,26 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
         text = sent.popleft()
         if options.json:
             print(json.dumps(_object(answer), ensure_ascii=False))
-        elif answer.explanation and coloured_output(sys.stdout):
-            _print(answer, None)
-            print(coloured(text, answer.explanation.words))
         else:
-            _print(answer, None if alone else text)
-            for word in answer.explanation.words if answer.explanation else ():
-                print(f"\t{printable(word.word)}\t{word.contribution:+.4f}")
+            _print(answer, text, alone=alone)
         sys.stdout.flush()
+
+
+def _texts(options: argparse.Namespace, source: str | None) -> Iterator[str]:
+    """Returns the texts of the command line, or of the source: a file, or - for standard input."""
+    if source is None:
+        if not options.texts:
+            raise UsageError("no text: give texts, or --file FILE, or - for standard input")
+        return iter(_checked(options.texts))
+    if options.texts not in ([], ["-"]):
+        raise UsageError("give texts or --file, not both")
+    return _lines(_open(source), "standard input" if source == "-" else source)
+
+
+def _remembered(texts: Iterator[str], sent: deque[str]) -> Iterator[str]:
+    for text in texts:
+        sent.append(text)
+        yield text
 
 
 def _models(client: Client, options: argparse.Namespace) -> None:
@@ -214,7 +219,8 @@ def _models(client: Client, options: argparse.Namespace) -> None:
     if options.json:
         for model in models:
             shadow = model.shadow and model.shadow._asdict()
-            print(json.dumps({**model._asdict(), "state": model.state.name, "shadow": shadow}, ensure_ascii=False))
+            values = {"state": model.state.name, "shadow": shadow, "server": models.server._asdict()}
+            print(json.dumps({**model._asdict(), **values}, ensure_ascii=False))
         return
     rows = [("MODEL", "VERSION", "STATE", "CLASSES", "TEST ACCURACY", "TRAINED ON"), *map(_row, models)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -222,6 +228,8 @@ def _models(client: Client, options: argparse.Namespace) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         if reason:
             print(f"    {printable(reason)}")
+    if models.server.transport:
+        print(f"server: version {models.server.version}, {models.server.transport} transport")
 
 
 def _row(model: Model) -> tuple[str, ...]:
@@ -248,7 +256,19 @@ def _object(answer: Classification) -> dict[str, object]:
     return values
 
 
-def _print(answer: Classification, text: str | None) -> None:
+def _print(answer: Classification, text: str, *, alone: bool) -> None:
+    """Prints an answer, with its text unless that is the only one, and with its explanation if there is one."""
+    explanation = answer.explanation
+    if explanation and coloured_output(sys.stdout):
+        _print_line(answer, None)
+        print(coloured(text, explanation.words))
+        return
+    _print_line(answer, None if alone else text)
+    for word in explanation.words if explanation else ():
+        print(f"\t{printable(word.word)}\t{word.contribution:+.4f}")
+
+
+def _print_line(answer: Classification, text: str | None) -> None:
     scored = answer.scores or ((answer.label, answer.probability),)
     columns = [f"{printable(label)}\t{probability:.4f}" for label, probability in scored]
     if answer.abstained:
@@ -269,9 +289,9 @@ def _open(source: str) -> BinaryIO:
         try:
             return Path(source).open("rb")
         except OSError as error:
-            raise InputError(f"--file: cannot read {source}: {error.strerror}") from error
+            raise UsageError(f"--file: cannot read {source}: {error.strerror}") from error
     if sys.stdin is None:
-        raise InputError("standard input is closed")
+        raise UsageError("standard input is closed")
     return os.fdopen(sys.stdin.fileno(), "rb", closefd=False)
 
 
@@ -281,7 +301,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[str]:
         try:
             yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason})") from error
+            raise UsageError(f"{name}, line {number}: not UTF-8 ({error.reason})") from error
 
 
 def _checked(texts: list[str]) -> list[str]:
@@ -289,7 +309,7 @@ def _checked(texts: list[str]) -> list[str]:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise InputError(f"text {number}: not UTF-8; check the terminal's encoding") from error
+            raise UsageError(f"text {number}: not UTF-8; check the terminal's encoding") from error
     return texts
 
 

@@ -9,7 +9,7 @@ from typing import Self
 import grpc
 
 from text_classifier import calls
-from text_classifier.results import Classification, Model
+from text_classifier.results import Classification, Model, ModelList
 from text_classifier.targets import check_address, check_timeout
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
@@ -157,12 +157,12 @@ class Client:
         if failure:
             raise failure[0]
 
-    def models(self, *, timeout: float | None = None) -> list[Model]:
+    def models(self, *, timeout: float | None = None) -> ModelList:
         """Lists all model versions of the server, ordered by name and version."""
         response = self._stub.ListModels(
             pb2.ListModelsRequest(), timeout=self._seconds(timeout), metadata=self._metadata
         )
-        return [calls.model(message) for message in response.models]
+        return calls.models(response)
 
     def model(self, name: str, *, version: int = 0, timeout: float | None = None) -> Model:
         """Describes a model version; 0 is the version in service."""

@@ -11,7 +11,7 @@ class ModelError(Exception):
 
 
 class ChangedError(ModelError):
-    """The files changed while they were read."""
+    """The files changed while they were being read."""
 
     kind = "changed"
 

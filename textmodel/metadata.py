@@ -119,7 +119,9 @@ class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data that a model was trained and tested on.
 
     `unknown_word_ratio` is the share of the words of the training texts that the vocabulary does not hold. Versions of
-    older trainings do not say. `label_texts` are the training texts of each label, in the order of the labels.
+    older trainings do not say. `label_texts` are the training texts of each label, in the order of the labels; one with
+    a soft label alone counts for its most probable label. `soft_texts` are the training texts that were learned by soft
+    labels, and `weight` the sum of the weights of all of them, where they have some.
     """
 
     name: str
@@ -128,6 +130,8 @@ class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     test_texts: Count
     unknown_word_ratio: Share | None = None
     label_texts: tuple[Count, ...] = ()
+    soft_texts: Count = 0
+    weight: Annotated[float, Meta(gt=0)] | None = None
 
 
 class TestMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,7 +16,14 @@ from textmodel import ModelError
 from textmodel.extras import needs_extra
 from textmodel.names import is_model_name
 from training import evaluation_commands, labelling_commands, live_commands
-from training.options import add_labelled_files, add_models, add_promotion, labelled_files
+from training.options import (
+    add_labelled_files,
+    add_models,
+    add_promotion,
+    add_soft_labels,
+    labelled_files,
+    soft_columns,
+)
 from training.setting_options import add_settings, settings, share
 from training.settings import OWN_DATA, PRESETS
 
@@ -72,7 +79,8 @@ def _sigterm_raised() -> Iterator[None]:
 def _train_on_own_data(options: dict[str, Any]) -> None:
     from training.data.labelled_file import TrainingFiles  # noqa: PLC0415, help needs no installed package
 
-    data, test_data = labelled_files(options, options["data"]), options["test_data"]
+    data = labelled_files(options, options["data"], soft_columns(options))
+    test_data = options["test_data"]
     test = labelled_files(options, test_data) if test_data else options["test_split"]
     _train(options, TrainingFiles(data, test, options["bad_rows"]))
 
@@ -93,7 +101,11 @@ def _train(options: dict[str, Any], source: "TrainingFiles | Path | None") -> No
     from training.evaluation.promotion import Gate  # noqa: PLC0415
 
     console = Console()
-    gate = Gate(options["promotion_metric"], allow_removed_labels=options["allow_removed_labels"])
+    gate = Gate(
+        options["promotion_metric"],
+        allow_removed_labels=options["allow_removed_labels"],
+        allow_removed_thresholds=options["allow_removed_thresholds"],
+    )
     promotion = gate if options["promote_if_better"] else None
     result = train(chosen, options["name"], source, options["models"], console, gate=promotion)
     if chosen.data_set == OWN_DATA:
@@ -125,9 +137,11 @@ def add_own_data(parser: argparse.ArgumentParser) -> None:
     """Adds the options that come without a command: training on own data."""
     parser.description = (
         "Train a text classifier on your own data, and write it as a model's next version. Or, with a command: train"
-        " on a data set of Keras; evaluate a version; compare two."
+        " on a data set of Keras; evaluate a version; compare two; judge a shadow version; select texts to label; check"
+        " labels."
     )
     add_labelled_files(parser)
+    add_soft_labels(parser)
     test = parser.add_mutually_exclusive_group()
     test.add_argument(
         "--test-data",
@@ -168,6 +182,7 @@ COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "compare": evaluation_commands.add_compare,
     "judge": live_commands.add_judge,
     "select": labelling_commands.add_select,
+    "check": labelling_commands.add_check,
 }
 """What adds the options of each command to its parser."""
 

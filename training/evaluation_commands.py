@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from textfiles import InputError
 from textmodel.names import version_number
-from training.options import add_labelled_files, add_models, labelled_files
+from training.options import add_labelled_files, add_models, labelled_files, output_file
 
 if TYPE_CHECKING:
     from training.evaluation.version_evaluation import LoadedVersion
@@ -25,7 +25,10 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         "--version", type=int, metavar="N", help="its version (default: the one in service: pinned, or the highest)"
     )
     command.add_argument(
-        "--report", type=_report, metavar="FILE", help="write a report: .html, or .md with its figures"
+        "--report",
+        type=output_file(".html", ".md"),
+        metavar="FILE",
+        help="write a report: .html, or .md with its figures",
     )
     add_labelled_files(command)
     add_models(command)
@@ -45,15 +48,6 @@ def add_compare(command: argparse.ArgumentParser) -> None:
     add_labelled_files(command)
     add_models(command)
     command.set_defaults(run=_compare)
-
-
-def _report(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in (".html", ".md"):
-        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .html nor in .md")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r}: there is no folder {path.parent}")
-    return path
 
 
 def _evaluate(options: dict[str, Any]) -> None:

@@ -13,23 +13,27 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from rich.console import Console
 
 from textfiles import InputError
-from textmodel import load_engine, metadata, probes
+from textmodel import ModelError, load_engine, metadata, probes
 from textmodel.metadata import Abstention, HashedNGrams, Metadata
-from textmodel.version_folder import VersionFolder, new_version
+from textmodel.version_folder import VersionFolder, new_version, served_version, version_path
 from training import report
 from training.classifiers.classifier import Classifier
 from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
 from training.classifiers.ngram import NGramClassifier
 from training.classifiers.selection import select
 from training.data import file_dataset, keras_datasets, text_hashes
+from training.data.file_dataset import SoftQuality
 from training.data.keras_datasets import SplitDataset
 from training.data.labelled_file import TrainingFiles
-from training.evaluation.abstention import find_abstention
+from training.data.targets import Copies
+from training.evaluation.abstention import find_abstention, threshold_warnings
 from training.evaluation.metrics import Answers, Evaluation, evaluate
-from training.evaluation.promotion import Decision, Gate, decide, in_service
+from training.evaluation.promotion import Decision, Gate, decide, in_service, lost_thresholds
+from training.evaluation.version_evaluation import LoadedVersion
 from training.export import export
 from training.golden_probes import make_probes
 from training.progress import epochs_shown, trials_shown
@@ -85,6 +89,8 @@ def train(
     """
     tf.config.experimental.enable_op_determinism()
     incumbent = in_service(models / name) if gate else None
+    if settings.target_precision is None:
+        _check_thresholds(models / name, gate, incumbent, console)
     command = _command(settings, name, source)
     costs = Costs()
     with costs.of("reading the data"):
@@ -118,14 +124,14 @@ def train(
             folder.assets_extra.mkdir(exist_ok=True)
             if isinstance(data, file_dataset.FileDataset):
                 text_hashes.write(folder.assets_extra / text_hashes.FILE, data.training_hashes.tolist())
-            _describe(name, fit, data).write(folder.metadata_file)
+            _describe(name, fit, data, quality.soft if quality else None).write(folder.metadata_file)
             probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
             # What was exported has to answer as the network, or it is not published.
             load_engine(folder.path, "tensorflow")
         classes = report.Classes(
             data.labels,
             np.bincount(data.training.classes, minlength=len(data.labels)),
-            classifier.class_weights(data.training.classes),
+            classifier.class_weights(data.training.learned(len(data.labels))),
         )
         report.write(
             folder,
@@ -179,13 +185,17 @@ def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: 
         classifier.fit(data.training, epochs, progress)
     abstention = None
     if settings.target_precision:
-        # The first network has gone on past the best epoch.
+        # The first network has gone on past the best epoch. This one takes as many steps as the one that is exported,
+        # since probabilities grow with the steps: after as many epochs, its thresholds would be too low.
+        as_many = round(epochs * len(data.training) / len(others))
         validated = DenseClassifier(settings, len(data.labels))
-        fitting = epochs_shown(console, "Fitting a network on the others than the validation texts", epochs)
+        fitting = epochs_shown(console, "Fitting a network on all but the validation texts", as_many)
         with costs.of("finding the thresholds"), fitting as progress:
-            validated.fit(others, epochs, progress)
+            validated.fit(others, as_many, progress)
             found = validated.probabilities(held_out)
-        abstention = find_abstention(found, held_out.classes, settings.target_precision)
+        copies = Copies.of(held_out.judged(len(data.labels)))
+        abstention = find_abstention(found[copies.rows], copies.classes, settings.target_precision, copies.weights)
+        _warn_of_thresholds(abstention, data.labels, found, console)
     with costs.of("evaluating on the test texts"):
         probabilities = classifier.probabilities(data.test)
         evaluation = evaluate(probabilities, data.test.classes)
@@ -202,14 +212,18 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
     if settings.target_precision:
         if selection.sample is not None:
             raise InputError(f"--target-precision: {len(data.labels)} labels are too many for so many texts")
-        abstention = find_abstention(selection.probabilities, selection.classes, settings.target_precision)
+        abstention = find_abstention(
+            selection.probabilities, selection.classes, settings.target_precision, selection.weights
+        )
+        _warn_of_thresholds(abstention, data.labels, selection.probabilities, console)
     classifier = NGramClassifier(selection.best.settings, len(data.labels))
     with costs.of("fitting on all training texts"), console.status("Fitting on all training texts"):
         classifier.fit(data.training)
     if not len(classifier.weighting.kept):
+        weights = "; or give larger weights" if data.training.targets else ""
         raise InputError(
             f"no feature occurs in {settings.min_df} of the {len(data.training)} training texts: lower --min-df, or add"
-            " texts"
+            f" texts{weights}"
         )
     with costs.of("evaluating on the test texts"):
         uncalibrated = evaluate(classifier.probabilities(data.test), data.test.classes)
@@ -228,6 +242,29 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
     )
 
 
+def _warn_of_thresholds(
+    abstention: Abstention, labels: Sequence[str], probabilities: NDArray[np.float32], console: Console
+) -> None:
+    answers = np.bincount(probabilities.argmax(axis=1), minlength=len(labels))
+    for warning in threshold_warnings(abstention, labels, answers.tolist()):
+        console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _check_thresholds(model: Path, gate: Gate | None, incumbent: LoadedVersion | None, console: Console) -> None:
+    """Refuses to train a version without thresholds that a gate would refuse. Warns of one that needs no gate."""
+    if gate:
+        if incumbent and (reason := gate.refusal_without_thresholds(incumbent.folder)):
+            raise InputError(reason)
+        return
+    try:
+        number = served_version(model)
+        lost = None if number is None else lost_thresholds(VersionFolder(version_path(model, number)))
+    except ModelError:
+        return  # what cannot be read is not in service
+    if lost:
+        console.print(f"Warning: {lost}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _command(settings: Settings, name: str, source: TrainingFiles | Path | None) -> str:
     """Returns a command that makes the same model on any machine: where the data are is left to its user."""
     words = ["text-classifier-train", *settings.command()]
@@ -240,7 +277,7 @@ def _command(settings: Settings, name: str, source: TrainingFiles | Path | None)
     return shlex.join(words)
 
 
-def _describe(name: str, fit: _Fit, data: SplitDataset) -> Metadata:
+def _describe(name: str, fit: _Fit, data: SplitDataset, soft: SoftQuality | None) -> Metadata:
     return Metadata(
         name=name,
         vectorizer=fit.classifier.vectorizer,
@@ -252,6 +289,8 @@ def _describe(name: str, fit: _Fit, data: SplitDataset) -> Metadata:
             test_texts=len(data.test),
             unknown_word_ratio=fit.classifier.unknown_word_ratio(data.training),
             label_texts=tuple(np.bincount(data.training.classes, minlength=len(data.labels)).tolist()),
+            soft_texts=soft.soft if soft else 0,
+            weight=soft.weight if soft else None,
         ),
         training=dict(fit.settings.options()),
         test_metrics=metadata.TestMetrics(

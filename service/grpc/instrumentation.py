@@ -1,7 +1,7 @@
-"""What happens around every RPC of every service: its token is checked, its request is read and decoded, it is counted,
-timed and observed, and its errors become statuses.
+"""Wraps the handlers of all services: checks the token, reads and decodes the request, records metrics, observes the
+call, and maps errors to statuses.
 
-Handlers are wrapped once, when they are registered: an interceptor would be looked up anew in every call.
+Handlers are wrapped once, at registration: gRPC would look up an interceptor in every call.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ MESSAGE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Instruments:
-    """What every call goes through, over gRPC and over HTTP."""
+    """What every call needs, over gRPC and HTTP."""
 
     page: MetricsPage
     """Where metrics go."""
@@ -53,7 +53,7 @@ class Instruments:
     observer: Observer | None = None
     """Writes the access log and the traces; None: neither."""
     native_page: MetricsPage | None = None
-    """Where the native transport counts what it answers without Python; None: it answers nothing by itself."""
+    """The metrics page of calls that the native transport answers without Python; None: it answers none."""
 
 
 class InstrumentedServer:
@@ -77,7 +77,7 @@ class InstrumentedServer:
         add_to_server(servicer, self)
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """Ignores them: generated code registers the same handlers by method too."""
+        """Does nothing: generated code also registers the same handlers in generic form."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Registers a service's handlers, each wrapped."""
@@ -86,7 +86,7 @@ class InstrumentedServer:
         self._server.add_registered_method_handlers(service, wrapped)
 
     def _wrapped(self, service: str, name: str, handler: Any) -> Any:
-        """Wraps a handler. gRPC sees each as one that takes a stream: the handler decides when a request is read."""
+        """Wraps a handler as one that takes a stream, so that the wrapper decides when to read a request."""
         kind = next(kind for kind in _TYPES if getattr(handler, kind))
         tokens, observer = self._instruments.tokens, self._instruments.observer
         if service in self._probes:
@@ -127,7 +127,7 @@ class _WaitingCalls:
 
 
 _Read = Callable[[Any], Awaitable[Any]]
-"""Reads from a call's context what a behaviour takes: a request, or an iterator of them."""
+"""Reads a behaviour's argument from a call's context: a request, or an iterator of requests."""
 
 
 def _one(decode: RequestDecoder, waiting: _WaitingCalls) -> _Read:
@@ -146,7 +146,7 @@ def _one(decode: RequestDecoder, waiting: _WaitingCalls) -> _Read:
 
 
 def _each(decode: RequestDecoder) -> _Read:
-    # Not gRPC's own iterator, which is part of a reference cycle with the message that it gave last.
+    # gRPC's own iterator is in a reference cycle with its last message.
     async def decoded(context: Any) -> AsyncIterator[Any]:
         while (message := await context.read()) is not grpc.aio.EOF:
             yield await decode(message)
@@ -159,7 +159,7 @@ def _each(decode: RequestDecoder) -> _Read:
 
 @dataclass(frozen=True)
 class _Method:
-    """A method, and what its calls go through."""
+    """A wrapped method."""
 
     behaviour: Any
     read: _Read

@@ -1,4 +1,4 @@
-"""The HTTP application: its routes, and which hosts and origins may reach them."""
+"""The HTTP application: its routes, and the hosts and origins that may use them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ register_url_convertor("name", _NameConvertor())
 
 @dataclass(frozen=True)
 class HttpOptions:
-    """What the configuration says about HTTP."""
+    """The configuration of HTTP."""
 
     max_body_bytes: int
     """The size of the longest body, decompressed."""
@@ -94,7 +94,7 @@ def http_app(servicers: Servicers, instruments: Instruments, options: HttpOption
         middleware=[Middleware(_HostCheck, hosts=options.hosts), *_cors(options.cors_origins)],
         exception_handlers={HTTPException: _no_such_route},
     )
-    app.router.redirect_slashes = False  # a redirect would go to whatever host the request names
+    app.router.redirect_slashes = False  # no redirects: they would go to any host that the request names
     return app
 
 
@@ -142,7 +142,7 @@ def _cors(origins: Sequence[str]) -> list[Middleware]:
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:
-    """Answers a request that no route takes: 404, or 405 where another method would do."""
+    """Answers a request without a route: 404, or 405 if the path exists with another method."""
     assert isinstance(error, HTTPException)
     code = code_pb2.NOT_FOUND if error.status_code == 404 else code_pb2.UNIMPLEMENTED
     status = status_pb2.Status(code=code, message=error.detail)

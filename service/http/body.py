@@ -1,4 +1,4 @@
-"""Reads the body of a request: within a size, a time and an encoding that the server accepts."""
+"""Reads the body of a request, within limits of size, time and encoding."""
 
 import asyncio
 from types import TracebackType

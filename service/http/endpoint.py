@@ -1,4 +1,4 @@
-"""One HTTP route: from a request to its response, with token, body, call, errors, metrics and tracing."""
+"""Answers the requests of one HTTP route: token, body, call, errors, metrics and tracing."""
 
 import asyncio
 from collections.abc import Mapping
@@ -33,16 +33,16 @@ from service.telemetry.call_observer import REQUEST_ID, Observation, http_reques
 from service.telemetry.metrics import RouteMetrics
 
 _CLIENT_CLOSED_REQUEST = 499
-"""The customary status to count when the client has gone."""
+"""The customary status for a client that has disconnected, in metrics."""
 
 _BLOCK_BYTES = 16 * 1024
 
 _LARGE_BYTES = 1 << 20
-"""Size from which a body takes the event loop so long, some 7 ms, that others have their turn before the next one."""
+"""Size from which decoding a body blocks the event loop for about 7 ms or more: other work runs before the next one."""
 _PAUSE = 2
-"""How many times as long as a large body took the event loop is left to others."""
+"""Pause after a large body, as a multiple of its decoding time."""
 
-# Statuses of HTTP that say more than the one of the gRPC code.
+# HTTP statuses that are more specific than that of the gRPC code.
 _STATUSES: dict[type[Exception], int] = {
     RequestTimeout: 408,
     RequestTooLarge: 413,
@@ -72,7 +72,7 @@ class Endpoint:
         self._kind = http_request(operation.method, route)
 
     async def respond(self, request: Request) -> Response:
-        """Answers a request; whatever goes wrong becomes a response too."""
+        """Answers a request. Every error becomes a response."""
         start = perf_counter()
         observation = self._observe(request)
         try:
@@ -161,7 +161,7 @@ def _encoded(answer: Any, binary: bytes) -> Response:
 
 
 def is_probe(path: str) -> bool:
-    """Tells whether a path asks for the server's health."""
+    """Tells whether a path is a health probe."""
     return path.startswith("/v2/health/")
 
 

@@ -170,10 +170,24 @@ class Model(Struct):
         )
 
 
+class Server(Struct):
+    """The server's version and gRPC transport; see `text_classifier.v1.Server`."""
+
+    version: str
+    transport: str
+
+
 class Models(Struct):
-    """All versions of all models."""
+    """All versions of all models, and the server that has them."""
 
     models: list[Model]
+    server: Server
+
+    @classmethod
+    def of(cls, message: contract.ListModelsResponse) -> "Models":
+        """Converts the contract's message."""
+        server = Server(message.server.version, message.server.transport)
+        return cls([Model.of(model) for model in message.models], server)
 
 
 class Status(Struct):

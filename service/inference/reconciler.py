@@ -16,7 +16,8 @@ import structlog
 
 from service.errors import reason_for_clients
 from service.inference.problem_log import ProblemLog
-from service.inference.repository import Model, ModelRepository, ModelVersion, Servable, State, listing
+from service.inference.repository import Model, ModelRepository, ModelVersion, State, listing
+from service.inference.servable import Servable
 from service.inference.shadow import Shadow
 from service.inference.version_loading import load_version
 from service.inference.version_policy import OnDisk, VersionPolicy, on_disk

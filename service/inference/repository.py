@@ -10,32 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.errors import InvalidArgument, NotFound, NotReady, RequestError, shortened
-from service.inference.batching import Batcher
-from service.inference.explanations import Explanations
-from service.inference.shadow import Shadow, ShadowSlot
-from service.telemetry.metrics import ModelMetrics
-from textmodel import Engine
-from textmodel.metadata import Metadata
+from service.inference.servable import Servable
+from service.inference.shadow import Shadow
 from textmodel.version_folder import Fingerprint
 
 _MAX_LISTED = 20
 """Names or versions that an error lists."""
-
-
-@dataclass(frozen=True)
-class Servable:
-    """A version that answers requests."""
-
-    name: str
-    version: int
-    labels: tuple[str, ...]
-    metadata: Metadata
-    engine: Engine
-    batcher: Batcher
-    metrics: ModelMetrics
-    explanations: Explanations
-    shadow: ShadowSlot = field(default_factory=ShadowSlot, compare=False)
-    """Compares another version with this one, while this one is in service."""
 
 
 class State(enum.Enum):

@@ -10,13 +10,15 @@ from service.config import Config
 from service.grpc.health import HealthServicer
 from service.grpc.instrumentation import Instruments
 from service.grpc.server import Servicers, grpc_server
+from service.grpc.transport import choose_transport
 from service.http.app import HttpOptions, http_app
 from service.http.server import http_server
 from service.inference.batching import Batcher, QueueLimits
 from service.inference.classification import ClassificationService, RequestLimits
 from service.inference.explanations import Explanations
 from service.inference.reconciler import Publish, Reconciler
-from service.inference.repository import ModelRepository, Servable
+from service.inference.repository import ModelRepository
+from service.inference.servable import Servable
 from service.inference.shadowing import Shadowing
 from service.inference.version_policy import VersionPolicy
 from service.process.allocator import return_freed_memory
@@ -37,6 +39,7 @@ async def serve(
     pages: tuple[MetricsPage, MetricsPage],
     supervisor: ChildEnd,
     *,
+    threads: int,
     all_pages: Sequence[MetricsPage],
 ) -> None:
     """Serves until SIGTERM, or until the supervisor is gone.
@@ -47,6 +50,7 @@ async def serve(
         http_port: the port of the HTTP routes, likewise; None: there are none.
         pages: where metrics go, and where the native transport counts what it answers without Python.
         supervisor: who hears that this worker is ready, and tells whether all are.
+        threads: how many threads of the native transport serve the gRPC port.
         all_pages: where the metrics of all workers go.
 
     Raises:
@@ -69,7 +73,8 @@ async def serve(
         while_loading=heartbeat.loading,
     )
     limits = RequestLimits(config.max_texts, config.max_text_bytes)
-    servicers = Servicers.of(repository, ClassificationService(repository, limits))
+    transport = choose_transport(config, threads)
+    servicers = Servicers.of(repository, ClassificationService(repository, limits), transport.name)
     tokens = Tokens(config.tokens) if config.tokens else None
     stop = asyncio.Event()
     handlers = {signal.SIGTERM: stop.set, signal.SIGHUP: reconciler.refresh}
@@ -79,7 +84,7 @@ async def serve(
             app = http_app(servicers, instruments, HttpOptions.of(config, port))
             async with (
                 http_server(config, http_port, app, stop),
-                grpc_server(config, port, servicers, repository, instruments),
+                grpc_server(config, port, servicers, repository, instruments, transport=transport),
             ):
                 await _run_until(
                     stop,

@@ -1,4 +1,4 @@
-"""Structured logs on standard error: one line an event, JSON unless it is a terminal. No texts of requests."""
+"""Structured logs on standard error: one line per event, as JSON unless it is a terminal. No texts of requests."""
 
 import json
 import logging
@@ -12,10 +12,10 @@ from service.telemetry.standard_error import NonBlockingStderr
 
 
 def configure(log_format: str, log_level: str) -> NonBlockingStderr:
-    """Sets up the process's logging, for this project's events and for the libraries' own alike.
+    """Configures logging, for events of this project and of libraries.
 
     Returns:
-        Where lines go. It tells of lines that it drops.
+        The stream of the log. It reports the lines that it drops.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     described: list[structlog.typing.Processor] = [

@@ -1,6 +1,6 @@
 """OpenTelemetry: spans of calls, exported as the standard environment variables say.
 
-Needs the extra `otel`. It is imported only if tracing is on.
+Needs the extra `otel`. Imported only if tracing is on.
 
 The variables: opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables and .../protocol/exporter.
 """

@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
 
-from service.config import Config, flag, ignored_service_links, parse, shown, unknown_variables, variable
+from service.config import Config, flag, ignored_service_links, parse, parser, shown, unknown_variables, variable
 from tests.server_process import ROOT
 from textmodel.extras import how_to_install
 
@@ -44,6 +44,9 @@ def test_an_empty_variable_is_as_if_it_was_not_set() -> None:
         ("watch_interval", 0.01, 1_000_000),
         ("grace_period", 0, 1_000_000),
         ("heartbeat_timeout", 1, 3600),
+        ("capture_bytes", 2**20, 2**40),
+        ("shadow_share", 0, 1),
+        ("capture_share", 0, 1),
     ],
 )
 def test_a_number_has_bounds_and_both_are_inside(
@@ -94,12 +97,14 @@ def test_every_option_that_takes_a_number_is_bounded() -> None:
         (["--log-format", "xml"], "--log-format: 'xml' is not one of auto, json, console"),
         (["--reflection", "ON"], "--reflection: 'ON' is not one of on, off"),
         (["--models", ""], "--models: '' is not a folder"),
+        (["--models", "a\0b"], "--models: 'a\\x00b' is not a folder"),
         (["--tls-cert", ""], "--tls-cert: '' is not a file"),
         (["--host", ""], "--host: '' is not an IP address, a host name, or unix:PATH"),
         (["--host", "[127.0.0.1]"], "--host: '[127.0.0.1]' is not an IP address"),
         (["--host", "1.2.3.4.5"], "--host: '1.2.3.4.5' is not an IP address"),
         (["--host", ":::1"], "--host: ':::1' is not an IP address"),
-        (["--host", "a" * 64], "is not an IP address"),
+        (["--host", "a" * 64], f"--host: '{'a' * 64}' is not an IP address"),
+        (["--host", "a" * 65], f"--host: '{'a' * 64}…' is not an IP address"),
         (["--host", "unix:"], "--host: 'unix:' is not an IP address"),
         (["--host", "unix:/" + "x" * 107], "is not an IP address"),
         (["--host", "unix:/x"], "--http-port off"),
@@ -133,11 +138,13 @@ def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
         (["--host", "localhost"], "host", "localhost"),
         (["--host", "a" * 63 + ".example."], "host", "a" * 63 + ".example."),
         (["--host", "unix:/" + "x" * 106, "--http-port", "off"], "host", "unix:/" + "x" * 106),
+        (["--host", "unix:/x", "--http-port", "off", "--workers", "1"], "workers", 1),
         (["--http-port", "off"], "http_port", None),
         (["--port", "0", "--http-port", "0", "--metrics-port", "0"], "http_port", 0),
         (["--metrics-host", "::1", "--metrics-port", "8080"], "metrics_port", 8080),
         (["--watch-interval", "0"], "watch_interval", 0),
         (["--heartbeat-timeout", "0.0"], "heartbeat_timeout", 0),
+        (["--log-format", "json"], "log_format", "json"),
         (["--pin", ""], "pin", ()),
         (["--pin", "imdb=1, reuters=9223372036854775807,"], "pin", (("imdb", 1), ("reuters", 2**63 - 1))),
         (
@@ -146,6 +153,7 @@ def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
             ("https://a.example", "http://b:3000"),
         ),
         (["--cors-origins", "*"], "cors_origins", ("*",)),
+        (["--allowed-hosts", "api.example.org, [::1],*"], "allowed_hosts", ("api.example.org", "[::1]", "*")),
     ],
 )
 def test_a_right_value_is_taken(arguments: list[str], option: str, expected: object) -> None:
@@ -171,12 +179,19 @@ SERVICE_LINKS = {
     "TEXT_CLASSIFIER_METRICS_PORT": "tcp://10.96.12.8:8000",
     "TEXT_CLASSIFIER_METRICS_SERVICE_HOST": "10.96.12.8",
     "TEXT_CLASSIFIER_METRICS_PORT_8000_TCP": "tcp://10.96.12.8:8000",
+    "TEXT_CLASSIFIER_HTTP_PORT": "udp://10.96.12.8:8080",
+    "TEXT_CLASSIFIER_HEALTH_PORT": "sctp://10.96.12.8:8081",
 }
 
 
 def test_what_kubernetes_sets_for_a_service_of_that_name_is_no_option() -> None:
     assert parse([], SERVICE_LINKS) == Config()
-    assert ignored_service_links(SERVICE_LINKS) == ["TEXT_CLASSIFIER_PORT", "TEXT_CLASSIFIER_METRICS_PORT"]
+    assert ignored_service_links(SERVICE_LINKS) == [
+        "TEXT_CLASSIFIER_PORT",
+        "TEXT_CLASSIFIER_HTTP_PORT",
+        "TEXT_CLASSIFIER_METRICS_PORT",
+        "TEXT_CLASSIFIER_HEALTH_PORT",
+    ]
     assert list(unknown_variables(SERVICE_LINKS)) == []
 
 
@@ -198,6 +213,45 @@ def test_the_page_has_every_flag_with_its_variable_default_and_description() -> 
             f" {option.metadata['description']} |"
         )
         assert row in page.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("option", "takes"),
+    [
+        ("models", "DIR"),
+        ("tls_cert", "FILE"),
+        ("host", "HOST"),
+        ("port", "PORT"),
+        ("http_port", "PORT|off"),
+        ("health_port", "PORT"),
+        ("workers", "N"),
+        ("max_texts", "N"),
+        ("max_pending_calls", "N"),
+        ("max_text_bytes", "BYTES"),
+        ("max_queue_bytes", "BYTES"),
+        ("capture_bytes", "BYTES"),
+        ("grace_period", "SECONDS"),
+        ("shadow_share", "SHARE"),
+        ("reflection", "on|off"),
+        ("pin", "NAME=VERSION,..."),
+        ("cors_origins", "ORIGIN,..."),
+        ("allowed_hosts", "HOST,..."),
+    ],
+)
+def test_the_help_says_what_each_flag_takes(option: str, takes: str) -> None:
+    (description,) = (each.metadata["description"] for each in fields(Config) if each.name == option)
+    assert f" {flag(option)} {takes} {description.split()[0]} " in " ".join(parser().format_help().split())
+
+
+def test_the_help_tells_of_the_variables() -> None:
+    help_ = " ".join(parser().format_help().split())
+    assert help_.startswith("usage: text-classifier-server [-h]")
+    assert help_.endswith("environment variable: --max-texts is TEXT_CLASSIFIER_MAX_TEXTS.")
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Config().port = 1  # type: ignore[misc]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

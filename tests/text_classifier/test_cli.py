@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.server_process import ServerProcess, serving
+from text_classifier import __version__
 
 
 def run(*arguments: str | bytes, address: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -137,7 +138,7 @@ def test_an_answer_comes_before_the_next_line_is_typed(server: ServerProcess) ->
 
 
 def test_models_are_listed(server: ServerProcess) -> None:
-    header, first, second = lines(run("models", address=server.address))
+    header, first, second, last = lines(run("models", address=server.address))
     assert header.split()[:3] == ["MODEL", "VERSION", "STATE"]
     assert first.startswith("sentiment  1        available, in service")
     assert [model["name"] for model in objects(run("models", "--json", address=server.address))] == [
@@ -145,6 +146,7 @@ def test_models_are_listed(server: ServerProcess) -> None:
         "topic",
     ]
     assert second.split()[0] == "topic"
+    assert last == f"server: version {__version__}, {server.event('started')['transport']} transport"
 
 
 def test_models_say_why_a_version_is_refused(tiny_models: Path, tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_models_say_why_a_version_is_refused(tiny_models: Path, tmp_path: Path) 
     shutil.copytree(tmp_path / "topic" / "1", tmp_path / "topic" / "2")
     (tmp_path / "topic" / "2" / "assets" / "labels.txt").write_text("")
     with serving(tmp_path) as running:
-        _, _, second, reason = lines(run("models", address=running.address))
+        _, _, second, reason, _ = lines(run("models", address=running.address))
     assert second.split()[:3] == ["topic", "2", "failed"]
     assert "labels.txt" in reason
 

@@ -2,24 +2,27 @@
 
 import asyncio
 import itertools
+import json
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from math import exp
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from tests.server_process import ServerProcess
-from text_classifier import AsyncClient, Classification, Client, State
+from tests.server_process import ServerProcess, serving
+from text_classifier import AsyncClient, Classification, Client, State, __version__
 from text_classifier.calls import UNANSWERED_TEXTS
 
 
 @pytest.fixture
 def client(server: ServerProcess) -> Iterator[Client]:
-    with Client(server.address) as open_client:
+    with Client(server.address, timeout=60) as open_client:
         yield open_client
 
 
@@ -198,6 +201,16 @@ def test_models_are_described(client: Client) -> None:
     assert models[1].labels == ("grain", "crude", "gold", "ship", "tin")
 
 
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_a_server_tells_its_version_and_what_carries_grpc(transport: str, tiny_models: Path) -> None:
+    if transport == "native":
+        pytest.importorskip("service.grpc._native_server", reason="the native transport is not built")
+    with serving(tiny_models, "--workers", "1", "--transport", transport) as server, Client(server.address) as client:
+        assert client.models().server == (__version__, transport)
+        with urllib.request.urlopen(f"http://{server.http}/v1/models", timeout=60) as response:
+            assert json.load(response)["server"] == {"version": __version__, "transport": transport}
+
+
 def test_a_call_past_its_timeout_is_deadline_exceeded(client: Client) -> None:
     over = threading.Event()
 
@@ -223,7 +236,7 @@ def test_the_asyncio_client_does_the_same(server: ServerProcess, client: Client)
             yield text
 
     async def run() -> None:
-        async with AsyncClient(server.address) as async_client:
+        async with AsyncClient(server.address, timeout=60) as async_client:
             expected = client.classify(["dull film", "oil"], model="topic", top_k=3, explain=True)
             answers = await async_client.classify(["dull film", "oil"], model="topic", top_k=3, explain=True)
             assert answers == expected
@@ -245,7 +258,7 @@ def test_an_error_of_the_iterable_reaches_the_asyncio_consumer(server: ServerPro
         raise LookupError("no more texts")
 
     async def run() -> None:
-        async with AsyncClient(server.address) as client:
+        async with AsyncClient(server.address, timeout=60) as client:
             answers = client.classify_stream(broken(), model="topic")
             assert (await anext(answers)).words == 1
             with pytest.raises(LookupError, match="no more texts"):

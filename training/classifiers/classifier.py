@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from textmodel.metadata import HashedNGrams, Layer, MultiHot, NGrams, PaddedSequence
 from training.data.keras_datasets import Examples
@@ -40,20 +41,22 @@ class Classifier(ABC):
         """Returns the share of the words of texts that the classifier does not know; 0 without words."""
         return examples.unknown_word_ratio
 
-    def class_weights(self, classes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Returns the weight in the loss of a text of each class, (classes,), in a fit on texts of these classes."""
-        return class_weights(self._settings.class_weights, classes, self._classes)
+    def class_weights(self, targets: csr_array) -> NDArray[np.float64]:
+        """Returns the weight in the loss of a text of each class, (classes,), in a fit on targets (texts, classes)."""
+        return class_weights(self._settings.class_weights, targets)
 
 
-def class_weights(kind: ClassWeights, classes: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Returns the weight of a text of each class, (count,): 1; or, balanced, inversely proportional to the number of
-    texts of the class.
+def class_weights(kind: ClassWeights, targets: csr_array) -> NDArray[np.float64]:
+    """Returns the weight of a text of each class, (classes,), which multiplies its own: 1; or, balanced, inversely
+    proportional to the sum of the weights of the class.
 
     Args:
         kind: which of the two.
-        classes: (texts,)
-        count: number of classes.
+        targets: (texts, classes)
     """
+    count = targets.shape[1]
     if kind == "none":
         return np.ones(count)
-    return len(classes) / (count * np.maximum(np.bincount(classes, minlength=count), 1))
+    sums = targets.sum(axis=0)
+    weights: NDArray[np.float64] = sums.sum() / (count * np.where(sums > 0, sums, 1))
+    return weights

@@ -39,7 +39,8 @@ class DenseClassifier(Classifier):
             self.network.add(keras.layers.Dense(layer.units, layer.activation))
         optimizer = keras.optimizers.get(settings.optimizer)
         optimizer.learning_rate = settings.learning_rate
-        self.network.compile(optimizer, loss=self._loss(), metrics=[self._accuracy()])
+        accuracy = keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")
+        self.network.compile(optimizer, loss=self._loss(), weighted_metrics=[accuracy])
 
     def fit(
         self, examples: Examples, epochs: int, progress: keras.callbacks.Callback, validation: Examples | None = None
@@ -48,11 +49,12 @@ class DenseClassifier(Classifier):
         after each epoch, and the fit ends when that loss has not fallen for `patience` epochs.
         """
         stopping = [keras.callbacks.EarlyStopping(patience=self._settings.patience)] if validation else []
+        class_weights = self.class_weights(examples.learned(self._classes))
+        targets = self._targets(examples, class_weights)
         history: History = self.network.fit(
-            self._batches(examples, targets=True, shuffle_seed=self._settings.seed),
+            self._batches(examples, targets, shuffle_seed=self._settings.seed),
             epochs=epochs,
-            validation_data=self._batches(validation, targets=True) if validation else None,
-            class_weight=dict(enumerate(self.class_weights(examples.classes).tolist())),
+            validation_data=self._batches(validation, self._targets(validation)) if validation else None,
             callbacks=[progress, *stopping],
             shuffle=False,  # the batches are shuffled already
             verbose=0,
@@ -72,25 +74,59 @@ class DenseClassifier(Classifier):
     def _loss(self) -> str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         if self._binary:
             return "mean_squared_error" if self._settings.loss == "mse" else "binary_crossentropy"
-        return self._squared_error if self._settings.loss == "mse" else "sparse_categorical_crossentropy"
+        return self._squared_error if self._settings.loss == "mse" else _crossentropy
 
-    def _squared_error(self, classes: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+    def _squared_error(self, targets: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
         """Returns the mean squared error of each text. Keras's own takes one-hot targets, of all texts at once."""
-        one_hot = tf.one_hot(tf.cast(tf.reshape(classes, [-1]), tf.int32), self._classes)
-        return tf.reduce_mean(tf.square(one_hot - output), axis=-1)
+        if _is_classes(targets):
+            targets = tf.one_hot(tf.cast(tf.reshape(targets, [-1]), tf.int32), self._classes)
+        return tf.reduce_mean(tf.square(targets - output), axis=-1)
 
-    def _accuracy(self) -> keras.metrics.Metric:
-        if self._binary:
-            return keras.metrics.BinaryAccuracy("accuracy")
-        return keras.metrics.SparseCategoricalAccuracy("accuracy")
+    def _targets(self, examples: Examples, class_weights: NDArray[np.float64] | None = None) -> list[NDArray[Any]]:
+        """Returns what the texts are learned as, with the weights of their classes; or, without, what they are judged
+        by: targets (texts, 1 or classes), and the weight of each, (texts,).
+        """
+        if examples.targets is None:
+            weights = np.ones(self._classes) if class_weights is None else class_weights
+            classes = examples.classes[:, np.newaxis].astype(np.float32 if self._binary else np.int32)
+            return [classes, weights[examples.classes].astype(np.float32)]
+        if class_weights is None:
+            dense = examples.judged(self._classes).toarray()
+        else:
+            dense = examples.learned(self._classes).toarray() * class_weights
+        weights = dense.sum(axis=1)
+        shares = (dense / weights[:, np.newaxis])[:, 1 if self._binary else 0 :]
+        return [shares.astype(np.float32), weights.astype(np.float32)]
 
     def _batches(
-        self, examples: Examples, *, targets: bool = False, shuffle_seed: int | None = None
+        self, examples: Examples, targets: Sequence[NDArray[Any]] = (), shuffle_seed: int | None = None
     ) -> tf.data.Dataset:
-        """Returns the mini-batches of an epoch: vectors, with their classes as targets, (texts, 1), if asked."""
-        classes = examples.classes[:, np.newaxis].astype(np.float32 if self._binary else np.int32)
+        """Returns the mini-batches of an epoch: vectors, with their targets and weights if there are any."""
         size = self._settings.batch_size or batch_size(len(examples))
-        return batches(self.vectorizer, examples.sequences, size, classes if targets else None, shuffle_seed)
+        return batches(self.vectorizer, examples.sequences, size, targets, shuffle_seed)
+
+
+def _is_classes(targets: tf.Tensor) -> bool:
+    """Tells whether targets of more than two classes are the classes, (texts, 1), not their shares."""
+    return bool(targets.shape[-1] == 1)
+
+
+def _crossentropy(targets: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+    """Returns the cross-entropy of each text, of more than two classes."""
+    if _is_classes(targets):
+        return keras.losses.sparse_categorical_crossentropy(targets, output)
+    return keras.losses.categorical_crossentropy(targets, output)
+
+
+def _accuracy(targets: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+    """Returns the share of each text's class that the answer is right for: 1 or 0, or what its soft label says."""
+    if output.shape[-1] == 1:
+        right = tf.where(output > 0.5, targets, 1 - targets)
+    elif _is_classes(targets):
+        right = tf.cast(tf.equal(tf.cast(targets, tf.int64), tf.argmax(output, axis=-1)[:, tf.newaxis]), tf.float32)
+    else:
+        right = tf.gather(targets, tf.argmax(output, axis=-1), axis=-1, batch_dims=1)[:, tf.newaxis]
+    return tf.reduce_mean(right, axis=-1)
 
 
 def batch_size(texts: int) -> int:

@@ -10,44 +10,55 @@ from scipy.sparse import csr_array
 
 _SMOOTHING = 5
 """Texts, distributed over the classes as all texts are, that are added to those that hold a feature."""
+_ROUNDING = 1e-6
+"""How far a sum of weights may be below the number that it means."""
 
 
 def feature_weights(
     counts: csr_array,
-    classes: NDArray[np.int64],
+    targets: csr_array,
     *,
     min_df: int,
     idf_power: float,
     divergence_power: float,
 ) -> NDArray[np.float16]:
     """Returns the weight of each feature, (features,): its inverse document frequency to the power `idf_power`, times
-    the divergence to the power `divergence_power`; 0 if fewer than `min_df` texts hold it.
+    the divergence to the power `divergence_power`; 0 if fewer than `min_df` texts hold it. A text counts as its weight.
 
     The divergence is Kullback and Leibler's, from the classes of all texts to the classes of those with the feature.
 
     Args:
         counts: (texts, features), of the training texts.
-        classes: (texts,)
+        targets: (texts, classes), the weight of each text times the probability of each class.
         min_df: minimum document frequency.
         idf_power: exponent of the inverse document frequency.
         divergence_power: exponent of the divergence.
     """
-    texts, size = counts.shape
-    frequency = np.bincount(counts.indices, minlength=size)
-    kept = np.flatnonzero(frequency >= min_df)
-    idf = np.log((1 + texts) / (1 + frequency[kept])) + 1
+    size = counts.shape[1]
+    frequency = document_frequency(counts, targets)
+    kept = np.flatnonzero(frequency > min_df - _ROUNDING)
+    idf = np.log((1 + targets.sum()) / (1 + frequency[kept])) + 1
     weights = np.zeros(size, np.float16)
-    weights[kept] = idf**idf_power * _divergence(counts[:, kept], classes) ** divergence_power
+    weights[kept] = idf**idf_power * _divergence(counts[:, kept], targets) ** divergence_power
     return weights
 
 
-def _divergence(counts: csr_array, classes: NDArray[np.int64]) -> NDArray[np.float64]:
+def document_frequency(counts: csr_array, targets: csr_array) -> NDArray[np.float64]:
+    """Returns the sum of the weights of the texts that hold each feature, (features,).
+
+    Args:
+        counts: (texts, features)
+        targets: (texts, classes), the weight of each text times the probability of each class.
+    """
+    weights = np.repeat(targets.sum(axis=1), np.diff(counts.indptr))
+    return np.bincount(counts.indices, weights, counts.shape[1]).astype(np.float64, copy=False)
+
+
+def _divergence(counts: csr_array, targets: csr_array) -> NDArray[np.float64]:
     """Returns the divergence of each feature, in memory that grows with the values that are not zero."""
-    texts = len(classes)
-    one_hot = csr_array((np.ones(texts), classes, np.arange(texts + 1)))
-    share_of_all = np.bincount(classes) / texts
+    share_of_all = targets.sum(axis=0) / targets.sum()
     holds = csr_array((np.ones(counts.nnz), counts.indices, counts.indptr), shape=counts.shape)
-    texts_of_class = csr_array(holds.T @ one_hot)
+    texts_of_class = csr_array(holds.T @ targets)
     feature = np.repeat(np.arange(counts.shape[1]), np.diff(texts_of_class.indptr))
     total = np.bincount(feature, texts_of_class.data, counts.shape[1]) + _SMOOTHING
     expected = share_of_all[texts_of_class.indices]

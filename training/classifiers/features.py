@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from textmodel import hashed_ngrams, ngrams
 from textmodel.metadata import CharacterNGrams, HashedNGrams, NGrams
-from training.classifiers.feature_weights import feature_weights
+from training.classifiers.feature_weights import document_frequency, feature_weights
 from training.data.keras_datasets import Examples
 from training.settings import OWN_DATA, Settings
 
@@ -75,26 +75,26 @@ class Weighting(NamedTuple):
 
 
 def fit_weighting(
-    settings: Settings, counts: csr_array, classes: NDArray[np.int64], max_features: int | None = None
+    settings: Settings, counts: csr_array, targets: csr_array, max_features: int | None = None
 ) -> Weighting:
     """Weighs the features of training texts.
 
     Args:
         settings: how.
         counts: (texts, features)
-        classes: (texts,)
+        targets: (texts, classes), what the texts are learned as: see `training.data.targets`.
         max_features: keeps the most important features only: by weight, times the root of the number of texts.
     """
     weights = feature_weights(
         counts,
-        classes,
+        targets,
         min_df=settings.min_df,
         idf_power=settings.idf_power,
         divergence_power=settings.divergence_power,
     )
     kept = np.flatnonzero(weights)
     if max_features is not None and len(kept) > max_features:
-        texts = np.bincount(counts.indices, minlength=counts.shape[1])[kept]
+        texts = document_frequency(counts, targets)[kept]
         importance = weights[kept].astype(np.float32) * np.sqrt(texts)
         kept = np.sort(kept[np.argsort(-importance, kind="stable")[:max_features]])
     return Weighting(vectorizer(settings), kept, weights[kept])

@@ -17,6 +17,7 @@ from training.classifiers import features, linear_svm, temperature_scaling
 from training.classifiers.classifier import class_weights
 from training.classifiers.temperature_scaling import Calibration
 from training.data.keras_datasets import Examples
+from training.data.targets import Copies
 from training.data.text_hashes import canonical
 from training.settings import OWN_DATA, Settings
 
@@ -76,6 +77,8 @@ class Selection:
     sum is 1 all the same."""
     classes: NDArray[np.int64]
     """(texts,), of the same, positions among the units."""
+    weights: NDArray[np.float64]
+    """(texts,), how much each counts. A text with a soft label is there once for each class that it may have."""
     sample: int | None
     """How many of the classes were tried, if not all: the accuracy is an estimate, and the probabilities are theirs."""
 
@@ -85,12 +88,26 @@ class _Fold(NamedTuple):
     held_out: NDArray[np.int64]
 
 
+class _Part(NamedTuple):
+    """What a fold learns from, and what it is tried on: a vector, a class and a weight for each copy of a text."""
+
+    learned: csr_array
+    learned_classes: NDArray[np.int64]
+    learned_weights: NDArray[np.float64]
+    held_out: csr_array
+    held_out_classes: NDArray[np.int64]
+    """Positions among the units."""
+    held_out_weights: NDArray[np.float64]
+
+
 class _Outcome(NamedTuple):
     trial: Trial
     logits: NDArray[np.float32]
     """Of the texts that were held out."""
     classes: NDArray[np.int64]
     """Of the same, positions among the units."""
+    weights: NDArray[np.float64]
+    """Of the same."""
 
 
 def candidates(settings: Settings) -> list[Settings]:
@@ -156,7 +173,7 @@ def select(
     chosen = best()
     units = chosen.logits.shape[1]
     others = (classes - 1) / (units - 1) if units > 1 else 1.0
-    calibration = temperature_scaling.fit(chosen.logits, chosen.classes, others)
+    calibration = temperature_scaling.fit(chosen.logits, chosen.classes, others, chosen.weights)
     calibrated = chosen.logits / np.float32(calibration.temperature) + np.float32(calibration.shift)
     return Selection(
         trials=[outcome.trial for outcome in outcomes],
@@ -166,6 +183,7 @@ def select(
         folds=len(folds),
         probabilities=temperature_scaling.probabilities(calibrated),
         classes=chosen.classes,
+        weights=chosen.weights,
         sample=None if classes in (2, units) else units,
     )
 
@@ -191,7 +209,8 @@ class _Problem:
         start = time.perf_counter()
         some = self.examples.take(self.rows)
         counts = features.count_matrix(features.vectorizer(choice), some)
-        parts = [self._vectors(choice, counts, some.classes, fold) for fold in self.folds]
+        learned, judged = some.learned(self.classes), some.judged(self.classes)
+        parts = [self._part(choice, counts, learned, judged, fold) for fold in self.folds]
         costs = _COSTS if choice.cost is None else (choice.cost,)
         accuracy: dict[int, float] = {}
         best, at = -1, costs.index(first_cost) if first_cost in costs else 0
@@ -199,7 +218,7 @@ class _Problem:
             best = at
             for near in (best, best - 1, best + 1):
                 if 0 <= near < len(costs) and near not in accuracy:
-                    outcome = self._outcome(replace(choice, cost=costs[near]), some.classes, parts, start)
+                    outcome = self._outcome(replace(choice, cost=costs[near]), parts, start)
                     accuracy[near] = outcome.trial.accuracy
                     yield outcome
                     if max(accuracy.values()) < hopeless:
@@ -207,57 +226,62 @@ class _Problem:
                     start = time.perf_counter()
             at = max(accuracy, key=lambda each: (accuracy[each], each == best))
 
-    def _vectors(
-        self, choice: Settings, counts: csr_array, classes: NDArray[np.int64], fold: _Fold
-    ) -> tuple[csr_array, csr_array]:
-        weighting = features.fit_weighting(choice, counts[fold.learn], classes[fold.learn])
-        return weighting.vectors(counts[fold.learn]), weighting.vectors(counts[fold.held_out])
+    def _part(self, choice: Settings, counts: csr_array, learned: csr_array, judged: csr_array, fold: _Fold) -> _Part:
+        learn = learned[fold.learn]
+        weighting = features.fit_weighting(choice, counts[fold.learn], learn)
+        copies, held_out = Copies.of(learn), Copies.of(judged[fold.held_out])
+        if self.classes > 2:
+            held_out = held_out.among(self.wanted)
+        return _Part(
+            copies.of_texts(weighting.vectors(counts[fold.learn])),
+            copies.classes,
+            copies.weights * class_weights(choice.class_weights, learn)[copies.classes],
+            held_out.of_texts(weighting.vectors(counts[fold.held_out])),
+            held_out.classes,
+            held_out.weights,
+        )
 
-    def _outcome(
-        self,
-        choice: Settings,
-        classes: NDArray[np.int64],
-        parts: Sequence[tuple[csr_array, csr_array]],
-        start: float,
-    ) -> _Outcome:
-        logits, own = [], []
-        for fold, (learned, held_out) in zip(self.folds, parts, strict=True):
-            targets = classes[fold.learn]
+    def _outcome(self, choice: Settings, parts: Sequence[_Part], start: float) -> _Outcome:
+        logits = []
+        for part in parts:
             model = linear_svm.fit(
-                learned,
-                targets,
+                part.learned,
+                part.learned_classes,
                 self.wanted,
                 cost=choice.required_cost,
-                weights=class_weights(choice.class_weights, targets, self.classes)[targets],
+                weights=part.learned_weights,
                 seed=choice.seed,
                 tolerance=_TOLERANCE,
             )
-            mine = classes[fold.held_out]
-            tried = np.flatnonzero((self.classes == 2) | np.isin(mine, self.wanted))
-            logits.append(held_out[tried] @ model.kernel + model.bias)
-            own.append(mine[tried] if self.classes == 2 else np.searchsorted(self.wanted, mine[tried]))
-        scores, units = np.concatenate(logits), np.concatenate(own)
-        accuracy = _accuracy(scores, units, self.classes) if len(units) else 0.0
-        return _Outcome(Trial(choice, accuracy, len(self.rows), time.perf_counter() - start), scores, units)
+            logits.append(part.held_out @ model.kernel + model.bias)
+        scores = np.concatenate(logits)
+        units = np.concatenate([part.held_out_classes for part in parts])
+        weights = np.concatenate([part.held_out_weights for part in parts])
+        accuracy = _accuracy(scores, units, weights, self.classes) if len(units) else 0.0
+        trial = Trial(choice, accuracy, len(self.rows), time.perf_counter() - start)
+        return _Outcome(trial, scores, units, weights)
 
     def same(self, other: "_Problem") -> bool:
         """Tells whether the same texts and classes take part."""
         return len(self.rows) == len(other.rows) and len(self.wanted) == len(other.wanted)
 
 
-def _accuracy(scores: NDArray[np.float32], units: NDArray[np.int64], classes: int) -> float:
+def _accuracy(
+    scores: NDArray[np.float32], units: NDArray[np.int64], weights: NDArray[np.float64], classes: int
+) -> float:
     """Returns the accuracy of scores (texts, units). Where the units are a sample of the classes, it is estimated for
     all classes: each other class has a score as one of the sample has for a text that is not its own.
     """
     if scores.shape[1] == 1:
-        return float(((scores[:, 0] > 0) == units).mean())
-    if scores.shape[1] == classes:
-        return float((scores.argmax(axis=1) == units).mean())
-    own = np.zeros(scores.shape, bool)
-    own[np.arange(len(units)), units] = True
-    others = np.sort(scores[~own])
-    lower = np.searchsorted(others, scores[own]) / len(others)
-    return float((lower ** (classes - 1)).mean())
+        right: NDArray[Any] = (scores[:, 0] > 0) == units
+    elif scores.shape[1] == classes:
+        right = scores.argmax(axis=1) == units
+    else:
+        own = np.zeros(scores.shape, bool)
+        own[np.arange(len(units)), units] = True
+        others = np.sort(scores[~own])
+        right = (np.searchsorted(others, scores[own]) / len(others)) ** (classes - 1)
+    return float(np.average(right, weights=weights))
 
 
 def _cross_validation(examples: Examples, random: np.random.Generator) -> Iterator[_Fold]:

@@ -41,7 +41,12 @@ def probabilities(logits: NDArray[_Float]) -> NDArray[_Float]:
     return np.exp(logs)
 
 
-def fit(logits: NDArray[np.float32], classes: NDArray[np.int64], others: float = 1) -> Calibration:
+def fit(
+    logits: NDArray[np.float32],
+    classes: NDArray[np.int64],
+    others: float = 1,
+    weights: NDArray[np.float64] | None = None,
+) -> Calibration:
     """Returns the likeliest calibration.
 
     Args:
@@ -49,15 +54,17 @@ def fit(logits: NDArray[np.float32], classes: NDArray[np.int64], others: float =
         classes: (texts,), positions among the units; of one unit, 0 or 1.
         others: how many classes a unit stands for, other than that of the text's own class: more than 1 where the units
             are a sample of the classes.
+        weights: (texts,), how much each text counts; None for 1 each.
     """
     if not len(classes):
         return IDENTITY
     exact = logits.astype(np.float64)
+    counted = np.ones(len(classes)) if weights is None else weights
 
     def loss(parameters: NDArray[np.float64]) -> float:
         logarithm, shift = parameters
-        likelihood = _log_likelihoods(exact / np.exp(logarithm) + shift, classes, others).sum()
-        return float(np.square(parameters) @ _PRIOR - likelihood) / len(classes)
+        likelihood = (counted * _log_likelihoods(exact / np.exp(logarithm) + shift, classes, others)).sum()
+        return float((np.square(parameters) @ _PRIOR - likelihood) / counted.sum())
 
     logarithm, shift = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=_BOUNDS).x
     return Calibration(float(np.exp(logarithm)), float(shift))

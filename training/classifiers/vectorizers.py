@@ -29,23 +29,23 @@ def batches(
     vectorizer: MultiHot | PaddedSequence,
     sequences: Sequence[NDArray[np.int32]],
     batch_size: int,
-    targets: NDArray[np.generic] | None = None,
+    targets: Sequence[NDArray[np.generic]] = (),
     shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
-    """Returns the mini-batches of an epoch: vectors, with their targets if there are any.
+    """Returns the mini-batches of an epoch: vectors, with what belongs to them if there is anything.
 
     Args:
         vectorizer: makes the vectors.
         sequences: each int32 (words + 1,), as `Vocabulary.indices` gives them.
         batch_size: texts in a mini-batch; the last one may have fewer.
-        targets: (texts, outputs).
+        targets: (texts, ...) each: the targets and their weights.
         shuffle_seed: None keeps the order; a number gives each epoch another order, the same in every run.
     """
     texts = tf.RaggedTensor.from_row_lengths(np.concatenate(sequences), [len(sequence) for sequence in sequences])
 
-    def batch(rows: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+    def batch(rows: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, ...]:
         vectors = vectorize(vectorizer, tf.gather(texts, rows))
-        return vectors if targets is None else (vectors, tf.gather(targets, rows))
+        return (vectors, *(tf.gather(each, rows) for each in targets)) if targets else vectors
 
     rows = tf.data.Dataset.range(len(sequences))
     if shuffle_seed is not None:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryFile
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +26,11 @@ from training.data import unknown_words
 from training.data.bad_rows import BadRows
 from training.data.keras_datasets import Examples, SplitDataset
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText, TrainingFiles
-from training.data.labels import lists_among
+from training.data.labels import alike_among, lists_among
 from training.data.sequences import FlatSequences, FlatTexts
+from training.data.soft_labels import SoftColumns
 from training.data.splitting import held_out, keys_for_test, keys_for_validation
+from training.data.targets import RowTargets
 from training.data.text_hashes import text_hash
 from training.data.tokens import tokenize_all
 from training.settings import Settings
@@ -39,6 +42,32 @@ MAX_TEXT_BYTES = 1 << 20
 _BLOCK_CHARACTERS = 1 << 18
 _BLOCK_INDICES = 1 << 22
 _BLOCK_TEXTS = 1 << 11
+
+
+@dataclass(frozen=True)
+class SoftQuality:
+    """The findings about soft labels and weights."""
+
+    soft: int
+    """Training texts that are learned by a soft label."""
+    unlabelled: int
+    """Of them, those without a label."""
+    left_out: int
+    """Texts without a label that are copies of test texts: left out."""
+    without_weight: int
+    """Rows of weight 0: left out."""
+    weight: float
+    """The sum of the weights of the training texts."""
+
+    def described(self) -> list[tuple[str, str]]:
+        """Returns the name and the value of each finding, for people."""
+        return [
+            ("training texts with a soft label", f"{self.soft:,}"),
+            ("of them without a label", f"{self.unlabelled:,}"),
+            ("unlabelled copies of test texts, left out", f"{self.left_out:,}"),
+            ("rows of weight 0, left out", f"{self.without_weight:,}"),
+            ("sum of the weights of the training texts", f"{self.weight:,.6g}"),
+        ]
 
 
 @dataclass(frozen=True)
@@ -63,11 +92,15 @@ class Quality:
     merged_at: str
     """The file and line of the first of them."""
     unknown_in_validation: float
-    """The share of the words of the validation texts that the other training texts do not have."""
+    """The share of the words of the validation texts that a model of the other training texts does not know."""
     unknown_in_test: float
-    """The share of the words of the test texts that the vocabulary does not hold."""
+    """The share of the words of the test texts that the model does not know."""
     label_lists: tuple[str, ...]
     """Labels that look like lists of labels."""
+    soft: SoftQuality | None
+    """Of soft labels and weights, where the files have such columns."""
+    alike_labels: tuple[str, ...]
+    """Labels that differ from another in case or white space alone."""
 
     def described(self) -> list[tuple[str, str]]:
         """Returns the name and the value of each finding, for people."""
@@ -82,6 +115,7 @@ class Quality:
             ("test texts that are training texts too", f"{self.seen_in_training:,}"),
             ("unknown words in validation texts", f"{self.unknown_in_validation:.2%}"),
             ("unknown words in test texts", f"{self.unknown_in_test:.2%}"),
+            *(self.soft.described() if self.soft else ()),
         ]
 
     def warnings(self) -> list[str]:
@@ -89,13 +123,18 @@ class Quality:
         found = []
         if self.merged:
             found.append(
-                f"rows that hold many lines that look like rows: {self.merged:,}, the first at {self.merged_at}: if a"
-                " quotation mark is not closed there, it merged rows; --quoting none reads quotation marks as text"
+                f"{counted(self.merged, 'row')} with many lines that look like rows, the first at {self.merged_at}: if"
+                " a quotation mark is not closed there, it merged rows; --quoting none reads quotation marks as text"
             )
         if self.label_lists:
             found.append(
                 f"labels that look like lists of labels: {listed(self.label_lists)}: each list is a label of its own;"
                 " texts with several labels are not supported"
+            )
+        if self.alike_labels:
+            found.append(
+                f"labels that differ in case or white space alone: {listed(self.alike_labels)}: each is a class of its"
+                " own; if they mean the same, spell them alike"
             )
         if max(self.unknown_in_validation, self.unknown_in_test) >= unknown_words.HIGH_RATIO:
             found.append(unknown_words.MEANING)
@@ -126,39 +165,41 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         InputError: a file cannot be used, a row cannot be and there is no file to set it aside in, or there are too few
             texts to split.
     """
-    texts = _Texts()
-    separate_test = isinstance(files.test, LabelledFiles)
+    columns = files.data.soft
+    texts = _Texts(columns)
     with BadRows(files.bad_rows) as bad_rows:
         texts.read(files.data, bad_rows, console)
         count = len(texts)
         if isinstance(files.test, LabelledFiles):
-            texts.read(files.test, bad_rows, console, known_labels=frozenset(texts.labels))
-    if separate_test and len(texts) == count:
-        raise InputError(f"{files.test}: holds no text to test on: give a file with texts as --test-data")
-    labels, classes = texts.classes_by_label()
+            texts.read(files.test, bad_rows, console, known_labels=frozenset(texts.targets.labels))
+    _check(files, texts, count)
+    training, test, validation_texts = _split(files, settings, texts, count)
+    labels, classes, labelled = texts.targets.sorted_labels(), texts.targets.classes(), texts.targets.labelled()
+    targets = texts.targets.targets() if columns else None
     hashes = np.frombuffer(texts.hashes, np.uint64)
-    _check(files.data, labels, hashes[:count], classes[:count], needed=2 if separate_test else 3)
-
-    if isinstance(files.test, LabelledFiles):
-        is_test = np.arange(len(texts)) >= count
-    else:
-        is_test = held_out(hashes, keys_for_test(hashes), classes, files.test, keep=2)
-    training, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
-    keys = keys_for_validation(hashes[training])
-    is_validation = held_out(hashes[training], keys, classes[training], settings.validation_split, keep=1)
-    random = np.random.default_rng(settings.seed)
-    training = np.concatenate([random.permutation(training[part]) for part in (is_validation, ~is_validation)])
-    validation_texts = int(is_validation.sum())
+    if targets and np.count_nonzero(targets.learned[training].sum(axis=0)) == 1:
+        raise InputError(f"{files.data}: all texts to train on have the same label: check --probability-columns")
 
     everything = np.frombuffer(texts.indices, np.int32), np.frombuffer(texts.ends, np.int64)
     raw = texts.stored_texts()
-    training_examples = Examples(FlatSequences(*everything, training), classes[training], FlatTexts(*raw, training))
+    training_examples = Examples(
+        FlatSequences(*everything, training),
+        classes[training],
+        FlatTexts(*raw, training),
+        targets and targets.part(training),
+    )
     unknown_in_validation = _unknown_ratio(training_examples, validation_texts, len(texts.words))
     vocabulary = _index(everything[0], texts.words, training_examples, settings.num_words)
     if len(vocabulary) == FIRST_WORD:
         raise InputError(f"{files.data}: holds no word that a vocabulary can hold: check --text-column")
     test_examples = Examples(FlatSequences(*everything, test), classes[test], FlatTexts(*raw, test))
-    copies, conflicts = _copies_and_conflicts(hashes, classes)
+    unknown_in_test = test_examples.unknown_word_ratio
+    if settings.preset == "ngram":
+        unknown_in_validation, unknown_in_test = _unknown_by_hashes(
+            training_examples, validation_texts, test_examples, settings.min_df
+        )
+    copies, _ = _copies_and_conflicts(hashes, classes)
+    _, conflicts = _copies_and_conflicts(hashes[labelled], classes[labelled])
     quality = Quality(
         rows=texts.rows,
         bad=bad_rows.count,
@@ -170,8 +211,18 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         merged=texts.merged,
         merged_at=texts.merged_at,
         unknown_in_validation=unknown_in_validation,
-        unknown_in_test=test_examples.unknown_word_ratio,
+        unknown_in_test=unknown_in_test,
         label_lists=tuple(lists_among(labels)),
+        soft=None
+        if targets is None
+        else SoftQuality(
+            soft=int(texts.targets.soft()[training].sum()),
+            unlabelled=int((~labelled)[training].sum()),
+            left_out=len(texts) - len(training) - len(test),
+            without_weight=texts.without_weight,
+            weight=float(texts.targets.weights()[training].sum()),
+        ),
+        alike_labels=tuple(alike_among(labels)),
     )
     for warning in quality.warnings():
         console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
@@ -203,26 +254,29 @@ def test_rows(files: TrainingFiles, data: FileDataset) -> Iterator[LabelledText]
     labels = frozenset(data.labels)
     source = files.test if isinstance(files.test, LabelledFiles) else files.data
     for _, row in source.rows(BadRows()):
-        if row.label in labels and text_hash(row.text) in known:
+        if row.weight and row.label in labels and text_hash(row.text) in known:
             yield row
 
 
 class _Texts:
-    """The rows that are kept: of each text the numbers of its words, its label and its hash, and the text in a file."""
+    """The rows that are kept: of each text the numbers of its words, its targets and its hash, and the text in a file.
 
-    def __init__(self) -> None:
+    Args:
+        columns: of soft labels and weights.
+    """
+
+    def __init__(self, columns: SoftColumns) -> None:
         self.words: dict[str, int] = defaultdict(itertools.count(1).__next__)
         """From 1, as they come: 0 stands for the start of a text."""
-        self.labels: dict[str, int] = defaultdict(itertools.count().__next__)
+        self.targets = RowTargets(columns)
         self.indices = array("i")
         self.ends = array("q")
         self._utf8 = TemporaryFile()  # noqa: SIM115, it stays open
         self._text_ends = array("q")
         self.hashes = array("Q")
         """Two texts that share one by chance would be taken for copies: that does no harm."""
-        self.rows = self.without_words = self.too_long = self.merged = 0
+        self.rows = self.without_words = self.too_long = self.merged = self.without_weight = 0
         self.merged_at = ""
-        self._classes = array("q")
         self._pending: list[LabelledText] = []
         """Rows that are not yet tokenized."""
         self._pending_characters = 0
@@ -247,6 +301,9 @@ class _Texts:
         if row.looks_merged:
             self.merged += 1
             self.merged_at = self.merged_at or file.where(row.number)
+        if not row.weight:
+            self.without_weight += 1
+            return
         if len(row.text.encode(errors="replace")) > MAX_TEXT_BYTES:
             self.too_long += 1
             return
@@ -270,7 +327,7 @@ class _Texts:
         self.ends.append(len(self.indices))
         self._text_ends.append((self._text_ends[-1] if self._text_ends else 0) + self._utf8.write(row.text.encode()))
         self.hashes.append(text_hash(row.text))
-        self._classes.append(self.labels[row.label])
+        self.targets.add(row)
 
     def stored_texts(self) -> tuple[mmap.mmap, NDArray[np.int64]]:
         """Returns all texts in UTF-8, one behind the other in a temporary file that is mapped into memory and vanishes
@@ -279,21 +336,28 @@ class _Texts:
         self._utf8.flush()
         return mmap.mmap(self._utf8.fileno(), 0, access=mmap.ACCESS_READ), np.frombuffer(self._text_ends, np.int64)
 
-    def classes_by_label(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-        """Returns the labels, sorted, and the class of each text, its label's position among them."""
-        labels = sorted(self.labels)
-        position = np.empty(len(labels), np.int64)
-        position[[self.labels[label] for label in labels]] = np.arange(len(labels))
-        return tuple(labels), position[np.frombuffer(self._classes, np.int64)]
+
+def _check(files: TrainingFiles, texts: _Texts, count: int) -> None:
+    """Checks that there are texts of two labels, the first `count` to train on and the others of test files."""
+    separate_test = isinstance(files.test, LabelledFiles)
+    if texts.without_weight and not count:
+        raise InputError(f"{files.data}: the weight of every text is 0: check --weight-column")
+    if separate_test and len(texts) == count:
+        raise InputError(f"{files.test}: holds no text to test on: give a file with texts as --test-data")
+    if not count:
+        raise InputError(f"{files.data}: holds no text with a word in it: check --text-column")
+    if not files.data.soft.probabilities:
+        hashes, classes = np.frombuffer(texts.hashes, np.uint64)[:count], texts.targets.classes()[:count]
+        _check_labels(files.data, texts.targets.sorted_labels(), hashes, classes, needed=2 if separate_test else 3)
+    elif not texts.targets.soft()[:count].any():
+        raise InputError(f"{files.data}: no text has probabilities: check --probability-columns")
 
 
-def _check(
+def _check_labels(
     files: LabelledFiles, labels: Sequence[str], hashes: NDArray[np.uint64], classes: NDArray[np.int64], needed: int
 ) -> None:
     """Checks that there are classes, and that each has as many different texts as there are parts."""
     if len(labels) < 2:
-        if not labels:
-            raise InputError(f"{files}: holds no text with a word in it: check --text-column")
         raise InputError(
             f"{files}: every text has the label {labels[0]!r}: two labels are needed: check --label-column"
         )
@@ -306,6 +370,48 @@ def _check(
             f"{files}: each label needs {needed} different texts, but {', '.join(few[:5])}{others}: add texts, or leave"
             " out the labels"
         )
+
+
+class _Split(NamedTuple):
+    """Which texts are on which side."""
+
+    training: NDArray[np.int64]
+    """Shuffled, those for validation first."""
+    test: NDArray[np.int64]
+    validation_texts: int
+
+
+def _split(files: TrainingFiles, settings: Settings, texts: _Texts, count: int) -> _Split:
+    """Splits texts, the first `count` to train on and the others of test files.
+
+    Without test files, texts with labels are drawn for the test; copies of these without a label are left out.
+    """
+    hashes, classes = np.frombuffer(texts.hashes, np.uint64), texts.targets.classes()
+    is_test = np.arange(len(hashes)) >= count
+    is_training = ~is_test
+    if not isinstance(files.test, LabelledFiles):
+        drawn = np.flatnonzero(texts.targets.labelled())
+        if not len(drawn):
+            raise InputError(f"{files.data}: no text has a label to be tested by: give labelled texts as --test-data")
+        is_test[drawn] = held_out(hashes[drawn], keys_for_test(hashes[drawn]), classes[drawn], files.test, keep=2)
+        is_training = ~np.isin(hashes, hashes[is_test])
+    training = np.flatnonzero(is_training)
+    if len(training) < 2:  # one to learn from, and one for validation
+        raise InputError(f"{files.data}: too few texts are left to train on: add texts")
+    keys = keys_for_validation(hashes[training])
+    is_validation = held_out(hashes[training], keys, classes[training], settings.validation_split, keep=1)
+    random = np.random.default_rng(settings.seed)
+    shuffled = [random.permutation(training[part]) for part in (is_validation, ~is_validation)]
+    return _Split(np.concatenate(shuffled), np.flatnonzero(is_test), int(is_validation.sum()))
+
+
+def _unknown_by_hashes(training: Examples, validation_texts: int, test: Examples, min_df: int) -> tuple[float, float]:
+    """Returns the shares of unknown words in validation and test texts, as models of hashed n-grams know words."""
+    validation, others = (part.texts or () for part in training.split(validation_texts))
+    return (
+        unknown_words.unknown_ratio(validation, unknown_words.known_words(others, min_df)),
+        unknown_words.unknown_ratio(test.texts or (), unknown_words.known_words(training.texts or (), min_df)),
+    )
 
 
 def _unknown_ratio(training: Examples, validation_texts: int, words: int) -> float:

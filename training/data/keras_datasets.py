@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import keras
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from textfiles import InputError
 from textmodel.metadata import Tokenization
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
 from training.data.labelled_file import LabelledText
+from training.data.targets import Targets, one_hot
 
 _REUTERS_TOPICS = (
     "cocoa grain veg-oil earn acq wheat copper housing money-supply coffee sugar trade reserves ship cotton carcass"
@@ -42,13 +43,15 @@ class Examples:
 
     Args:
         sequences: each int32 (words + 1,): `START`, then an index below `num_words` for each word.
-        classes: int64 (texts,), positions in the labels.
+        classes: int64 (texts,), positions in the labels: of a text without a label, its most probable class.
         texts: the texts themselves; None for Keras's data sets, which are indices.
+        targets: those of texts with soft labels or weights; None: each text counts 1 for its class.
     """
 
     sequences: Sequence[NDArray[np.int32]]
     classes: NDArray[np.int64]
     texts: Sequence[str] | None = None
+    targets: Targets | None = None
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -66,12 +69,22 @@ class Examples:
 
     def part(self, rows: slice) -> "Examples":
         """Returns some of the texts, one after another."""
-        return Examples(self.sequences[rows], self.classes[rows], None if self.texts is None else self.texts[rows])
+        texts = None if self.texts is None else self.texts[rows]
+        return Examples(self.sequences[rows], self.classes[rows], texts, self.targets and self.targets.part(rows))
 
     def take(self, rows: NDArray[np.int64]) -> "Examples":
         """Returns the texts at these positions."""
         texts = None if self.texts is None else [self.texts[row] for row in rows]
-        return Examples([self.sequences[row] for row in rows], self.classes[rows], texts)
+        sequences = [self.sequences[row] for row in rows]
+        return Examples(sequences, self.classes[rows], texts, self.targets and self.targets.part(rows))
+
+    def learned(self, count: int) -> csr_array:
+        """Returns what the texts are learned as, float64 (texts, count), of so many classes: see `Targets`."""
+        return self.targets.learned if self.targets else one_hot(self.classes, count)
+
+    def judged(self, count: int) -> csr_array:
+        """Returns what answers to the texts are judged by, float64 (texts, count), of so many classes."""
+        return self.targets.judged if self.targets else one_hot(self.classes, count)
 
 
 @dataclass(frozen=True)
@@ -128,6 +141,8 @@ def test_rows(name: str, data_dir: Path | None) -> Iterator[LabelledText]:
 
 
 def _download(name: str, num_words: int | None) -> tuple[Mapping[str, int], Examples, Examples]:
+    import keras  # noqa: PLC0415, it brings TensorFlow: only the download needs it
+
     source = getattr(keras.datasets, name)
     try:
         parts = source.load_data(num_words=num_words or sys.maxsize)  # by default it leaves out the last word

@@ -1,7 +1,8 @@
 """Reads files of labelled texts as a stream: a row at a time, whatever the size of the files."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,26 +23,31 @@ from textfiles import (
 from textfiles.decoding import invalid_text
 from training.data.bad_rows import BadRows
 from training.data.labels import label_of
+from training.data.soft_labels import NO_SOFT_COLUMNS, SoftColumns, is_empty, soft_label, weight
 
 _ROWS = 1000
 """Rows between two calls of `progress`, and rows of Parquet in memory at a time."""
 
 
 class LabelledText(NamedTuple):
-    """A text and its label."""
+    """A text, and its label or soft label or both."""
 
     text: str
     """Empty where the file has no text."""
     label: str
-    """Not empty, on one line, without white space around it."""
+    """On one line, without white space around it; empty if the row has a soft label alone."""
     number: int
     """From 1: of the line that the row starts on; in Parquet, of the row."""
     looks_merged: bool = False
     """As in `textfiles.Row`."""
+    soft_label: Mapping[str, float] | None = None
+    """The probability of each label that is not negligible, above 0, with the sum 1; None if the row has none."""
+    weight: float = 1.0
+    """From 0: how many rows like it the row counts as."""
 
 
-Values = Row[tuple[Any, Any]] | Unreadable
-"""The text and the label of a row as the file has them."""
+Fields = Row[Mapping[str, Any]] | Unreadable
+"""The values of a row by column, as the file has them."""
 
 
 class LabelledFile(TextFile):
@@ -52,9 +58,10 @@ class LabelledFile(TextFile):
         text_column: the column, or key in JSON Lines, of the texts.
         label_column: the one of the labels.
         options: how the file is read.
+        soft: the columns of soft labels, which take the place of labels in some rows or in all, and of weights.
 
     Raises:
-        InputError: the format is unknown or has no labels, or the two columns are one.
+        InputError: the format is unknown or has no labels, or two of the columns are one.
     """
 
     def __init__(
@@ -63,13 +70,16 @@ class LabelledFile(TextFile):
         text_column: str = "text",
         label_column: str = "label",
         options: ReadOptions = DEFAULT_OPTIONS,
+        soft: SoftColumns = NO_SOFT_COLUMNS,
     ) -> None:
         super().__init__(path, options)
         if self.format is Format.TEXT:
             raise InputError(f"{self}: plain text has no labels: {TABLES} are read")
-        if text_column == label_column:
-            raise InputError(f"{self}: the column {text_column!r} cannot be both the text and the label")
-        self.text_column, self.label_column = text_column, label_column
+        names = [text_column, label_column, *soft.names()]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{self}: the column {name!r} is named for two things: each needs a column of its own")
+        self.text_column, self.label_column, self.soft = text_column, label_column, soft
 
     @property
     def name(self) -> str:
@@ -86,55 +96,104 @@ class LabelledFile(TextFile):
             InputError: the file cannot be read, or has no such column.
         """
         with self.open() as file:
-            for count, row in enumerate(self._values(file)):
+            for count, row in enumerate(self._fields(file)):
                 if count % _ROWS == 0:
                     progress(file.tell())
                 yield row if isinstance(row, Unreadable) else self._labelled(row)
 
-    def _labelled(self, row: Row[tuple[Any, Any]]) -> LabelledText | Unreadable:
-        text, label = row.value
+    def _labelled(self, row: Row[Mapping[str, Any]]) -> LabelledText | Unreadable:
+        fields = row.value
+        text = fields[self.text_column]
         if text is not None and not isinstance(text, str):
             return Unreadable(
                 row.number, f"{self.text_column!r} holds a value of type {type(text).__name__}, no string"
             )
         try:
-            return LabelledText(text or "", label_of(label), row.number, row.looks_merged)
+            soft = soft_label(self.soft.probabilities, fields) if self.soft.probabilities else None
+            label = self._label(fields.get(self.label_column), is_soft=soft is not None)
+            weighs = 1.0 if self.soft.weight is None else weight(self.soft.weight, fields[self.soft.weight])
         except ValueError as error:
             return Unreadable(row.number, str(error))
+        return LabelledText(text or "", label, row.number, row.looks_merged, soft, weighs)
 
-    def _values(self, file: IO[bytes]) -> Iterator[Values]:
+    def _label(self, value: object, *, is_soft: bool) -> str:
+        if not self.soft.probabilities:
+            return label_of(value)
+        if is_empty(value) or value != value:  # noqa: PLR0124, NaN: so Pandas writes a missing value
+            if not is_soft:
+                raise ValueError("has neither a label nor probabilities")
+            return ""
+        label = label_of(value)
+        if label not in self.soft.probabilities:
+            raise ValueError(
+                f"the label {label!r} is none of those of --probability-columns, {listed(self.soft.probabilities)}"
+            )
+        return label
+
+    def _columns(self, there: Collection[str]) -> list[str]:
+        """Returns the columns to read, of those that are there in a file or in an object. The label may be missing
+        where there are probabilities, and these where there is a label.
+
+        Raises:
+            ValueError: both are missing. The message says so.
+        """
+        label, probabilities = [self.label_column], list(self.soft.probabilities.values())
+        found = [names for names in (label, probabilities) if any(name in there for name in names)]
+        if probabilities and not found:
+            raise ValueError(f"neither {self.label_column!r} nor {listed(probabilities)}")
+        weights = [] if self.soft.weight is None else [self.soft.weight]
+        return [self.text_column, *chain(*(found or [label])), *weights]
+
+    def _columns_of_file(self, there: Sequence[str]) -> list[str]:
+        try:
+            return self._columns(there)
+        except ValueError as error:
+            raise InputError(f"{self}: has {error}: its columns are {listed(there, 20)}") from error
+
+    def _fields(self, file: IO[bytes]) -> Iterator[Fields]:
         if self.format is Format.PARQUET:
-            return self._parquet_values(file)
-        return self._json_values(file) if self.format is Format.JSON_LINES else self._separated_values(file)
+            return self._parquet_fields(file)
+        return self._json_fields(file) if self.format is Format.JSON_LINES else self._separated_fields(file)
 
-    def _separated_values(self, file: IO[bytes]) -> Iterator[Values]:
+    def _separated_fields(self, file: IO[bytes]) -> Iterator[Fields]:
         columns, rows = self.separated(file)
-        text, label = (self.column(name, columns) for name in (self.text_column, self.label_column))
+        positions = {name: self.column(name, columns) for name in self._columns_of_file(columns)}
         for row in rows:
             if isinstance(row, Unreadable):
                 yield row
             else:
-                yield Row(row.number, (row.value[text], row.value[label]), row.looks_merged)
+                fields = {name: row.value[at] for name, at in positions.items()}
+                yield Row(row.number, fields, row.looks_merged)
 
-    def _json_values(self, file: IO[bytes]) -> Iterator[Values]:
-        names = self.text_column, self.label_column
+    def _json_fields(self, file: IO[bytes]) -> Iterator[Fields]:
         for row in self.objects(file):
-            if isinstance(row, Unreadable):
-                yield row
-            elif missing := [name for name in names if name not in row.value]:
-                yield Unreadable(row.number, f"no key {missing[0]!r}: its keys are {listed(row.value, 20)}")
-            else:
-                text, label = (msgspec.json.decode(row.value[name]) for name in names)
-                yield Row(row.number, (text, label))
+            yield row if isinstance(row, Unreadable) else self._decoded(row)
 
-    def _parquet_values(self, file: IO[bytes]) -> Iterator[Values]:
+    def _decoded(self, row: Row[dict[str, msgspec.Raw]]) -> Fields:
+        try:
+            names = self._columns(row.value)
+        except ValueError as error:
+            return Unreadable(row.number, f"has {error}: its keys are {listed(row.value, 20)}")
+        if missing := [name for name in names if name not in row.value]:
+            return Unreadable(row.number, f"no key {missing[0]!r}: its keys are {listed(row.value, 20)}")
+        fields = {}
+        for name in names:
+            try:
+                fields[name] = msgspec.json.decode(row.value[name])
+            except msgspec.DecodeError as error:
+                return Unreadable(row.number, f"{name!r}: {error}")
+        return Row(row.number, fields)
+
+    def _parquet_fields(self, file: IO[bytes]) -> Iterator[Fields]:
         number = 0
-        _, batches = self.record_batches(file, _ROWS, [self.text_column, self.label_column])
+        schema, _ = self.record_batches(file, _ROWS)
+        names = self._columns_of_file(schema.names)
+        _, batches = self.record_batches(file, _ROWS, names)
         for batch in batches:
-            for text, label in zip(batch[self.text_column], batch[self.label_column], strict=True):
+            for values in zip(*(batch[name] for name in names), strict=True):
                 number += 1
                 try:
-                    yield Row(number, (text.as_py(), label.as_py()))
+                    yield Row(number, dict(zip(names, (value.as_py() for value in values), strict=True)))
                 except UnicodeDecodeError as error:
                     yield Unreadable(number, invalid_text(error))
 
@@ -152,6 +211,11 @@ class LabelledFiles:
     def name(self) -> str:
         """The first file's name without its folder, and how many others there are."""
         return self._shown(self.files[0].name)
+
+    @property
+    def soft(self) -> SoftColumns:
+        """The columns of soft labels and weights."""
+        return self.files[0].soft
 
     def _shown(self, first: str) -> str:
         others = len(self.files) - 1
@@ -208,7 +272,7 @@ class TrainingFiles:
     def arguments(self) -> list[str]:
         """Returns the command's arguments that give these files, without the folders that they are in."""
         first = self.data.files[0]
-        columns = ["--text-column", first.text_column, "--label-column", first.label_column]
+        columns = ["--text-column", first.text_column, "--label-column", first.label_column, *first.soft.arguments()]
         test = (
             ["--test-data", *self.test.arguments()]
             if isinstance(self.test, LabelledFiles)

@@ -14,7 +14,7 @@ from scipy.special import logit
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 
-from textfiles import counted
+from textfiles import counted, listed
 from textmodel.metadata import Abstention
 from training.evaluation.metrics import Answers
 
@@ -63,7 +63,10 @@ class SelectiveMetrics:
 
 
 def find_abstention(
-    probabilities: NDArray[np.float32], classes: NDArray[np.int64], target_precision: float
+    probabilities: NDArray[np.float32],
+    classes: NDArray[np.int64],
+    target_precision: float,
+    weights: NDArray[np.float64] | None = None,
 ) -> Abstention:
     """Finds the probability from which each label is right with a precision.
 
@@ -71,31 +74,40 @@ def find_abstention(
         probabilities: (n, k), of validation texts.
         classes: (n,), their true classes.
         target_precision: more than 0, less than 1.
+        weights: (n,), how many texts each counts as; None for 1 each.
     """
     answers = Answers.of(probabilities, classes)
     right = answers.predicted == answers.classes
-    expected = _calibrated(answers.confidence, right)
+    counted = np.ones(len(classes)) if weights is None else weights
+    expected = _calibrated(answers.confidence, right, counted)
     thresholds = [
-        _threshold(answers.confidence[mine], right[mine], expected[mine], target_precision)
+        _threshold(answers.confidence[mine], right[mine], counted[mine], expected[mine], target_precision)
         for label in range(probabilities.shape[1])
         for mine in [answers.predicted == label]
     ]
     return Abstention(target_precision, tuple(thresholds))
 
 
-def _calibrated(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _calibrated(
+    confidence: NDArray[np.float64], right: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Returns how often answers of these probabilities are right, (n,): a logistic regression on their logits (Platt,
     "Probabilistic Outputs for Support Vector Machines", 1999).
     """
     if right.all() or not right.any():
         return confidence
     logits = logit(confidence.clip(1e-6, 1 - 1e-6))[:, None]
-    expected: NDArray[np.float64] = LogisticRegression(C=1e6).fit(logits, right).predict_proba(logits)[:, 1]
+    model = LogisticRegression(C=1e6).fit(logits, right, weights)
+    expected: NDArray[np.float64] = model.predict_proba(logits)[:, 1]
     return expected
 
 
 def _threshold(
-    confidence: NDArray[np.float64], right: NDArray[np.bool_], prior: NDArray[np.float64], target: float
+    confidence: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    target: float,
 ) -> float:
     """Returns the lowest threshold above which at least the target of the answers is right; without answers, the target
     itself.
@@ -103,9 +115,9 @@ def _threshold(
     if not len(confidence):
         return target
     order = np.argsort(-confidence, kind="stable")
-    ordered, count = confidence[order], np.arange(1, len(order) + 1)
-    expected = PRIOR_TEXTS * np.cumsum(prior[order]) / count
-    precision = (np.cumsum(right[order]) + expected) / (count + PRIOR_TEXTS)
+    ordered, count = confidence[order], np.cumsum(weights[order])
+    expected = PRIOR_TEXTS * np.cumsum((prior * weights)[order]) / count
+    precision = (np.cumsum((right * weights)[order]) + expected) / (count + PRIOR_TEXTS)
     # A threshold lies between two probabilities that differ; below the last one there is 0.
     following = np.append(ordered[1:], 0.0)
     reached = np.flatnonzero((following < ordered) & (precision >= target))
@@ -113,6 +125,36 @@ def _threshold(
         return UNREACHABLE
     last = int(reached[-1])
     return 0.0 if last == len(order) - 1 else float((ordered[last] + following[last]) / 2)
+
+
+def threshold_warnings(abstention: Abstention, labels: Sequence[str], answers: Sequence[int]) -> list[str]:
+    """Returns what the user should know of thresholds that are not as expected, a sentence each.
+
+    Args:
+        abstention: the thresholds.
+        labels: in the order of the classes.
+        answers: how many validation texts got each label.
+    """
+    every = list(zip(labels, abstention.thresholds, answers, strict=True))
+    never = [label for label, threshold, _ in every if threshold == UNREACHABLE]
+    always = [label for label, threshold, _ in every if threshold == 0]
+    few = [label for label, threshold, count in every if count < PRIOR_TEXTS and threshold not in (0, UNREACHABLE)]
+    target = f"the precision {abstention.target_precision:g}"
+    found = []
+    if never:
+        found.append(
+            f"labels that never reach {target}: {listed(never)}: with the thresholds, all their answers abstain"
+        )
+    if always:
+        found.append(
+            f"labels whose answers all count as sure, threshold 0: {listed(always)}: together they reach {target}"
+        )
+    if few:
+        found.append(
+            f"labels that fewer than {PRIOR_TEXTS} validation texts got: {listed(few)}: their thresholds rest mostly on"
+            " how well all labels together are calibrated"
+        )
+    return found
 
 
 def selective_metrics(answers: Answers, thresholds: Sequence[float]) -> SelectiveMetrics:

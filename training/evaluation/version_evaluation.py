@@ -104,7 +104,7 @@ def evaluate_files(version: LoadedVersion, files: LabelledFiles, bad_rows: BadRo
     parts: list[Answers] = []
     mistakes: list[Mistake] = []
     words = known_words = learned = 0
-    for batch in _batches(files.rows(bad_rows), lambda row: len(row[1].text)):
+    for batch in batches(files.rows(bad_rows), lambda row: len(row[1].text)):
         prediction = version.engine.classify([row.text for _, row in batch])
         classes = np.array([class_of.setdefault(row.label, len(class_of)) for _, row in batch])
         unknown = len(class_of) - len(version.labels)
@@ -177,7 +177,7 @@ def compare(a: LoadedVersion, b: LoadedVersion, rows: Iterable[LabelledText]) ->
     known = len(class_of)
     learned = 0
     parts: list[NDArray[np.int64]] = [np.empty((3, 0), np.int64)]
-    for batch in _batches(rows, lambda row: len(row.text)):
+    for batch in batches(rows, lambda row: len(row.text)):
         hashes = _hashes(batch)
         new = ~(a.has_learned(hashes) | b.has_learned(hashes))
         learned += int((~new).sum())
@@ -235,7 +235,13 @@ def _no_known_label(files: str, labels: Iterable[str], known: Iterable[str]) -> 
     )
 
 
-def _batches(rows: Iterable[_T], length: Callable[[_T], int]) -> Iterator[list[_T]]:
+def batches(rows: Iterable[_T], length: Callable[[_T], int]) -> Iterator[list[_T]]:
+    """Yields rows in batches that bound what an engine holds in memory.
+
+    Args:
+        rows: the rows.
+        length: returns how many characters a row's text has.
+    """
     batch: list[_T] = []
     characters = 0
     for row in rows:

@@ -20,6 +20,7 @@ import trustme
 
 from tests.certificates import PemFiles
 from tests.server_process import ROOT, ServerProcess, serving
+from tests.wire_format import raw_tensor
 from text_classifier import Client
 
 TOKEN = "a-token"
@@ -60,7 +61,7 @@ def url(server: ServerProcess) -> str:
 def test_classify_answers_as_it_does_over_grpc(server: ServerProcess, url: str) -> None:
     texts = ["a moving film", "", "ΣΑΣ café \0 😀"]
     answer = call(f"{url}/v1/models/topic:classify", {"texts": texts, "top_k": 2, "explain": True})
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         expected = client.classify(texts, model="topic", top_k=2, explain=True)
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json"
@@ -84,7 +85,7 @@ def test_classify_answers_as_it_does_over_grpc(server: ServerProcess, url: str) 
 def test_models_are_listed_and_described(server: ServerProcess, url: str) -> None:
     listed = call(f"{url}/v1/models").body["models"]
     assert [model["name"] for model in listed] == ["sentiment", "topic"]
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         expected = client.model("topic")
     described = call(f"{url}/v1/models/topic").body
     assert described == listed[1]
@@ -104,7 +105,7 @@ def test_the_open_inference_routes_answer_as_their_rpcs(server: ServerProcess, u
         assert metadata["outputs"][2] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 5]}
         nested = {"name": "text", "datatype": "BYTES", "shape": [2, 1], "data": [["oil"], ["gold"]]}
         answer = call(f"{model}/infer", {"id": "7", "inputs": [nested], "outputs": [{"name": "label"}]})
-        with Client(server.address) as client:
+        with Client(server.address, timeout=60) as client:
             labels = [each.label for each in client.classify(["oil", "gold"], model="topic")]
         output = {"name": "label", "datatype": "BYTES", "shape": [2], "data": labels}
         assert answer.body == {"model_name": "topic", "model_version": "1", "id": "7", "outputs": [output]}
@@ -201,7 +202,7 @@ def test_a_slash_too_many_is_not_found_and_no_redirect_to_the_host_that_is_named
 
 def test_texts_behind_the_json_are_answered_behind_the_json(url: str) -> None:
     texts = [b"oil", "café".encode()]
-    binary = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    binary = raw_tensor(texts)
     tensor = {"name": "text", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": len(binary)}}
     outputs = [{"name": "label"}, {"name": "probability"}]
     content = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
@@ -217,8 +218,7 @@ def test_texts_behind_the_json_are_answered_behind_the_json(url: str) -> None:
     assert (sizes[1], sum(sizes)) == (8, len(body) - length)
     in_json = call(infer, {"inputs": [{**tensor, "data": [text.decode() for text in texts]}], "outputs": outputs})
     expected = [output["data"] for output in in_json.body["outputs"]]
-    framed = b"".join(len(label).to_bytes(4, "little") + label.encode() for label in expected[0])
-    assert body[length:] == framed + struct.pack("<2f", *expected[1])
+    assert body[length:] == raw_tensor(label.encode() for label in expected[0]) + struct.pack("<2f", *expected[1])
     for bad in ("-1", "x", "", str(len(content + binary) + 1), "9" * 100, "²".encode().decode("latin-1")):
         refused = call(infer, content + binary, {header: bad})
         assert refused.status == 400

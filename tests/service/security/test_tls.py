@@ -16,6 +16,8 @@ import trustme
 from tests.certificates import PemFiles, chain, channel_credentials
 from tests.server_process import ROOT, ServerProcess, serving
 from text_classifier import Client
+from text_classifier.v1 import text_classifier_pb2 as pb2
+from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
 ONE = ("--workers", "1")  # each worker reads the files for itself, when it gets a connection
 
@@ -86,6 +88,21 @@ def test_grpc_and_metrics_are_encrypted_and_nothing_is_answered_in_the_clear(
         with pytest.raises(OSError, match=r"."):
             server.metrics()
         with Client(server.address, timeout=1) as client, pytest.raises(grpc.RpcError):
+            client.models()
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_a_unix_domain_socket_is_encrypted_too(
+    transport: str, tiny_models: Path, files: PemFiles, authority: trustme.CA, tmp_path: Path
+) -> None:
+    if transport == "native":
+        pytest.importorskip("service.grpc._native_server", reason="the native transport is not built")
+    target = f"unix:{tmp_path}/socket"
+    flags = ("--host", target, "--http-port", "off", "--transport", transport, *files.flags)
+    name = (("grpc.ssl_target_name_override", "127.0.0.1"),)
+    with serving(tiny_models, *flags), grpc.secure_channel(target, channel_credentials(authority), name) as channel:
+        assert pb2_grpc.TextClassifierStub(channel).ListModels(pb2.ListModelsRequest(), timeout=60).models
+        with Client(target, timeout=1) as client, pytest.raises(grpc.RpcError):
             client.models()
 
 

@@ -233,7 +233,10 @@ def test_spans_of_an_instrumented_client_are_parents_of_the_servers(
     instrumentor = GrpcInstrumentorClient()
     instrumentor.instrument(tracer_provider=provider)
     try:
-        with provider.get_tracer("test").start_as_current_span("outer") as outer, Client(observed.address) as client:
+        with (
+            provider.get_tracer("test").start_as_current_span("outer") as outer,
+            Client(observed.address, timeout=60) as client,
+        ):
             client.classify([SECRET], model="topic")
     finally:
         instrumentor.uninstrument()
@@ -269,7 +272,7 @@ def test_a_collector_that_is_not_there_keeps_no_call_and_no_end_waiting(tiny_mod
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_BSP_SCHEDULE_DELAY": "1"}
     with (
         serving(tiny_models, "--tracing", "on", "--workers", "1", environment=environment) as server,
-        Client(server.address) as client,
+        Client(server.address, timeout=60) as client,
     ):
         assert client.classify([SECRET] * 10, model="sentiment")
     assert server.event("stopped")

@@ -7,6 +7,7 @@ import pytest
 
 from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
 from training.data.keras_datasets import Examples, load
+from training.data.targets import one_hot
 from training.settings import PRESETS, Settings, VectorizerName
 
 SMALL = replace(
@@ -46,20 +47,20 @@ def test_balanced_class_weights_let_rare_classes_be_found(classes: int) -> None:
     # Every text is the same: what is learned is how much each class weighs.
     rows = np.concatenate([np.zeros(900, np.int64), np.arange(100) % (classes - 1) + 1])
     examples = Examples([np.array([1, 4], np.int32)] * 1000, rows)
-    settings = replace(SMALL, optimizer="adam", learning_rate=0.05, batch_size=250)
+    settings = replace(SMALL, optimizer="adam", learning_rate=0.05, batch_size=50)
     found = []
     for weights in ("none", "balanced"):
         classifier = DenseClassifier(replace(settings, class_weights=weights), classes)
-        classifier.fit(examples, 30, keras.callbacks.Callback())
+        classifier.fit(examples, 6, keras.callbacks.Callback())
         found.append(classifier.probabilities(examples.part(slice(1)))[0])
     assert found[0][0] == pytest.approx(0.9, abs=0.05)
     np.testing.assert_allclose(found[1], np.full(classes, 1 / classes), atol=0.1)
 
 
 def test_balanced_class_weights_give_each_class_the_same_sum() -> None:
-    classes = np.array([0, 0, 0, 2])
-    assert DenseClassifier(SMALL, 3).class_weights(classes).tolist() == [1, 1, 1]
-    weights = DenseClassifier(replace(SMALL, class_weights="balanced"), 3).class_weights(classes)
+    targets = one_hot(np.array([0, 0, 0, 2]), 3)
+    assert DenseClassifier(SMALL, 3).class_weights(targets).tolist() == [1, 1, 1]
+    weights = DenseClassifier(replace(SMALL, class_weights="balanced"), 3).class_weights(targets)
     np.testing.assert_allclose(weights[[0, 2]], [4 / 9, 4 / 3])
     assert np.isfinite(weights).all()
 
@@ -137,5 +138,5 @@ def test_memory_does_not_grow_with_texts_times_classes() -> None:
     # 20,000 x 20,000 one-hot targets would take 1.6 GB.
     data = Examples([np.array([1, 4], np.int32)] * 20_000, np.arange(20_000))
     settings = replace(SMALL, layers=(1,), batch_size=64)
-    targets = next(iter(DenseClassifier(settings, 20_000)._batches(data, targets=True)))[1]
-    assert targets.shape == (64, 1)
+    targets, _ = DenseClassifier(settings, 20_000)._targets(data)
+    assert targets.shape == (20_000, 1)

@@ -4,6 +4,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from training.classifiers.feature_weights import feature_weights
+from training.data.targets import one_hot
 
 CLASSES = np.array([0, 0, 1, 1])
 # Feature 0 is in all texts, 1 in both of class 0, 2 in one of each class, 3 in one text, 4 in none.
@@ -13,7 +14,9 @@ COUNTS = csr_array(np.array([[1, 1, 1, 0, 0], [7, 2, 0, 0, 0], [1, 0, 3, 1, 0], 
 def _weights(
     idf: float, divergence: float, counts: csr_array = COUNTS, classes: NDArray[np.int64] = CLASSES
 ) -> NDArray[np.float16]:
-    return feature_weights(counts, classes, min_df=2, idf_power=idf, divergence_power=divergence)
+    return feature_weights(
+        counts, one_hot(classes, int(classes.max()) + 1), min_df=2, idf_power=idf, divergence_power=divergence
+    )
 
 
 def test_a_feature_weighs_more_the_fewer_texts_hold_it_and_nothing_below_the_minimum() -> None:

@@ -127,7 +127,7 @@ def test_the_accuracy_of_all_classes_is_estimated_by_a_sample_of_them() -> None:
     scores, units = random.normal(size=(5_000, 200)).astype(np.float32), random.integers(0, 200, 5_000)
     scores[np.arange(5_000), units] += 3
     of_the_sample = units < 20
-    every = selection._accuracy(scores, units, 200)
-    some = selection._accuracy(scores[of_the_sample, :20], units[of_the_sample], 200)
-    assert some == pytest.approx(every, abs=0.05)
-    assert every < selection._accuracy(scores[of_the_sample, :20], units[of_the_sample], 20) - 0.1
+    sample = scores[of_the_sample, :20], units[of_the_sample], np.ones(of_the_sample.sum())
+    every = selection._accuracy(scores, units, np.ones(5_000), 200)
+    assert selection._accuracy(*sample, 200) == pytest.approx(every, abs=0.05)
+    assert every < selection._accuracy(*sample, 20) - 0.1

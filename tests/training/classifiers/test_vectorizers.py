@@ -24,7 +24,7 @@ def test_sequences_are_padded_and_cut_at_their_end() -> None:
 def test_vectors_are_made_a_batch_at_a_time(vectorizer: MultiHot | PaddedSequence) -> None:
     sequences = [np.array([1, index], np.int32) for index in range(4, 14)]
     targets = np.arange(10, dtype=np.float32)[:, np.newaxis]
-    found = [(vectors.numpy(), target.numpy()) for vectors, target in batches(vectorizer, sequences, 4, targets)]
+    found = [(vectors.numpy(), target.numpy()) for vectors, target in batches(vectorizer, sequences, 4, [targets])]
     assert [len(vectors) for vectors, _ in found] == [4, 4, 2]
     expected = vectorize(vectorizer, tf.ragged.constant([s.tolist() for s in sequences], dtype=tf.int32))
     np.testing.assert_array_equal(np.concatenate([vectors for vectors, _ in found]), expected)
@@ -37,7 +37,7 @@ def test_each_epoch_has_another_order_of_all_texts_and_the_same_in_every_run() -
 
     def run() -> list[list[float]]:
         tf.random.set_seed(1)
-        epoch = batches(MultiHot(4), sequences, 32, targets, shuffle_seed=3)
+        epoch = batches(MultiHot(4), sequences, 32, [targets], shuffle_seed=3)
         return [[value for _, target in epoch for value in target.numpy()[:, 0].tolist()] for _ in range(2)]
 
     first, second = run()
