@@ -23,9 +23,10 @@ help: ## Show the targets
 
 INSTALL := .venv/bin/pip install --quiet --constraint constraints.txt --editable
 
+# Modules are compiled when they are imported, which takes less time than to compile all of them.
 .venv/.server: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) '.[server]'
+	$(INSTALL) '.[server]' --no-compile
 	@.venv/bin/python -c 'import textmodel._native' 2> /dev/null || { \
 		echo 'The compiled engine was not built (is there a C compiler?): installing TensorFlow to run the models.'; \
 		$(INSTALL) '.[server,tensorflow]'; }

@@ -3,6 +3,7 @@ tokenization that cannot call Python's `unicodedata`. Hangul syllables are not i
 """
 
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -31,8 +32,7 @@ class Composition(NamedTuple):
 def composition() -> Composition:
     """Returns the tables."""
     decompositions, pairs = [], []
-    # A newer Python knows more characters.
-    for code in map(int, np.flatnonzero(characters.table() & CODE != STAND_IN)):
+    for code in _decomposable():
         decomposition = unicodedata.decomposition(chr(code))
         if not decomposition or decomposition.startswith("<"):
             continue
@@ -44,3 +44,18 @@ def composition() -> Composition:
     candidates = map(int, np.flatnonzero(characters.table() & CONTEXT))
     marks = [(code, unicodedata.combining(chr(code))) for code in candidates if unicodedata.combining(chr(code))]
     return Composition(np.array(decompositions, np.int32), np.array(marks, np.int32), np.array(sorted(pairs), np.int32))
+
+
+_BLOCK = 64
+"""Code points that are checked at once: most of Unicode decomposes nowhere."""
+
+
+def _decomposable() -> Iterator[int]:
+    """Yields the characters that a decomposition may change, and some others, in ascending order."""
+    # A newer Python knows more characters.
+    codes = np.flatnonzero(characters.table() & CODE != STAND_IN)
+    text = codes.astype("<u4").tobytes().decode("utf-32-le")
+    for start in range(0, len(text), _BLOCK):
+        block = text[start : start + _BLOCK]
+        if not unicodedata.is_normalized("NFD", block):
+            yield from map(ord, block)

@@ -8,6 +8,7 @@ TensorFlow's ICU, so that an exported graph agrees with every Python from 3.11 o
 """
 
 import re
+from collections.abc import Sequence
 
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 """The characters that separate words, in addition to the space: Keras's default `filters`."""
@@ -70,6 +71,11 @@ def is_word(word: str) -> bool:
     Capitals are allowed: Keras's own indices contain words with capitals, which no text matches.
     """
     return bool(word) and not _NOT_IN_A_WORD.search(word)
+
+
+def are_words(words: Sequence[str]) -> bool:
+    """Tells whether a vocabulary can contain all of these words."""
+    return all(words) and not _NOT_IN_A_WORD.search("a".join(words))
 
 
 _NOT_IN_A_WORD = re.compile(f"[\0\r{STAND_IN}{re.escape(FILTERS)} {NEWER_CHARACTERS}]")

@@ -6,7 +6,7 @@ from pathlib import Path
 from textmodel import tokenization, unicode_text
 from textmodel.errors import ModelError
 from textmodel.metadata import Tokenization
-from textmodel.tokenization import is_word
+from textmodel.tokenization import are_words, is_word
 
 PADDING = 0
 """Index that pads a sequence."""
@@ -45,13 +45,18 @@ class Vocabulary:
         self._tokenize, self._spans = _RULES[tokenization]
         if self.entries[:FIRST_WORD] != _RESERVED:
             raise ModelError(f"a vocabulary must begin with the lines {', '.join(_RESERVED)}")
-        for index, entry in enumerate(self.entries[FIRST_WORD:], FIRST_WORD):
-            if not is_word(entry) and entry != _unused(index):
-                raise ModelError(f"vocabulary index {index}: {entry!r} cannot be a word")
-        self._index: dict[str, int] = {}
-        for index, entry in enumerate(self.entries):
-            if self._index.setdefault(entry, index) != index:
-                raise ModelError(f"vocabulary index {index}: {entry!r} comes twice")
+        words = self.entries[FIRST_WORD:]
+        if not are_words(words):
+            for index, entry in enumerate(words, FIRST_WORD):
+                if not is_word(entry) and entry != _unused(index):
+                    raise ModelError(f"vocabulary index {index}: {entry!r} cannot be a word")
+        self._index = {entry: index for index, entry in enumerate(self.entries)}
+        if len(self._index) < len(self.entries):
+            seen: set[str] = set()
+            for index, entry in enumerate(self.entries):
+                if entry in seen:
+                    raise ModelError(f"vocabulary index {index}: {entry!r} comes twice")
+                seen.add(entry)
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -43,7 +43,7 @@ class DecodingLimits:
     max_text_bytes: int
 
 
-async def inflate(data: bytes, max_bytes: int, name: str) -> bytes:
+async def inflate(data: bytes | bytearray, max_bytes: int, name: str) -> bytes:
     """Decompresses gzip, off the event loop.
 
     Args:
@@ -62,7 +62,7 @@ async def _beside_the_loop(size: int, work: Callable[[], _T]) -> _T:
     return work() if size <= _INLINE_BYTES else await asyncio.get_running_loop().run_in_executor(_INFLATING, work)
 
 
-def _inflated(data: bytes, max_bytes: int, name: str) -> bytes:
+def _inflated(data: bytes | bytearray, max_bytes: int, name: str) -> bytes:
     limit = min(max_bytes, max(FREE_BYTES, MAX_COMPRESSION_RATIO * len(data)))
     inflater = zlib.decompressobj(wbits=31)
     try:

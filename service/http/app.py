@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.config import Config
 from service.errors import ForeignHost
+from service.grpc.decoding import DecodingLimits
 from service.grpc.instrumentation import Instruments
 from service.grpc.server import Servicers
 from service.http.body import Bodies
@@ -46,6 +47,8 @@ class HttpOptions:
     """The size of the longest body, decompressed."""
     max_texts: int
     """The maximum number of texts in a request."""
+    max_text_bytes: int
+    """The size of the longest text, in UTF-8."""
     hosts: AllowedHosts
     """The hosts that requests may name."""
     grpc_port: int = 0
@@ -61,6 +64,7 @@ class HttpOptions:
         return cls(
             max_body_bytes=config.max_request_bytes,
             max_texts=config.max_texts,
+            max_text_bytes=config.max_text_bytes,
             hosts=AllowedHosts(config.host, config.allowed_hosts),
             grpc_port=grpc_port,
             cors_origins=config.cors_origins,
@@ -80,8 +84,9 @@ def http_app(servicers: Servicers, instruments: Instruments, options: HttpOption
     if options.reflection:
         operations.append(_openapi(operations))
     bodies = Bodies(options.max_body_bytes)
+    limits = DecodingLimits(options.max_body_bytes, options.max_texts, options.max_text_bytes)
     routes = [
-        Route(each.path, Endpoint(each, instruments, bodies, options.max_texts).respond, methods=[each.method])
+        Route(each.path, Endpoint(each, instruments, bodies, limits).respond, methods=[each.method])
         for each in operations
     ]
     app = Starlette(

@@ -20,7 +20,7 @@ from service.errors import (
     Unauthenticated,
     UnsupportedEncoding,
 )
-from service.grpc.decoding import FREE_BYTES, FURTHER_ELEMENTS
+from service.grpc.decoding import FREE_BYTES, FURTHER_ELEMENTS, DecodingLimits, text_too_large
 from service.grpc.instrumentation import Instruments
 from service.grpc.status import http_status, status_of
 from service.http import binary_tensors, schemas
@@ -38,9 +38,9 @@ _CLIENT_CLOSED_REQUEST = 499
 _BLOCK_BYTES = 16 * 1024
 
 _LARGE_BYTES = 1 << 20
-"""A body from this size occupies the event loop for 7 ms or more: others have their turn before the next one."""
+"""Size from which decoding a body blocks the event loop for about 7 ms or more: other work runs before the next one."""
 _PAUSE = 2
-"""Time that others get after a large body, in multiples of the time that its decoding took."""
+"""Pause after a large body, as a multiple of its decoding time."""
 
 # HTTP statuses that are more specific than that of the gRPC code.
 _STATUSES: dict[type[Exception], int] = {
@@ -58,14 +58,14 @@ class Endpoint:
         operation: what to answer.
         instruments: what calls go through.
         bodies: reads requests' bodies.
-        max_texts: the maximum number of texts in a request.
+        limits: the bounds of a request.
     """
 
-    def __init__(self, operation: Operation, instruments: Instruments, bodies: Bodies, max_texts: int) -> None:
+    def __init__(self, operation: Operation, instruments: Instruments, bodies: Bodies, limits: DecodingLimits) -> None:
         route = operation.path.replace(":name}", "}")
         self._operation = operation
         self._bodies = bodies
-        self._max_texts = max_texts
+        self._limits = limits
         self._tokens = None if operation.open else instruments.tokens
         self._observer = None if operation.open else instruments.observer
         self._metrics = RouteMetrics(instruments.page, operation.method, route)
@@ -102,26 +102,30 @@ class Endpoint:
     async def _call(self, request: Request) -> Response:
         operation, call = self._operation, Call(request)
         if operation.takes:
-            content, call.binary = binary_tensors.split(await self._bodies.read(request), request.headers)
-            body = await self._decode(content, operation.takes)
-            answer = await call.wait_for(operation.respond(call, request.path_params, body))
+            with self._bodies.charge() as charge:
+                content, call.binary = binary_tensors.split(await self._bodies.read(request, charge), request.headers)
+                body = await self._decode(content, operation.takes)
+                del content  # the texts are in `body`
+                answer = await call.wait_for(operation.respond(call, request.path_params, body))
         else:
             answer = await operation.respond(call, request.path_params, None)
         return _encoded(answer, call.binary_answer)
 
-    async def _decode(self, content: bytes, kind: type[Struct]) -> Struct:
+    async def _decode(self, content: bytes | bytearray, kind: type[Struct]) -> Struct:
         """Decodes JSON: a large one in its turn, since it takes the event loop as a whole."""
         if len(content) < _LARGE_BYTES:
-            return _decoded(content, kind, self._max_texts)
+            return _decoded(content, kind, self._limits.max_texts)
         async with self._bodies.large:
             start = perf_counter()
             try:
-                return _decoded(content, kind, self._max_texts)
+                body = _decoded(content, kind, self._limits.max_texts)
+                _refuse_large_texts(body, self._limits.max_text_bytes)
+                return body
             finally:
                 await asyncio.sleep(_PAUSE * (perf_counter() - start))
 
 
-def _decoded(body: bytes, kind: type[Struct], max_texts: int) -> Struct:
+def _decoded(body: bytes | bytearray, kind: type[Struct], max_texts: int) -> Struct:
     if len(body) > FREE_BYTES and _has_more_strings(body, max_texts + FURTHER_ELEMENTS):
         raise InvalidArgument("body", f"has too many strings; at most {max_texts} texts fit into a request: split it")
     try:
@@ -130,7 +134,14 @@ def _decoded(body: bytes, kind: type[Struct], max_texts: int) -> Struct:
         raise invalid_json(error, kind) from error
 
 
-def _has_more_strings(body: bytes, limit: int) -> bool:
+def _refuse_large_texts(body: Any, limit: int) -> None:
+    """Refuses texts before they are converted, which takes several times their memory; the servicer checks all."""
+    for index, text in enumerate(body.all_texts()):
+        if len(text) > limit:
+            raise text_too_large(f"{body.texts_field}[{index}]", len(text.encode()), limit)
+
+
+def _has_more_strings(body: bytes | bytearray, limit: int) -> bool:
     """Tells whether some JSON may have more strings: each has two quotes, the first without a backslash before it."""
     quotes = 0
     for start in range(0, len(body), _BLOCK_BYTES):

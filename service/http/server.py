@@ -25,7 +25,7 @@ MAX_HEADER_BYTES = 64 * 1024
 """Maximum size of a request's line and headers."""
 _PIECE_BYTES = 16 * 1024
 MIN_CHUNK_BYTES, FREE_CHUNKS = 64, 1000
-"""Minimum average size of a body's chunks, after the first thousand."""
+"""Minimum average size of a body's chunks, not counting the first thousand."""
 HANDSHAKE_SECONDS = 10.0
 """Maximum time of a TLS handshake."""
 HEADER_SECONDS = 10.0
@@ -37,7 +37,7 @@ STALL_SECONDS = 30.0
 
 
 class _Parser(h11.Connection):
-    """Parses a connection's requests. Chunks of a few bytes are refused: each takes the event loop some 10 us."""
+    """Parses a connection's requests. Refuses small chunks: each costs the event loop about 10 us."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEADER_BYTES)
@@ -78,7 +78,7 @@ class _Protocol(H11Protocol):
             min(waiting, key=_waiting_since).transport.abort()  # this one at least waits
 
     def send_400_response(self, msg: str) -> None:
-        """Refuses what is no HTTP; where a response has begun, by the end of the connection."""
+        """Refuses invalid HTTP; closes the connection if a response has begun."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
         else:

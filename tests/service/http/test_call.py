@@ -98,7 +98,7 @@ class Routes:
         """Runs a test. Returns how many requests were answered with which status, and dropped for which reason."""
         await self._reconciler.load()
         servicers = Servicers.of(self._repository, self._classification, "none")
-        app = http_app(servicers, Instruments(self._page), HttpOptions(1000, 100, AllowedHosts("127.0.0.1")))
+        app = http_app(servicers, Instruments(self._page), HttpOptions(1000, 100, 1000, AllowedHosts("127.0.0.1")))
         async with http_server(Config(), self._port, app, asyncio.Event()):
             async with asyncio.timeout(60):
                 await test(self)

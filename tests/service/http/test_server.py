@@ -5,16 +5,17 @@ import gzip
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.config import Config
-from service.errors import RequestTimeout
+from service.errors import RequestTimeout, TooManyBytes
 from service.http import body, server
 from service.http.server import http_server
 from service.telemetry import metrics_server
@@ -163,20 +164,54 @@ def test_probes_are_answered_while_as_many_requests_as_allowed_are_in_flight(mon
     asyncio.run(test())
 
 
+class Request:
+    """A request whose body has so many bytes, in parts."""
+
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        for at in range(0, self._size, 4096):
+            yield bytes(min(4096, self._size - at))
+
+
 def test_a_body_that_does_not_come_in_time_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body, "BODY_SECONDS", 0.05)
     never = asyncio.Event()
 
-    class Request:
-        headers: Mapping[str, str] = MappingProxyType({})
-
+    class Unfinished(Request):
         async def stream(self) -> AsyncIterator[bytes]:
             yield b"{"
             await never.wait()
 
-    request: Any = Request()
+    async def test() -> None:
+        bodies = body.Bodies(1000)
+        with bodies.charge() as charge:
+            await bodies.read(cast("Any", Unfinished(1)), charge)
+
     with pytest.raises(RequestTimeout):
-        asyncio.run(body.Bodies(1000).read(request))
+        asyncio.run(test())
+
+
+def test_large_bodies_share_a_bound_and_small_ones_are_taken_beyond_it() -> None:
+    async def test() -> None:
+        bodies = body.Bodies(MIB)
+
+        async def read(size: int) -> int:
+            with bodies.charge() as charge:
+                return len(await bodies.read(cast("Any", Request(size)), charge))
+
+        with bodies.charge() as first, bodies.charge() as second:
+            for charge in (first, second):
+                await bodies.read(cast("Any", Request(MIB)), charge)
+            with pytest.raises(TooManyBytes, match="large requests hold 2097152 bytes already"):
+                await read(body.SMALL_BYTES + 1)
+            assert await read(body.SMALL_BYTES) == body.SMALL_BYTES
+        assert await read(MIB) == MIB
+
+    asyncio.run(test())
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +287,15 @@ def test_texts_full_of_quotes_and_brackets_are_no_elements(post: Callable[..., A
     request = json.dumps({"texts": [text] * 1024}).encode()
     assert len(request) > 512 * 1024
     assert post(CLASSIFY, request).status == 200
+
+
+def test_bodies_of_many_clients_at_once_take_bounded_memory(worker: ServerProcess, post: Callable[..., Any]) -> None:
+    data = b'{"texts": ["' + b"x" * (15 * MIB) + b'"]}'
+    with growth(worker) as measured, ThreadPoolExecutor(16) as pool:
+        statuses = set(pool.map(lambda _: post(CLASSIFY, data).status, range(32)))
+    assert 400 in statuses
+    assert statuses <= {400, 429}
+    assert measured.peak < 100
 
 
 def test_a_foreign_host_is_refused_unless_it_asks_for_health(worker: ServerProcess, tiny_models: Path) -> None:
