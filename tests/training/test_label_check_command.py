@@ -4,6 +4,8 @@ import csv
 import gzip
 import json
 import random
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -222,3 +224,13 @@ def test_only_the_first_rows_are_shown(tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "Shown are the first 20: --output FILE writes all." in said
     assert sum(line.startswith("│") for line in said.splitlines()) == 20
+
+
+def test_no_tensorflow_is_needed(tmp_path: Path) -> None:
+    script = (
+        "import sys; from training.cli import main\n"
+        "print(main(['check', '--data', sys.argv[1]]), sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", script, str(write(tmp_path / "f.csv", rows()))]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "0 []"
