@@ -139,11 +139,8 @@ def found_in(rows: LabelledRows, logits: NDArray[np.float32]) -> LabelCheck:
     """Finds the rows by the logits, (rows, units), of classifiers that have not learned them."""
     checkable = _checkable(rows)
     noise = label_noise.fit(logits, rows.classes)
-    chances = label_noise.true_classes(logits, rows.classes, rows.texts, noise)
-    given = np.arange(len(rows.rows)), rows.classes
-    wrong = np.where(checkable[rows.classes], 1 - chances[given], 0)
-    chances[given] = -1
-    suggested = chances.argmax(axis=1)
+    verdicts = label_noise.judge(logits, rows.classes, rows.texts, noise)
+    wrong = np.where(checkable[rows.classes], verdicts.wrong, 0)
     listed = label_noise.listed(wrong)
     same_text = _first_rows(rows, listed)
     return LabelCheck(
@@ -152,9 +149,9 @@ def found_in(rows: LabelledRows, logits: NDArray[np.float32]) -> LabelCheck:
             Suspect(
                 file,
                 row,
-                rows.labels[suggested[at]],
+                rows.labels[verdicts.suggested[at]],
                 float(wrong[at]),
-                same_text.get((rows.texts[at], suggested[at]), ""),
+                same_text.get((rows.texts[at], verdicts.suggested[at]), ""),
             )
             for at in listed
             for file, row in [rows.rows[at]]
