@@ -87,8 +87,16 @@ def test_rows_with_one_text_and_different_labels_come_first(tmp_path: Path) -> N
     assert check(write(tmp_path / "f.csv", content), "--output", tmp_path / "out.jsonl") == 0
     first, second = listed(tmp_path / "out.jsonl")
     assert (first["line"], first["suggested"], second["line"]) == (63, "bill", 9)
-    assert first["same_text"] == f"{tmp_path / 'f.csv'}: line 62"
+    assert first["same_text"] == f"{tmp_path / 'f.csv'}: 62"
     assert second["same_text"] == ""
+
+
+def test_long_texts_leave_room_for_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = [(f"{text} {'as I said before ' * 30}", label) for text, label in flipped(rows(), 9)]
+    assert check(write(tmp_path / "f.csv", content)) == 0
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("│"))
+    assert [cell.strip() for cell in row.split("│")][1:4] == ["9", "bill", "bug"]
+    assert "…" in row
 
 
 def test_copies_with_one_wrong_label_do_not_hide_each_other(tmp_path: Path) -> None:
