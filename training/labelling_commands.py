@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+<<<<<<< HEAD
     from training.data.bad_rows import BadRows
+=======
+    from training.data.labelled_file import LabelledFile, LabelledText
+>>>>>>> refs/heads/labels
     from training.data.pool import PoolText
     from training.evaluation.acquisition import Candidate
     from training.evaluation.label_check import Suspect
@@ -37,6 +41,8 @@ _SHOWN = 20
 """Rows that `check` shows."""
 _EXCERPT = 300
 """Characters of their texts."""
+_WIDTH = 24
+"""Of a label, on the terminal."""
 
 
 def add_select(command: argparse.ArgumentParser) -> None:
@@ -231,15 +237,17 @@ def _table(suspects: "Sequence[Suspect]", *, several_files: bool) -> "Table":
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table()
+    def place(file: "LabelledFile", row: "LabelledText") -> str:
+        return f"{file.name}: {row.number:,}" if several_files else f"{row.number:,}"
+
+    table = Table(expand=True)
     for name in (suspects[0].file.unit, "label", "suggested", "probability"):
-        table.add_column(name)
-    table.add_column("text", no_wrap=True, overflow="ellipsis")
+        table.add_column(name, no_wrap=True, max_width=_WIDTH)
+    table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1)
     for suspect in suspects:
-        line = f"{suspect.row.number:,}"
-        same = f"(the text of {suspect.same_text}) " if suspect.same_text else ""
+        same = f"(as {suspect.file.unit} {place(*suspect.same_text)}) " if suspect.same_text else ""
         table.add_row(
-            Text(f"{suspect.file.name}: {line}" if several_files else line),
+            Text(place(suspect.file, suspect.row)),
             Text(suspect.row.label),
             Text(suspect.suggested),
             f"{suspect.probability:.3f}",
@@ -273,6 +281,6 @@ def _fields(suspect: "Suspect") -> "Mapping[str, str | int | float]":
         "label": suspect.row.label,
         "suggested": suspect.suggested,
         "probability": round(suspect.probability, 6),
-        "same_text": suspect.same_text,
+        "same_text": f"{same[0]}: {same[1].number}" if (same := suspect.same_text) else "",
         "text": suspect.row.text,
     }

@@ -60,9 +60,7 @@ def test_hosts_are_those_of_the_option_or_the_loopback_names(
         ("10.0.0.7", False),
     ],
 )
-def test_loopback_addresses_and_unix_sockets_are_reached_from_this_machine_alone(
-    host: str, loopback: bool
-) -> None:
+def test_loopback_addresses_and_unix_sockets_are_reached_from_this_machine_alone(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from textfiles import InputError
 from training.data.labelled_file import LabelledFile, LabelledText
-from training.evaluation.captured import PairAnswers, Captured, Pair, read_captured
+from training.evaluation.captured import Captured, Pair, PairAnswers, read_captured
 
 VERSIONS = {"model": "m", "version": 1, "shadow_version": 2}
 
