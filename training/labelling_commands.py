@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-<<<<<<< HEAD
     from training.data.bad_rows import BadRows
-=======
     from training.data.labelled_file import LabelledFile, LabelledText
->>>>>>> refs/heads/labels
     from training.data.pool import PoolText
     from training.evaluation.acquisition import Candidate
     from training.evaluation.label_check import Suspect
