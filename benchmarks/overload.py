@@ -85,7 +85,7 @@ def measure(models: Path, texts: Sequence[str]) -> dict[str, list[Point]]:
     """
     cpus = os.sched_getaffinity(0)
     own = {min(cpus)}
-    results = {}
+    results: dict[str, list[Point]] = {}
     for setting in SETTINGS:
         with (
             _pinned(own),

@@ -27,8 +27,10 @@ class Totals:
     """Files with an output."""
     rows: int = 0
     rejected: int = 0
+    misencoded: int = 0
+    """Rejected rows that are not in the encoding of their file."""
     failed: int = 0
-    """Files that could not be read to their end, and have no output."""
+    """Files that could not be read, or not to their end, and have no output."""
 
 
 def run(
@@ -59,6 +61,7 @@ def run(
                     open_outputs[result.input] = outputs.create(inputs[result.input])
                 output = open_outputs[result.input]
                 output.write(result)
+                totals.misencoded += result.misencoded
                 if result.is_last:
                     line = _finish(outputs, output, result.error, totals)
                     console.print(line, markup=False, highlight=False, soft_wrap=True)

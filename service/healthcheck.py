@@ -1,7 +1,7 @@
 """`python -m service.healthcheck`: asks the server on this machine whether it serves; exit status 0 if it does.
 
-For containers and other supervisors. It takes the server's own options and environment variables. With TLS it needs the
-health port: the other port is for clients that know its certificate, or have one of their own.
+For containers and service managers. It takes the server's options and environment variables. With TLS it needs the
+health port, because the gRPC port may require a certificate authority or a client certificate.
 """
 
 import os

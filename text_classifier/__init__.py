@@ -15,6 +15,7 @@ from text_classifier.results import (
     Model,
     ModelList,
     Server,
+    Shadow,
     State,
     WordContribution,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Model",
     "ModelList",
     "Server",
+    "Shadow",
     "State",
     "WordContribution",
 ]

@@ -83,7 +83,7 @@ def metadata(token: str | None, address: str, encrypted: bool) -> Metadata | Non
     if not TOKEN.fullmatch(token):
         raise ValueError("a token consists of visible ASCII characters, without spaces")
     if not encrypted and not _THIS_MACHINE.fullmatch(address):
-        raise ValueError("the token would leave this machine unencrypted: use TLS")
+        raise ValueError("the token would leave this machine unencrypted: use TLS, --tls or --tls-ca in a shell")
     return (("authorization", f"Bearer {token}"),)
 
 

@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from textfiles.formats import Format
-from textfiles.text_file import ReadOptions
+
+if TYPE_CHECKING:
+    from textfiles.text_file import ReadOptions
 
 _QUOTING = ("standard", "none")
 
@@ -51,7 +53,7 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--input-format",
         choices=[each.value[1:] for each in Format],
-        help="format of the input (default: the ending of the name says it)",
+        help="format of the input (default: by the ending of the name)",
     )
     group.add_argument(
         "--encoding",
@@ -68,21 +70,23 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
         "--quoting",
         choices=_QUOTING,
         default=_QUOTING[0],
-        help="none: quotation marks in CSV and TSV are text (default: %(default)s, they enclose fields)",
+        help="none: quotation marks in CSV and TSV are ordinary text (default: %(default)s, they enclose fields)",
     )
     group.add_argument(
         "--no-header",
         action="store_true",
-        help="CSV and TSV have no row of column names: columns are named by their numbers, from 1",
+        help="CSV and TSV files have no row of column names: name columns by number, from 1",
     )
 
 
-def read_options(options: Mapping[str, Any]) -> ReadOptions:
+def read_options(options: Mapping[str, Any]) -> "ReadOptions":
     """Returns how files are read, of parsed options.
 
     Raises:
         InputError: an option has no such value.
     """
+    from textfiles.text_file import ReadOptions  # noqa: PLC0415, needs the extra
+
     return ReadOptions(
         format=Format(f".{options['input_format']}") if options["input_format"] else None,
         encoding=options["encoding"],

@@ -25,6 +25,6 @@ def listed(names: Iterable[str], limit: int = _MAX_NAMED) -> str:
     return ", ".join(map(repr, every[:limit])) + more
 
 
-def counted(number: int, noun: str) -> str:
-    """Returns a number and its noun: 1 text, 2,000 texts."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(count: int, noun: str) -> str:
+    """Returns a count with its noun, of which the plural ends in s: `1 file`, `2,000 files`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,6 +1,6 @@
 """The `unicode` tokenization in TensorFlow ops: the same as `textmodel.unicode_text` for every Unicode string.
 
-The graph holds the Unicode data that it needs as constants, so that it reads a text alike in every process.
+The graph contains the required Unicode data as constants, so that it gives the same result in every process.
 """
 
 from typing import NamedTuple
@@ -21,8 +21,8 @@ _SYLLABLE_COUNT = _LEAD_COUNT * _VOWEL_COUNT * _TRAIL_COUNT
 _CODE_BITS = 21
 
 
-class Stream(NamedTuple):
-    """The characters of texts as they are read: see `textmodel.unicode_text.Stream`."""
+class GraphStream(NamedTuple):
+    """The normalized characters of texts: see `textmodel.unicode_text.Stream`."""
 
     row: tf.Tensor
     """int64 (total,): which text each character is in, rising."""
@@ -33,7 +33,7 @@ class Stream(NamedTuple):
 
 
 class WordEdges(NamedTuple):
-    """Where the words of a stream are."""
+    """The positions of words in a stream."""
 
     begin: tf.Tensor
     """int64 (words,)"""
@@ -41,7 +41,7 @@ class WordEdges(NamedTuple):
     """int64 (words,)"""
 
 
-def read(text: tf.Tensor) -> Stream:
+def read(text: tf.Tensor) -> GraphStream:
     """Reads texts, string (batch,), UTF-8."""
     decoded = tf.strings.unicode_decode(tf.strings.join([" ", text, " "]), "UTF-8")
     row, code = decoded.value_rowids(), tf.cast(decoded.values, tf.int64)
@@ -55,10 +55,10 @@ def read(text: tf.Tensor) -> Stream:
     kind = tf.where(kind == UNASSIGNED, tf.constant(WORD, tf.int64), kind)
     same_row = row == _before(row, -1)
     stays = ~(same_row & (kind == SPACE) & (_before(kind, SPACE) == SPACE))
-    return Stream(tf.boolean_mask(row, stays), tf.boolean_mask(code, stays), tf.boolean_mask(kind, stays))
+    return GraphStream(tf.boolean_mask(row, stays), tf.boolean_mask(code, stays), tf.boolean_mask(kind, stays))
 
 
-def words(stream: Stream) -> WordEdges:
+def words(stream: GraphStream) -> WordEdges:
     """Finds the words of a stream."""
     kind, before = stream.kind, _before(stream.kind, SPACE)
     in_word = kind >= WORD
@@ -185,7 +185,7 @@ def _compose(
 
 
 def _composites(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Returns what two characters compose to, -1 for nothing."""
+    """Returns the composite of two characters, -1 if there is none."""
     firsts, seconds, composites = composition().pairs.astype(np.int64).T
     pairs = firsts << _CODE_BITS | seconds
     pair = tf.bitwise.left_shift(first, tf.constant(_CODE_BITS, tf.int64)) | second

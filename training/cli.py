@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textfiles import InputError
 from textfiles.command import Parser, fail, stderr_hidden
 from textmodel import ModelError
-from textmodel.version_folder import is_model_name
+from textmodel.extras import needs_extra
+from textmodel.names import is_model_name
 from training import evaluation_commands, labelling_commands, live_commands
-from training.data.labelled_file import TrainingFiles
 from training.options import (
     add_labelled_files,
     add_models,
@@ -27,15 +27,20 @@ from training.options import (
 from training.setting_options import add_settings, settings, share
 from training.settings import OWN_DATA, PRESETS
 
+if TYPE_CHECKING:
+    from training.data.labelled_file import TrainingFiles
+
 _PROGRAM = "text-classifier-train"
 _fail = partial(fail, _PROGRAM)
 
 
+@needs_extra(_PROGRAM, "training")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        The exit status: 0 success, 1 failure, 2 input that cannot be used, 130 interrupted, 143 terminated.
+        The exit status: 0 success, 1 failure, 2 input that cannot be used or an extra that is missing, 130 interrupted,
+        143 terminated.
     """
     options = parsed(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -72,6 +77,8 @@ def _sigterm_raised() -> Iterator[None]:
 
 
 def _train_on_own_data(options: dict[str, Any]) -> None:
+    from training.data.labelled_file import TrainingFiles  # noqa: PLC0415, help needs no installed package
+
     data = labelled_files(options, options["data"], soft_columns(options))
     test_data = options["test_data"]
     test = labelled_files(options, test_data) if test_data else options["test_split"]
@@ -82,7 +89,7 @@ def _train_on_data_set(options: dict[str, Any]) -> None:
     _train(options, options["data_dir"])
 
 
-def _train(options: dict[str, Any], source: TrainingFiles | Path | None) -> None:
+def _train(options: dict[str, Any], source: "TrainingFiles | Path | None") -> None:
     chosen = settings(options)
     # Imported here: a wrong option need not wait for TensorFlow.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -90,19 +97,23 @@ def _train(options: dict[str, Any], source: TrainingFiles | Path | None) -> None
         from training.train import train  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from training import report  # noqa: PLC0415
+    from training import run_tables  # noqa: PLC0415
     from training.evaluation.promotion import Gate  # noqa: PLC0415
 
     console = Console()
-    gate = Gate(options["promotion_metric"], allow_removed_labels=options["allow_removed_labels"])
+    gate = Gate(
+        options["promotion_metric"],
+        allow_removed_labels=options["allow_removed_labels"],
+        allow_removed_thresholds=options["allow_removed_thresholds"],
+    )
     promotion = gate if options["promote_if_better"] else None
-    result = train(chosen, options["name"], source, options["models"], console, gate=promotion)
+    run = train(chosen, options["name"], source, options["models"], console, gate=promotion)
     if chosen.data_set == OWN_DATA:
-        console.print(report.per_class(result.classes, result.evaluation))
-    console.print(report.summary(result.search, result.evaluation, result.uncalibrated, result.costs))
-    console.print(f"Wrote {result.folder.path}", soft_wrap=True)
-    if result.decision:
-        console.print(result.decision.sentence(result.folder.path), soft_wrap=True, markup=False, highlight=False)
+        console.print(run_tables.per_class(run))
+    console.print(run_tables.summary(run))
+    console.print(f"Wrote {run.folder.path}", soft_wrap=True)
+    if run.decision:
+        console.print(run.decision.sentence(run.folder.path), soft_wrap=True, markup=False, highlight=False)
 
 
 def parsed(words: Sequence[str]) -> dict[str, Any]:
@@ -145,7 +156,7 @@ def add_own_data(parser: argparse.ArgumentParser) -> None:
         type=share,
         metavar="SHARE",
         default=0.2,
-        help="share of the texts that is held out for the test, by a hash of the text (default: %(default)s)",
+        help="share of the texts to hold out for the test, by a hash of the text (default: %(default)s)",
     )
     parser.add_argument("--name", type=_name, required=True, help="name of the model")
     _add_training(parser, OWN_DATA)

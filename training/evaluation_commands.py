@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textfiles import InputError
-from textmodel.version_folder import served_version, version_path, versions
-from training.data.bad_rows import BadRows
+from textmodel.names import version_number
 from training.options import add_labelled_files, add_models, labelled_files, output_file
 
 if TYPE_CHECKING:
@@ -18,18 +17,23 @@ if TYPE_CHECKING:
 def add_evaluate(command: argparse.ArgumentParser) -> None:
     """Adds the options of `evaluate`. `run` takes them when they are parsed."""
     command.description = (
-        "Measure a version on labelled texts: accuracy, macro-F1, calibration, each label, the most confident mistakes,"
-        " and the share of unknown words beside that of its training texts."
+        "Measure a version on labelled texts: accuracy, macro-F1, calibration, each label, the most confident errors,"
+        " and the share of unknown words compared with that of its training texts."
     )
     command.add_argument("--model", required=True, metavar="NAME", help="the model")
     command.add_argument(
-        "--version", type=int, metavar="N", help="its version (default: the one in service: pinned, or the highest)"
+        "--model-version",
+        "--version",
+        dest="version",
+        type=int,
+        metavar="N",
+        help="its version (default: the version in service: the pinned or the highest)",
     )
     command.add_argument(
         "--report",
         type=output_file(".html", ".md"),
         metavar="FILE",
-        help="write a report: .html, or .md with its figures",
+        help="write a report: .html, or .md with separate figures",
     )
     add_labelled_files(command)
     add_models(command)
@@ -56,6 +60,7 @@ def _evaluate(options: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
+    from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation import report as evaluation_report  # noqa: PLC0415
     from training.evaluation.version_evaluation import LoadedVersion, evaluate_files  # noqa: PLC0415
 
@@ -77,6 +82,7 @@ def _evaluate(options: dict[str, Any]) -> None:
 
 
 def _compare(options: dict[str, Any]) -> None:
+    from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation.version_evaluation import compare_on_files  # noqa: PLC0415
 
     files = labelled_files(options, options["data"])
@@ -90,7 +96,13 @@ def _compare(options: dict[str, Any]) -> None:
 
 
 def version_of(models: Path, name: str, number: int | None) -> Path:
-    """Returns the folder of a model's version, the one in service if no number is given."""
+    """Returns the folder of a model's version, the one in service if no number is given.
+
+    Raises:
+        InputError: there is no such model or version; the message lists those that are there.
+    """
+    from textmodel.version_folder import served_version, version_path, versions  # noqa: PLC0415
+
     model = models / name
     found = versions(model)
     if not found:
@@ -107,6 +119,9 @@ def _version_at(models: Path, name: str) -> "LoadedVersion":
     from training.evaluation.version_evaluation import LoadedVersion  # noqa: PLC0415
 
     folders = [folder for folder in (Path(name), models / name) if (folder / "assets.extra").is_dir()]
-    if not folders:
-        raise InputError(f"{name} is no version: neither a version's folder nor NAME/VERSION in {models}")
-    return LoadedVersion(folders[0])
+    if folders:
+        return LoadedVersion(folders[0])
+    model, _, version = name.rpartition("/")
+    if number := version_number(version):
+        return LoadedVersion(version_of(models, model, number))
+    raise InputError(f"{name} is no version: give NAME/VERSION of a model in {models}, or a version's folder")

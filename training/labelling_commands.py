@@ -8,12 +8,9 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from textfiles import FORMATS, InputError, counted
 from textfiles.command import add_read_options, read_options
-from textmodel.version_folder import is_model_name, shadow_version
-from training.data.bad_rows import BadRows
+from textmodel.names import is_model_name
 from training.evaluation_commands import version_of
 from training.options import (
     add_bad_rows,
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from training.data.bad_rows import BadRows
     from training.data.labelled_file import LabelledFile, LabelledText
     from training.data.pool import PoolText
     from training.evaluation.acquisition import Candidate
@@ -68,21 +66,30 @@ def add_select(command: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="FILE",
-        help="files of texts that have a label already, as those of earlier rounds: they are not chosen",
+        help="files of texts that have a label already, such as those of earlier rounds: these texts are not chosen",
     )
     command.add_argument(
         "--text-column", default="text", metavar="NAME", help="column, or key, of the texts (default: %(default)s)"
     )
     command.add_argument("--model", required=True, metavar="NAME", help="the model")
-    command.add_argument("--version", type=int, metavar="N", help="its version (default: the one in service)")
+    command.add_argument(
+        "--model-version",
+        "--version",
+        dest="version",
+        type=int,
+        metavar="N",
+        help="its version (default: the version in service)",
+    )
     command.add_argument(
         "--other-version",
         type=int,
         metavar="N",
         help="disagreement: the version to compare with (default: the shadow version)",
     )
-    command.add_argument("--by", choices=_KINDS, default="margin", help="what decides (default: %(default)s)")
-    command.add_argument("--count", type=_count, default=200, metavar="N", help="how many texts (default: %(default)s)")
+    command.add_argument("--by", choices=_KINDS, default="margin", help="the criterion (default: %(default)s)")
+    command.add_argument(
+        "--count", type=_count, default=200, metavar="N", help="number of texts (default: %(default)s)"
+    )
     command.add_argument(
         "--output",
         required=True,
@@ -104,6 +111,7 @@ def _count(text: str) -> int:
 
 def _select(options: dict[str, Any]) -> None:
     # Imported here: help and a wrong option need not wait for them.
+    from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation.acquisition import Unlabelled, by_disagreement, by_margin, choose  # noqa: PLC0415
     from training.evaluation.version_evaluation import LoadedVersion  # noqa: PLC0415
 
@@ -139,6 +147,8 @@ def _versions(options: dict[str, Any]) -> list[Path]:
             raise InputError("--other-version needs --by disagreement")
         return [path]
     if other is None:
+        from textmodel.version_folder import shadow_version  # noqa: PLC0415
+
         other = shadow_version(options["models"] / options["model"])
     if other is None:
         raise InputError("--by disagreement needs --other-version: the model has no shadow version")
@@ -148,7 +158,7 @@ def _versions(options: dict[str, Any]) -> list[Path]:
     return [path, compared]
 
 
-def _texts(options: dict[str, Any], name: str, bad_rows: BadRows) -> "Iterator[PoolText]":
+def _texts(options: dict[str, Any], name: str, bad_rows: "BadRows") -> "Iterator[PoolText]":
     from training.data.pool import PoolFile, pool_texts  # noqa: PLC0415
 
     reading = read_options(options)
@@ -157,6 +167,8 @@ def _texts(options: dict[str, Any], name: str, bad_rows: BadRows) -> "Iterator[P
 
 def _tasks(chosen: "Sequence[Candidate]", *, is_array: bool) -> bytes:
     """Returns objects with the key `text`, and under `meta` what was predicted, which annotators may see."""
+    import msgspec  # noqa: PLC0415, help needs no installed package
+
     tasks = [
         msgspec.json.encode(
             {
@@ -186,7 +198,7 @@ def add_check(command: argparse.ArgumentParser) -> None:
         "--output",
         type=output_file(".jsonl", ".csv"),
         metavar="FILE",
-        help="write all of these rows to this file, .jsonl or .csv (default: show the first on the terminal)",
+        help="write all these rows to this file, .jsonl or .csv (default: only show the first on the terminal)",
     )
     command.set_defaults(run=_check)
 
@@ -194,6 +206,7 @@ def add_check(command: argparse.ArgumentParser) -> None:
 def _check(options: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
 
+    from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation import label_check  # noqa: PLC0415
 
     files = labelled_files(options, options["data"])
@@ -245,6 +258,8 @@ def _one_line(text: str) -> str:
 
 
 def _json_lines(suspects: "Sequence[Suspect]") -> bytes:
+    import msgspec  # noqa: PLC0415
+
     return b"".join(msgspec.json.encode(_fields(suspect)) + b"\n" for suspect in suspects)
 
 

@@ -4,14 +4,15 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import IO, TYPE_CHECKING, Any, get_args
 
 from textfiles import TABLES, InputError
 from textfiles.command import add_read_options, read_options
-from textfiles.text_file import STANDARD_INPUT
-from training.data.labelled_file import LabelledFile, LabelledFiles
-from training.data.soft_labels import NO_SOFT_COLUMNS, SoftColumns, probability_columns
 from training.settings import PromotionMetric
+
+if TYPE_CHECKING:
+    from training.data.labelled_file import LabelledFiles
+    from training.data.soft_labels import SoftColumns
 
 _INPUTS = ("data", "test_data", "labels", "pool", "labelled")
 _OUTPUTS = ("bad_rows", "output", "report")
@@ -46,7 +47,7 @@ def add_bad_rows(parser: argparse.ArgumentParser) -> None:
         "--bad-rows",
         type=Path,
         metavar="FILE",
-        help="leave out the rows that cannot be used, and list them in this file (default: they are an error)",
+        help="leave out rows that cannot be used, and list them in this file (default: such rows are an error)",
     )
 
 
@@ -57,40 +58,48 @@ def add_soft_labels(parser: argparse.ArgumentParser) -> None:
         type=_probability_columns,
         metavar="NAME,NAME,...",
         default={},
-        help="columns, or keys, of the probability of each label, as p_yes,p_no or yes=NAME,no=NAME: texts that have"
-        " these are learned by them, and need no label (default: all texts are learned by their labels)",
+        help="columns, or keys, with the probability of each label, as p_yes,p_no or yes=NAME,no=NAME: training uses"
+        " the probabilities of texts that have them, which need no label (default: training uses labels only)",
     )
     parser.add_argument(
         "--weight-column",
         metavar="NAME",
-        help="column, or key, of how many texts like it each text counts as (default: each counts as 1)",
+        help="column, or key, with the weight of each text in training (default: all weights are 1)",
     )
 
 
 def _probability_columns(text: str) -> dict[str, str]:
+    # Imported here, as below: help needs no installed package.
+    from training.data.soft_labels import probability_columns  # noqa: PLC0415
+
     try:
         return probability_columns(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def soft_columns(options: Mapping[str, Any]) -> SoftColumns:
+def soft_columns(options: Mapping[str, Any]) -> "SoftColumns":
     """Returns the columns of soft labels and weights that the parsed options name."""
+    from training.data.soft_labels import SoftColumns  # noqa: PLC0415
+
     return SoftColumns(options["probability_columns"], options["weight_column"])
 
 
 def labelled_files(
-    options: Mapping[str, Any], paths: Sequence[Path], soft: SoftColumns = NO_SOFT_COLUMNS
-) -> LabelledFiles:
+    options: Mapping[str, Any], paths: Sequence[Path], soft: "SoftColumns | None" = None
+) -> "LabelledFiles":
     """Returns the files of these paths, read as the parsed options say.
 
     Raises:
         InputError: one cannot be such a file.
     """
+    from training.data.labelled_file import LabelledFile, LabelledFiles  # noqa: PLC0415
+    from training.data.soft_labels import NO_SOFT_COLUMNS  # noqa: PLC0415
+
     check_files(options)
     reading = read_options(options)
     columns = options["text_column"], options["label_column"]
-    return LabelledFiles([LabelledFile(path, *columns, reading, soft) for path in paths])
+    return LabelledFiles([LabelledFile(path, *columns, reading, soft or NO_SOFT_COLUMNS) for path in paths])
 
 
 def check_files(options: Mapping[str, Any]) -> None:
@@ -99,6 +108,8 @@ def check_files(options: Mapping[str, Any]) -> None:
     Raises:
         InputError: standard input is given twice, or a file would be written in the place of another.
     """
+    from textfiles import STANDARD_INPUT  # noqa: PLC0415
+
     read = [path for name in _INPUTS for path in options.get(name) or ()]
     if read.count(STANDARD_INPUT) > 1:
         raise InputError("standard input can be given once: give files")
@@ -155,19 +166,29 @@ def add_promotion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--promote-if-better",
         action="store_true",
-        help="compare the new version with the one in service on the test texts that neither has learned; unless it is"
-        " better (95%% confidence), write it as candidate-<version>, which is not served. The more often the same test"
-        " texts decide, the less their result says of new texts",
+        help="compare the new version with the version in service on the test texts that neither was trained on; unless"
+        " it is better (95%% confidence), write it as candidate-<version>, which is not served. The exit status is 0 in"
+        " both cases. The more often the same test texts decide, the less the result says about new texts",
     )
     parser.add_argument(
         "--promotion-metric",
         choices=get_args(PromotionMetric),
         default=get_args(PromotionMetric)[0],
-        help="what has to be better; macro-f1 counts each label the same, however few texts it has"
-        " (default: %(default)s)",
+        help="the metric that must be better; macro-f1 gives each label the same weight (default: %(default)s)",
     )
+    add_allowances(parser)
+
+
+def add_allowances(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that allow a promoted version to lack labels or thresholds of the version in service."""
     parser.add_argument(
         "--allow-removed-labels",
         action="store_true",
-        help="promote a version that lacks a label of the one in service",
+        help="promote even if the version lacks a label of the version in service",
+    )
+    parser.add_argument(
+        "--allow-removed-thresholds",
+        action="store_true",
+        help="promote even if the version lacks the thresholds for abstention (--target-precision) of the version in"
+        " service",
     )

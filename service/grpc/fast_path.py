@@ -13,7 +13,8 @@ from service.errors import Overloaded
 from service.grpc.native_server import FastKind, NativeServer
 from service.grpc.open_inference_servicer import SERVICE as OPEN_INFERENCE
 from service.grpc.status import to_status
-from service.inference.repository import ModelRepository, Servable
+from service.inference.repository import ModelRepository
+from service.inference.servable import Servable
 from service.telemetry.metrics import (
     BATCH,
     DROPPED,

@@ -1,4 +1,4 @@
-"""A worker's gRPC server: which services it has, where it listens, and how it stops."""
+"""A worker's gRPC server: its services, its ports, and how it stops."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,7 +33,7 @@ SERVICES = (SERVICE, OPEN_INFERENCE)
 
 
 class Servicers(NamedTuple):
-    """What answers calls, whatever protocol they come by."""
+    """The servicers, which answer the calls of all protocols."""
 
     text_classifier: TextClassifierServicer
     open_inference: OpenInferenceServicer
@@ -41,7 +41,7 @@ class Servicers(NamedTuple):
 
     @classmethod
     def of(cls, repository: ModelRepository, classification: ClassificationService, transport: str) -> "Servicers":
-        """Makes the servicers of a worker, not yet serving. They tell clients the transport's name."""
+        """Creates the servicers of a worker. They do not serve yet, and report the transport's name to clients."""
         health = HealthServicer(("", *SERVICES))
         return cls(
             TextClassifierServicer(repository, classification, transport),

@@ -10,8 +10,9 @@ import numpy as np
 
 from service.errors import InvalidArgument
 from service.inference.abstention import abstention_thresholds
-from service.inference.classification import Answer, ClassificationService, PendingClassification, deadline_of
-from service.inference.repository import ModelRepository, ModelVersion, Servable
+from service.inference.classification import ClassificationService, PendingClassification, deadline_of
+from service.inference.repository import ModelRepository, ModelVersion
+from service.inference.servable import Answer, Servable
 from service.telemetry.call_observer import current
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc

@@ -1,4 +1,4 @@
-"""What carries gRPC: the native transport, or grpcio's server for asyncio. Servicers do not know which."""
+"""Chooses the gRPC transport: the native one, or grpcio's asyncio server. Servicers do not depend on it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,11 +12,11 @@ from service.grpc.status import to_status
 from service.security.tls import TlsFiles, pem_files, server_credentials
 
 RETRY_SECONDS = 0.1
-"""When it is worth coming again after a refusal by the native transport: the calls that wait take about as long."""
+"""The retry delay in a refusal by the native transport: the pending calls take about this long."""
 
 
 class Transport(NamedTuple):
-    """What makes a server with the surface of `grpc.aio.Server`, and the credentials that it takes."""
+    """Creates a server with the interface of `grpc.aio.Server`, and its credentials."""
 
     name: str
     server: Callable[[Sequence[tuple[str, int]]], Any]

@@ -37,6 +37,20 @@ _Versions = tuple[str, int, int]
 """The model, its version in service and its shadow version."""
 
 
+def make_capture_folder(folder: Path) -> None:
+    """Makes the folder of captured texts if it does not exist.
+
+    Raises:
+        StartError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"--capture {folder}: cannot make the folder: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StartError(f"--capture {folder}: cannot write there")
+
+
 class Capture:
     """Writes comparisons to files of a folder, readable by the owner alone.
 
@@ -57,12 +71,7 @@ class Capture:
         self._file_bytes = max_bytes // self._max_files
         # What is written together goes to one file, with its counts: there has to be room for all of it.
         self._queue_bytes = min(QUEUE_BYTES, self._file_bytes * 3 // 4)
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StartError(f"--capture {folder}: cannot make the folder: {error.strerror}") from error
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise StartError(f"--capture {folder}: cannot write there")
+        make_capture_folder(folder)
         self._changed = threading.Condition()
         self._lines: list[bytes] = []
         self._bytes = 0

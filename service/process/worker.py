@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from service.config import Config
-from service.errors import StartError
 from service.grpc.health import HealthServicer
 from service.grpc.instrumentation import Instruments
 from service.grpc.server import Servicers, grpc_server
@@ -18,7 +17,8 @@ from service.inference.batching import Batcher, QueueLimits
 from service.inference.classification import ClassificationService, RequestLimits
 from service.inference.explanations import Explanations
 from service.inference.reconciler import Publish, Reconciler
-from service.inference.repository import ModelRepository, Servable
+from service.inference.repository import ModelRepository
+from service.inference.servable import Servable
 from service.inference.shadowing import Shadowing
 from service.inference.version_policy import VersionPolicy
 from service.process.allocator import return_freed_memory
@@ -54,7 +54,7 @@ async def serve(
         all_pages: where the metrics of all workers go.
 
     Raises:
-        StartError: the port cannot be listened on, or tracing cannot start.
+        StartError: the port cannot be listened on, or an exporter of traces cannot start.
         ModelError: there is no model to serve, and the configuration requires one.
     """
     return_freed_memory()
@@ -149,17 +149,15 @@ def _observer(config: Config) -> Iterator[Observer | None]:
     """Yields what observes calls, if any are to be observed. At the end of the block the last spans are sent.
 
     Raises:
-        StartError: tracing is not installed, or an OTEL_ variable names an exporter that is not available.
+        StartError: an exporter of traces cannot start.
     """
     access_log = config.access_log == "on"
     if config.tracing == "off":
         # What is captured has the request's id, too.
         yield Observer(access_log, None) if access_log or config.capture else None
         return
-    try:
-        from service.telemetry.tracing import tracing  # noqa: PLC0415, an extra
-    except ImportError as error:
-        raise StartError(f"--tracing on needs OpenTelemetry ({error}): pip install 'text-classifier[otel]'") from error
+    from service.telemetry.tracing import tracing  # noqa: PLC0415, an extra
+
     with tracing() as tracer:
         yield Observer(access_log, tracer)
 

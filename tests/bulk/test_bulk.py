@@ -172,7 +172,7 @@ def test_unreadable_rows_are_rejected_and_unreadable_files_have_no_output(
     ):
         assert reason in shown
     assert "Rejected 9 rows: " in shown
-    assert error == "text-classifier-bulk: error: 5 files could not be read to the end\n"
+    assert error == "text-classifier-bulk: error: no output for 5 files: the lines above give the reasons\n"
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -287,7 +287,7 @@ def test_a_killed_run_resumes_without_repeating_finished_files(
     finished = {path: path.stat() for path in tmp_path.glob("[0-9].jsonl")}
     assert 2 <= len(finished) < FILES
     assert main(arguments) == 0
-    assert f"of {FILES} files are finished already" in capsys.readouterr().out
+    assert re.search(rf"finished already: \d of {FILES} files", capsys.readouterr().out)
     whole = len((tmp_path / "manifest.jsonl").read_text().splitlines()) - 1
     assert whole == FILES
     again = [path for path, status in finished.items() if path.stat().st_ino != status.st_ino]
@@ -296,7 +296,7 @@ def test_a_killed_run_resumes_without_repeating_finished_files(
     _check_all(tmp_path, many, model)
     # Nothing is left to do, until an input changes.
     assert main(arguments) == 0
-    assert capsys.readouterr().out == f"{FILES} of {FILES} files are finished already\n"
+    assert capsys.readouterr().out == f"finished already: {FILES} of {FILES} files\n"
 
 
 def test_a_terminal_shows_a_bar_and_other_outputs_are_plain_lines(

@@ -10,6 +10,7 @@ import pytest
 
 from service.config import Config, flag, ignored_service_links, parse, parser, shown, unknown_variables, variable
 from tests.server_process import ROOT
+from textmodel.extras import how_to_install
 
 
 def test_a_flag_wins_over_the_variable_and_the_variable_over_the_default() -> None:
@@ -113,6 +114,8 @@ def test_every_option_that_takes_a_number_is_bounded() -> None:
         (["--port", "8080"], "--port and --http-port are both 8080: choose another port for one"),
         (["--health-port", "50051"], "--port and --health-port are both 50051"),
         (["--metrics-port", "8080"], "--http-port and --metrics-port are both 8080"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--port"], "argument --port: expected one argument"),
     ],
 )
 def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
@@ -121,7 +124,10 @@ def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
     with pytest.raises(SystemExit) as end:
         parse(arguments, {})
     assert end.value.code == 2
-    assert expected in capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("text-classifier-server: error: ")
+    assert line.endswith(": see text-classifier-server --help")
+    assert expected in line
 
 
 @pytest.mark.parametrize(
@@ -138,6 +144,7 @@ def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
         (["--metrics-host", "::1", "--metrics-port", "8080"], "metrics_port", 8080),
         (["--watch-interval", "0"], "watch_interval", 0),
         (["--heartbeat-timeout", "0.0"], "heartbeat_timeout", 0),
+        (["--log-format", "json"], "log_format", "json"),
         (["--pin", ""], "pin", ()),
         (["--pin", "imdb=1, reuters=9223372036854775807,"], "pin", (("imdb", 1), ("reuters", 2**63 - 1))),
         (
@@ -263,7 +270,9 @@ def test_a_missing_extra_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "structlog.py").write_text(
         "raise ModuleNotFoundError(\"No module named 'structlog'\", name='structlog')"
     )
-    done = run("--help", PYTHONPATH=str(tmp_path))
+    done = run(PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.endswith("No module named 'structlog': pip install 'text-classifier[server]'")
+    assert line == f"text-classifier-server: error: structlog is not installed: {how_to_install('server')}"
+    assert ".venv/bin/pip install -c constraints.txt -e '.[server]'" in line
+    assert run("--help", PYTHONPATH=str(tmp_path)).stdout.startswith("usage: text-classifier-server ")

@@ -57,12 +57,13 @@ def test_a_token_is_visible_ascii_and_none_sends_nothing() -> None:
 
 
 def request(texts: Any, **changes: Any) -> pb2.ClassifyRequest:
-    numbers = {"version": 0, "top_k": 0, "explain": False, "min_probability": 0.0, "use_thresholds": False}
+    numbers: dict[str, Any] = {"version": 0, "top_k": 0, "explain": False}
+    numbers |= {"min_probability": 0.0, "use_thresholds": False}
     return classify_request(texts, "m", **(numbers | changes))
 
 
 def test_a_request_has_what_it_is_given() -> None:
-    given = {"version": 3, "top_k": 2, "explain": True, "min_probability": 0.5, "use_thresholds": True}
+    given: dict[str, Any] = {"version": 3, "top_k": 2, "explain": True, "min_probability": 0.5, "use_thresholds": True}
     expected = pb2.ClassifyRequest(model="m", texts=["a", "b"], **given)
     assert request(iter(["a", "b"]), **given) == expected
 

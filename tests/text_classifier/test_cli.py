@@ -205,6 +205,33 @@ def test_an_option_that_cannot_be_sent_is_wrong_usage(option: str, value: str | 
     assert b"Traceback" not in done.stderr
 
 
+def test_wrong_usage_is_one_line_that_names_the_help() -> None:
+    for arguments in (["classify"], ["models", "--nonsense"], ["nonsense"], []):
+        done = run(*arguments, address="127.0.0.1:1")
+        assert done.returncode == 2
+        (line,) = done.stderr.decode().splitlines()
+        assert line.startswith("text-classifier: error: ")
+        assert line.endswith(" --help")
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [("localhost", "has no port, and gRPC would take 443"), ("http://localhost:8080", "is a URL: give host and port")],
+)
+def test_a_wrong_address_is_one_line_that_says_what_is_right(address: str, says: str) -> None:
+    done = run("models", address=address)
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert says in line
+
+
+def test_the_port_of_http_is_told_as_that(server: ServerProcess) -> None:
+    done = run("models", "--timeout", "60", address=server.http)
+    assert done.returncode == 1
+    (line,) = done.stderr.decode().splitlines()
+    assert "speaks HTTP, not gRPC: give the server's gRPC port" in line
+
+
 def test_more_texts_than_a_request_holds_are_classified(server: ServerProcess) -> None:
     assert len(lines(classify(server, *["film"] * 1100))) == 1100
 

@@ -1,6 +1,11 @@
 import pytest
 
+from textfiles import counted
 from textfiles.errors import InputError, listed
+
+
+def test_a_noun_agrees_with_its_count() -> None:
+    assert [counted(count, "file") for count in (0, 1, 2, 2000)] == ["0 files", "1 file", "2 files", "2,000 files"]
 
 
 @pytest.mark.parametrize(

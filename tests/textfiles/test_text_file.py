@@ -95,6 +95,7 @@ def _zipped(content: bytes) -> bytes:
         file.writestr("folder/rows.csv", content)
         file.writestr("__MACOSX/folder/._rows.csv", b"\0")
         file.writestr(".DS_Store", b"\0")
+        file.writestr("folder/.rows.csv", b"\0")
     return archive.getvalue()
 
 
@@ -324,6 +325,18 @@ def test_a_row_whose_lines_look_like_rows_is_marked(lines: list[str], looks_merg
     content = "\n".join(["text\tlabel", '"first\tlabel', *lines, 'last"\tlabel', "next\tlabel"])
     _, rows = _separated(_written(tmp_path / "a.tsv", content.encode()))
     assert [row.looks_merged for row in rows if isinstance(row, Row)] == [looks_merged, False]
+
+
+def test_two_fields_of_few_lines_each_are_not_marked(tmp_path: Path) -> None:
+    first, second = "\n".join(["text\tlabel"] * 10), "text\nlabel"  # 9 line breaks, and 1
+    _, rows = _separated(_written(tmp_path / "a.tsv", f'text\tlabel\n"{first}"\t"{second}"\n'.encode()))
+    assert rows == [Row(2, [first, second], looks_merged=False)]
+
+
+def test_long_texts_of_a_file_with_one_column_are_not_marked(tmp_path: Path) -> None:
+    text = "\n".join(["a line without a comma"] * 40)
+    _, rows = _separated(_written(tmp_path / "a.csv", f'text\n"{text}"\n'.encode()))
+    assert rows == [Row(2, [text], looks_merged=False)]
 
 
 def test_a_file_without_a_header_has_its_first_row_and_numbers_as_columns(tmp_path: Path) -> None:

@@ -1,13 +1,19 @@
 """The command `judge`: from a capture folder and a file of labels to the verdict, and to a promoted version."""
 
 import json
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from textmodel import VersionFolder
+from textmodel.metadata import Abstention
 from textmodel.version_folder import pinned_version, served_version, shadow_version
 from training.cli import main
 
+SHIPPED = Path(__file__).parents[2] / "models" / "nsmc" / "1"
+WEIGHTS = {"weights.safetensors", "training_texts.npy"}
 VERSIONS = {"model": "m", "version": 1, "shadow_version": 2}
 
 
@@ -31,8 +37,12 @@ class Judged:
 
     def __init__(self, folder: Path) -> None:
         self.captured, self.labels, self.models = folder / "captured", folder / "labels.csv", folder / "models"
-        for path in (self.captured, self.models / "m" / "1", self.models / "m" / "2"):
-            path.mkdir(parents=True)
+        self.captured.mkdir(parents=True)
+        for version in "12":
+            shutil.copytree(
+                SHIPPED / "assets.extra", self.models / "m" / version / "assets.extra", ignore=lambda *_: WEIGHTS
+            )
+            shutil.copytree(SHIPPED / "assets", self.models / "m" / version / "assets")
         (self.models / "m" / "shadow").write_text("2")
         texts = [text_line(f"text {number}", "x", "y") for number in range(40)]
         self.write("captured-1-1.jsonl", counted(600, 20, dropped=5), *texts[:20], text_line("agreed", "x", "x"))
@@ -61,13 +71,32 @@ def test_a_better_shadow_is_promoted_when_that_is_asked(judged: Judged, capsys: 
     assert judged.judge() == 0
     said = capsys.readouterr().out
     assert f"{model}/2 is better than {model}/1: difference of accuracy +0.0400 (95% interval +0.02" in said
-    assert "on 1,000 texts; of 40 disagreements 40 have a label" in said
+    assert "on 1,000 texts; labels for 40 of 40 disagreements" in said
     assert "under load: 5 texts" in said
     assert served_version(model) == 1
     assert judged.judge("--promote") == 0
     assert f"Promoted: {model}/2 is pinned by {model}/pin" in capsys.readouterr().out
     assert (pinned_version(model), shadow_version(model), served_version(model)) == (2, None, 2)
     assert sorted(path.name for path in model.iterdir()) == ["1", "2", "pin"]
+
+
+def test_a_better_shadow_without_a_label_or_thresholds_is_promoted_only_if_allowed(
+    judged: Judged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = judged.models / "m"
+    incumbent = VersionFolder(model / "1")
+    msgspec.structs.replace(incumbent.metadata, abstention=Abstention(0.9, (0.7, 0.8))).write(incumbent.metadata_file)
+    assert judged.judge("--promote") == 0
+    assert f"Not promoted: {model}/1 is in service and has thresholds" in (said := capsys.readouterr().out)
+    assert "--allow-removed-thresholds" in said
+    (model / "1" / "assets" / "labels.txt").write_text("negative\npositive\nneutral\n")
+    assert judged.judge("--promote", "--allow-removed-thresholds") == 0
+    assert f"Not promoted: {model}/2 lacks labels of {model}/1: 'neutral'; --allow-removed-labels" in (
+        capsys.readouterr().out
+    )
+    assert served_version(model) == 1
+    assert judged.judge("--promote", "--allow-removed-thresholds", "--allow-removed-labels") == 0
+    assert served_version(model) == 2
 
 
 @pytest.mark.parametrize(("label", "count", "said"), [("x", 40, "is worse than"), ("y", 3, "it is undecided whether")])

@@ -1,7 +1,6 @@
 """Training with --probability-columns and --weight-column, from files to the model card."""
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,7 +72,9 @@ def test_a_version_with_soft_labels_is_promoted_on_labels(tmp_path: Path) -> Non
     assert sorted(path.name for path in (tmp_path / "support").iterdir()) == ["1", "candidate-2"]
 
 
-def test_bad_soft_labels_are_listed_and_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_soft_labels_are_listed_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bad = [("x", "half", 0.25, 0.25, 1), ("y", 0.5, 0.5, 0.5, 1), ("z", 0.5, 0.5, 0, -1)]
     path = _write(tmp_path / "bad.csv", ["text", "p_billing", "p_delivery", "p_device", "w"], bad)
     command = ["--name", "support", "--models", str(tmp_path), *PRESETS["ngram"], *COLUMNS]
@@ -86,9 +87,6 @@ def test_bad_soft_labels_are_listed_and_set_aside(tmp_path: Path, capsys: pytest
         f"  {path}: line 4: 'w' is -1: a weight is not negative",
     ]
     assert not (tmp_path / "support").exists()
-    assert main([*command, "--bad-rows", str(tmp_path / "aside.jsonl")]) == 0
-    aside = [json.loads(line) for line in (tmp_path / "aside.jsonl").read_text().splitlines()]
-    assert [row["line"] for row in aside] == [2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,13 @@ class LabelledFile(TextFile):
             return Unreadable(row.number, f"has {error}: its keys are {listed(row.value, 20)}")
         if missing := [name for name in names if name not in row.value]:
             return Unreadable(row.number, f"no key {missing[0]!r}: its keys are {listed(row.value, 20)}")
-        return Row(row.number, {name: msgspec.json.decode(row.value[name]) for name in names})
+        fields = {}
+        for name in names:
+            try:
+                fields[name] = msgspec.json.decode(row.value[name])
+            except msgspec.DecodeError as error:
+                return Unreadable(row.number, f"{name!r}: {error}")
+        return Row(row.number, fields)
 
     def _parquet_fields(self, file: IO[bytes]) -> Iterator[Fields]:
         number = 0

@@ -22,6 +22,9 @@ NEGLIGIBLE = 0.01
 """The probability below which a label is left out of a row, and the others are divided by their sum. What a row costs
 in training grows with its labels; so they are 100 at most, and mostly one or two."""
 
+MAX_WEIGHT = 1e6
+"""A fit on larger weights does not converge."""
+
 _ROUNDING = 1e-6
 """How far outside of 0 to 1 a probability of a model in 32 bits may be."""
 
@@ -126,7 +129,7 @@ def soft_label(columns: Mapping[str, str], fields: Mapping[str, Any]) -> dict[st
 
 
 def weight(column: str, value: object) -> float:
-    """Returns the weight that a value of a file means, 0 or more.
+    """Returns the weight that a value of a file means, from 0 to `MAX_WEIGHT`.
 
     Raises:
         ValueError: the value is no weight. The message is the reason.
@@ -136,6 +139,8 @@ def weight(column: str, value: object) -> float:
     number = _number(column, value)
     if number < 0:
         raise ValueError(f"{column!r} is {number:g}: a weight is not negative")
+    if number > MAX_WEIGHT:
+        raise ValueError(f"{column!r} is {number:g}: a weight is {MAX_WEIGHT:,.0f} at most: divide all by a number")
     return number
 
 

@@ -130,15 +130,19 @@ class RowTargets:
         """Tells which rows have a soft label, (rows,)."""
         return np.diff(np.frombuffer(self._soft_ends, np.int64), prepend=0) > 0
 
+    def weights(self) -> NDArray[np.float64]:
+        """Returns the weights of the rows, (rows,), where there are columns of soft labels or weights."""
+        return np.frombuffer(self._weights)
+
     def targets(self) -> Targets:
         """Returns the targets of the rows, where there are columns of soft labels or weights."""
         labels = one_hot(self.classes(), len(self.labels))
         classes = self._positions()[np.frombuffer(self._soft_labels, np.int64)]
         row_splits = np.append(0, np.frombuffer(self._soft_ends, np.int64))
         soft = csr_array((np.frombuffer(self._probabilities), classes, row_splits), shape=labels.shape)
-        weights = np.frombuffer(self._weights)
         return Targets(
-            learned=_either(self.soft(), soft, labels, weights), judged=_either(~self.labelled(), soft, labels, weights)
+            learned=_either(self.soft(), soft, labels, self.weights()),
+            judged=_either(~self.labelled(), soft, labels, self.weights()),
         )
 
 

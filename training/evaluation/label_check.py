@@ -14,9 +14,9 @@ from textfiles import InputError, counted
 from textfiles.progress import bytes_shown
 from training.classifiers.features import describe
 from training.data.bad_rows import BadRows
-from training.data.file_dataset import MAX_TEXT_BYTES
 from training.data.keras_datasets import Examples
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText
+from training.data.quality import MAX_TEXT_BYTES
 from training.data.text_hashes import text_hash
 from training.data.tokens import tokenize_all
 from training.evaluation import label_noise, out_of_fold

@@ -84,7 +84,6 @@ class LiveComparison:
         low, high = self.interval
         return (
             f"{said}: difference of accuracy {self.difference:+.4f} (95% interval {low:+.4f} to {high:+.4f}), McNemar's"
-            f" exact p = {self.p_value:.2g}, on {counted(self.texts, 'text')}; of"
-            f" {counted(self.disagreements, 'disagreement')} {self.labelled:,}"
-            f" {'has' if self.labelled == 1 else 'have'} a label"
+            f" exact p = {self.p_value:.2g}, on {counted(self.texts, 'text')}; labels for"
+            f" {self.labelled:,} of {counted(self.disagreements, 'disagreement')}"
         )

@@ -91,9 +91,10 @@ def notes(result: FileEvaluation) -> list[str]:
     """Returns what a person has to know beside the metrics, a sentence each."""
     found = []
     if unknown := result.unknown_labels:
+        texts = counted(sum(unknown.values()), "text")
         found.append(
-            f"The model does not know the labels {listed(unknown)} of {counted(sum(unknown.values()), 'text')}: they"
-            " count as wrong, and the log loss leaves them out."
+            f"The model does not know the labels {listed(unknown)} of {texts}: they count as wrong, and the log loss"
+            " leaves them out."
         )
     if result.learned:
         found.append(

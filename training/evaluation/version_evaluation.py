@@ -204,7 +204,7 @@ def compare_on_files(a: LoadedVersion, b: LoadedVersion, files: LabelledFiles, b
     result = compare(a, b, (row for _, row in files.rows(bad_rows)))
     if result.accuracy is None:
         reason = (
-            f"one of the versions has learned all {counted(result.learned, 'text')}"
+            f"one of the versions has learned all of {counted(result.learned, 'text')}"
             if result.learned
             else "holds no text"
         )

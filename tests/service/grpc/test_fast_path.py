@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.grpc.stubs import open_inference_pb2 as infer_pb2
 from service.grpc.stubs import open_inference_pb2_grpc as infer_grpc
 from tests.server_process import ServerProcess, serving
-from tests.wire_format import varint
+from tests.wire_format import raw_tensor, varint
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
@@ -103,7 +103,7 @@ def infer_requests(draw: st.DrawFn) -> infer_pb2.ModelInferRequest:
         shape=shape,
     )
     if draw(st.booleans()):
-        request.raw_input_contents.append(b"".join(len(text).to_bytes(4, "little") + text for text in texts))
+        request.raw_input_contents.append(raw_tensor(texts))
     else:
         tensor.contents.bytes_contents.extend(texts)
     for name in draw(st.lists(st.sampled_from(["label", "probability", "probabilities", "other"]), max_size=3)):

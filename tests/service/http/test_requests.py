@@ -1,16 +1,18 @@
 """What is read of an HTTP request before a servicer gets it: its size, its deadline, its raw tensors."""
 
+import json
 import math
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 
+from service import errors
 from service.errors import InvalidArgument
 from service.grpc.decoding import FREE_BYTES, FURTHER_ELEMENTS
 from service.http.binary_tensors import JSON_LENGTH, split
 from service.http.call import Call
-from service.http.endpoint import _decoded, _has_more_strings, is_probe
+from service.http.endpoint import _decoded, _has_more_strings, error_response, is_probe
 from service.http.openapi import is_open_inference
 from service.http.schemas import ClassifyRequest
 
@@ -96,6 +98,35 @@ def test_a_large_body_may_have_as_many_strings_as_texts_and_some_more() -> None:
 def test_a_path_tells_probes_and_the_open_inference_protocol(path: str, probe: bool, open_inference: bool) -> None:
     assert is_probe(path) is probe
     assert is_open_inference(path) is open_inference
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (InvalidArgument("texts", "is odd"), 400, "INVALID_ARGUMENT"),
+        (errors.Unauthenticated(), 401, "UNAUTHENTICATED"),
+        (errors.NotFound("models/x", "available are none"), 404, "NOT_FOUND"),
+        (errors.RequestTimeout("late"), 408, "DEADLINE_EXCEEDED"),
+        (errors.RequestTooLarge("large"), 413, "RESOURCE_EXHAUSTED"),
+        (errors.UnsupportedEncoding("br"), 415, "UNIMPLEMENTED"),
+        (errors.ForeignHost("x"), 421, "PERMISSION_DENIED"),
+        (errors.Overloaded("m", 1), 429, "RESOURCE_EXHAUSTED"),
+        (errors.NotReady(), 503, "UNAVAILABLE"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
+)
+def test_an_error_has_its_http_status_and_the_form_of_its_protocol(
+    error: errors.RequestError, status: int, code: str
+) -> None:
+    response = error_response("/v1/models", error)
+    told = json.loads(bytes(response.body))["error"]
+    assert (response.status_code, told["code"], told["status"], told["message"]) == (status, status, code, str(error))
+    has_details = isinstance(error, InvalidArgument | errors.NotFound | errors.Overloaded)
+    assert [each["@type"].startswith("type.googleapis.com/google.rpc.") for each in told["details"]] == (
+        [True] if has_details else []
+    )
+    assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+    assert json.loads(bytes(error_response("/v2/models/x", error).body)) == {"error": str(error)}
 
 
 def test_a_deadline_in_nanoseconds_is_over_at_once() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,23 @@ def test_disagreements_are_written_with_both_answers_and_the_number_of_all(tmp_p
     about = {"request_id": "id other\n😀", "agrees": False, "text": "other\n😀"}
     assert text == {"kind": "text", **versions, **answers, **about}
     assert capturing.count("captured_texts") == 1
+
+
+def test_each_write_has_the_counts_since_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture_module, "_INTERVAL", 0.0)
+    capturing = Capturing(tmp_path)
+    write, written = capturing.capture._write, threading.Event()
+
+    def noted(lines: list[bytes], counts: list[bytes]) -> None:
+        write(lines, counts)
+        written.set()
+
+    monkeypatch.setattr(capturing.capture, "_write", noted)
+    capturing.record(["a", "b"], [False, True])
+    assert written.wait(60)
+    capturing.record(["c"], [False])
+    counts = [line for line in capturing.lines() if line["kind"] == "compared"]
+    assert [(line["texts"], line["disagreements"], line["dropped"]) for line in counts] == [(2, 1, 3), (1, 1, 3)]
 
 
 def test_the_share_of_agreements_is_written_too(tmp_path: Path) -> None:

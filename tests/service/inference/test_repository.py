@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from service.errors import InvalidArgument, NotFound, NotReady, RequestError
-from service.inference.repository import Model, ModelRepository, ModelVersion, Servable, State
+from service.inference.repository import Model, ModelRepository, ModelVersion, State
+from service.inference.servable import Servable
 
 
 def servable(name: str, version: int) -> Servable:

@@ -17,9 +17,8 @@ import pytest
 
 from service.config import Config
 from service.grpc.stubs import open_inference_pb2, open_inference_pb2_grpc
-from service.inference.classification import Answer
-from service.inference.repository import Servable
-from service.inference.shadow import BATCH_TEXTS, QUEUE_TEXTS, Shadow
+from service.inference.servable import Answer, Servable
+from service.inference.shadow import BATCH_TEXTS, QUEUE_TEXTS, Compared, Shadow
 from service.process.worker import publisher
 from service.telemetry.shadow_metrics import Agreement, ShadowMetrics
 from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
@@ -249,6 +248,34 @@ async def test_a_full_queue_drops_and_counts_and_never_delays(folder: Path) -> N
     assert pair.dropped("overload") == 64
     pair.engine.may.set()
     assert await pair.agreement() == (QUEUE_TEXTS, QUEUE_TEXTS)
+
+
+class Recorder:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int, int, Compared]] = []
+
+    def record(self, name: str, version: int, shadow_version: int, compared: Compared) -> None:
+        self.told.append((name, version, shadow_version, compared))
+
+
+@in_event_loop
+async def test_a_recorder_is_told_both_answers_and_what_was_dropped_since_the_last_time(folder: Path) -> None:
+    pair = Pair(folder, labels=("y", "x"))
+    pair.shadow._recorder = recorder = Recorder()
+    texts = ["a", "b"]
+    for dropped in (7, 0):
+        pair.shadow._dropped += dropped
+        pair.shadow.offer(texts, answer_of(pair.in_service, texts), "an id")
+        await pair.agreement()
+    assert [told[:3] for told in recorder.told] == [("m", 1, 2)] * 2
+    first, second = (told[3] for told in recorder.told)
+    assert (first.dropped, second.dropped) == (7, 0)
+    assert (first.texts, first.request_ids) == (texts, ["an id", "an id"])
+    assert (first.labels, first.probabilities) == (["x", "y"], [0.75, 0.75])
+    assert (first.shadow_labels, first.shadow_probabilities) == (["y", "x"], [0.75, 0.75])
+    assert first.agrees.tolist() == [False, False]
 
 
 @in_event_loop

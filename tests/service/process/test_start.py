@@ -86,13 +86,35 @@ def test_a_model_that_is_required_and_half_copied_is_the_reason_in_the_last_line
     assert re.fullmatch(r"no model to serve: topic/1: assets.extra/metadata.json: .*", reason)
 
 
-def test_a_worker_that_fails_again_and_again_ends_the_server_with_its_reason(tiny_models: Path, tmp_path: Path) -> None:
-    (tmp_path / "opentelemetry.py").write_text("raise RuntimeError('it is broken')")
-    environment = {"PYTHONPATH": str(tmp_path)}
+def test_a_worker_that_fails_again_and_again_ends_the_server_with_its_reason(tiny_models: Path) -> None:
+    environment = {"OTEL_BSP_MAX_QUEUE_SIZE": "-1", "OTEL_TRACES_EXPORTER": "otlp"}
     server = ServerProcess(tiny_models, "--workers", "1", "--tracing", "on", environment=environment)
     assert server.wait() == 1
-    assert server.event("cannot start")["reason"] == "worker 0: RuntimeError: it is broken"
+    assert server.event("cannot start")["reason"].startswith("worker 0: ValueError: max_queue_size must be")
     assert [line["event"] for line in server.log].count("failed") == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--tokens", "/nowhere/tokens"), "--tokens: cannot read /nowhere/tokens: No such file or directory"),
+        (("--tokens", "/"), "--tokens: cannot read /: Is a directory"),
+        (("--tls-cert", "/nowhere/c", "--tls-key", "/nowhere/k"), "--tls-cert: cannot read /nowhere/c"),
+        (("--tls-cert", "/dev/null", "--tls-key", "/nowhere/k"), "--tls-key: cannot read /nowhere/k"),
+        (("--tls-cert", "/dev/null", "--tls-key", "/dev/null"), "/dev/null are not a PEM certificate"),
+        (("--tls-client-ca", "/dev/null"), "TLS needs both --tls-cert and --tls-key"),
+        (("--capture", "/dev/null/x"), "--capture /dev/null/x: cannot make the folder: Not a directory"),
+        (("--log-format", "json", "--workers", "x"), "--workers: 'x' is not an integer"),
+    ],
+)
+def test_what_an_option_names_is_checked_before_anything_starts(
+    flags: tuple[str, ...], says: str, tmp_path: Path
+) -> None:
+    server = ServerProcess(tmp_path, *flags)
+    assert server.wait() == 2
+    (line,) = server.log
+    assert line["line"].startswith("text-classifier-server: error: ")
+    assert says in line["line"]
 
 
 def starting(tmp_path: Path) -> dict[str, str]:

@@ -39,7 +39,7 @@ def test_a_host_header_is_a_name_and_a_port(header: str, name: str | None) -> No
         ("127.0.0.1", ("a.example", "*"), ("b.example", ""), ()),
     ],
 )
-def test_hosts_are_those_of_the_option_or_the_loopback_names_where_that_is_listened_on(
+def test_hosts_are_those_of_the_option_or_the_loopback_names(
     listening: str, configured: tuple[str, ...], allowed: tuple[str, ...], refused: tuple[str, ...]
 ) -> None:
     hosts = AllowedHosts(listening, configured)
@@ -60,22 +60,31 @@ def test_hosts_are_those_of_the_option_or_the_loopback_names_where_that_is_liste
         ("10.0.0.7", False),
     ],
 )
-def test_only_loopback_addresses_and_unix_sockets_are_reached_from_this_machine_alone(
-    host: str, loopback: bool
-) -> None:
+def test_loopback_addresses_and_unix_sockets_are_reached_from_this_machine_alone(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 
 
 def test_a_name_is_loopback_if_all_its_addresses_are(monkeypatch: pytest.MonkeyPatch) -> None:
     found = ["127.0.0.1", "10.0.0.7"]
+    asked: list[str] = []
 
     def resolved(host: str, port: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        asked.append(host)
         return [(socket.AF_INET, 0, 0, "", (each, 0)) for each in found]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
-    assert not is_loopback("a.example")
+    assert not is_loopback("X.example")
     found.pop()
-    assert is_loopback("a.example")
+    assert is_loopback("X.example")
+    assert asked == ["X.example"] * 2
+
+
+def test_a_name_that_does_not_resolve_is_not_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unresolved(host: str, port: object) -> None:
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", unresolved)
+    assert is_loopback("a.example") is False
 
 
 def test_each_exposed_host_is_warned_of_once() -> None:

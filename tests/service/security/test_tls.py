@@ -214,7 +214,7 @@ def test_a_taken_health_port_is_one_clear_line_and_status_1(tiny_models: Path) -
 
 
 @pytest.mark.parametrize("wrong", ["missing", "not PEM", "another's key", "no key", "no authority"])
-def test_unusable_files_are_one_clear_line_and_status_1(
+def test_unusable_files_are_one_clear_line_and_status_2(
     tiny_models: Path, files: PemFiles, authority: trustme.CA, tmp_path: Path, wrong: str
 ) -> None:
     flags, named = files.flags, str(files.certificate)
@@ -231,9 +231,9 @@ def test_unusable_files_are_one_clear_line_and_status_1(
             (tmp_path / "clients.pem").write_text("x")
             flags, named = (*flags, "--tls-client-ca", str(tmp_path / "clients.pem")), "clients.pem"
     server = ServerProcess(tiny_models, *flags)
-    assert server.wait() == 1
-    (line,) = [line for line in server.log if line["event"] == "cannot start"]
-    assert named in line["reason"]
+    assert server.wait() == 2
+    (line,) = server.log
+    assert named in line["line"]
 
 
 @pytest.mark.parametrize(
@@ -244,9 +244,16 @@ def test_an_address_that_others_reach_without_tls_is_warned_of(
 ) -> None:
     files.key.chmod(0o600)
     with serving(tiny_models, *ONE, "--host", host, *(files.flags if tls else ())) as server:
-        warnings = [line for line in server.log if line["event"] == "exposed"]
+        warnings = [line for line in server.log if line["event"] == "exposed" and "--tls-cert" in line["reason"]]
     assert len(warnings) == warned
-    assert all(line["level"] == "warning" and "--tls-cert" in line["reason"] for line in warnings)
+    assert all(line["level"] == "warning" for line in warnings)
+
+
+@pytest.mark.parametrize(("host", "transport", "warned"), [("127.0.0.1", "grpcio", 0), ("0.0.0.0", "grpcio", 1)])
+def test_grpcio_that_others_reach_is_warned_of(tiny_models: Path, host: str, transport: str, warned: int) -> None:
+    with serving(tiny_models, *ONE, "--host", host, "--transport", transport) as server:
+        warnings = [line for line in server.log if "lower --max-request-bytes" in line.get("reason", "")]
+    assert [line["event"] for line in warnings] == ["exposed"] * warned
 
 
 def test_a_key_that_everyone_can_read_is_warned_of(tiny_models: Path, files: PemFiles) -> None:

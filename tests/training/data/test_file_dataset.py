@@ -18,8 +18,9 @@ from textfiles import InputError, ReadOptions
 from textmodel.unicode_text import tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
 from training.data import file_dataset
-from training.data.file_dataset import MAX_TEXT_BYTES, FileDataset, load
+from training.data.file_dataset import FileDataset, load
 from training.data.labelled_file import LabelledFile, LabelledFiles, TrainingFiles
+from training.data.quality import MAX_TEXT_BYTES
 from training.settings import OWN_DATA, PRESETS
 
 Rows = list[tuple[str, str]]
@@ -194,6 +195,23 @@ def test_rows_that_an_open_quotation_mark_merged_are_reported(tmp_path: Path) ->
 def test_labels_that_look_like_lists_are_reported(tmp_path: Path) -> None:
     rows = _rows(60, ("sports", "politics", "sports, politics"))
     assert "labels that look like lists of labels: 'sports, politics':" in _load(tmp_path, rows).quality.warnings()[0]
+
+
+def test_labels_that_differ_in_case_or_white_space_alone_are_reported(tmp_path: Path) -> None:
+    rows = _rows(60, ("Spam", "spam", "not  spam", "not spam", "ham"))
+    (warning,) = _load(tmp_path, rows).quality.warnings()[:1]
+    assert "labels that differ in case or white space alone: 'Spam', 'spam', 'not  spam', 'not spam':" in warning
+
+
+def test_words_of_ngram_models_are_known_as_the_model_knows_them(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    japanese = ["".join(chance.choices("東京大阪山川田中人口上下", k=12)) for _ in range(200)]
+    rows = [(text, "ab"[number % 2]) for number, text in enumerate(japanese)]
+    quality = _load(tmp_path, rows, preset="ngram").quality
+    assert quality.unknown_in_validation < 0.05
+    assert quality.unknown_in_test < 0.05
+    foreign = [(f"한국어 문장 {number}", "a") for number in range(9)]
+    assert _load(tmp_path, rows, foreign, preset="ngram").quality.unknown_in_test > 0.8
 
 
 def test_several_files_are_one_and_labels_of_one_meaning_are_one_class(tmp_path: Path) -> None:

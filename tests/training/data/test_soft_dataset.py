@@ -118,6 +118,19 @@ def test_weights_and_probabilities_multiply(tmp_path: Path) -> None:
     assert {tuple(learned) for learned, _ in _learned(data).values()} == {(3.0, 1.0)}
 
 
+def test_bad_soft_labels_are_set_aside_and_counted(tmp_path: Path) -> None:
+    bad: list[dict[str, object]] = [
+        {"text": "x", "p_no": 0.5, "p_yes": "half"},
+        {"text": "y", "p_no": 0.5, "p_yes": 0.1},
+        {"text": "z"},
+    ]
+    files = replace(_files(tmp_path, [*_labelled(20), *_soft(20), *bad], SOFT, None), bad_rows=tmp_path / "bad.jsonl")
+    data = load(files, SETTINGS, Console(file=StringIO()))
+    assert (data.quality.rows, data.quality.bad) == (40, 3)
+    aside = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
+    assert [row["line"] for row in aside] == [41, 42, 43]
+
+
 def test_files_without_such_columns_have_no_targets_beside_the_classes(tmp_path: Path) -> None:
     data = _load(tmp_path, _labelled(20), SoftColumns())
     assert data.training.targets is None

@@ -109,6 +109,7 @@ def test_the_most_probable_of_very_many_labels_stays(tmp_path: Path) -> None:
         (("0.5", "0.5", "x"), "'w' is 'x', no number"),
         (("0.5", "0.5", "-1"), "'w' is -1: a weight is not negative"),
         (("0.5", "0.5", "-0.25"), "'w' is -0.25: a weight is not negative"),
+        (("0.5", "0.5", "1e300"), "'w' is 1e+300: a weight is 1,000,000 at most"),
         (("0.5", "0.5", "nan"), "'w' is nan, no finite number"),
         (("0.5", "0.5", "1e999"), "'w' is inf, no finite number"),
     ],
@@ -171,6 +172,8 @@ def test_a_missing_column_is_an_error(names: list[str], says: str, tmp_path: Pat
         ('{"text": "x", "w": 1}', "line 1: has neither 'label' nor 'p_no', 'p_yes': its keys are 'text', 'w'"),
         ('{"text": "x", "w": 1, "p_no": 1}', "line 1: no key 'p_yes'"),
         ('{"text": "x", "label": "yes"}', "line 1: no key 'w'"),
+        ('{"text": "x", "label": "yes", "w": 1e999}', "line 1: 'w': Number out of range"),
+        ('{"text": "x", "label": 1e999, "w": 1}', "line 1: 'label': Number out of range"),
         ('{"text": "x", "label": null, "w": 1}', "line 1: has neither a label nor probabilities"),
         (
             '{"text": "x", "label": "may be", "w": 1}',

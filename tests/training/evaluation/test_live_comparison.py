@@ -77,7 +77,7 @@ def test_with_all_labels_it_is_the_comparison_on_all_texts() -> None:
 def test_the_verdict_takes_evidence(gains: list[int], verdict: str) -> None:
     live = LiveComparison(500, len(gains), len(gains), np.array(gains), np.ones(len(gains), np.int64))
     assert live.verdict == verdict
-    assert f"on 500 texts; of {len(gains)} disagreements {len(gains)} have a label" in live.sentence("a", "b")
+    assert f"on 500 texts; labels for {len(gains)} of {len(gains)} disagreements" in live.sentence("a", "b")
 
 
 def test_fewer_labels_widen_the_interval() -> None:
