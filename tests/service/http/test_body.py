@@ -44,7 +44,7 @@ def request(parts: Sequence[bytes], **headers: str) -> Request:
     return Request({"type": "http", "headers": named}, receive)
 
 
-def refusal(kind: type[RequestError], parts: Sequence[bytes], **headers: str) -> str:
+def refusal(kind: type[RequestError], parts: Sequence[bytes], **headers: Any) -> str:
     with pytest.raises(kind) as error:
         read(parts, **headers)
     return str(error.value)
