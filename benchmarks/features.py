@@ -26,7 +26,7 @@ SETS = {
     "TREC questions, fine": "field/trec50-train.jsonl.gz",
     "sentence polarity": "field/polarity-train.jsonl.gz",
 }
-_MAX_TEXTS = 10_000
+_MAX_TEXTS = 4_000
 """Of each set, chosen at random."""
 
 
