@@ -72,9 +72,9 @@ def plot(found: Mapping[str, Mapping[str, float]]) -> Figure:
         choices = sorted(accuracies)
         values = [accuracies[choice] for choice in choices]
         colors = ["tab:blue" if value == max(values) else "tab:gray" for value in values]
-        axes.barh(choices, values, color=colors)
-        axes.set(title=name, xlim=(min(values) - 0.03, max(values) + 0.01), xlabel="accuracy")
-        axes.grid(axis="x", alpha=0.3)
+        axes.scatter(values, choices, color=colors, zorder=2)
+        axes.set(title=name, xlabel="accuracy")
+        axes.grid(alpha=0.3)
     return figure
 
 
