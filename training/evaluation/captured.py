@@ -50,7 +50,7 @@ class _Compared(_Line, tag_field="kind", tag="compared", frozen=True):
     dropped: int
 
 
-class Answers(NamedTuple):
+class PairAnswers(NamedTuple):
     """The labels that the two versions give a text."""
 
     label: str
@@ -96,7 +96,7 @@ class Captured:
     """On how many of them the versions disagree. Some of these may have been lost on their way to the files."""
     dropped: int = 0
     """Number of texts that were not compared because the server was under load."""
-    disagreeing: dict[str, Answers] = field(default_factory=dict)
+    disagreeing: dict[str, PairAnswers] = field(default_factory=dict)
     """What the versions say of each text on which they disagree, by `_key`."""
     counts: Counter[str] = field(default_factory=Counter)
     """How often each of them came."""
@@ -110,7 +110,7 @@ class Captured:
             self.disagreements += line.disagreements
             self.dropped += line.dropped
             return
-        answers = Answers(label_of(line.label), label_of(line.shadow_label))
+        answers = PairAnswers(label_of(line.label), label_of(line.shadow_label))
         self.labels.update(answers)
         if not line.agrees:
             key = _key(line.text)
