@@ -76,7 +76,7 @@ class NGramClassifier(Classifier):
         """Weighs the features and fits the output layer."""
         counts = features.count_matrix(self.vectorizer, examples)
         learned = examples.learned(self._classes)
-        self.weighting = features.fit_weighting(self._settings, counts, learned, self._max_features())
+        self.weighting = features.fit_weighting(self._settings, counts, learned, self.max_features)
         if isinstance(self.vectorizer, HashedNGrams):
             self.vectorizer = msgspec.structs.replace(self.vectorizer, kept=len(self.weighting.kept))
             self.known_words = unknown_words.known_words(examples.texts or (), self._settings.min_df)
@@ -91,7 +91,9 @@ class NGramClassifier(Classifier):
         )
         self.calibrate(temperature_scaling.IDENTITY)
 
-    def _max_features(self) -> int | None:
+    @property
+    def max_features(self) -> int | None:
+        """How many hashed features are kept at most, so that the version folder stays small. None: all."""
         if not isinstance(self.vectorizer, HashedNGrams):
             return None
         # Kernel and scale are written once for TensorFlow and once for the compiled engine, the bucket for TensorFlow.

@@ -265,7 +265,8 @@ def _check(files: TrainingFiles, texts: _Texts, count: int) -> None:
     if separate_test and len(texts) == count:
         raise InputError(f"{files.test}: holds no text to test on: give a file with texts as --test-data")
     if not count:
-        raise InputError(f"{files.data}: holds no text with a word in it: check --text-column")
+        too_long = f" of at most {MAX_TEXT_BYTES:,} bytes" if texts.too_long else ""
+        raise InputError(f"{files.data}: holds no text{too_long} with a word in it: check --text-column")
     if not files.data.soft.probabilities:
         hashes, classes = np.frombuffer(texts.hashes, np.uint64)[:count], texts.targets.classes()[:count]
         _check_labels(files.data, texts.targets.sorted_labels(), hashes, classes, needed=2 if separate_test else 3)
