@@ -19,7 +19,8 @@ from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 REQUEST = pb2.ClassifyRequest(model="topic", texts=["oil"])
 CLASSIFY = "/text_classifier.v1.TextClassifier/Classify"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS, PING = 0, 1, 4, 6
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
+CANCEL = 8
 ACK = END_STREAM = 1
 END_HEADERS = 4
 
@@ -90,6 +91,18 @@ def test_metadata_is_taken_up_to_its_limit_and_refused_beyond(worker: ServerProc
         with pytest.raises(grpc.RpcError) as error:
             stub_of(channel).Classify(REQUEST, metadata=(("x", "y" * METADATA_BYTES),), timeout=60)
     assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_client_may_give_up_all_its_calls_at_once(worker: ServerProcess) -> None:
+    headers = {":method": "POST", ":scheme": "http", ":path": CLASSIFY, "content-type": "application/grpc"}
+    host, port = worker.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection, connection.makefile("rb") as reader:
+        streams = range(1, 2 * MAX_STREAMS, 2)
+        begun = b"".join(frame(HEADERS, header_block(headers), END_HEADERS, stream) for stream in streams)
+        given_up = b"".join(frame(RST_STREAM, bytes([0, 0, 0, CANCEL]), 0, stream) for stream in streams)
+        connection.sendall(PREFACE + frame(SETTINGS) + begun + given_up + frame(PING, bytes(8)))
+        while (kind := received(reader)[0]) != PING:
+            assert kind != GOAWAY
 
 
 def test_a_client_that_pings_without_end_is_cut_off(worker: ServerProcess) -> None:

@@ -17,6 +17,10 @@ use crate::io::{Activity, Watched};
 use crate::limits::{CONNECTION_WINDOW, FLUSH, HANDSHAKE, Limits, SEND_BUFFER, STREAM_WINDOW};
 use crate::server::{Shared, Stage};
 
+/// A client may reset so many streams, times those that it may have, before they are accepted: when a server is late, the
+/// deadlines of all its calls pass at once. Floods of resets exceed it.
+const RESETS_PER_STREAM: usize = 2;
+
 /// Serves a connection until it ends.
 pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Arc<str>, transport: T) {
     let (watched, activity) = Watched::new(transport, shared.limits.ping_interval);
@@ -26,6 +30,7 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer:
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(limits.streams)
+        .max_pending_accept_reset_streams(RESETS_PER_STREAM * limits.streams as usize)
         .max_header_list_size(limits.decoded_metadata())
         .handshake(watched);
     let Ok(Ok(connection)) = timeout(HANDSHAKE, handshake).await else { return };
