@@ -1,5 +1,5 @@
 # Two images: the server, and with `--target tensorflow` the server with TensorFlow, for models that the compiled engine
-# does not run. Virtual environments are built in stages with a compiler; the images contain only what runs.
+# does not support. Stages with compilers build the virtual environments; the images contain only those and the models.
 
 FROM rust:1.90-bookworm AS rust
 

@@ -1,6 +1,6 @@
-# Each target first sets up .venv with the pinned versions. Needs Python 3.11 or newer.
+# Most targets first set up .venv with the pinned versions. Needs Python 3.11 or newer.
 
-# Installs the packages and compiles the native transport at the same time.
+# To install the packages and compile the native transport at the same time.
 MAKEFLAGS += --jobs=2
 
 PYTHON ?= python3
@@ -9,27 +9,30 @@ KSERVE_PYTHON ?=
 MLSERVER_PYTHON ?=
 MINUTES ?= 10
 MODELS ?= models
-JOBS ?= 2
+JOBS ?= 3
+TRANSPORT ?=
+# Any value: measure the coverage of lines and branches, and fail below the floor in pyproject.toml.
 COVERAGE ?=
 SHARE ?= $(HOME)/.local/share
 PROTO := text_classifier/v1/text_classifier.proto service/grpc/stubs/open_inference.proto
 
-.PHONY: help native serve models test sanitize audit bench soak lint nativelint proto docs completion client-wheel constraints clean
+.PHONY: help native serve models test sanitize audit bench soak attack lint nativelint proto docs completion client-wheel constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 INSTALL := .venv/bin/pip install --quiet --constraint constraints.txt --editable
 
+# Modules are compiled when they are imported, which takes less time than to compile all of them.
 .venv/.server: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) '.[server]'
+	$(INSTALL) '.[server]' --no-compile
 	@.venv/bin/python -c 'import textmodel._native' 2> /dev/null || { \
 		echo 'The compiled engine was not built (is there a C compiler?): installing TensorFlow to run the models.'; \
 		$(INSTALL) '.[server,tensorflow]'; }
 	@touch $@
 
-# Without cargo this target says so, and grpcio carries gRPC.
+# Without cargo this target says so, and grpcio serves gRPC.
 build/.native: $(wildcard service/grpc/native/*.* service/grpc/native/src/*.rs)
 	$(PYTHON) service/grpc/native/build.py
 	@mkdir -p build && touch $@
@@ -38,12 +41,12 @@ build/.native: $(wildcard service/grpc/native/*.* service/grpc/native/src/*.rs)
 	$(INSTALL) '.[dev]'
 	@touch $@
 
-native: build/.native ## Build the native gRPC transport, a minute or two; needs cargo
+native: build/.native ## Build the native gRPC transport in a minute or two; needs cargo
 
 serve: .venv/.server build/.native ## Serve the shipped models on 127.0.0.1: gRPC on 50051, HTTP on 8080, metrics on 8000
 	.venv/bin/text-classifier-server --models models
 
-models: .venv/.dev ## Train all that is shipped into MODELS, from DATA_DIR or Keras's own download
+models: .venv/.dev ## Train the shipped models into MODELS, from DATA_DIR or Keras's download
 	.venv/bin/text-classifier-train imdb --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 	.venv/bin/text-classifier-train reuters --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
 	.venv/bin/text-classifier-train imdb --preset=ngram --models=$(MODELS) $(if $(DATA_DIR),--data-dir=$(DATA_DIR))
@@ -71,17 +74,20 @@ sanitize: .venv/.dev ## Run the tests and fuzzers of the C code under AddressSan
 bench: .venv/.dev build/.native ## Measure everything into benchmarks/results/; needs DATA_DIR and h2load (Debian: nghttp2-client)
 	.venv/bin/python -m benchmarks --data-dir=$(DATA_DIR)
 
-soak: .venv/.dev build/.native ## Run the server for MINUTES while clients come and go: memory and open files have to stay flat
+soak: .venv/.dev build/.native ## Run the server under changing clients for MINUTES: memory and open files must stay flat
 	.venv/bin/python -m benchmarks.soak --minutes=$(MINUTES)
 
-lint: .venv/.dev ## Check style, types and the contract
+attack: .venv/.dev build/.native ## Attack a server, and measure its memory and the latency of another client
+	.venv/bin/python -m benchmarks.attack $(if $(TRANSPORT),--transport=$(TRANSPORT))
+
+lint: .venv/.dev ## Check style, types, security and the contracts
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/bandit --quiet --recursive --configfile pyproject.toml service text_classifier textmodel textfiles training bulk
 	.venv/bin/buf lint
 
-nativelint: build/.native ## Check the native transport's style and run its own tests, where cargo is
+nativelint: build/.native ## Check the native transport's style and run its own tests; needs cargo
 	if [ -e build/native/crate/Cargo.lock ]; then cd build/native/crate && export CARGO_TARGET_DIR=../target MAKEFLAGS= \
 		&& cargo fmt --check && cargo clippy --all-targets --quiet -- -D warnings && cargo test --release --quiet; fi
 
@@ -89,7 +95,7 @@ audit: .venv/.dev ## Look the pinned packages up in the database of known vulner
 	.venv/bin/pip install --quiet pip-audit
 	.venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-# To Python the second is a part of the server: a package that is called just `inference` would be in others' way.
+# The second contract becomes a part of the server: a top-level package `inference` could clash with others.
 proto: .venv/.dev ## Generate the stubs from the contracts
 	.venv/bin/python -m grpc_tools.protoc -Iproto -Iservice/grpc/stubs=proto/inference \
 		--python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
@@ -100,18 +106,19 @@ docs: .venv/.dev ## Write the API reference from the contract's comments
 completion: .venv/.dev ## Write the commands' completion scripts for bash, fish and zsh below SHARE
 	.venv/bin/python -m tools.completion $(SHARE)
 
-client-wheel: .venv/.dev ## Build the wheel for client programs, text-classifier-client, into dist/
+client-wheel: ## Build the wheel for client programs, text-classifier-client, into dist/
 	rm -rf build/client
 	mkdir -p build/client
 	cp -r packaging/client/. LICENSE text_classifier build/client
-	.venv/bin/python -m build --wheel --no-isolation --outdir dist build/client
+	$(PYTHON) -m venv build/pip
+	build/pip/bin/pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist build/client
 
-constraints: ## Pin the newest versions of everything: names and versions alone
+constraints: ## Pin the newest versions of all packages in constraints.txt
 	$(PYTHON) -m venv .venv-new
 	.venv-new/bin/pip install --quiet '.[dev]'
 	.venv-new/bin/pip list --format freeze --exclude pip --exclude setuptools --exclude text-classifier > constraints.txt
 	rm -r .venv-new
 
-clean: ## Remove what the targets made
+clean: ## Remove everything that the targets created
 	rm -rf .venv .venv-* build dist examples/node/node_modules tests/e2e/node_modules *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,5 +1,7 @@
-"""The compiled parts; all else is in pyproject.toml. Without a C compiler those of textmodel are left out, and
-TensorFlow runs every model. Without cargo the native transport is left out, and grpcio carries gRPC.
+"""The extensions; everything else is in pyproject.toml.
+
+Without a C compiler the compiled engine is omitted, and TensorFlow runs every model. Without cargo the native transport
+is omitted, and grpcio serves gRPC.
 """
 
 import runpy
@@ -10,7 +12,7 @@ from setuptools.command.build_ext import build_ext
 
 
 def extension(name: str, files: str) -> Extension:
-    """An extension that one wheel carries for every Python from 3.11 on."""
+    """Returns an extension for the limited API: one wheel serves every Python from 3.11."""
     return Extension(
         f"textmodel.{name}",
         sources=sorted(map(str, Path("textmodel").glob(f"{files}.c"))),
@@ -23,7 +25,7 @@ def extension(name: str, files: str) -> Extension:
 
 
 class BuildExtensions(build_ext):
-    """Builds the native transport too. An editable installation has it from the Makefile, which shows the progress."""
+    """Builds the native transport too. For an editable installation the Makefile builds it and shows the progress."""
 
     def run(self) -> None:
         """Runs the command."""

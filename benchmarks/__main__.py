@@ -29,6 +29,8 @@ SLOWER = {"MLServer": 16, "model.predict": 200}
 IN_TURNS = tuple(
     case for case in service.CASES if (case.texts, case.messages, case.in_flight) in {(1, 1, 1), (1, 1, 64), (64, 1, 8)}
 )
+DENSE = ("--pin", "imdb=1")
+"""Serves the dense version of imdb; the version in service has n-grams."""
 
 
 def main() -> int:
@@ -41,7 +43,10 @@ def main() -> int:
     )
     parser.add_argument(
         "--only",
-        choices=("engines", "service", "protocols", "observation", "shadow", "peers", "scaling", "overload", "bulk"),
+        choices=(
+            *("engines", "service", "protocols", "processes", "observation", "shadow", "peers", "scaling"),
+            *("overload", "bulk"),
+        ),
         help="run one part, and keep the results of the others",
     )
     options = parser.parse_args()
@@ -56,6 +61,7 @@ def main() -> int:
         "engines": lambda: _engines(options.models, options.data_dir),
         "service": lambda: _service(options.models, options.data_dir),
         "protocols": lambda: _protocols(options.models, options.data_dir),
+        "processes": lambda: _processes(options.models, options.data_dir),
         "observation": lambda: _observation(options.models, options.data_dir),
         "shadow": lambda: _shadow(options.models, options.data_dir),
         "peers": lambda: _peers(options.models, options.data_dir, options.mlserver_python),
@@ -113,18 +119,21 @@ def _service(models: Path, data_dir: Path) -> list[dict[str, Any]]:
         with empty_handler(workers) as server:
             for case in (case for case in service.CASES if case.texts == case.messages == 1):
                 rows.append(_row("empty handler", workers, service.measure(server, sample, case)))
-        for transport in ("native", "grpcio"):
-            rows += _transport(models, workers, transport, sample)
+        for name, flags in (
+            ("native", ("--transport", "native")),
+            ("native, dense", ("--transport", "native", *DENSE)),
+            ("grpcio", ("--transport", "grpcio")),
+        ):
+            rows += _of_server(models, workers, name, flags, sample)
     return rows
 
 
-def _transport(models: Path, workers: int, transport: str, sample: list[str]) -> list[dict[str, Any]]:
-    """This project's server by what carries gRPC."""
-    with serving(models, "--workers", str(workers), "--transport", transport) as server:
+def _of_server(models: Path, workers: int, name: str, flags: Sequence[str], sample: list[str]) -> list[dict[str, Any]]:
+    """This project's server with these flags: each case, its start and its memory."""
+    with serving(models, "--workers", str(workers), *flags) as server:
         started, memory = server.start_seconds, server.memory_mib()
         rows = [
-            _row(f"text-classifier, {transport}", workers, service.measure(server, sample, case))
-            for case in service.CASES
+            _row(f"text-classifier, {name}", workers, service.measure(server, sample, case)) for case in service.CASES
         ]
         after = server.memory_mib()
         rows[-1] |= {"start_seconds": started, "memory_mib": memory, "memory_after_load_mib": after}
@@ -133,14 +142,37 @@ def _transport(models: Path, workers: int, transport: str, sample: list[str]) ->
 
 
 def _protocols(models: Path, data_dir: Path) -> list[dict[str, Any]]:
-    """This project's server, with each of its protocols."""
-    with serving(models) as server:
+    """This project's server, with each of its protocols, and with a handler in Python over each transport."""
+    sample = texts.read(data_dir, "imdb", TEXTS)
+    with serving(models, "--transport", "native") as server, serving(models, "--transport", "grpcio") as grpcio:
         asked = {
             "Classify": (server, service.CLASSIFY),
             "ModelInfer": (server, service.MODEL_INFER),
             "ModelInfer, raw": (server, service.RAW_MODEL_INFER),
         }
-        return _in_turns(asked, texts.read(data_dir, "imdb", TEXTS))
+        handlers = {
+            "GetModel, native": (server, service.GET_MODEL),
+            "GetModel, grpcio": (grpcio, service.GET_MODEL),
+        }
+        single = [case for case in IN_TURNS if case.texts == 1]
+        return _in_turns(asked, sample) + _in_turns(handlers, sample, single)
+
+
+def _processes(models: Path, data_dir: Path) -> list[dict[str, Any]]:
+    """One process whose threads share the native transport, against a process for each CPU."""
+    sample = texts.read(data_dir, "imdb", TEXTS)
+    rows: list[dict[str, Any]] = []
+    for engine in ("compiled", "tensorflow"):
+        with ExitStack() as stack:
+            asked = {}
+            for layout, workers in (("one process", 1), ("a process for each CPU", 0)):
+                flags = ("--transport", "native", "--engine", engine, "--workers", str(workers))
+                server = stack.enter_context(serving(models, *flags))
+                name = f"{engine}, {layout}"
+                print(f"{name}: start {server.start_seconds:.2f} s, {server.memory_mib():.0f} MiB", flush=True)
+                asked[name] = (server, service.CLASSIFY)
+            rows += _in_turns(asked, sample, slower={name: 20 for name in asked if engine == "tensorflow"})
+    return rows
 
 
 def _observation(models: Path, data_dir: Path) -> list[dict[str, Any]]:
@@ -173,18 +205,30 @@ def _peers(models: Path, data_dir: Path, mlserver_python: Path | None) -> list[d
         return _in_turns(servers, sample)
 
 
-def _in_turns(asked: Mapping[str, tuple[Server, service.Protocol]], sample: Sequence[str]) -> list[dict[str, Any]]:
-    """Calls each in turn, `ROUNDS` times. Returns the rounds of median throughput."""
+def _in_turns(
+    asked: Mapping[str, tuple[Server, service.Protocol]],
+    sample: Sequence[str],
+    cases: Sequence[service.Case] = IN_TURNS,
+    slower: Mapping[str, int] = SLOWER,
+) -> list[dict[str, Any]]:
+    """Calls each in turn, `ROUNDS` times. Returns the rounds of median throughput.
+
+    Args:
+        asked: the servers and protocols by name.
+        sample: the texts.
+        cases: the loads.
+        slower: the factors by which some get fewer requests.
+    """
     rows: list[dict[str, Any]] = []
-    for case in IN_TURNS:
+    for case in cases:
         figures: dict[str, list[service.Figures]] = {name: [] for name in asked}
         for _ in range(ROUNDS):
             for name, (server, protocol) in asked.items():
-                fewer = replace(case, requests=max(service.BODIES * 4, case.requests // SLOWER.get(name, 2)))
+                fewer = replace(case, requests=max(service.BODIES * 4, case.requests // slower.get(name, 2)))
                 figures[name].append(service.measure(server, sample, fewer, protocol))
         for name, rounds in figures.items():
             middle = sorted(rounds, key=lambda each: each.texts_per_second)[len(rounds) // 2]
-            workers = 1 if name in SLOWER else len(os.sched_getaffinity(0))
+            workers = 1 if name in SLOWER or "one process" in name else len(os.sched_getaffinity(0))
             rows.append(_row(name, workers, middle))
     return rows
 
@@ -230,11 +274,12 @@ def _markdown(results: dict[str, Any]) -> str:
     ]
     service_tables = (
         _table(SERVICE_COLUMNS, _service_rows(results[part]))
-        for part in ("service", "protocols", "observation", "shadow", "peers")
+        for part in ("service", "protocols", "processes", "observation", "shadow", "peers")
         if part in results
     )
     starts = [
         (
+            row["server"],
             row["workers"],
             f"{row['start_seconds']:.2f}",
             f"{row['memory_mib']:.0f}",
@@ -256,8 +301,8 @@ def _markdown(results: dict[str, Any]) -> str:
             f"Measured on {machine}.",
             _table(("model", "engine", "texts a call", "us a text", "us CPU a text"), engine_rows),
             *service_tables,
-            _table(("workers", "start to SERVING, s", "memory, MiB", "memory after load, MiB"), starts),
-            _table(OVERLOAD_COLUMNS, _overload_rows(results["overload"])),
+            _table(("server", "workers", "start to SERVING, s", "memory, MiB", "memory after load, MiB"), starts),
+            _table(OVERLOAD_COLUMNS, _overload_rows(results.get("overload", {}))),
             _table(("way", "workers", "files", "texts/s", "us CPU a text", "start, s", "all, s"), bulk_rows) + "\n",
         ]
     )
@@ -271,7 +316,7 @@ SERVICE_COLUMNS = (
 
 OVERLOAD_COLUMNS = (
     *("case, one worker on one CPU", "load", "offered/s", "answered/s", "of the peak"),
-    *("p50 ms", "p99 ms", "turned away", "late"),
+    *("p50 ms", "p99 ms", "refused", "of them with RetryInfo", "refusal p50 ms", "refusal p99 ms", "late"),
 )
 
 
@@ -280,12 +325,18 @@ def _overload_rows(results: dict[str, list[dict[str, Any]]]) -> list[Sequence[ob
         (
             *(name, point["factor"], f"{point['offered']:,.0f}", f"{point['answered']:,.0f}"),
             f"{point['answered'] / max(each['answered'] for each in points):.0%}",
-            *(f"{point[percentile]:.1f}" for percentile in ("p50_ms", "p99_ms")),
-            *(f"{point[share]:.0%}" for share in ("turned_away", "late")),
+            *map(_milliseconds, (point["p50_ms"], point["p99_ms"])),
+            *(f"{point[share]:.0%}" for share in ("refused", "retry_info")),
+            *map(_milliseconds, (point["refusal_p50_ms"], point["refusal_p99_ms"])),
+            f"{point['late']:.0%}",
         )
         for name, points in results.items()
         for point in points
     ]
+
+
+def _milliseconds(latency: float | None) -> str:
+    return "" if latency is None else f"{latency:.1f}"
 
 
 def _service_rows(rows: Sequence[dict[str, Any]]) -> list[Sequence[object]]:

@@ -24,12 +24,16 @@ import grpc.aio
 import numpy as np
 from grpc_health.v1 import health_pb2
 
+from benchmarks.raw_http2 import Connection
 from benchmarks.server import Server, serving
+from service.grpc.stubs import open_inference_pb2 as oip_pb2
 from text_classifier import Client
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 MODEL, REVIEW, TOKEN = "imdb", "A moving, beautifully shot film. " * 40, "a-token"  # nosec B105, of a server here
 CLASSIFY = "/text_classifier.v1.TextClassifier/Classify"
+STREAM = "/text_classifier.v1.TextClassifier/ClassifyStream"
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 WATCH = "/grpc.health.v1.Health/Watch"
 MIB = 1 << 20
 CALM_CALLS = 500
@@ -42,6 +46,8 @@ _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_lengt
 _LARGE = pb2.ClassifyRequest(model=MODEL, texts=["x" * (15 * MIB)]).SerializeToString()
 _MANY = b"\x1a\0" * (15 * MIB // 2)
 _HEAD = f"POST /v1/models/{MODEL}:classify HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
+_PARAMETERS = b"\x22\0" * (15 * MIB // 2)
+_RAW = oip_pb2.ModelInferRequest(model_name=MODEL, raw_input_contents=[bytes(15 * MIB)]).SerializeToString()
 _FULL = pb2.ClassifyRequest(model=MODEL, texts=[" " * MIB] * 15).SerializeToString()
 
 
@@ -53,15 +59,22 @@ class Target(NamedTuple):
 
 
 async def calls(
-    target: Target, message: bytes, count: int, at_once: int, *, compressed: bool = False, metadata: Any = AUTHORIZED
+    target: Target,
+    message: bytes,
+    count: int,
+    at_once: int,
+    *,
+    path: str = CLASSIFY,
+    compressed: bool = False,
+    metadata: Any = AUTHORIZED,
 ) -> Counter[str]:
-    """Calls Classify, each of `at_once` clients over a connection of its own, and counts the codes."""
+    """Calls a method, each of `at_once` clients over a connection of its own, and counts the codes."""
     codes: Counter[str] = Counter()
     compression = grpc.Compression.Gzip if compressed else grpc.Compression.NoCompression
 
     async def client() -> None:
         async with grpc.aio.insecure_channel(target.grpc, _OPTIONS) as channel:
-            method: Any = channel.unary_unary(CLASSIFY)
+            method: Any = channel.unary_unary(path)
             for _ in range(count // at_once):
                 try:
                     await method(message, metadata=metadata, compression=compression, timeout=60)
@@ -86,6 +99,63 @@ async def uncompressed_at_once(target: Target) -> Counter[str]:
 async def compressed_elements(target: Target) -> Counter[str]:
     """120 gzip calls of 8 million empty texts, 12 at a time"""
     return await calls(target, _MANY, 120, 12, compressed=True)
+
+
+async def inference_parameters(target: Target) -> Counter[str]:
+    """60 gzip calls of ModelInfer with 8 million parameters, 12 at a time"""
+    return await calls(target, _PARAMETERS, 60, 12, path=INFER, compressed=True)
+
+
+async def inference_contents(target: Target) -> Counter[str]:
+    """60 calls of ModelInfer with raw contents of 15 MiB of empty texts, 4 at a time"""
+    return await calls(target, _RAW, 60, 4, path=INFER)
+
+
+async def unfinished_messages(target: Target) -> Counter[str]:
+    """200 messages of 15 MiB whose last byte does not come, over 8 connections"""
+    outcomes: Counter[str] = Counter()
+    opened = [await Connection.open(target.grpc) for _ in range(8)]
+    message = b"\0" + len(_LARGE).to_bytes(4, "big") + _LARGE[:-1]
+
+    async def begin(connection: Connection) -> None:
+        stream = connection.begin(CLASSIFY, AUTHORIZED)
+        try:
+            async with asyncio.timeout(10):
+                await connection.send(stream, message)
+            outcomes["taken"] += 1
+        except TimeoutError:
+            outcomes["not taken"] += 1
+        except ConnectionError:
+            outcomes["cut off"] += 1
+
+    await asyncio.gather(*(begin(connection) for connection in opened for _ in range(25)))
+    for connection in opened:
+        connection.close()
+    return outcomes
+
+
+async def unread_streams(target: Target) -> Counter[str]:
+    """800 streams of 300 requests each, over 8 connections, whose responses nobody takes"""
+    outcomes: Counter[str] = Counter()
+    opened = [await Connection.open(target.grpc, window=0) for _ in range(8)]
+    request = pb2.ClassifyRequest(model=MODEL, texts=["film"] * 20, top_k=2).SerializeToString()
+    messages = (b"\0" + len(request).to_bytes(4, "big") + request) * 300
+
+    async def send(connection: Connection) -> None:
+        stream = connection.begin(STREAM, AUTHORIZED)
+        try:
+            async with asyncio.timeout(10):
+                await connection.send(stream, messages)
+            outcomes["taken"] += 1
+        except TimeoutError:
+            outcomes["not taken"] += 1
+        except ConnectionError:
+            outcomes["cut off"] += 1
+
+    await asyncio.gather(*(send(connection) for connection in opened for _ in range(100)))
+    for connection in opened:
+        connection.close()
+    return outcomes
 
 
 async def without_token(target: Target) -> Counter[str]:
@@ -150,35 +220,65 @@ async def slow_bodies(target: Target) -> Counter[str]:
     return await connections(target, 3000, _HEAD + b"Content-Length: 1000000\r\n\r\n" + b" " * 60_000)
 
 
-async def json_elements(target: Target) -> Counter[str]:
-    """60 JSON bodies of 16 MiB of empty texts, 4 at a time, plain and gzip"""
-    plain = b'{"texts":[' + b'"",' * (5 * MIB) + b'""]}'
-    bodies = ((plain, ""), (gzip.compress(plain), "Content-Encoding: gzip\r\n"))
+async def posts(
+    target: Target, contents: Sequence[bytes], count: int, at_once: int, encodings: Sequence[str] = ("",)
+) -> Counter[str]:
+    """Posts JSON to the route that classifies, each request over a connection of its own, and counts the statuses."""
     outcomes: Counter[str] = Counter()
 
     async def client() -> None:
-        for number in range(15):
-            content, encoding = bodies[number % 2]
+        for number in range(count // at_once):
+            content, encoding = contents[number % len(contents)], encodings[number % len(encodings)]
             reader, writer = await asyncio.open_connection("127.0.0.1", target.http_port)
             headers = f"Connection: close\r\n{encoding}Content-Length: {len(content)}\r\n\r\n"
             writer.write(_HEAD + headers.encode() + content)
             outcomes[(await reader.readline()).decode()[9:12]] += 1
             writer.transport.abort()
 
-    await asyncio.gather(*(client() for _ in range(4)))
+    await asyncio.gather(*(client() for _ in range(at_once)))
     return outcomes
+
+
+async def json_elements(target: Target) -> Counter[str]:
+    """60 JSON bodies of 16 MiB of empty texts, 4 at a time, plain and gzip"""
+    plain = b'{"texts":[' + b'"",' * (5 * MIB) + b'""]}'
+    return await posts(target, [plain, gzip.compress(plain)], 60, 4, ["", "Content-Encoding: gzip\r\n"])
+
+
+async def json_escapes(target: Target) -> Counter[str]:
+    """60 JSON bodies of 15 MiB of escaped characters in 16 texts, 4 at a time"""
+    text = b'"' + b"\\u00e9" * (MIB // 7) + b'"'
+    return await posts(target, [b'{"texts":[' + b",".join([text] * 16) + b"]}"], 60, 4)
+
+
+async def json_nesting(target: Target) -> Counter[str]:
+    """60 JSON bodies of 15 MiB of brackets, 4 at a time"""
+    return await posts(target, [b'{"texts":' + b"[" * (15 * MIB)], 60, 4)
+
+
+async def pipelined_requests(target: Target) -> Counter[str]:
+    """200 HTTP connections with 2,000 pipelined requests each, whose responses nobody reads, then probes"""
+    head = f"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+    return await connections(target, 200, head * 2000)
 
 
 ATTACKS: Sequence[Callable[[Target], Coroutine[Any, Any, Counter[str]]]] = (
     refused,
     uncompressed_at_once,
     compressed_elements,
+    inference_parameters,
+    inference_contents,
+    unfinished_messages,
+    unread_streams,
     without_token,
     metadata,
     watchers,
     silent_connections,
     slow_bodies,
     json_elements,
+    json_escapes,
+    json_nesting,
+    pipelined_requests,
 )
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import grpc
 import grpc.aio
+from google.rpc import error_details_pb2, status_pb2
 from matplotlib.figure import Figure
 
 from benchmarks import h2load, service
@@ -25,7 +26,7 @@ from benchmarks.texts import batches
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
-FACTORS = (0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0, 3.0)
+FACTORS = (0.5, 0.9, 1.0, 1.25, 2.0, 3.0)
 """Offered loads, as multiples of the throughput with `service.Case.in_flight` calls in a closed loop."""
 SECONDS = 8
 WARM_UP_SECONDS = 2
@@ -37,21 +38,20 @@ CONNECTIONS = 2
 
 @dataclass(frozen=True)
 class Setting:
-    """The requests, and the number of calls that may wait for a worker."""
+    """The requests, and what carries them."""
 
     case: service.Case
-    max_pending_calls: int
+    transport: str
 
     @property
     def name(self) -> str:
         """For tables and plots."""
-        return f"{self.case.name}, --max-pending-calls {self.max_pending_calls}"
+        return f"{self.case.name}, {self.transport}"
 
 
 ONE = service.Case("unary, 1 text", 1, 1, 64, 16_000)
 MANY = service.Case("unary, 64 texts", 64, 1, 64, 4_800)
-SETTINGS = (Setting(ONE, 100), Setting(ONE, 1000), Setting(MANY, 100))
-"""100 is the default, 1,000 gRPC's own."""
+SETTINGS = tuple(Setting(case, transport) for transport in ("native", "grpcio") for case in (ONE, MANY))
 
 
 class Point(NamedTuple):
@@ -62,11 +62,16 @@ class Point(NamedTuple):
     """Calls per second."""
     answered: float
     """Calls per second that were answered OK within their deadline."""
-    p50_ms: float
-    """Latency of the answered probes, like the following fields."""
-    p99_ms: float
-    turned_away: float
-    """Share of the probes that were cancelled at once."""
+    p50_ms: float | None
+    """Latency of the answered probes, like the following field; None: there are none."""
+    p99_ms: float | None
+    refused: float
+    """Share of the probes that were refused: RESOURCE_EXHAUSTED, or CANCELLED by grpcio."""
+    retry_info: float
+    """Share of the refused probes that were told when to come again."""
+    refusal_p50_ms: float | None
+    """Latency of the refused probes, like the following field; None: there are none."""
+    refusal_p99_ms: float | None
     late: float
     """Share of the probes whose deadline passed."""
 
@@ -80,15 +85,19 @@ def measure(models: Path, texts: Sequence[str]) -> dict[str, list[Point]]:
     """
     cpus = os.sched_getaffinity(0)
     own = {min(cpus)}
-    results = {}
+    results: dict[str, list[Point]] = {}
     for setting in SETTINGS:
         with (
             _pinned(own),
-            serving(models, "--max-pending-calls", str(setting.max_pending_calls)) as server,
+            serving(models, "--transport", setting.transport) as server,
             _pinned(cpus - own),
         ):
             capacity = service.measure(server, texts, setting.case).requests_per_second
-            results[setting.name] = [_offer(server, texts, setting.case, factor, capacity) for factor in FACTORS]
+            results[setting.name] = []
+            for factor in FACTORS:
+                point = _offer(server, texts, setting.case, factor, capacity)
+                print(setting.name, point, flush=True)
+                results[setting.name].append(point)
     return results
 
 
@@ -118,33 +127,58 @@ def _offer(server: Server, texts: Sequence[str], case: service.Case, factor: flo
     ) as offered:
         asyncio.run(asyncio.sleep(WARM_UP_SECONDS))
         start, before = perf_counter(), server.answered("Classify")
-        codes, latencies = asyncio.run(_probe(server.address, requests))
+        probes = asyncio.run(_probe(server.address, requests))
         answered = (server.answered("Classify") - before) / (perf_counter() - start)
+    accepted = [probe.ms for probe in probes if probe.code is grpc.StatusCode.OK]
+    refused = [probe for probe in probes if probe.code in _REFUSED]
     return Point(
         factor,
         offered.requests_per_second + PROBES_A_SECOND,
         answered,
-        latencies[len(latencies) // 2],
-        latencies[len(latencies) * 99 // 100],
-        codes.count(grpc.StatusCode.CANCELLED) / len(codes),
-        codes.count(grpc.StatusCode.DEADLINE_EXCEEDED) / len(codes),
+        *_percentiles(accepted),
+        len(refused) / len(probes),
+        sum(probe.retry_info for probe in refused) / max(1, len(refused)),
+        *_percentiles([probe.ms for probe in refused]),
+        sum(probe.code is grpc.StatusCode.DEADLINE_EXCEEDED for probe in probes) / len(probes),
     )
 
 
-async def _probe(address: str, requests: Sequence[pb2.ClassifyRequest]) -> tuple[list[grpc.StatusCode], list[float]]:
-    """Calls at a fixed rate. Returns the status of each call, and the latencies of answered calls in ms, ascending."""
-    codes: list[grpc.StatusCode] = []
-    latencies: list[float] = []
+class _Probe(NamedTuple):
+    """What became of one call."""
+
+    code: grpc.StatusCode
+    ms: float
+    retry_info: bool
+
+
+_REFUSED = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
+
+
+def _percentiles(latencies: Sequence[float]) -> tuple[float | None, float | None]:
+    """Returns the median and the 99th percentile, if there are any."""
+    ascending = sorted(latencies)
+    if not ascending:
+        return None, None
+    return ascending[len(ascending) // 2], ascending[len(ascending) * 99 // 100]
+
+
+def _has_retry_info(error: grpc.aio.AioRpcError) -> bool:
+    status = status_pb2.Status.FromString(dict(error.trailing_metadata()).get("grpc-status-details-bin", b""))
+    return any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details)
+
+
+async def _probe(address: str, requests: Sequence[pb2.ClassifyRequest]) -> list[_Probe]:
+    """Calls at a fixed rate. Returns what became of each call."""
+    probes: list[_Probe] = []
 
     async def call(request: pb2.ClassifyRequest) -> None:
         start = perf_counter()
+        code, retry_info = grpc.StatusCode.OK, False
         try:
             await stub.Classify(request, timeout=DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as error:
-            codes.append(error.code())
-        else:
-            codes.append(grpc.StatusCode.OK)
-            latencies.append((perf_counter() - start) * 1000)
+            code, retry_info = error.code(), _has_retry_info(error)
+        probes.append(_Probe(code, (perf_counter() - start) * 1000, retry_info))
 
     async with grpc.aio.insecure_channel(address) as channel:
         stub = pb2_grpc.TextClassifierStub(channel)
@@ -153,7 +187,7 @@ async def _probe(address: str, requests: Sequence[pb2.ClassifyRequest]) -> tuple
             for number, request in zip(range(SECONDS * PROBES_A_SECOND), itertools.cycle(requests), strict=False):
                 await asyncio.sleep(start + number / PROBES_A_SECOND - perf_counter())
                 calls.create_task(call(request))
-    return codes, sorted(latencies)
+    return probes
 
 
 def plot(results: Mapping[str, Sequence[Point]], path: Path) -> None:

@@ -55,7 +55,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol: the unary method, and a function from texts to the serialized request."""
+    """A protocol: a unary method, and a function from texts to the serialized request."""
 
     method: str
     request: Callable[[Sequence[str]], bytes]
@@ -80,6 +80,8 @@ _MODEL_INFER = "inference.GRPCInferenceService/ModelInfer"
 CLASSIFY = Protocol(f"{SERVICE}/Classify", _classify_request)
 MODEL_INFER = Protocol(_MODEL_INFER, partial(_infer_request, raw=False))
 RAW_MODEL_INFER = Protocol(_MODEL_INFER, partial(_infer_request, raw=True))
+GET_MODEL = Protocol(f"{SERVICE}/GetModel", lambda _: pb2.GetModelRequest(name=MODEL).SerializeToString())
+"""A handler in Python, whatever the transport. It takes no texts."""
 
 
 def bodies(texts: Sequence[str], case: Case, protocol: Protocol) -> list[bytes]:

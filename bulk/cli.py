@@ -5,24 +5,28 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bulk.inputs import Columns, find_inputs
-from textfiles import FORMATS, Format, InputError
+from textfiles import FORMATS, Format, InputError, counted
 from textfiles.command import Parser, add_read_options, fail, read_options
-from textmodel import ModelError, VersionFolder, load_engine
-from textmodel.version_folder import served_version, version_path
+from textmodel import ModelError
+from textmodel.extras import needs_extra
+
+if TYPE_CHECKING:
+    from textmodel import VersionFolder
 
 _PROGRAM = "text-classifier-bulk"
 _fail = partial(fail, _PROGRAM)
 _OUTPUTS = {"parquet": Format.PARQUET, "csv": Format.CSV, "jsonl": Format.JSON_LINES}
 
 
+@needs_extra(_PROGRAM, "bulk")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        The exit status: 0 success; 1 failure, or a file that could not be read to its end; 2 wrong options; 130
-        interrupted.
+        The exit status: 0 success; 1 failure, or a file that could not be read to its end; 2 wrong options, or an extra
+        that is missing; 130 interrupted.
     """
     options = parser().parse_args(arguments)
     try:
@@ -36,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    # Imported here, as below: --help and wrong options neither need an installed package nor wait for Ray.
+    from bulk.inputs import Columns, find_inputs  # noqa: PLC0415
+
     abstains = options.use_thresholds or options.min_probability > 0
     abstained = options.abstained_column if abstains else None
     columns = Columns(options.text_column, options.label_column, options.probability_column, abstained)
@@ -43,7 +50,6 @@ def _run(options: argparse.Namespace) -> int:
     inputs = find_inputs(options.inputs, options.output, options.format and _OUTPUTS[options.format], reading)
     folder = _version(options.model)
     thresholds = _thresholds(folder, options) if abstains else None
-    # Imported here: --help and wrong options do not wait for Ray.
     from ray.exceptions import RayError  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
@@ -60,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     with closing(OutputFolder(options.output, settings)) as outputs:
         remaining = [input_ for input_ in inputs if not outputs.is_finished(input_)]
         if len(remaining) < len(inputs):
-            print(f"{len(inputs) - len(remaining)} of {len(inputs)} files are finished already", flush=True)
+            print(f"finished already: {len(inputs) - len(remaining)} of {counted(len(inputs), 'file')}", flush=True)
         if not remaining:
             return 0
         console = Console()
@@ -79,18 +85,27 @@ def _run(options: argparse.Namespace) -> int:
                 )
         except RayError as error:
             return _fail(1, f"error: {getattr(error, 'cause', error)!r}")
-    print(f"Classified {totals.rows:,} rows of {totals.files} files into {options.output}")
+    print(f"Classified {counted(totals.rows, 'row')} of {counted(totals.files, 'file')} into {options.output}")
     if totals.rejected:
-        print(f"{totals.rejected:,} rows were rejected: {options.output / REJECTED} has the reasons")
+        print(f"Rejected {counted(totals.rejected, 'row')}: {options.output / REJECTED} has the reasons")
+    if totals.misencoded > totals.rows:
+        print("Most rows are not UTF-8: name their encoding with --encoding, as cp1252, euc-kr or shift_jis")
     if totals.failed:
-        return _fail(1, f"error: {totals.failed} files could not be read to their end")
+        return _fail(1, f"error: no output for {counted(totals.failed, 'file')}: the lines above give the reasons")
     return 0
 
 
-def _version(path: Path) -> VersionFolder:
+def _version(path: Path) -> "VersionFolder":
     """Returns the version at a path, or the version in service of the model there, after loading it once."""
+    from textmodel import VersionFolder, load_engine  # noqa: PLC0415
+    from textmodel.version_folder import served_version, version_path, versions  # noqa: PLC0415
+
     try:
         number = served_version(path)
+        if number is None and not VersionFolder(path).assets_extra.is_dir():
+            found = ", ".join(map(str, versions(path.parent)))
+            hint = f": the versions of {path.parent} are {found}" if found else ""
+            raise InputError(f"--model: {path} is neither a version's folder nor a model's{hint}")
         folder = (path if number is None else version_path(path, number)).resolve()
         load_engine(folder)
         return VersionFolder(folder)
@@ -98,7 +113,7 @@ def _version(path: Path) -> VersionFolder:
         raise InputError(f"--model: {error}") from error
 
 
-def _thresholds(folder: VersionFolder, options: argparse.Namespace) -> list[float]:
+def _thresholds(folder: "VersionFolder", options: argparse.Namespace) -> list[float]:
     """Returns the probability of each label below which it is marked."""
     if not options.use_thresholds:
         return [options.min_probability] * len(folder.labels)

@@ -12,6 +12,7 @@ from bulk.inputs import Columns, InputFile
 from bulk.output_folder import OutputFile, OutputFolder
 from bulk.results import BatchResult, from_block
 from bulk.worker import FileClassifier
+from textfiles import counted
 from textfiles.progress import bytes_shown
 
 _BLOCK_BYTES = 1 << 21
@@ -26,8 +27,10 @@ class Totals:
     """Files with an output."""
     rows: int = 0
     rejected: int = 0
+    misencoded: int = 0
+    """Rejected rows that are not in the encoding of their file."""
     failed: int = 0
-    """Files that could not be read to their end, and have no output."""
+    """Files that could not be read, or not to their end, and have no output."""
 
 
 def run(
@@ -50,14 +53,15 @@ def run(
     totals = Totals()
     done = 0
     open_outputs: dict[int, OutputFile] = {}
-    files = "1 file" if len(inputs) == 1 else f"{len(inputs)} files"
-    with bytes_shown(console, f"Classifying {files}", sum(input_.size for input_ in inputs)) as progress:
+    title = f"Classifying {counted(len(inputs), 'file')}"
+    with bytes_shown(console, title, sum(input_.size for input_ in inputs)) as progress:
         try:
             for result in _results(version, inputs, columns, thresholds, workers):
                 if result.number == 0:
                     open_outputs[result.input] = outputs.create(inputs[result.input])
                 output = open_outputs[result.input]
                 output.write(result)
+                totals.misencoded += result.misencoded
                 if result.is_last:
                     line = _finish(outputs, output, result.error, totals)
                     console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -82,7 +86,7 @@ def _finish(outputs: OutputFolder, output: OutputFile, error: str, totals: Total
     totals.files += 1
     totals.rows += output.rows
     totals.rejected += output.rejected
-    return f"{output.path}: {output.rows:,} rows, {output.rejected:,} rejected"
+    return f"{output.path}: {counted(output.rows, 'row')}, {output.rejected:,} rejected"
 
 
 def _results(

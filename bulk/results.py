@@ -29,6 +29,8 @@ class BatchResult:
     """Whether the file has no further batch."""
     error: str = ""
     """Why the rest of the file cannot be read. Such a result is the last."""
+    misencoded: int = 0
+    """Number of rejected rows that are not in the encoding of the file."""
 
 
 _SCHEMA = pa.schema(
@@ -38,6 +40,7 @@ _SCHEMA = pa.schema(
         "rows": pa.int64(),
         "data": pa.binary(),
         "rejected": pa.int64(),
+        "misencoded": pa.int64(),
         "reasons": pa.binary(),
         "position": pa.int64(),
         "is_last": pa.bool_(),

@@ -54,8 +54,16 @@ class FileClassifier:
             for batch in read_batches(input_, self._columns):
                 position = batch.position
                 data = self._classify(batch, input_, header=number == 0)
-                lines = rejection_lines(input_, batch.unreadable)
-                yield BatchResult(index, number, len(batch.texts), data, len(batch.unreadable), lines, position)
+                yield BatchResult(
+                    index,
+                    number,
+                    len(batch.texts),
+                    data,
+                    rejected=len(batch.unreadable),
+                    misencoded=sum(row.has_wrong_encoding for row in batch.unreadable),
+                    reasons=rejection_lines(input_, batch.unreadable),
+                    position=position,
+                )
                 number += 1
         except InputError as error:
             yield BatchResult(index, number, is_last=True, error=str(error))

@@ -1,4 +1,4 @@
 """The server: text classification over gRPC and HTTP.
 
-It serves the version folders that `textmodel` reads. Nothing of `training` is imported here.
+It serves the version folders that `textmodel` reads, and imports nothing from `training`.
 """

@@ -10,6 +10,7 @@ import re
 import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 UNIX = "unix:"
 """The beginning of a host that is the path of a Unix domain socket."""
@@ -52,6 +53,12 @@ def address(host: str, port: int) -> str:
     if host.startswith(UNIX):
         return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def grpc_target(host: str, port: int) -> str:
+    """Returns the address as gRPC takes it: the path of a Unix domain socket is percent-encoded."""
+    path = socket_path(host)
+    return f"{UNIX}{quote(str(path))}" if path else address(host, port)
 
 
 def connectable(host: str) -> str:

@@ -1,15 +1,17 @@
 """The command `text-classifier-server`.
 
-What a start meets before the server's packages are imported: closed descriptors, early signals, a missing extra.
+What a start meets before the server's packages are imported: closed descriptors, early signals, wrong options, a
+missing extra.
 """
 
 import os
 import signal
 import sys
 
-_OWN_PACKAGES = ("service", "textmodel", "text_classifier")
+from textmodel.extras import needs_extra
 
 
+@needs_extra("text-classifier-server", "server")
 def main() -> int:
     """Runs the server until it is told to stop.
 
@@ -23,14 +25,13 @@ def main() -> int:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    try:
-        from service.process.start import start  # noqa: PLC0415, an extra
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith(_OWN_PACKAGES):
-            raise
-        print(f"text-classifier-server: {error}: pip install 'text-classifier[server]'", file=sys.stderr)
-        return 2
-    return start(sys.argv[1:], os.environ)
+    # Imported here, after signals have handlers; the second one needs the extra, which options and help do not.
+    from service.config import parse  # noqa: PLC0415
+
+    config = parse(sys.argv[1:], os.environ)
+    from service.process.start import start  # noqa: PLC0415
+
+    return start(config, os.environ)
 
 
 def _open_standard_descriptors() -> None:

@@ -31,7 +31,8 @@ from service.option_values import (
     seconds,
     share,
 )
-from textmodel.loading import EngineKind
+from text_classifier.arguments import Parser
+from textmodel.names import EngineKind
 
 _PREFIX = "TEXT_CLASSIFIER_"
 _MIB = 1024 * 1024
@@ -153,7 +154,7 @@ class Config:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the command's parser, which takes each flag's value as text."""
-    flags = argparse.ArgumentParser(
+    flags = Parser(
         prog="text-classifier-server",
         description="Serves text classification models over gRPC and HTTP, and their metrics.",
         epilog=f"Each flag has an environment variable: --max-texts is {variable('max_texts')}.",

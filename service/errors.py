@@ -4,7 +4,7 @@ from pathlib import Path
 
 from textmodel import ModelError
 
-_LONGEST_NAME = 64
+_MAX_NAME_LENGTH = 64
 
 
 class StartError(Exception):
@@ -100,6 +100,17 @@ class TooManyRequests(RequestError):
         super().__init__(f"{limit} requests are in flight already; try again later")
 
 
+class TooManyBytes(RequestError):
+    """The bodies of requests that are in flight leave no room for another.
+
+    Args:
+        limit: the maximum of all per worker, in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"large requests hold {limit} bytes already; try again later")
+
+
 class ForeignHost(RequestError):
     """The request names a host that is not one of the server's.
 
@@ -165,7 +176,7 @@ class CannotAbstain(RequestError):
 
 def shortened(name: str) -> str:
     """Returns a name from a request, short enough for an error: errors travel in HTTP/2 headers of 8 KiB."""
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+    return name if len(name) <= _MAX_NAME_LENGTH else f"{name[:_MAX_NAME_LENGTH]}…"
 
 
 def reason_for_clients(error: ModelError, folder: Path) -> str:

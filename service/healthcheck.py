@@ -1,7 +1,7 @@
 """`python -m service.healthcheck`: asks the server on this machine whether it serves; exit status 0 if it does.
 
-For containers and other supervisors. It takes the server's own options and environment variables. With TLS it needs the
-health port: the other port is for clients that know its certificate, or have one of their own.
+For containers and service managers. It takes the server's options and environment variables. With TLS it needs the
+health port, because the gRPC port may require a certificate authority or a client certificate.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.address import address, connectable
+from service.address import connectable, grpc_target
 from service.config import parse
 
 TIMEOUT_SECONDS = 2.0
@@ -23,7 +23,7 @@ def main() -> int:
     if config.tls_cert and not config.health_port:
         print("with --tls-cert this needs --health-port, which is not encrypted")
         return 1
-    target = address(connectable(config.host), config.health_port or config.port)
+    target = grpc_target(connectable(config.host), config.health_port or config.port)
     with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             health: Any = health_pb2_grpc.HealthStub(channel)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from service.address import parse_host
-from textmodel.version_folder import MAX_VERSION, is_model_name
+from textmodel.names import MAX_VERSION, is_model_name
 
 MAX_INT32 = 2**31 - 1
 """What gRPC takes sizes and counts as."""

@@ -1,4 +1,4 @@
-"""The shipped clients calling servers as fast as these answer: the answers, and what the servers counted."""
+"""The shipped clients calling servers again and again: the answers, and what the servers counted."""
 
 import asyncio
 import threading
@@ -14,6 +14,8 @@ from text_classifier import AsyncClient, Classification, Client
 
 CALLERS = 4
 CALLS = 100
+PAUSE = 0.01
+"""Seconds between the calls of a caller: a server under test and a training run need the CPU, too."""
 
 
 class Load:
@@ -22,7 +24,7 @@ class Load:
     def __init__(self) -> None:
         self.answers: list[Classification] = []
         self.failures: list[grpc.RpcError] = []
-        self.stopping = False
+        self.ending = threading.Event()
         self._changed = threading.Condition()
 
     def answered(self, answer: Classification) -> None:
@@ -47,7 +49,7 @@ class Load:
 
 def threads(target: str, model: str, load: Load) -> None:
     def call(client: Client) -> None:
-        while not load.stopping:
+        while not load.ending.wait(PAUSE):
             try:
                 (answer,) = client.classify(["film"], model=model, timeout=60)
                 load.answered(answer)
@@ -64,7 +66,7 @@ def threads(target: str, model: str, load: Load) -> None:
 
 def tasks(target: str, model: str, load: Load) -> None:
     async def call(client: AsyncClient) -> None:
-        while not load.stopping:
+        while not await asyncio.to_thread(load.ending.wait, PAUSE):
             try:
                 (answer,) = await client.classify(["film"], model=model, timeout=60)
                 load.answered(answer)
@@ -82,7 +84,7 @@ def tasks(target: str, model: str, load: Load) -> None:
 def under_load(
     target: str, model: str = "topic", callers: Callable[[str, str, Load], None] = threads
 ) -> Iterator[Load]:
-    """Calls a target around the block, as fast as its servers answer. No call may have failed at its end."""
+    """Calls a target around the block. No call may have failed at its end."""
     load = Load()
     runner = threading.Thread(target=callers, args=(target, model, load))
     runner.start()
@@ -91,7 +93,7 @@ def under_load(
         yield load
         load.go_on()
     finally:
-        load.stopping = True
+        load.ending.set()
         runner.join()
     assert load.failures == []
 

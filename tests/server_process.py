@@ -19,6 +19,11 @@ UNPRIVILEGED = (
     else ()
 )
 """The words to put before a command for file modes to count, which root may otherwise ignore."""
+ENVIRONMENT = {
+    "TEXT_CLASSIFIER_LOG_FORMAT": "json",
+    "TEXT_CLASSIFIER_HEARTBEAT_TIMEOUT": "60",  # on a busy machine a process may well be late by more than the default
+}
+"""What a server is configured with, unless a test says otherwise."""
 
 
 class ServerProcess:
@@ -36,7 +41,7 @@ class ServerProcess:
         self.process = subprocess.Popen(
             [*run_by, *command, *flags],
             cwd=ROOT,
-            env={**os.environ, "TEXT_CLASSIFIER_LOG_FORMAT": "json", **(environment or {})},
+            env={**os.environ, **ENVIRONMENT, **(environment or {})},
             stderr=subprocess.PIPE,
         )
         self.log: list[dict[str, Any]] = []
@@ -89,7 +94,7 @@ class ServerProcess:
         request = urllib.request.Request(f"http://127.0.0.1:{self.event('metrics')['port']}/metrics")
         if token:
             request.add_header("Authorization", f"Bearer {token}")
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return str(response.read().decode())
 
     def signal(self, number: signal.Signals) -> None:

@@ -52,7 +52,10 @@ class _Network(tf.Module):
         if isinstance(vectorizer, HashedNGrams):
             size = vectorizer.kept
             kept = np.sort(random.permutation(vectorizer.buckets)[:size]).astype(np.int32)
-            self.features = HashedNGramVectorizer(vectorizer, kept, random.normal(0, 1, size).astype(dtype))
+            known_words = random.integers(0, 256, 16, np.uint8)
+            self.features = HashedNGramVectorizer(
+                vectorizer, kept, random.normal(0, 1, size).astype(dtype), known_words
+            )
         elif isinstance(vectorizer, NGrams):
             size = vectorizer.features
             self.features = NGramVectorizer(vectorizer, random.normal(0, 1, size).astype(dtype))
@@ -78,6 +81,7 @@ class _Network(tf.Module):
             tensors["features/scale"] = self.features.scale.numpy()
         if isinstance(self._vectorizer, HashedNGrams):
             tensors[weights.KEPT] = weights.kept_bits(self.features.kept.numpy(), self._vectorizer.buckets)
+            tensors[weights.KNOWN_WORDS] = self.features.known_words.numpy()
         return tensors
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=signature.TEXT)])  # type: ignore[untyped-decorator]

@@ -8,8 +8,30 @@ Needs grpcio and protobuf only. This package imports no other package of the pro
 
 from text_classifier.async_client import AsyncClient
 from text_classifier.client import Client
-from text_classifier.results import Classification, Explanation, LabelScore, Model, State, WordContribution
+from text_classifier.results import (
+    Classification,
+    Explanation,
+    LabelScore,
+    Model,
+    ModelList,
+    Server,
+    Shadow,
+    State,
+    WordContribution,
+)
 
 __version__ = "0.1.0"
 
-__all__ = ["AsyncClient", "Classification", "Client", "Explanation", "LabelScore", "Model", "State", "WordContribution"]
+__all__ = [
+    "AsyncClient",
+    "Classification",
+    "Client",
+    "Explanation",
+    "LabelScore",
+    "Model",
+    "ModelList",
+    "Server",
+    "Shadow",
+    "State",
+    "WordContribution",
+]

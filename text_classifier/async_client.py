@@ -10,7 +10,8 @@ import grpc
 import grpc.aio
 
 from text_classifier import calls
-from text_classifier.results import Classification, Model
+from text_classifier.results import Classification, Model, ModelList
+from text_classifier.targets import check_address, check_timeout
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
@@ -24,9 +25,10 @@ class AsyncClient:
         *,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
-        timeout: float = calls.DEFAULT_TIMEOUT,
+        timeout: float | None = calls.DEFAULT_TIMEOUT,
     ) -> None:
-        self._timeout = timeout
+        check_address(address, encrypted=credentials is not None)
+        self._timeout = check_timeout(timeout)
         self._metadata = calls.metadata(token, address, encrypted=credentials is not None)
         if credentials:
             self._channel = grpc.aio.secure_channel(address, credentials, calls.CHANNEL_OPTIONS)
@@ -76,6 +78,7 @@ class AsyncClient:
 
         To end the call early, leave the loop; if you keep the generator, call `aclose`.
         """
+        check_timeout(timeout)
         calls.refuse_single_string(texts)
         request = partial(
             calls.classify_request,
@@ -116,12 +119,12 @@ class AsyncClient:
         if failure:
             raise failure[0]
 
-    async def models(self, *, timeout: float | None = None) -> list[Model]:
+    async def models(self, *, timeout: float | None = None) -> ModelList:
         """Lists all model versions of the server, ordered by name and version."""
         response = await self._stub.ListModels(
             pb2.ListModelsRequest(), timeout=self._seconds(timeout), metadata=self._metadata
         )
-        return [calls.model(message) for message in response.models]
+        return calls.models(response)
 
     async def model(self, name: str, *, version: int = 0, timeout: float | None = None) -> Model:
         """Describes a model version; 0 is the version in service."""
@@ -140,8 +143,8 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else timeout
+    def _seconds(self, timeout: float | None) -> float | None:
+        return self._timeout if timeout is None else check_timeout(timeout)
 
 
 async def _each(texts: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:

@@ -4,7 +4,17 @@ import json
 import re
 from collections.abc import Iterable
 
-from text_classifier.results import Classification, Explanation, LabelScore, Model, Shadow, State, WordContribution
+from text_classifier.results import (
+    Classification,
+    Explanation,
+    LabelScore,
+    Model,
+    ModelList,
+    Server,
+    Shadow,
+    State,
+    WordContribution,
+)
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -73,7 +83,7 @@ def metadata(token: str | None, address: str, encrypted: bool) -> Metadata | Non
     if not TOKEN.fullmatch(token):
         raise ValueError("a token consists of visible ASCII characters, without spaces")
     if not encrypted and not _THIS_MACHINE.fullmatch(address):
-        raise ValueError("the token would leave this machine unencrypted: use TLS")
+        raise ValueError("the token would leave this machine unencrypted: use TLS, --tls or --tls-ca in a shell")
     return (("authorization", f"Bearer {token}"),)
 
 
@@ -139,6 +149,12 @@ def classifications(response: pb2.ClassifyResponse) -> list[Classification]:
 def _explanation(message: pb2.Explanation) -> Explanation:
     words = (WordContribution(word.word, word.start, word.end, word.known, word.contribution) for word in message.words)
     return Explanation(message.bias, tuple(words))
+
+
+def models(response: pb2.ListModelsResponse) -> ModelList:
+    """Converts a response."""
+    server = Server(response.server.version, response.server.transport)
+    return ModelList((model(message) for message in response.models), server)
 
 
 def model(message: pb2.Model) -> Model:

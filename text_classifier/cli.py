@@ -14,6 +14,7 @@ from typing import BinaryIO
 import grpc
 
 from text_classifier import __version__
+from text_classifier.arguments import Parser
 from text_classifier.calls import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 from text_classifier.client import Client
 from text_classifier.highlighting import coloured, coloured_output, printable
@@ -23,7 +24,7 @@ _SHOWN = 60
 """Maximum number of characters of a text beside its label."""
 
 
-class InputError(Exception):
+class UsageError(Exception):
     """The input is wrong. The message says what to do."""
 
 
@@ -40,7 +41,7 @@ def main() -> int:
         with _client(options) as client:
             options.run(client, options)
             sys.stdout.flush()
-    except InputError as error:
+    except UsageError as error:
         return _fail(str(error), 2)
     except grpc.RpcError as error:
         return _fail(_explain(error, options.address), 1)
@@ -56,7 +57,21 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
-    server = argparse.ArgumentParser(add_help=False)
+    whole = Parser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
+    whole.add_argument("--version", action="version", version=f"text-classifier {__version__}")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    common = _common_options()
+    classify = commands.add_parser("classify", parents=[common], help="classify texts")
+    classify.set_defaults(run=_classify)
+    _add_classify_options(classify)
+    models = commands.add_parser("models", parents=[common], help="list the server's models")
+    models.set_defaults(run=_models)
+    return whole
+
+
+def _common_options() -> Parser:
+    """Returns the options of all commands: how to reach the server, and the form of the output."""
+    server = Parser(add_help=False)
     server.add_argument(
         "--address",
         metavar="HOST:PORT",
@@ -80,13 +95,10 @@ def parser() -> argparse.ArgumentParser:
         help="file with the bearer token (default: $TEXT_CLASSIFIER_TOKEN)",
     )
     server.add_argument("--json", action="store_true", help="print JSON, one object per line")
+    return server
 
-    whole = argparse.ArgumentParser(prog="text-classifier", description="Classifies texts on a text-classifier-server.")
-    whole.add_argument("--version", action="version", version=f"text-classifier {__version__}")
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
-    classify = commands.add_parser("classify", parents=[server], help="classify texts")
-    classify.set_defaults(run=_classify)
+def _add_classify_options(classify: argparse.ArgumentParser) -> None:
     classify.add_argument(
         "texts", metavar="TEXT", nargs="*", help="text to classify; - alone: standard input, one text per line"
     )
@@ -114,23 +126,19 @@ def parser() -> argparse.ArgumentParser:
         help="mark answers below the version's own threshold of their label as abstained",
     )
 
-    models = commands.add_parser("models", parents=[server], help="list the server's models")
-    models.set_defaults(run=_models)
-    return whole
-
 
 def _client(options: argparse.Namespace) -> Client:
     credentials, token = _credentials(options), _token(options)
     try:
         return Client(options.address, credentials=credentials, token=token, timeout=options.timeout or DEFAULT_TIMEOUT)
     except ValueError as error:
-        raise InputError(f"{error} (--tls, --tls-ca)") from error
+        raise UsageError(str(error)) from error
 
 
 def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
     authorities, certificate, key = (_read(options, name) for name in ("tls_ca", "tls_cert", "tls_key"))
     if (certificate is None) != (key is None):
-        raise InputError("mutual TLS needs both --tls-cert and --tls-key")
+        raise UsageError("mutual TLS needs both --tls-cert and --tls-key")
     if not (options.tls or authorities or certificate):
         return None
     # gRPC gives no reason if a file is wrong.
@@ -139,13 +147,13 @@ def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
         try:
             context.load_verify_locations(options.tls_ca)
         except ssl.SSLError as error:
-            raise InputError(f"--tls-ca: {options.tls_ca} contains no PEM certificate") from error
+            raise UsageError(f"--tls-ca: {options.tls_ca} contains no PEM certificate") from error
     if certificate:
         try:
             # Without an empty password OpenSSL would ask for one on the terminal.
             context.load_cert_chain(options.tls_cert, options.tls_key, password="")  # nosec B106
         except (ssl.SSLError, ValueError) as error:
-            raise InputError("--tls-cert, --tls-key: not a PEM certificate and its key without password") from error
+            raise UsageError("--tls-cert, --tls-key: not a PEM certificate and its key without password") from error
     return grpc.ssl_channel_credentials(authorities, key, certificate)
 
 
@@ -162,29 +170,15 @@ def _read(options: argparse.Namespace, name: str) -> bytes | None:
     try:
         return path.read_bytes() if path else None
     except OSError as error:
-        raise InputError(f"--{name.replace('_', '-')}: cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"--{name.replace('_', '-')}: cannot read {path}: {error.strerror}") from error
 
 
 def _classify(client: Client, options: argparse.Namespace) -> None:
     source = "-" if options.texts == ["-"] else options.file
-    if source is None and not options.texts:
-        raise InputError("no text: give texts, or --file FILE, or - for standard input")
-    if source is not None and options.texts not in ([], ["-"]):
-        raise InputError("give texts or --file, not both")
-    if source is None:
-        texts = iter(_checked(options.texts))
-    else:
-        texts = _lines(_open(source), "standard input" if source == "-" else source)
     sent: deque[str] = deque()
-
-    def remembered() -> Iterator[str]:
-        for text in texts:
-            sent.append(text)
-            yield text
-
     # A stream, since xargs may give more texts than a request can have.
     answers = client.classify_stream(
-        remembered(),
+        _remembered(_texts(options, source), sent),
         model=options.model,
         version=options.model_version,
         top_k=options.top_k,
@@ -198,14 +192,26 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
         text = sent.popleft()
         if options.json:
             print(json.dumps(_object(answer), ensure_ascii=False))
-        elif answer.explanation and coloured_output(sys.stdout):
-            _print(answer, None)
-            print(coloured(text, answer.explanation.words))
         else:
-            _print(answer, None if alone else text)
-            for word in answer.explanation.words if answer.explanation else ():
-                print(f"\t{printable(word.word)}\t{word.contribution:+.4f}")
+            _print(answer, text, alone=alone)
         sys.stdout.flush()
+
+
+def _texts(options: argparse.Namespace, source: str | None) -> Iterator[str]:
+    """Returns the texts of the command line, or of the source: a file, or - for standard input."""
+    if source is None:
+        if not options.texts:
+            raise UsageError("no text: give texts, or --file FILE, or - for standard input")
+        return iter(_checked(options.texts))
+    if options.texts not in ([], ["-"]):
+        raise UsageError("give texts or --file, not both")
+    return _lines(_open(source), "standard input" if source == "-" else source)
+
+
+def _remembered(texts: Iterator[str], sent: deque[str]) -> Iterator[str]:
+    for text in texts:
+        sent.append(text)
+        yield text
 
 
 def _models(client: Client, options: argparse.Namespace) -> None:
@@ -213,7 +219,8 @@ def _models(client: Client, options: argparse.Namespace) -> None:
     if options.json:
         for model in models:
             shadow = model.shadow and model.shadow._asdict()
-            print(json.dumps({**model._asdict(), "state": model.state.name, "shadow": shadow}, ensure_ascii=False))
+            values = {"state": model.state.name, "shadow": shadow, "server": models.server._asdict()}
+            print(json.dumps({**model._asdict(), **values}, ensure_ascii=False))
         return
     rows = [("MODEL", "VERSION", "STATE", "CLASSES", "TEST ACCURACY", "TRAINED ON"), *map(_row, models)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -221,19 +228,24 @@ def _models(client: Client, options: argparse.Namespace) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         if reason:
             print(f"    {printable(reason)}")
+    if models.server.transport:
+        print(f"server: version {models.server.version}, {models.server.transport} transport")
 
 
 def _row(model: Model) -> tuple[str, ...]:
     state = model.state.name.lower() + (", in service" if model.in_service else "") + _shadow(model)
     accuracy = f"{model.test_accuracy:.4f}" if model.labels else ""
-    return model.name, str(model.version), state, str(len(model.labels) or ""), accuracy, model.trained_on
+    texts = (model.name, str(model.version), state, str(len(model.labels) or ""), accuracy, model.trained_on)
+    return tuple(map(printable, texts))
 
 
 def _shadow(model: Model) -> str:
     if not model.shadow:
         return ""
     texts, agreements = model.shadow
-    return f", shadow: agrees on {agreements / texts:.2%} of {texts:,} texts" if texts else ", shadow: no text yet"
+    if not texts:
+        return ", shadow: no text yet"
+    return f", shadow: agrees on {agreements / texts:.2%} of {texts:,} text{'' if texts == 1 else 's'}"
 
 
 def _object(answer: Classification) -> dict[str, object]:
@@ -244,9 +256,21 @@ def _object(answer: Classification) -> dict[str, object]:
     return values
 
 
-def _print(answer: Classification, text: str | None) -> None:
+def _print(answer: Classification, text: str, *, alone: bool) -> None:
+    """Prints an answer, with its text unless that is the only one, and with its explanation if there is one."""
+    explanation = answer.explanation
+    if explanation and coloured_output(sys.stdout):
+        _print_line(answer, None)
+        print(coloured(text, explanation.words))
+        return
+    _print_line(answer, None if alone else text)
+    for word in explanation.words if explanation else ():
+        print(f"\t{printable(word.word)}\t{word.contribution:+.4f}")
+
+
+def _print_line(answer: Classification, text: str | None) -> None:
     scored = answer.scores or ((answer.label, answer.probability),)
-    columns = [f"{label}\t{probability:.4f}" for label, probability in scored]
+    columns = [f"{printable(label)}\t{probability:.4f}" for label, probability in scored]
     if answer.abstained:
         columns[0] += "\tabstained"
     if text is not None:
@@ -265,9 +289,9 @@ def _open(source: str) -> BinaryIO:
         try:
             return Path(source).open("rb")
         except OSError as error:
-            raise InputError(f"--file: cannot read {source}: {error.strerror}") from error
+            raise UsageError(f"--file: cannot read {source}: {error.strerror}") from error
     if sys.stdin is None:
-        raise InputError("standard input is closed")
+        raise UsageError("standard input is closed")
     return os.fdopen(sys.stdin.fileno(), "rb", closefd=False)
 
 
@@ -277,7 +301,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[str]:
         try:
             yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason})") from error
+            raise UsageError(f"{name}, line {number}: not UTF-8 ({error.reason})") from error
 
 
 def _checked(texts: list[str]) -> list[str]:
@@ -285,7 +309,7 @@ def _checked(texts: list[str]) -> list[str]:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise InputError(f"text {number}: not UTF-8; check the terminal's encoding") from error
+            raise UsageError(f"text {number}: not UTF-8; check the terminal's encoding") from error
     return texts
 
 
@@ -328,6 +352,8 @@ def _probability(value: str) -> float:
 
 
 def _explain(error: grpc.RpcError, address: str) -> str:
+    if error.code() is grpc.StatusCode.UNAVAILABLE and "http1.x" in str(error.details()).lower():
+        return f"{address} speaks HTTP, not gRPC: give the server's gRPC port, 50051 by default"
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return f"no answer from {address}: {error.details()}: check that the server runs there, or set --address"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -338,5 +364,5 @@ def _explain(error: grpc.RpcError, address: str) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"text-classifier: error: {message}", file=sys.stderr)
+    print(f"text-classifier: error: {printable(message)}", file=sys.stderr)
     return status

@@ -9,7 +9,8 @@ from typing import Self
 import grpc
 
 from text_classifier import calls
-from text_classifier.results import Classification, Model
+from text_classifier.results import Classification, Model, ModelList
+from text_classifier.targets import check_address, check_timeout
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
@@ -22,13 +23,15 @@ class Client:
     (`dns:///classifier.example:50051`) round robin.
 
     Args:
-        address: host and port, or any gRPC target.
+        address: host and port, or any gRPC target. Without TLS the port is required.
         credentials: `grpc.ssl_channel_credentials(...)` for TLS; None: no encryption.
         token: bearer token. Without TLS the client sends it to this machine only.
-        timeout: default deadline of a call, in seconds.
+        timeout: default deadline of a call, in seconds; None: no deadline.
 
     Raises:
-        ValueError: the token has invalid characters, or would leave this machine unencrypted.
+        TypeError: the address is no string, or the timeout no number.
+        ValueError: the address or the timeout is wrong, or the token has invalid characters or would leave this
+            machine unencrypted.
     """
 
     def __init__(
@@ -37,9 +40,10 @@ class Client:
         *,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
-        timeout: float = calls.DEFAULT_TIMEOUT,
+        timeout: float | None = calls.DEFAULT_TIMEOUT,
     ) -> None:
-        self._timeout = timeout
+        check_address(address, encrypted=credentials is not None)
+        self._timeout = check_timeout(timeout)
         self._metadata = calls.metadata(token, address, encrypted=credentials is not None)
         if credentials:
             self._channel = grpc.secure_channel(address, credentials, calls.CHANNEL_OPTIONS)
@@ -115,6 +119,7 @@ class Client:
             use_thresholds: mark answers below the version's threshold for their label as abstained.
             timeout: deadline of the whole stream in seconds; None: no deadline.
         """
+        check_timeout(timeout)
         calls.refuse_single_string(texts)  # now, not at the first `next`
         request = partial(
             calls.classify_request,
@@ -152,12 +157,12 @@ class Client:
         if failure:
             raise failure[0]
 
-    def models(self, *, timeout: float | None = None) -> list[Model]:
+    def models(self, *, timeout: float | None = None) -> ModelList:
         """Lists all model versions of the server, ordered by name and version."""
         response = self._stub.ListModels(
             pb2.ListModelsRequest(), timeout=self._seconds(timeout), metadata=self._metadata
         )
-        return [calls.model(message) for message in response.models]
+        return calls.models(response)
 
     def model(self, name: str, *, version: int = 0, timeout: float | None = None) -> Model:
         """Describes a model version; 0 is the version in service."""
@@ -176,5 +181,5 @@ class Client:
     ) -> None:
         self.close()
 
-    def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else timeout
+    def _seconds(self, timeout: float | None) -> float | None:
+        return self._timeout if timeout is None else check_timeout(timeout)

@@ -1,6 +1,7 @@
 """The results of calls, as named tuples."""
 
 import enum
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -76,6 +77,15 @@ class Shadow(NamedTuple):
     """On how many of them both give the same label."""
 
 
+class Server(NamedTuple):
+    """A server."""
+
+    version: str
+    """Version of its software."""
+    transport: str
+    """What carries gRPC: `native` or `grpcio`."""
+
+
 class Model(NamedTuple):
     """One version of a model."""
 
@@ -99,3 +109,16 @@ class Model(NamedTuple):
     thresholds: tuple[float, ...] = ()
     """The probability from which each label is right with `target_precision`; empty without thresholds."""
     target_precision: float = 0
+
+
+class ModelList(list[Model]):
+    """The model versions of a server, ordered by name and version.
+
+    Args:
+        models: the versions.
+        server: the server that has them; a server of version 0.1.0 leaves its fields empty.
+    """
+
+    def __init__(self, models: Iterable[Model], server: Server) -> None:
+        super().__init__(models)
+        self.server = server

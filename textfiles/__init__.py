@@ -1,10 +1,24 @@
 """Reads files of texts, in the formats and encodings that people have them in, as streams: for training and bulk."""
 
-from textfiles.errors import InputError, listed
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from textfiles.errors import InputError, counted, listed
 from textfiles.formats import FORMATS, TABLES, Compression, Format
 from textfiles.rows import Row, Unreadable
 from textfiles.separated import MAX_LINE_BYTES
-from textfiles.text_file import DEFAULT_OPTIONS, STANDARD_INPUT, ReadOptions, TextFile
+
+if TYPE_CHECKING:
+    from textfiles.text_file import DEFAULT_OPTIONS, STANDARD_INPUT, ReadOptions, TextFile
+else:
+    _READER = ("DEFAULT_OPTIONS", "STANDARD_INPUT", "ReadOptions", "TextFile")
+
+    def __getattr__(name: str) -> Any:
+        """Imports the reader when it is first asked for: the rest needs no installed package."""
+        if name not in _READER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.text_file"), name)
+
 
 __all__ = [
     "DEFAULT_OPTIONS",
@@ -19,5 +33,6 @@ __all__ = [
     "Row",
     "TextFile",
     "Unreadable",
+    "counted",
     "listed",
 ]

@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from textfiles.formats import Format
-from textfiles.text_file import ReadOptions
+
+if TYPE_CHECKING:
+    from textfiles.text_file import ReadOptions
 
 _QUOTING = ("standard", "none")
 
@@ -77,12 +79,14 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_options(options: Mapping[str, Any]) -> ReadOptions:
+def read_options(options: Mapping[str, Any]) -> "ReadOptions":
     """Returns how files are read, of parsed options.
 
     Raises:
         InputError: an option has no such value.
     """
+    from textfiles.text_file import ReadOptions  # noqa: PLC0415, needs the extra
+
     return ReadOptions(
         format=Format(f".{options['input_format']}") if options["input_format"] else None,
         encoding=options["encoding"],

@@ -5,6 +5,8 @@ import io
 from typing import IO
 
 UTF8 = "utf-8"
+ENCODING_HINT = "name the encoding with --encoding"
+"""The end of the reason why a row in another encoding cannot be read."""
 
 _INVALID = "textfiles-invalid"
 # A lone surrogate encodes to bytes that are no UTF-8, so the row that holds it cannot be decoded; others can.
@@ -81,4 +83,4 @@ def invalid_text(error: UnicodeDecodeError) -> str:
 
 def wrong_encoding(error: UnicodeDecodeError, encoding: str) -> str:
     """Returns the reason why a line of a file that was read as of this encoding is no text."""
-    return f"{invalid_text(error) if encoding == UTF8 else f'not {encoding}'}: name the encoding with --encoding"
+    return f"{invalid_text(error) if encoding == UTF8 else f'not {encoding}'}: {ENCODING_HINT}"

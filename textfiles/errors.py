@@ -1,4 +1,4 @@
-"""The error for files and options that cannot be used, and how its message names things."""
+"""The error for files and options that cannot be used, and how messages name and count things."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,3 +23,8 @@ def listed(names: Iterable[str], limit: int = _MAX_NAMED) -> str:
     every = list(names)
     more = f" and {len(every) - limit:,} more" if len(every) > limit else ""
     return ", ".join(map(repr, every[:limit])) + more
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns a count with its noun, of which the plural ends in s: `1 file`, `2,000 files`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

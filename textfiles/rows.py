@@ -2,6 +2,8 @@
 
 from typing import Generic, NamedTuple, TypeVar
 
+from textfiles.decoding import ENCODING_HINT
+
 _T_co = TypeVar("_T_co", covariant=True)
 
 
@@ -21,3 +23,8 @@ class Unreadable(NamedTuple):
     number: int
     """As in `Row`."""
     reason: str
+
+    @property
+    def has_wrong_encoding(self) -> bool:
+        """Whether its bytes are not of the encoding that the file is read in."""
+        return self.reason.endswith(ENCODING_HINT)

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 
 from textfiles.decoding import UTF8, wrong_encoding
+from textfiles.errors import counted
 from textfiles.rows import Row, Unreadable
 
 MAX_LINE_BYTES = 1 << 24
@@ -79,7 +80,7 @@ class SeparatedRows:
     def _checked(self, row: Row[list[str]]) -> Row[list[str]] | Unreadable:
         self._columns = self._columns or len(row.value)
         if len(row.value) != self._columns:
-            return Unreadable(row.number, f"{len(row.value)} columns, but the first row has {self._columns}")
+            return Unreadable(row.number, f"{counted(len(row.value), 'column')}, but the first row has {self._columns}")
         return row
 
     def _look_merged(self, fields: Sequence[str]) -> bool:

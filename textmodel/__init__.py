@@ -5,9 +5,28 @@ It works alone: `load_engine("models/imdb/1").classify(["A moving film."])`. It 
 metrics.
 """
 
-from textmodel.engine import Engine, Prediction
-from textmodel.errors import ModelError
-from textmodel.loading import load_engine
-from textmodel.version_folder import VersionFolder
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from textmodel.engine import Engine, Prediction
+    from textmodel.errors import ModelError
+    from textmodel.loading import load_engine
+    from textmodel.version_folder import VersionFolder
+else:
+    _MODULES = {
+        "Engine": "engine",
+        "ModelError": "errors",
+        "Prediction": "engine",
+        "VersionFolder": "version_folder",
+        "load_engine": "loading",
+    }
+
+    def __getattr__(name: str) -> Any:
+        """Imports a name when it is first asked for: `textmodel.names` needs no installed package."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
 
 __all__ = ["Engine", "ModelError", "Prediction", "VersionFolder", "load_engine"]

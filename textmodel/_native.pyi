@@ -15,8 +15,9 @@ class Network:
             the lowest index that is a word, whether a count weighs 1 + ln(count) instead of 1, and whether vectors are
             divided by their L2 norm. Features beside the entries are the buckets.
         hashed: None, or for hashed n-grams, without entries: the kept buckets (rows,), each one's scale (rows,), the
-            number of buckets, the longest n-gram of words, the shortest and longest of characters, whether those reach
-            across words, whether a count weighs 1 + ln(count), and whether vectors are divided by their L2 norm.
+            bits of the known words, a power of two of bytes, the number of buckets, the longest n-gram of words, the
+            shortest and longest of characters, whether those reach across words, whether a count weighs 1 + ln(count),
+            and whether vectors are divided by their L2 norm.
         composition: None, or what texts are normalized to NFC with: a `textmodel.composition.Composition`.
 
     Raises:
@@ -31,7 +32,8 @@ class Network:
         start: int,
         unknown: int,
         ngrams: tuple[NDArray[np.float32], int, int, bool, bool] | None = None,
-        hashed: tuple[NDArray[np.int32], NDArray[np.float32], int, int, int, int, bool, bool, bool] | None = None,
+        hashed: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint8], int, int, int, int, bool, bool, bool]
+        | None = None,
         composition: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]] | None = None,
     ) -> Network: ...
     def classify(

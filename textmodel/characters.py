@@ -1,7 +1,7 @@
-"""What the `unicode` tokenization reads each character as, and its class: a table, the same for every Python.
+"""The table of characters of the `unicode` tokenization: the normalized form and the class of each character.
 
-It is frozen at Unicode 14, the version of the oldest Python that this package runs on. A code point that Unicode 14
-does not assign is read as `STAND_IN`.
+It is frozen at Unicode 14, the version of the oldest Python that this package supports, and the same for every Python.
+Code points that Unicode 14 does not assign become `STAND_IN`.
 """
 
 import sys
@@ -14,37 +14,37 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 FILE = Path(__file__).with_name("characters.safetensors")
-"""Runs of characters that are read alike: the first of each, its offset to what it is read as, and its flags."""
+"""Runs of characters with the same rule: the first character, the offset to the normalized character, and the flags."""
 
 STAND_IN = 0xFFFF
 """A noncharacter of Unicode."""
 
 CODE = 0x1FFFFF
-"""The bits of an entry that are the code point which the character is read as: its lower case, or the space."""
+"""The bits of an entry with the normalized code point: the lower case, or the space."""
 CLASS_SHIFT = 24
 CLASS = 7
-"""The bits above `CLASS_SHIFT` that are the class."""
+"""The bits of the class, above `CLASS_SHIFT`."""
 CONTEXT = 1 << 31
-"""The bit of a character that canonical composition (NFC) may change or move, whatever its neighbours are."""
+"""The bit of a character that canonical composition (NFC) may change or move, with some neighbours."""
 
 SPACE = 0
-"""White space, control characters and invisible marks of format: read as the space."""
+"""White space, control characters and invisible format characters: they become the space."""
 PUNCTUATION = 1
-"""Punctuation and symbols: they part words and belong to none."""
+"""Punctuation and symbols: they separate words."""
 WORD = 2
 """Letters and numbers."""
 EXTEND = 3
-"""Combining marks, joiners and skin tones: they belong to the word before them."""
+"""Combining marks, joiners and skin tones: they belong to the preceding word."""
 ALONE = 4
 """Emoji and other pictures: each begins a word."""
 UNASSIGNED = 5
-"""In the file: `WORD`, and read as `STAND_IN`."""
+"""In the file only: the class `WORD`, normalized to `STAND_IN`."""
 
 
 @cache
 def runs() -> dict[str, NDArray[np.integer[Any]]]:
-    """Returns the runs of characters that are read alike: `first`, `offset` and `flags`, (runs,) each. A flag is the
-    class, and the bit of `CONTEXT`, shifted down as that is.
+    """Returns the runs of characters with the same rule: `first`, `offset` and `flags`, (runs,) each. The flags are the
+    class and the bit of `CONTEXT`, both shifted down by `CLASS_SHIFT`.
     """
     return load_file(FILE)
 

@@ -66,10 +66,12 @@ def _network(folder: VersionFolder) -> Network:
     if isinstance(vectorizer, HashedNGrams):
         assert weights.kept is not None
         assert weights.scale is not None
+        assert weights.known_words is not None
         grams = vectorizer.characters
         hashed = (
             weights.kept,
             weights.scale,
+            weights.known_words,
             vectorizer.buckets,
             vectorizer.words,
             grams.min if grams else 0,

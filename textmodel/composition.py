@@ -1,9 +1,9 @@
-"""What Unicode 14 says of canonical equivalence, as tables for the forms of the `unicode` tokenization that cannot call
-Python's `unicodedata`: https://www.unicode.org/reports/tr15/. Hangul syllables are not in them: they are composed by
-arithmetic.
+"""Canonical equivalence of Unicode 14 (https://www.unicode.org/reports/tr15/) as tables, for the forms of the `unicode`
+tokenization that cannot call Python's `unicodedata`. Hangul syllables are not in the tables: arithmetic composes them.
 """
 
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -14,26 +14,25 @@ from textmodel import characters
 from textmodel.characters import CODE, CONTEXT, STAND_IN
 
 MAX_PARTS = 4
-"""Characters that one decomposes to, at most."""
+"""Maximum number of characters in a decomposition."""
 
 
 class Composition(NamedTuple):
-    """The tables. Rows rise."""
+    """The tables. Their rows are in ascending order."""
 
     decompositions: NDArray[np.int32]
     """(characters, 2 + MAX_PARTS): a character, the number of its parts in full decomposition, and the parts."""
     marks: NDArray[np.int32]
     """(marks, 2): a character, and its combining class, if that is not 0."""
     pairs: NDArray[np.int32]
-    """(pairs, 3): two characters that compose, and what they compose to."""
+    """(pairs, 3): two characters and their composite."""
 
 
 @cache
 def composition() -> Composition:
     """Returns the tables."""
     decompositions, pairs = [], []
-    # A newer Python knows more characters.
-    for code in map(int, np.flatnonzero(characters.table() & CODE != STAND_IN)):
+    for code in _decomposable():
         decomposition = unicodedata.decomposition(chr(code))
         if not decomposition or decomposition.startswith("<"):
             continue
@@ -45,3 +44,18 @@ def composition() -> Composition:
     candidates = map(int, np.flatnonzero(characters.table() & CONTEXT))
     marks = [(code, unicodedata.combining(chr(code))) for code in candidates if unicodedata.combining(chr(code))]
     return Composition(np.array(decompositions, np.int32), np.array(marks, np.int32), np.array(sorted(pairs), np.int32))
+
+
+_BLOCK = 64
+"""Code points that are checked at once: most of Unicode decomposes nowhere."""
+
+
+def _decomposable() -> Iterator[int]:
+    """Yields the characters that a decomposition may change, and some others, in ascending order."""
+    # A newer Python knows more characters.
+    codes = np.flatnonzero(characters.table() & CODE != STAND_IN)
+    text = codes.astype("<u4").tobytes().decode("utf-32-le")
+    for start in range(0, len(text), _BLOCK):
+        block = text[start : start + _BLOCK]
+        if not unicodedata.is_normalized("NFD", block):
+            yield from map(ord, block)

@@ -15,7 +15,8 @@ class Prediction(NamedTuple):
     words: NDArray[np.int32]
     """(n,), words in each text."""
     known_words: NDArray[np.int32]
-    """(n,), words that the model knows: the vocabulary holds them, or a hashed feature of them is kept."""
+    """(n,), words that the model knows: the vocabulary holds them, or, of hashed n-grams,
+    `hashed_ngrams.known_words` says so."""
 
     def rows(self, rows: slice) -> "Prediction":
         """Returns the answer for some of the texts."""
@@ -28,7 +29,7 @@ class Engine(Protocol):
     name: str
     """The name in logs and metrics, e.g. "tensorflow"."""
     inline_bytes: int
-    """Maximum bytes of text that an event loop may classify itself: they take well under a millisecond. 0: none."""
+    """Maximum bytes of text that an event loop may classify itself, in well under a millisecond. 0: none."""
 
     def classify(self, texts: Sequence[str]) -> Prediction:
         """Classifies texts: any Unicode without surrogates, empty ones too; at least one."""

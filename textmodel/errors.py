@@ -11,9 +11,15 @@ class ModelError(Exception):
 
 
 class ChangedError(ModelError):
-    """The files changed while they were read."""
+    """The files changed while they were being read."""
 
     kind = "changed"
+
+
+class MissingError(ModelError):
+    """There is no such version."""
+
+    kind = "missing"
 
 
 class SignatureError(ModelError):

@@ -28,14 +28,6 @@ from textmodel.version_folder import VersionFolder
 from textmodel.vocabulary import UNKNOWN, Vocabulary
 from textmodel.weights import Weights
 
-# Unicode blocks of scripts without spaces between words: Thai, Lao, Tibetan, Myanmar, Khmer, Han, Hiragana, Katakana.
-_UNSPACED = np.array(
-    [
-        *((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3040, 0x30FF)),
-        *((0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x20000, 0x3FFFF)),
-    ]
-)
-
 
 class WordContribution(NamedTuple):
     """What one word of a text adds to the logit."""
@@ -46,7 +38,8 @@ class WordContribution(NamedTuple):
     """Where it starts in the text, in code points: the word as it was written is `text[start:end]`."""
     end: int
     known: bool
-    """Whether the model knows it: the vocabulary holds it, or a hashed feature of it is kept."""
+    """Whether the model knows it: the vocabulary holds it, or, of hashed n-grams, `hashed_ngrams.known_words` says
+    so. Punctuation is known if an n-gram that ends in it is kept."""
     contribution: float
 
 
@@ -117,7 +110,9 @@ class _HashedText(_Text):
     def __init__(self, vectorizer: HashedNGrams, weights: Weights, text: str) -> None:
         assert weights.kept is not None
         assert weights.scale is not None
+        assert weights.known_words is not None
         self._vectorizer, self._kept, self._text = vectorizer, weights.kept, text
+        self._known_words = weights.known_words
         self._stream = unicode_text.read([text])
         found = rows_of(hashed_ngrams.features(vectorizer, [text]), weights.kept)
         self.ids, self.counts = found.ids, found.counts
@@ -143,14 +138,12 @@ class _HashedText(_Text):
         """Returns for each character of the stream what it adds, and whether it shows that its word is known."""
         is_space = self._stream.kind == SPACE
         begins, ends = unicode_text.words(self._stream)
-        contributions, known = np.zeros(len(is_space) + 1), np.zeros(len(is_space), bool)
+        contributions, known = np.zeros(len(is_space) + 1), self._of_known_words(begins, ends)
         if self._vectorizer.words:
             of_words = np.zeros(len(begins))
             for order, grams in enumerate(hashed_ngrams.word_ngrams(self._vectorizer, self._stream), 1):
                 start, _, share = self._kept_ngrams(grams, shares)
                 first = np.searchsorted(begins, start)
-                if order == 1:
-                    known[:] = np.isin(self._word_at(begins, ends), first)
                 for place in range(order):
                     np.add.at(of_words, first + place, share / order)
             evenly = of_words / (ends - begins)
@@ -164,14 +157,15 @@ class _HashedText(_Text):
                 np.add.at(contributions, start, evenly)
                 np.add.at(contributions, end, -evenly)
                 last = end - 1
-                known[last[(self._stream.kind[last] < WORD) | (self._vectorizer.words == 0)]] = True
+                known[last[self._stream.kind[last] < WORD]] = True
         return np.where(is_space, 0, np.cumsum(contributions[:-1])), known
 
-    def _word_at(self, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Returns which word each character of the stream is in, -1 for none."""
-        word = np.full(len(self._stream.kind), -1)
-        word[self._stream.kind >= WORD] = np.repeat(np.arange(len(begins)), ends - begins)
-        return word
+    def _of_known_words(self, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tells of each character of the stream whether it is of a known word."""
+        known = np.zeros(len(self._stream.kind), bool)
+        words = hashed_ngrams.known_words(self._stream, self._known_words)
+        known[self._stream.kind >= WORD] = np.repeat(words, ends - begins)
+        return known
 
     def _kept_ngrams(
         self, grams: hashed_ngrams.NGrams, shares: NDArray[np.float64]
@@ -194,20 +188,13 @@ class _HashedText(_Text):
             is_punctuation = stream.kind == PUNCTUATION
             part_of_item |= is_punctuation
             first[1:-1] |= is_punctuation[1:] & ~is_punctuation[:-1]
-            within = _is_unspaced(stream.code[1:]) & _is_unspaced(stream.code[:-1])
+            within = unicode_text.is_unspaced(stream.code[1:]) & unicode_text.is_unspaced(stream.code[:-1])
             first[1:-1] |= within & ((contributions[1:] > 0) != (contributions[:-1] > 0))
         first[:-1] |= ~part_of_item
         edges = np.flatnonzero(first)
         for start, end in pairwise(edges.tolist()):
             if part_of_item[start]:
                 yield start, end
-
-
-def _is_unspaced(code: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tells which code points are of scripts without spaces between words."""
-    block = np.searchsorted(_UNSPACED[:, 0], code, side="right") - 1
-    unspaced: NDArray[np.bool_] = (block >= 0) & (code <= _UNSPACED[np.maximum(block, 0), 1])
-    return unspaced
 
 
 class _Layer(NamedTuple):

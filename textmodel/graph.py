@@ -19,6 +19,7 @@ from textmodel.metadata import HashedNGrams, NGrams, Tokenization
 from textmodel.ngrams import HASH_MASK, HASH_MULTIPLIER, HASH_SHIFT
 from textmodel.tokenization import FILTERS, STAND_IN
 from textmodel.unicode_graph import Stream
+from textmodel.unicode_text import UNSPACED
 from textmodel.vocabulary import FIRST_WORD, UNKNOWN
 
 # ICU lowers by the process's locale: in a Turkish one I becomes a dotless i, in a Lithuanian one an accented I keeps
@@ -180,43 +181,51 @@ class HashedVectors(NamedTuple):
     words: tf.Tensor
     """int32 (batch,): words in each text."""
     known_words: tf.Tensor
-    """int32 (batch,): words that are known: see `hashed_ngrams.WordCounts`."""
+    """int32 (batch,): words that are known: see `hashed_ngrams.known_words`."""
 
 
 class HashedNGramVectorizer(tf.Module):
     """Turns texts into sparse vectors in a graph, as `textmodel.hashed_ngrams` does.
 
-    It has to be the attribute `features` of the module that is exported: the checkpoint's keys are `features/kept` and
-    `features/scale`.
+    It has to be the attribute `features` of the module that is exported: the checkpoint's keys are `features/kept`,
+    `features/scale` and `features/known_words`.
 
     Args:
         vectorizer: what the metadata will say.
         kept: int32 (`vectorizer.kept`,): the bucket of each component, rising.
         scale: (`vectorizer.kept`,), float32 or float16.
+        known_words: uint8 (bits / 8,), as `hashed_ngrams.word_bits` gives them.
     """
 
-    def __init__(self, vectorizer: HashedNGrams, kept: NDArray[np.int32], scale: NDArray[np.floating[Any]]) -> None:
+    def __init__(
+        self,
+        vectorizer: HashedNGrams,
+        kept: NDArray[np.int32],
+        scale: NDArray[np.floating[Any]],
+        known_words: NDArray[np.uint8],
+    ) -> None:
         super().__init__()
         self.kept = tf.Variable(kept)
         self.scale = tf.Variable(scale)
+        self.known_words = tf.Variable(known_words)
         self._vectorizer = vectorizer
 
     def __call__(self, text: tf.Tensor, batch: tf.Tensor) -> HashedVectors:
         """Vectorizes texts, string (batch,), UTF-8."""
         stream = unicode_graph.read(text)
         grams = list(_hashed_ngrams(self._vectorizer, stream))
-        row, end, hashes = (tf.concat(parts, 0) for parts in zip(*grams, strict=True))
+        row, hashes = (tf.concat(parts, 0) for parts in zip(*grams, strict=True))
         feature, is_kept = self._rows(hashes)
         size = max(self._vectorizer.kept, 1)
         key, _, count = tf.unique_with_counts(tf.boolean_mask(row * size + feature, is_kept), tf.int64)
         found = Features(key // size, key % size, count)
         edges = unicode_graph.words(stream)
         word_row = tf.gather(stream.row, edges.begin)
-        known = self._known(grams, tf.boolean_mask(end, is_kept), stream, edges)
+        known = tf.cast(self._known(stream, edges), tf.int32)
         return HashedVectors(
             _weigh(self._vectorizer, found, self.scale, batch),
             tf.math.unsorted_segment_sum(tf.ones_like(word_row, tf.int32), word_row, batch),
-            tf.math.unsorted_segment_sum(tf.cast(known, tf.int32), word_row, batch),
+            tf.math.unsorted_segment_sum(known, word_row, batch),
         )
 
     def _rows(self, hashes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -227,14 +236,28 @@ class HashedNGramVectorizer(tf.Module):
         row = tf.minimum(tf.searchsorted(self.kept, bucket), self._vectorizer.kept - 1)
         return tf.cast(row, tf.int64), tf.gather(self.kept, row) == bucket
 
-    def _known(
-        self, grams: "list[_Hashed]", ends: tf.Tensor, stream: Stream, edges: unicode_graph.WordEdges
-    ) -> tf.Tensor:
-        if self._vectorizer.words:
-            return self._rows(grams[0].hash)[1]
-        held = tf.math.unsorted_segment_max(tf.ones_like(ends), ends, tf.size(stream.code) + 1)
-        upto = tf.cumsum(tf.maximum(held, 0))
-        return tf.gather(upto, edges.end) > tf.gather(upto, edges.begin)
+    def _known(self, stream: Stream, edges: unicode_graph.WordEdges) -> tf.Tensor:
+        """Returns whether each word is known, as `hashed_ngrams.known_words` does."""
+        begin, end = edges
+        pairs = _step(_step(tf.zeros_like(stream.code[:-1]), stream.code[:-1]), stream.code[1:])
+        upto, runs_upto = (
+            tf.concat([[0], tf.cumsum(tf.cast(held, tf.int64))], 0)
+            for held in (self._is_set(pairs), _is_unspaced(stream.code))
+        )
+        has_known_pairs = 2 * (tf.gather(upto, end - 1) - tf.gather(upto, begin)) > end - 1 - begin
+        is_run = tf.gather(runs_upto, end) > tf.gather(runs_upto, begin)
+        return self._is_set(_hash_words(stream, begin, end)) | (has_known_pairs & is_run)
+
+    def _is_set(self, hashes: tf.Tensor) -> tf.Tensor:
+        """Returns whether the bit of each hash is set among the known words."""
+        bit = tf.bitwise.bitwise_and(hashes, 8 * self.known_words.shape[0] - 1)
+        byte = tf.cast(tf.gather(self.known_words, bit // 8), tf.int64)
+        return tf.bitwise.bitwise_and(tf.bitwise.right_shift(byte, bit % 8), 1) != 0
+
+
+def _is_unspaced(code: tf.Tensor) -> tf.Tensor:
+    block = tf.searchsorted(UNSPACED[:, 0].copy(), code, side="right") - 1
+    return (block >= 0) & (code <= tf.gather(UNSPACED[:, 1], tf.maximum(block, 0)))
 
 
 class _Hashed(NamedTuple):
@@ -242,8 +265,6 @@ class _Hashed(NamedTuple):
 
     row: tf.Tensor
     """int64 (total,): which text each is in."""
-    end: tf.Tensor
-    """int64 (total,): where it ends in the stream."""
     hash: tf.Tensor
     """int64 (total,)"""
 
@@ -274,20 +295,20 @@ def _hashed_characters(vectorizer: HashedNGrams, stream: Stream) -> Iterator[_Ha
             held = tf.gather(stream.row, start) == tf.gather(stream.row, end - 1)
             if not characters.across_words:
                 held &= tf.gather(spaces, end - 1) == tf.gather(spaces, start + 1)
-        yield _held(held, tf.gather(stream.row, start), end, hashes)
+        yield _held(held, tf.gather(stream.row, start), hashes)
 
 
 def _hashed_words(vectorizer: HashedNGrams, stream: Stream) -> Iterator[_Hashed]:
     begin, end = unicode_graph.words(stream)
     words = _hash_words(stream, begin, end)
-    yield _Hashed(tf.gather(stream.row, begin), end, words)
+    yield _Hashed(tf.gather(stream.row, begin), words)
     hashes = _step(tf.zeros_like(words), words)
     for order in range(2, vectorizer.words + 1):
         last = words[order - 1 :]
         hashes = _step(hashes[: tf.size(last)], last)
         starts, ends = begin[: tf.size(last)], end[order - 1 :]
         held = tf.gather(stream.row, starts) == tf.gather(stream.row, ends - 1)
-        yield _held(held, tf.gather(stream.row, starts), ends, hashes)
+        yield _held(held, tf.gather(stream.row, starts), hashes)
 
 
 def _hash_words(stream: Stream, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
@@ -302,5 +323,5 @@ def _hash_words(stream: Stream, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
     return tf.while_loop(lambda place, _: place < longest, longer, start)[1]
 
 
-def _held(held: tf.Tensor, row: tf.Tensor, end: tf.Tensor, hashes: tf.Tensor) -> _Hashed:
-    return _Hashed(*(tf.boolean_mask(values, held) for values in (row, end, hashes)))
+def _held(held: tf.Tensor, row: tf.Tensor, hashes: tf.Tensor) -> _Hashed:
+    return _Hashed(tf.boolean_mask(row, held), tf.boolean_mask(hashes, held))

@@ -9,6 +9,11 @@ The text is read as `textmodel.unicode_text` reads it. A hash begins with a seed
 - an n-gram of two or more words: 0, and the hashes of its words.
 
 An n-gram is in the bucket that the lowest bits of its hash say.
+
+Beside the features, a set of bits tells which words a model knows. A word is known if the bit is set that the lowest
+bits of its hash say. A word with characters of a script without spaces is a run of words: it is known too if that is so
+for more than half of its pairs of neighbouring characters, hashed as n-grams of two. Other words are known by chance as
+often as a bit is set: see `word_bits`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,6 +32,8 @@ WORD_SEED = 0x9E3779B9
 """Keeps a word and the n-gram of its characters apart. 2^32 over the golden ratio."""
 MAX_WORD = 64
 """Characters of a word that its hash heeds."""
+_BITS_PER_WORD = 16
+_MAX_WORD_BITS = 1 << 24
 
 
 class NGrams(NamedTuple):
@@ -40,14 +47,22 @@ class NGrams(NamedTuple):
     """(total,)"""
 
 
+class KnownHashes(NamedTuple):
+    """What a model may know of texts: the hashes of their words, and of the pairs of characters in runs of words."""
+
+    row: NDArray[np.int64]
+    """(total,): which text each is in."""
+    hash: NDArray[np.int64]
+    """(total,): 32 bits."""
+
+
 class WordCounts(NamedTuple):
     """How many words texts have."""
 
     words: NDArray[np.int32]
     """(texts,)"""
     known: NDArray[np.int32]
-    """(texts,): words of which a feature is kept: the word itself, or, without n-grams of words, an n-gram of
-    characters that ends in the word."""
+    """(texts,)"""
 
 
 def features(vectorizer: HashedNGrams, texts: Sequence[str]) -> Features:
@@ -77,29 +92,57 @@ def rows_of(features: Features, kept: NDArray[np.integer]) -> Features:
     return Features(row_splits, row[held].astype(np.int32), features.counts[held])
 
 
-def count_words(vectorizer: HashedNGrams, texts: Sequence[str], kept: NDArray[np.integer]) -> WordCounts:
-    """Returns how many words texts have, and how many are known.
-
-    Args:
-        kept: (rows,): the bucket of each row, rising.
-    """
+def known_hashes(texts: Sequence[str]) -> KnownHashes:
+    """Returns the hashes that tell what is known of texts."""
     stream = unicode_text.read(texts)
     begins, ends = unicode_text.words(stream)
-    is_kept = np.zeros(vectorizer.buckets, bool)
-    is_kept[kept] = True
-    if vectorizer.words:
-        known = is_kept[next(word_ngrams(vectorizer, stream)).bucket]
-    else:
-        last = np.zeros(len(stream.row) + 1, np.int64)
-        for grams in ngrams(vectorizer, stream):
-            last[grams.end[is_kept[grams.bucket]]] = 1
-        upto = np.cumsum(last)
-        known = upto[ends] > upto[begins]
-    row = stream.row[begins]
-    return WordCounts(
-        np.bincount(row, minlength=len(texts)).astype(np.int32),
-        np.bincount(row[known], minlength=len(texts)).astype(np.int32),
+    runs = _are_runs(stream, begins, ends)
+    inside = np.zeros(len(stream.code) + 1, np.int64)  # where a pair of a run starts: not at the last place of it
+    np.add.at(inside, begins[runs], 1)
+    np.add.at(inside, ends[runs] - 1, -1)
+    pairs = np.flatnonzero(np.cumsum(inside))
+    return KnownHashes(
+        np.concatenate([stream.row[begins], stream.row[pairs]]),
+        np.concatenate([_word_hashes(stream, begins, ends), _pair_hashes(stream)[pairs]]),
     )
+
+
+def word_bits(hashes: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Returns the bits of what a model knows, uint8 (bits / 8,), lowest bit first. They are a power of two, of which at
+    most one in `_BITS_PER_WORD` is set, so that so few of other words are known by chance; for more than a million
+    words it is more.
+
+    Args:
+        hashes: (known,), of `known_hashes`.
+    """
+    wanted = max(8, min(_BITS_PER_WORD * len(hashes), _MAX_WORD_BITS))
+    bits = np.zeros(1 << (wanted - 1).bit_length(), np.uint8)
+    bits[hashes & (len(bits) - 1)] = 1
+    return np.packbits(bits, bitorder="little")
+
+
+def known_words(stream: Stream, bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tells of each word of a stream whether it is known, (words,).
+
+    Args:
+        stream: texts as they are read.
+        bits: as `word_bits` gives them.
+    """
+    begins, ends = unicode_text.words(stream)
+    upto = np.concatenate([[0], np.cumsum(_are_set(_pair_hashes(stream), bits))])
+    has_known_pairs = 2 * (upto[ends - 1] - upto[begins]) > ends - 1 - begins
+    known: NDArray[np.bool_] = _are_set(_word_hashes(stream, begins, ends), bits) | (
+        has_known_pairs & _are_runs(stream, begins, ends)
+    )
+    return known
+
+
+def count_words(texts: Sequence[str], bits: NDArray[np.uint8]) -> WordCounts:
+    """Returns how many words texts have, and how many of them are known."""
+    stream = unicode_text.read(texts)
+    row = stream.row[unicode_text.words(stream)[0]]
+    known = row[known_words(stream, bits)]
+    return WordCounts(*(np.bincount(rows, minlength=len(texts)).astype(np.int32) for rows in (row, known)))
 
 
 def ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
@@ -136,11 +179,7 @@ def character_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGram
 def word_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
     """Yields the n-grams of words, from those of one word on."""
     begins, ends = unicode_text.words(stream)
-    words = np.full(len(begins), WORD_SEED, np.int64)
-    lengths = np.minimum(ends - begins, MAX_WORD)
-    for place in range(int(lengths.max(initial=0))):
-        longer = np.flatnonzero(lengths > place)
-        words[longer] = step(words[longer], stream.code[begins[longer] + place])
+    words = _word_hashes(stream, begins, ends)
     yield NGrams(begins, ends, words & (vectorizer.buckets - 1))
     hashes = step(0, words)
     for order in range(2, vectorizer.words + 1):
@@ -150,3 +189,30 @@ def word_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
         start, end = begins[: len(hashes)], ends[order - 1 :]
         held = stream.row[start] == stream.row[end - 1]
         yield NGrams(start[held], end[held], hashes[held] & (vectorizer.buckets - 1))
+
+
+def _word_hashes(stream: Stream, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    words = np.full(len(begins), WORD_SEED, np.int64)
+    lengths = np.minimum(ends - begins, MAX_WORD)
+    for place in range(int(lengths.max(initial=0))):
+        longer = np.flatnonzero(lengths > place)
+        words[longer] = step(words[longer], stream.code[begins[longer] + place])
+    return words
+
+
+def _pair_hashes(stream: Stream) -> NDArray[np.int64]:
+    """Returns the hash of each pair of neighbouring characters, (total - 1,)."""
+    return step(step(0, stream.code[:-1]), stream.code[1:])
+
+
+def _are_runs(stream: Stream, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tells which words hold a character of a script without spaces."""
+    upto = np.concatenate([[0], np.cumsum(unicode_text.is_unspaced(stream.code))])
+    runs: NDArray[np.bool_] = upto[ends] > upto[begins]
+    return runs
+
+
+def _are_set(hashes: NDArray[np.int64], bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    bit = hashes & (8 * len(bits) - 1)
+    known: NDArray[np.bool_] = (bits[bit >> 3] >> (bit & 7) & 1).astype(np.bool_)
+    return known

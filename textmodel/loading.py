@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from textmodel import probes, signature
 from textmodel.engine import Engine
-from textmodel.errors import ModelError, UnsupportedError
+from textmodel.errors import MissingError, ModelError, UnsupportedError
+from textmodel.extras import how_to_install
 from textmodel.metadata import PaddedSequence
+from textmodel.names import EngineKind
 from textmodel.version_folder import VersionFolder
-
-EngineKind = Literal["auto", "tensorflow", "compiled"]
 
 
 def load_engine(
@@ -31,7 +30,7 @@ def load_engine(
     """
     folder = VersionFolder(Path(path))
     if not folder.path.is_dir():
-        raise ModelError(f"{path}: no such version folder")
+        raise MissingError(f"{path}: no such version folder")
     classes, expected = len(folder.labels), len(folder.probes[0].probabilities)
     if classes != expected:
         raise ModelError(f"{path}: {classes} labels, but the probes have {expected} probabilities")
@@ -61,7 +60,7 @@ def _tensorflow(folder: VersionFolder) -> Engine:
         if error.name != "tensorflow":
             raise
         raise ModelError(
-            f"{folder.path} needs TensorFlow, which is not installed: pip install 'text-classifier[tensorflow]'"
+            f"{folder.path} needs TensorFlow, which is not installed: {how_to_install('tensorflow')}"
         ) from error
     return _verified(TensorFlowEngine(folder.path), folder)
 

@@ -1,5 +1,4 @@
-"""The specification of n-gram features: how a text's word indices become a sparse vector. Every faster form is held to
-this one.
+"""The specification of n-gram features: how word indices become a sparse vector. Tests hold the faster forms to it.
 
 Each word in the vocabulary is the feature of its index. Each n-gram of 2 to `orders` such words is hashed to one of
 `buckets`: feature `num_words + bucket`. The hash takes one step for each word, so that an n-gram extends a shorter one
@@ -24,14 +23,14 @@ HASH_SHIFT = 15
 """Mixes the high bits into the low ones, which select the bucket."""
 
 TEXTS_AT_ONCE = 1024
-"""Texts whose features are sorted together. More take more memory and are no faster."""
+"""Number of texts whose features are sorted together. A larger number takes more memory and is no faster."""
 
 
 class Features(NamedTuple):
     """The distinct features of texts, in compressed sparse rows."""
 
     row_splits: NDArray[np.int64]
-    """(texts + 1,): those of text i are from `row_splits[i]` up to `row_splits[i + 1]`."""
+    """(texts + 1,): text i has the features from `row_splits[i]` up to, but not including, `row_splits[i + 1]`."""
     ids: NDArray[np.int32]
     """(total,): features, rising within each text."""
     counts: NDArray[np.int32]

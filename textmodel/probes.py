@@ -1,6 +1,6 @@
 """Golden probes: texts with the probabilities that training computed for them.
 
-An engine answers them before it takes traffic; one that answers differently is refused.
+An engine classifies them before it serves, and is refused if an answer differs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ def read(path: Path) -> list[Probe]:
     """Reads `probes.jsonl`.
 
     Raises:
-        ModelError: the file is missing, holds no probe, or a line is not one.
+        ModelError: the file is missing or empty, or a line is not a probe.
     """
     try:
         probes = msgspec.json.Decoder(Probe).decode_lines(path.read_bytes())
@@ -46,10 +46,10 @@ def write(path: Path, probes: Iterable[Probe]) -> None:
 
 
 def verify(engine: Engine, probes: Sequence[Probe]) -> None:
-    """Has the engine answer every probe, each alone and all together.
+    """Checks the engine's answers to the probes, each alone and all together.
 
     Raises:
-        ProbeError: an answer has another number of classes, or is further than `TOLERANCE` from the probe's.
+        ProbeError: an answer has another number of classes, or differs from the probe by more than `TOLERANCE`.
     """
     texts = [probe.text for probe in probes]
     together = engine.classify(texts).probabilities

@@ -1,4 +1,4 @@
-"""The SavedModel signature that training exports and every server of SavedModels can call."""
+"""The SavedModel signature that training exports and any server of SavedModels can call."""
 
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ _FLOAT, _INT32, _STRING = 1, 3, 7
 _INPUTS = {TEXT: (_STRING, 1)}
 _OUTPUTS = {PROBABILITIES: (_FLOAT, 2), WORDS: (_INT32, 1), KNOWN_WORDS: (_INT32, 1)}
 
-# The fields that the check reads of tensorflow/core/protobuf/saved_model.proto and meta_graph.proto, and of
+# The fields for the check, of tensorflow/core/protobuf/saved_model.proto and meta_graph.proto, and of
 # tensorflow/core/framework/tensor_shape.proto: number, type and label. A map is a repeated message of key and value.
 _FIELDS = {
     "SavedModel": {"meta_graphs": (2, "MetaGraph", True)},
@@ -75,7 +75,7 @@ def _rank(shape: Any) -> int | None:
 
 @cache
 def _saved_model() -> Any:
-    """Returns the message class of a SavedModel, with the fields of `_FIELDS` alone."""
+    """Returns the message class of a SavedModel, with only the fields of `_FIELDS`."""
     field_type = descriptor_pb2.FieldDescriptorProto
     scalars = {"string": field_type.TYPE_STRING, "int32": field_type.TYPE_INT32, "bool": field_type.TYPE_BOOL}
     file = descriptor_pb2.FileDescriptorProto(name="saved_model.proto", package="textmodel", syntax="proto3")

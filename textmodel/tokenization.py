@@ -1,4 +1,4 @@
-"""The specification of the `keras` tokenization: how a text becomes words. Every faster form is held to this one.
+"""The specification of the `keras` tokenization: how a text becomes words. Tests hold the faster forms to it.
 
 It is the tokenization of the Keras data sets (`keras.preprocessing.text`): lower case, the filter characters become
 spaces, split on the space alone. White space other than tab and newline does not separate words.
@@ -8,9 +8,10 @@ TensorFlow's ICU, so that an exported graph agrees with every Python from 3.11 o
 """
 
 import re
+from collections.abc import Sequence
 
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
-"""The characters that separate words beside the space: Keras's default `filters`."""
+"""The characters that separate words, in addition to the space: Keras's default `filters`."""
 
 NEWER_CHARACTERS = (
     "\u0558\u058b-\u058c\u05c8-\u05c9\u0888\u0890-\u089f\u08c9-\u08d2\u0b53-\u0b54\u0c3c\u0ece\u1734\u180f"
@@ -24,17 +25,17 @@ NEWER_CHARACTERS = (
 )
 """Ranges, as in a regular expression, of the characters that Unicode 14 to 18 added and that have case or matter to the
 case of their neighbours, with code points between them that Unicode 13 leaves unassigned, and U+1734, whose meaning
-changed. Different Pythons lower them differently; here they have no case, and a word that holds one is in no
-vocabulary."""
+changed. Versions of Python differ in the lower case of these characters; here they have no case, and a word that
+contains one is in no vocabulary."""
 
 # NUL is among them because TensorFlow's Unicode lowering stops at it.
 _WITHOUT_CASE = re.compile(f"[\0{NEWER_CHARACTERS}]")
-# Ten times as fast to search as the one above, and most texts have none: NUL and all from the first of those on.
+# Ten times as fast as the pattern above: most texts contain neither NUL nor a character from the first one on.
 _PERHAPS_WITHOUT_CASE = re.compile(f"[\0{NEWER_CHARACTERS[0]}-\U0010ffff]")
 
 # A noncharacter of Unicode: it has no case, and no vocabulary holds it.
 STAND_IN = "\uffff"
-"""What the characters of `NEWER_CHARACTERS` and NUL are read as."""
+"""The replacement for NUL and the characters of `NEWER_CHARACTERS`."""
 
 _WORD = re.compile(f"[^{re.escape(FILTERS)} ]+")
 
@@ -49,7 +50,7 @@ def lowercase(text: str) -> str:
 
 
 def separate(text: str) -> str:
-    """Returns the text in lower case with spaces between the words, and nothing else that separates them."""
+    """Returns the text in lower case, with only spaces between the words."""
     return lowercase(text).translate(_TO_SPACE)
 
 
@@ -59,17 +60,22 @@ def tokenize(text: str) -> list[str]:
 
 
 def spans(text: str) -> list[tuple[int, int]]:
-    """Returns where the words of `tokenize` are in the text itself: start and end of each, in code points."""
+    """Returns the positions of the words of `tokenize` in the text: start and end of each, in code points."""
     # Lower case makes no character one that separates words, and none that separates another.
     return [word.span() for word in _WORD.finditer(text)]
 
 
 def is_word(word: str) -> bool:
-    """Tells whether a vocabulary can hold this word: one line of a file, made of characters that a token can have.
+    """Tells whether a vocabulary can contain this word: a line of a file that consists of characters of a token.
 
-    It need not be in lower case: Keras's own indices hold capitals, which no text reaches.
+    Capitals are allowed: Keras's own indices contain words with capitals, which no text matches.
     """
     return bool(word) and not _NOT_IN_A_WORD.search(word)
+
+
+def are_words(words: Sequence[str]) -> bool:
+    """Tells whether a vocabulary can contain all of these words."""
+    return all(words) and not _NOT_IN_A_WORD.search("a".join(words))
 
 
 _NOT_IN_A_WORD = re.compile(f"[\0\r{STAND_IN}{re.escape(FILTERS)} {NEWER_CHARACTERS}]")

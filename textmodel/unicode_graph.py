@@ -1,6 +1,6 @@
 """The `unicode` tokenization in TensorFlow ops: the same as `textmodel.unicode_text` for every Unicode string.
 
-The graph holds the Unicode data that it needs as constants, so that it reads a text alike in every process.
+The graph contains the required Unicode data as constants, so that it gives the same result in every process.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ _CODE_BITS = 21
 
 
 class Stream(NamedTuple):
-    """The characters of texts as they are read: see `textmodel.unicode_text.Stream`."""
+    """The normalized characters of texts: see `textmodel.unicode_text.Stream`."""
 
     row: tf.Tensor
     """int64 (total,): which text each character is in, rising."""
@@ -33,7 +33,7 @@ class Stream(NamedTuple):
 
 
 class WordEdges(NamedTuple):
-    """Where the words of a stream are."""
+    """The positions of words in a stream."""
 
     begin: tf.Tensor
     """int64 (words,)"""
@@ -185,7 +185,7 @@ def _compose(
 
 
 def _composites(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Returns what two characters compose to, -1 for nothing."""
+    """Returns the composite of two characters, -1 if there is none."""
     firsts, seconds, composites = composition().pairs.astype(np.int64).T
     pairs = firsts << _CODE_BITS | seconds
     pair = tf.bitwise.left_shift(first, tf.constant(_CODE_BITS, tf.int64)) | second

@@ -22,6 +22,15 @@ from numpy.typing import NDArray
 from textmodel import characters
 from textmodel.characters import ALONE, CONTEXT, EXTEND, SPACE, STAND_IN, WORD
 
+UNSPACED = np.array(
+    [
+        *((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3040, 0x30FF)),
+        *((0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x20000, 0x3FFFF)),
+    ]
+)
+"""First and last code point of the Unicode blocks of scripts without spaces between words: Thai, Lao, Tibetan, Myanmar,
+Khmer, Han, Hiragana, Katakana. What is a word here is a whole run of them."""
+
 
 class Stream(NamedTuple):
     """The characters of texts as they are read, one text after another. White space is one space, and one space begins
@@ -124,3 +133,10 @@ def places(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     lengths = [len(normalize(text[start:end])) for start, end in runs]
     start, end = (np.repeat(np.array(edge, np.int64), lengths) for edge in zip(*runs, strict=True))
     return start, end
+
+
+def is_unspaced(code: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tells which code points are of scripts without spaces between words."""
+    block = np.searchsorted(UNSPACED[:, 0], code, side="right") - 1
+    unspaced: NDArray[np.bool_] = (block >= 0) & (code <= UNSPACED[np.maximum(block, 0), 1])
+    return unspaced

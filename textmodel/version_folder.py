@@ -1,7 +1,7 @@
-"""Reading and writing a version folder, `<models>/<name>/<version>/`: a SavedModel, complete by itself.
+"""Reads and writes a version folder, `<models>/<name>/<version>/`: a self-contained SavedModel.
 
-A folder whose name is not a positive int64 is not a version: that is how a version that is being written stays unseen.
-Leading zeros are allowed, as in TensorFlow Serving: `000123` is version 123.
+The name of a version folder is a positive int64. Leading zeros are allowed, as in TensorFlow Serving: `000123` is
+version 123. A version that is being written has another name, so no reader sees it.
 """
 
 import errno
@@ -19,60 +19,57 @@ from pathlib import Path
 from textmodel import probes
 from textmodel.errors import ModelError
 from textmodel.metadata import Metadata
+from textmodel.names import MAX_VERSION, is_model_name, version_number
 from textmodel.vocabulary import Vocabulary, read_lines
 from textmodel.weights import Weights
 
 VOCABULARY_FILE = "vocabulary.txt"
 LABELS_FILE = "labels.txt"
 PIN_FILE = "pin"
-"""Beside the versions of a model: the number of the one that answers, in place of the highest."""
+"""In the folder of a model: the number of the version in service, instead of the highest."""
 SHADOW_FILE = "shadow"
-"""Beside them too: the number of the one that is only compared with the one that answers."""
+"""In the folder of a model: the number of the version that is only compared with the version in service."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_DIGITS = re.compile(r"0*([1-9][0-9]{0,18})")
 _VERSION_LIKE = re.compile(r"[vV]?[+-]?[0-9].*", re.DOTALL)
 _HIDDEN = ".new-"
 
-MAX_VERSION = 2**63 - 1
-"""The largest version: the contract has it as int64."""
 MAX_FILES = 10_000
-"""Files and folders that a version may hold. A link to `/` must not make a server read the whole disk."""
+"""Maximum number of files and folders in a version. A link to `/` must not make a server scan the whole disk."""
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
-"""Relative path, size in bytes, time of change in ns and inode of the files in a folder, sorted. What is not a readable
-file or folder has the negative error number in place of its size."""
+"""Relative path, size in bytes, modification time in ns and inode of each file in a folder, sorted. An entry that
+cannot be read has a negative error number instead of its size."""
 
 
 class VersionFolder:
-    """The files of one version. Each is read when first asked for, and raises `ModelError` if it is malformed."""
+    """The files of one version. Each is read on first access, and raises `ModelError` if it is malformed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @property
     def assets(self) -> Path:
-        """The files that the graph reads."""
+        """The folder of the files that the graph reads."""
         return self.path / "assets"
 
     @property
     def assets_extra(self) -> Path:
-        """The files beside the graph that a server reads."""
+        """The folder of the other files that a server reads."""
         return self.path / "assets.extra"
 
     @property
     def report(self) -> Path:
-        """The files that a person reads."""
+        """The folder of the files for people."""
         return self.path / "report"
 
     @property
     def metadata_file(self) -> Path:
-        """Where the metadata is."""
+        """The path of the metadata."""
         return self.assets_extra / "metadata.json"
 
     @property
     def probes_file(self) -> Path:
-        """Where the golden probes are."""
+        """The path of the golden probes."""
         return self.assets_extra / "probes.jsonl"
 
     @cached_property
@@ -107,26 +104,20 @@ class VersionFolder:
         path = self.assets / LABELS_FILE
         labels = read_lines(path)
         if len(labels) < 2 or not all(labels) or len(set(labels)) != len(labels):
-            raise ModelError(f"{path}: needs two labels or more, one a line, none empty, none twice")
+            raise ModelError(f"{path}: needs two labels or more, one a line, without empty or repeated ones")
         return tuple(labels)
 
 
 class NewVersion(VersionFolder):
-    """A version that is being written. Set `is_candidate` to keep it, but out of service."""
+    """A version that is being written. If `is_candidate` is set, it is kept out of service."""
 
     is_candidate = False
 
 
-def version_number(name: str) -> int | None:
-    """Returns the version that a folder's name means, or None if it means none."""
-    digits = _DIGITS.fullmatch(name)
-    number = int(digits[1]) if digits else 0
-    return number if 0 < number <= MAX_VERSION else None
-
-
 def scan_model(model: Path) -> tuple[dict[int, Path], list[str]]:
-    """Returns the version folders of a model by version, rising, and the names that look like versions but are not:
-    `v1`, `1.0`, `0`, a file or a dangling link `2`, and `007` beside `7`. A folder that does not exist has neither.
+    """Returns the version folders of a model by version, in ascending order, and the names that look like versions but
+    are not: `v1`, `1.0`, `0`, a file or dangling link `2`, and `007` if there is `7`. Both are empty if the folder does
+    not exist.
 
     Raises:
         OSError: the model's folder cannot be read.
@@ -135,7 +126,7 @@ def scan_model(model: Path) -> tuple[dict[int, Path], list[str]]:
         names = sorted((entry.name for entry in model.iterdir()), key=lambda name: (-len(name), name))
     except (FileNotFoundError, NotADirectoryError):
         return {}, []
-    # Of two names for one version the shorter counts: it comes last.
+    # Of two names of one version, the shorter counts: it comes last.
     found = {number: model / name for name in names if (number := version_number(name)) and (model / name).is_dir()}
     used = {path.name for path in found.values()}
     ignored = sorted(name for name in names if name not in used and _VERSION_LIKE.fullmatch(name))
@@ -143,7 +134,7 @@ def scan_model(model: Path) -> tuple[dict[int, Path], list[str]]:
 
 
 def versions(model: Path) -> list[int]:
-    """Returns the versions of a model's folder, rising. A folder that does not exist has none.
+    """Returns the versions in a model's folder, in ascending order; none if the folder does not exist.
 
     Raises:
         OSError: the model's folder cannot be read.
@@ -152,7 +143,7 @@ def versions(model: Path) -> list[int]:
 
 
 def version_path(model: Path, number: int) -> Path:
-    """Returns the folder of a version; where none exists, the one that it would have.
+    """Returns the folder of a version, or the folder that it would have if it does not exist.
 
     Raises:
         OSError: the model's folder cannot be read.
@@ -161,10 +152,10 @@ def version_path(model: Path, number: int) -> Path:
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Returns the fingerprint of all files in a folder. Links are followed, each folder is visited once.
+    """Returns the fingerprint of all files in a folder. Follows links, and visits each folder once.
 
-    Two that differ tell that the files changed or were exchanged in between. A folder that does not exist has an empty
-    one. No error is raised: what cannot be read is an entry of its own.
+    Different fingerprints mean that files were changed or replaced in between. The fingerprint of a missing folder is
+    empty. Raises no error: an unreadable file or folder has an entry of its own.
     """
     return tuple(sorted(_walk(path)))
 
@@ -180,7 +171,7 @@ def _walk(path: Path) -> Iterator[tuple[str, int, int, int]]:
             if folder or not isinstance(error, FileNotFoundError):
                 yield folder, -(error.errno or errno.EIO), 0, 0
             continue
-        if (status.st_dev, status.st_ino) in visited:  # it is linked to twice, or from inside itself
+        if (status.st_dev, status.st_ino) in visited:  # linked twice, or from inside itself
             continue
         visited.add((status.st_dev, status.st_ino))
         seen += len(names)
@@ -202,7 +193,7 @@ def _walk(path: Path) -> Iterator[tuple[str, int, int, int]]:
 
 
 def check_files(files: Fingerprint) -> None:
-    """Checks that nothing in a version can block or exhaust its reader.
+    """Checks that no file of a version can block or exhaust its reader.
 
     Raises:
         ModelError: a file is a FIFO, a socket or a device, or there are too many files.
@@ -218,8 +209,8 @@ def pinned_version(model: Path) -> int | None:
     """Returns the version that the pin in a model's folder names, None if there is no pin.
 
     Raises:
-        ModelError: the pin is no version number.
-        OSError: it cannot be read.
+        ModelError: the pin is not a version number.
+        OSError: the pin cannot be read.
     """
     return _named_version(model / PIN_FILE)
 
@@ -228,8 +219,8 @@ def shadow_version(model: Path) -> int | None:
     """Returns the version that the shadow file in a model's folder names, None if there is no such file.
 
     Raises:
-        ModelError: it holds no version number.
-        OSError: it cannot be read.
+        ModelError: the file is not a version number.
+        OSError: the file cannot be read.
     """
     return _named_version(model / SHADOW_FILE)
 
@@ -241,7 +232,7 @@ def _named_version(file: Path) -> int | None:
         return None
     number = version_number(content)
     if number is None:
-        raise ModelError(f"{file}: holds {content[:64]!r}: write a version number, or remove the file")
+        raise ModelError(f"{file}: {content[:64]!r} is not a version: write a version number, or remove the file")
     return number
 
 
@@ -249,7 +240,7 @@ def _read_start(path: Path) -> bytes:
     """Reads the first 1,024 bytes of a file.
 
     Raises:
-        ModelError: it is not a regular file.
+        ModelError: the path is not a regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a FIFO would wait for a writer
     try:
@@ -261,11 +252,11 @@ def _read_start(path: Path) -> bytes:
 
 
 def served_version(model: Path) -> int | None:
-    """Returns the version of a model's folder that a server answers with: the pinned one, else the highest that is no
-    shadow, None if there is none.
+    """Returns the version of a model that a server puts into service: the pinned version, otherwise the highest that is
+    not a shadow, None if there is none.
 
     Raises:
-        ModelError: the pin or the shadow file holds no version number.
+        ModelError: the pin or the shadow file is not a version number.
         OSError: the folder cannot be read.
     """
     found = versions(model)
@@ -276,9 +267,9 @@ def served_version(model: Path) -> int | None:
 
 
 def promote_version(model: Path, number: int) -> Path:
-    """Puts a version in service: pins it, and then ends its being a shadow. Returns the pin.
+    """Puts a version into service: pins it, then removes the shadow file that names it. Returns the path of the pin.
 
-    A server sees either the shadow or the pin of the whole number, whenever it looks.
+    The pin is replaced atomically: a server never reads a part of the number.
 
     Raises:
         OSError: the model's folder cannot be written to.
@@ -296,22 +287,17 @@ def promote_version(model: Path, number: int) -> Path:
     return pin
 
 
-def is_model_name(name: str) -> bool:
-    """Tells whether this can name a model: letters, digits, dot, dash and underscore, the first a letter or digit."""
-    return _NAME.fullmatch(name) is not None
-
-
 @contextmanager
 def new_version(models: Path, name: str) -> Iterator[NewVersion]:
-    """Gives an empty folder to fill, which becomes the model's next version when the block ends without an error. A
-    candidate becomes `candidate-<version>` beside the versions, which no server loads.
+    """Yields an empty folder to fill, which becomes the model's next version when the block ends without an error. A
+    candidate becomes `candidate-<version>`, which no server loads.
 
-    Until then it has a hidden name beside the versions; after an error it is gone, and what a killed process left goes
-    when the next one begins. All of it is on the disk before it becomes a version: a power loss leaves no half version.
-    `path` of the given folder is the final one afterwards.
+    During the block the folder has a hidden name. After an error it is removed; the folder of a killed process is
+    removed by the next call. All files are synced to disk before the folder is renamed, so a power loss leaves no
+    incomplete version. Afterwards, `path` of the yielded object is the final path.
 
     Raises:
-        ModelError: the name cannot name a model.
+        ModelError: the model's name is invalid.
         OSError: the folder cannot be written.
     """
     if not is_model_name(name):
@@ -321,7 +307,7 @@ def new_version(models: Path, name: str) -> Iterator[NewVersion]:
     model = models / name
     model.mkdir(parents=True, exist_ok=True)
     with ExitStack() as locks:
-        with _locked(model):  # nobody clears the new folder before it is locked
+        with _locked(model):  # no other process removes the new folder before it is locked
             _clear_abandoned(model)
             folder = NewVersion(Path(tempfile.mkdtemp(prefix=_HIDDEN, dir=model)))
             locks.enter_context(_locked(folder.path))
@@ -334,17 +320,17 @@ def new_version(models: Path, name: str) -> Iterator[NewVersion]:
             _fsync(models)
         except BaseException:
             shutil.rmtree(folder.path, ignore_errors=True)
-            with suppress(OSError):  # it holds other versions
+            with suppress(OSError):  # there are other versions
                 model.rmdir()
             raise
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds a folder's lock around the block. The system lets go of it when the process ends, however it ends."""
+    """Holds a folder's lock during the block. The system releases it when the process ends, for whatever reason."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a network's file system may have no such locks: then nothing is ever cleared
+        with suppress(OSError):  # a network file system may lack such locks: then nothing is removed
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -352,7 +338,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _clear_abandoned(model: Path) -> None:
-    """Removes what killed processes left: the hidden folders that nobody holds locked."""
+    """Removes the hidden folders of killed processes: those that are not locked."""
     for abandoned in model.glob(f"{_HIDDEN}*"):
         with suppress(OSError):  # published or removed in the meantime
             descriptor = os.open(abandoned, os.O_RDONLY)
@@ -364,7 +350,7 @@ def _clear_abandoned(model: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Waits until a folder and all that is in it are on the disk."""
+    """Waits until a folder and its contents are on disk."""
     for folder, _, names in os.walk(path, topdown=False):
         for name in names:
             _fsync(Path(folder, name))
@@ -388,7 +374,7 @@ def _publish(temporary: Path, model: Path, prefix: str) -> Path:
         try:
             return temporary.rename(final)
         except OSError:
-            # Another run took this number.
+            # Another process has taken this number.
             if not final.exists():
                 raise
             version += 1

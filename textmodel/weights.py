@@ -5,7 +5,8 @@ The tensors have the names of the SavedModel's variables: `dense/0/kernel` (inpu
 and so on, the output layer last; for n-grams, `features/scale` (features,). A file may hold rows of the first kernel
 and of the scale for some features alone: the bits of `features/kept`, uint8 (features / 8,), lowest bit first, say for
 which, and all other features are zero. Kernels and scales are float32 or float16. A kernel may be int8:
-`dense/0/kernel_scale`, float32 (units,), multiplies its columns.
+`dense/0/kernel_scale`, float32 (units,), multiplies its columns. Of hashed n-grams, the bits of `features/known_words`,
+uint8, say which words the model knows: see `textmodel.hashed_ngrams`.
 
 The header's metadata hold the SHA-256 of all tensors, and of each file of the SavedModel's checkpoint, which the file
 was written together with: a damaged or exchanged file on either side is an error, never a wrong number.
@@ -28,6 +29,7 @@ from textmodel.metadata import HashedNGrams, Metadata, MultiHot, NGrams, PaddedS
 
 WEIGHTS_FILE = "weights.safetensors"
 KEPT = "features/kept"
+KNOWN_WORDS = "features/known_words"
 
 
 class DenseLayer(NamedTuple):
@@ -48,6 +50,8 @@ class Weights(NamedTuple):
     """(inputs,), for n-grams."""
     kept: NDArray[np.int32] | None
     """(inputs,), for hashed n-grams: the bucket of each input, rising."""
+    known_words: NDArray[np.uint8] | None
+    """(bits / 8,), for hashed n-grams: see `hashed_ngrams.word_bits`."""
 
     @classmethod
     def read(cls, version: Path, metadata: Metadata) -> "Weights":
@@ -77,12 +81,13 @@ class Weights(NamedTuple):
             for number, (shape, layer) in enumerate(zip(pairwise(widths), metadata.network, strict=True))
         ]
         if isinstance(vectorizer, MultiHot):
-            return cls(tuple(layers), None, None)
+            return cls(tuple(layers), None, None, None)
         scale = tensors.floats("features/scale", (rows,))
         if isinstance(vectorizer, NGrams) and kept is not None:
             layers[0] = layers[0]._replace(kernel=_spread(layers[0].kernel, kept, inputs))
             scale, kept = _spread(scale, kept, inputs), None
-        return cls(tuple(layers), scale, kept)
+        known_words = tensors.known_words(vectorizer) if isinstance(vectorizer, HashedNGrams) else None
+        return cls(tuple(layers), scale, kept, known_words)
 
 
 def check_supported(metadata: Metadata) -> None:
@@ -164,6 +169,17 @@ class _Tensors:
         if bits[features:].any():
             raise ModelError(f"{self._path}: {KEPT}: has bits beyond the {features} features")
         return np.flatnonzero(bits).astype(np.int32)
+
+    def known_words(self, vectorizer: HashedNGrams) -> NDArray[np.uint8]:
+        """Returns the bits of the known words. Versions of older trainings have none: their words are known if they are
+        features, and all words are where n-grams of characters are the only ones.
+        """
+        if KNOWN_WORDS not in self:
+            return self._tensors[KEPT] if vectorizer.words else np.full(1, 0xFF, np.uint8)
+        size = self._tensors[KNOWN_WORDS].size
+        if size.bit_count() != 1:
+            raise ModelError(f"{self._path}: {KNOWN_WORDS}: {size} bytes are not a power of two")
+        return self._take(KNOWN_WORDS, (size,), np.uint8)
 
     def _take(self, name: str, shape: tuple[int, ...], *dtypes: type[np.number[Any]]) -> NDArray[Any]:
         if name not in self:

@@ -1,25 +1,8 @@
-"""The command `text-classifier-train`. It starts where the packages of its extra are missing, and says so."""
+"""`python -m training` is `text-classifier-train`."""
 
 import sys
 
-_OWN_PACKAGES = ("training", "textmodel", "textfiles")
-
-
-def main() -> int:
-    """Runs the command. Returns its exit status, 2 if a package of the extra is missing."""
-    try:
-        from training.cli import main as command  # noqa: PLC0415 - may be missing
-
-        return command()
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith(_OWN_PACKAGES):
-            raise
-        print(
-            f"text-classifier-train: error: {error.name} is not installed: pip install 'text-classifier[training]'",
-            file=sys.stderr,
-        )
-        return 2
-
+from training.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

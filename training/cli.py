@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textfiles import InputError
 from textfiles.command import Parser, fail, stderr_hidden
 from textmodel import ModelError
-from textmodel.version_folder import is_model_name
+from textmodel.extras import needs_extra
+from textmodel.names import is_model_name
 from training import evaluation_commands, labelling_commands, live_commands
-from training.data.labelled_file import TrainingFiles
 from training.options import (
     add_labelled_files,
     add_models,
@@ -27,15 +27,20 @@ from training.options import (
 from training.setting_options import add_settings, settings, share
 from training.settings import OWN_DATA, PRESETS
 
+if TYPE_CHECKING:
+    from training.data.labelled_file import TrainingFiles
+
 _PROGRAM = "text-classifier-train"
 _fail = partial(fail, _PROGRAM)
 
 
+@needs_extra(_PROGRAM, "training")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        The exit status: 0 success, 1 failure, 2 input that cannot be used, 130 interrupted, 143 terminated.
+        The exit status: 0 success, 1 failure, 2 input that cannot be used or an extra that is missing, 130 interrupted,
+        143 terminated.
     """
     options = parsed(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -72,6 +77,8 @@ def _sigterm_raised() -> Iterator[None]:
 
 
 def _train_on_own_data(options: dict[str, Any]) -> None:
+    from training.data.labelled_file import TrainingFiles  # noqa: PLC0415, help needs no installed package
+
     data = labelled_files(options, options["data"], soft_columns(options))
     test_data = options["test_data"]
     test = labelled_files(options, test_data) if test_data else options["test_split"]
@@ -82,7 +89,7 @@ def _train_on_data_set(options: dict[str, Any]) -> None:
     _train(options, options["data_dir"])
 
 
-def _train(options: dict[str, Any], source: TrainingFiles | Path | None) -> None:
+def _train(options: dict[str, Any], source: "TrainingFiles | Path | None") -> None:
     chosen = settings(options)
     # Imported here: a wrong option need not wait for TensorFlow.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -94,7 +101,11 @@ def _train(options: dict[str, Any], source: TrainingFiles | Path | None) -> None
     from training.evaluation.promotion import Gate  # noqa: PLC0415
 
     console = Console()
-    gate = Gate(options["promotion_metric"], allow_removed_labels=options["allow_removed_labels"])
+    gate = Gate(
+        options["promotion_metric"],
+        allow_removed_labels=options["allow_removed_labels"],
+        allow_removed_thresholds=options["allow_removed_thresholds"],
+    )
     promotion = gate if options["promote_if_better"] else None
     result = train(chosen, options["name"], source, options["models"], console, gate=promotion)
     if chosen.data_set == OWN_DATA:
@@ -126,7 +137,8 @@ def add_own_data(parser: argparse.ArgumentParser) -> None:
     """Adds the options that come without a command: training on own data."""
     parser.description = (
         "Train a text classifier on your own data, and write it as a model's next version. Or, with a command: train"
-        " on a data set of Keras; evaluate a version; compare two."
+        " on a data set of Keras; evaluate a version; compare two; judge a shadow version; select texts to label; check"
+        " labels."
     )
     add_labelled_files(parser)
     add_soft_labels(parser)
@@ -170,6 +182,7 @@ COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "compare": evaluation_commands.add_compare,
     "judge": live_commands.add_judge,
     "select": labelling_commands.add_select,
+    "check": labelling_commands.add_check,
 }
 """What adds the options of each command to its parser."""
 

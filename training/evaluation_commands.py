@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textfiles import InputError
-from textmodel.version_folder import served_version, version_path, versions
-from training.data.bad_rows import BadRows
-from training.options import add_labelled_files, add_models, labelled_files
+from textmodel.names import version_number
+from training.options import add_labelled_files, add_models, labelled_files, output_file
 
 if TYPE_CHECKING:
     from training.evaluation.version_evaluation import LoadedVersion
@@ -26,7 +25,10 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         "--version", type=int, metavar="N", help="its version (default: the one in service: pinned, or the highest)"
     )
     command.add_argument(
-        "--report", type=_report, metavar="FILE", help="write a report: .html, or .md with its figures"
+        "--report",
+        type=output_file(".html", ".md"),
+        metavar="FILE",
+        help="write a report: .html, or .md with its figures",
     )
     add_labelled_files(command)
     add_models(command)
@@ -48,20 +50,12 @@ def add_compare(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_compare)
 
 
-def _report(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in (".html", ".md"):
-        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .html nor in .md")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r}: there is no folder {path.parent}")
-    return path
-
-
 def _evaluate(options: dict[str, Any]) -> None:
     # Imported here, as below: help and a wrong option need not wait for them.
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
+    from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation import report as evaluation_report  # noqa: PLC0415
     from training.evaluation.version_evaluation import LoadedVersion, evaluate_files  # noqa: PLC0415
 
@@ -83,6 +77,7 @@ def _evaluate(options: dict[str, Any]) -> None:
 
 
 def _compare(options: dict[str, Any]) -> None:
+    from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation.version_evaluation import compare_on_files  # noqa: PLC0415
 
     files = labelled_files(options, options["data"])
@@ -96,7 +91,13 @@ def _compare(options: dict[str, Any]) -> None:
 
 
 def version_of(models: Path, name: str, number: int | None) -> Path:
-    """Returns the folder of a model's version, the one in service if no number is given."""
+    """Returns the folder of a model's version, the one in service if no number is given.
+
+    Raises:
+        InputError: there is no such model or version; the message lists those that are there.
+    """
+    from textmodel.version_folder import served_version, version_path, versions  # noqa: PLC0415
+
     model = models / name
     found = versions(model)
     if not found:
@@ -113,6 +114,9 @@ def _version_at(models: Path, name: str) -> "LoadedVersion":
     from training.evaluation.version_evaluation import LoadedVersion  # noqa: PLC0415
 
     folders = [folder for folder in (Path(name), models / name) if (folder / "assets.extra").is_dir()]
-    if not folders:
-        raise InputError(f"{name} is no version: neither a version's folder nor NAME/VERSION in {models}")
-    return LoadedVersion(folders[0])
+    if folders:
+        return LoadedVersion(folders[0])
+    model, _, version = name.rpartition("/")
+    if number := version_number(version):
+        return LoadedVersion(version_of(models, model, number))
+    raise InputError(f"{name} is no version: give NAME/VERSION of a model in {models}, or a version's folder")

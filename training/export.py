@@ -3,7 +3,8 @@ engines without TensorFlow.
 
 The variables are named as `textmodel.weights` names the tensors: `dense/<n>/kernel` and `dense/<n>/bias` in the order
 of the layers, the output layer last, `dense/0/kernel_scale` if that kernel is int8, and `features/scale`. Those of the
-SavedModel alone are `embedding`, and `features/kept`, int32 (rows,), of hashed n-grams.
+SavedModel alone are `embedding`, and `features/kept`, int32 (rows,), of hashed n-grams. These have
+`features/known_words` too.
 """
 
 import tempfile
@@ -59,6 +60,8 @@ class FittedOnHashes(FittedOnFeatures, Protocol):
 
     kept: NDArray[np.int32]
     """(rows,): the bucket of each row, rising."""
+    known_words: NDArray[np.uint8]
+    """(bits / 8,): see `hashed_ngrams.word_bits`."""
     kernel_scale: NDArray[np.float32] | None
     """(units,): what the columns of an int8 kernel are multiplied by; None for a kernel of floats."""
 
@@ -113,6 +116,7 @@ def _tensors(classifier: Fitted) -> dict[str, NDArray[Any]]:
         hashed = cast("FittedOnHashes", classifier)
         tensors[weights.KEPT] = weights.kept_bits(hashed.kept, classifier.vectorizer.buckets)
         tensors["features/scale"] = hashed.scale
+        tensors[weights.KNOWN_WORDS] = hashed.known_words
         if hashed.kernel_scale is not None:
             tensors["dense/0/kernel_scale"] = hashed.kernel_scale
     return tensors
@@ -166,7 +170,9 @@ class _HashedGraph(_Graph):
     def __init__(self, classifier: FittedOnHashes, labels_file: Path) -> None:
         super().__init__(classifier, labels_file)
         assert isinstance(classifier.vectorizer, HashedNGrams)
-        self.features = HashedNGramVectorizer(classifier.vectorizer, classifier.kept, classifier.scale)
+        self.features = HashedNGramVectorizer(
+            classifier.vectorizer, classifier.kept, classifier.scale, classifier.known_words
+        )
         scale = classifier.kernel_scale
         self.dense[0].kernel_scale = None if scale is None else tf.Variable(scale, name="kernel_scale")
 

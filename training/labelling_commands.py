@@ -1,24 +1,42 @@
-"""The command `select` of `text-classifier-train`: which texts to label next."""
+"""The commands `select` and `check` of `text-classifier-train`: which texts to label next, and which labels are
+probably wrong.
+"""
 
 import argparse
+import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from textfiles import FORMATS, InputError
+from textfiles import FORMATS, InputError, counted
 from textfiles.command import add_read_options, read_options
-from textmodel.version_folder import is_model_name, shadow_version
+from textmodel.names import is_model_name
 from training.evaluation_commands import version_of
-from training.options import add_models
+from training.options import (
+    add_bad_rows,
+    add_labelled_files,
+    add_models,
+    check_files,
+    labelled_files,
+    output_file,
+    written_whole,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from rich.table import Table
+
+    from training.data.bad_rows import BadRows
     from training.data.pool import PoolText
     from training.evaluation.acquisition import Candidate
+    from training.evaluation.label_check import Suspect
 
 _KINDS = ("margin", "disagreement")
+_SHOWN = 20
+"""Rows that `check` shows."""
+_EXCERPT = 300
+"""Characters of their texts."""
 
 
 def add_select(command: argparse.ArgumentParser) -> None:
@@ -26,11 +44,26 @@ def add_select(command: argparse.ArgumentParser) -> None:
     command.description = (
         "Choose the texts to label next from a pool without labels: those whose two highest probabilities are closest"
         " (margin), or those to which two versions give different labels, the surest first (disagreement). Of"
-        " near-duplicates one is chosen. The result is a file for annotation tools: .jsonl, JSON Lines as Prodigy reads"
-        " them, or .json, an array as Label Studio reads it."
+        " near-duplicates one is chosen, and what a version has learned is left out. The result is a file for"
+        " annotation tools: .jsonl, JSON Lines as Prodigy reads them, or .json, an array as Label Studio reads it."
     )
     command.add_argument(
-        "--pool", required=True, type=Path, nargs="+", action="extend", metavar="FILE", help=f"texts: {FORMATS}"
+        "--pool",
+        required=True,
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        help=f"texts, in one file or several; -: standard input. {FORMATS}",
+    )
+    command.add_argument(
+        "--labelled",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="files of texts that have a label already, as those of earlier rounds: they are not chosen",
     )
     command.add_argument(
         "--text-column", default="text", metavar="NAME", help="column, or key, of the texts (default: %(default)s)"
@@ -46,8 +79,13 @@ def add_select(command: argparse.ArgumentParser) -> None:
     command.add_argument("--by", choices=_KINDS, default="margin", help="what decides (default: %(default)s)")
     command.add_argument("--count", type=_count, default=200, metavar="N", help="how many texts (default: %(default)s)")
     command.add_argument(
-        "--output", required=True, type=_output, metavar="FILE", help="the file to write, .jsonl or .json"
+        "--output",
+        required=True,
+        type=output_file(".jsonl", ".json"),
+        metavar="FILE",
+        help="the file to write, .jsonl or .json",
     )
+    add_bad_rows(command)
     add_read_options(command)
     add_models(command)
     command.set_defaults(run=_select)
@@ -59,56 +97,72 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _output(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in (".json", ".jsonl"):
-        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .jsonl nor in .json")
-    return path
-
-
 def _select(options: dict[str, Any]) -> None:
     # Imported here: help and a wrong option need not wait for them.
-    from training.evaluation.acquisition import by_disagreement, by_margin, choose  # noqa: PLC0415
+    from training.data.bad_rows import BadRows  # noqa: PLC0415
+    from training.evaluation.acquisition import Unlabelled, by_disagreement, by_margin, choose  # noqa: PLC0415
     from training.evaluation.version_evaluation import LoadedVersion  # noqa: PLC0415
 
+    check_files(options)
+    version, *other = versions = [LoadedVersion(path) for path in _versions(options)]
+    with BadRows(options["bad_rows"]) as bad_rows:
+        unlabelled = Unlabelled(versions, _texts(options, "labelled", bad_rows))
+        texts = unlabelled.of(_texts(options, "pool", bad_rows))
+        candidates = by_disagreement(version, other[0], texts) if other else by_margin(version, texts)
+        chosen = choose(candidates, options["count"])
+    if unlabelled.left_out:
+        print(f"Left out {counted(unlabelled.left_out, 'text')} of the pool that have a label already.")
+    if not chosen:
+        raise InputError(
+            "no text was chosen: the versions agree on all texts of the pool that have no label"
+            if other
+            else "no text was chosen: the pool holds none with a word in it and without a label"
+        )
+    with written_whole(options["output"]) as file:
+        file.write(_tasks(chosen, is_array=options["output"].suffix == ".json"))
+    fewer = f": the pool has no more, of {options['count']:,} asked for" if len(chosen) < options["count"] else ""
+    print(f"Wrote {counted(len(chosen), 'text')} to {options['output']}{fewer}")
+
+
+def _versions(options: dict[str, Any]) -> list[Path]:
+    """Returns the folder of the version, and of the other one where two decide."""
     if not is_model_name(options["model"]):
         raise InputError(f"--model {options['model']!r} is no name of a model")
     path = version_of(options["models"], options["model"], options["version"])
-    texts = _texts(options)
+    other = options["other_version"]
     if options["by"] == "margin":
-        if options["other_version"] is not None:
+        if other is not None:
             raise InputError("--other-version needs --by disagreement")
-        candidates = by_margin(LoadedVersion(path), texts)
-    else:
-        other = options["other_version"] or shadow_version(options["models"] / options["model"])
-        if other is None:
-            raise InputError("--by disagreement needs --other-version: the model has no shadow version")
-        compared = version_of(options["models"], options["model"], other)
-        if compared == path:
-            raise InputError(f"--other-version {other} is the version itself: name another")
-        candidates = by_disagreement(LoadedVersion(path), LoadedVersion(compared), texts)
-    chosen = choose(candidates, options["count"])
-    if not chosen:
-        raise InputError("no text was chosen: the pool has none, or the versions agree on all")
-    _write(options["output"], chosen)
-    print(f"Wrote {len(chosen):,} texts to {options['output']}")
+        return [path]
+    if other is None:
+        from textmodel.version_folder import shadow_version  # noqa: PLC0415
+
+        other = shadow_version(options["models"] / options["model"])
+    if other is None:
+        raise InputError("--by disagreement needs --other-version: the model has no shadow version")
+    compared = version_of(options["models"], options["model"], other)
+    if compared == path:
+        raise InputError(f"--other-version {other} is the version itself: name another")
+    return [path, compared]
 
 
-def _texts(options: dict[str, Any]) -> "Iterator[PoolText]":
-    from training.data.pool import PoolFile  # noqa: PLC0415
+def _texts(options: dict[str, Any], name: str, bad_rows: "BadRows") -> "Iterator[PoolText]":
+    from training.data.pool import PoolFile, pool_texts  # noqa: PLC0415
 
     reading = read_options(options)
-    for path in options["pool"]:
-        yield from PoolFile(path, options["text_column"], reading).texts()
+    return pool_texts([PoolFile(path, options["text_column"], reading) for path in options[name]], bad_rows)
 
 
-def _write(path: Path, chosen: "Sequence[Candidate]") -> None:
-    """Writes objects with the key `text`, and under `meta` what was predicted, which annotators may see."""
+def _tasks(chosen: "Sequence[Candidate]", *, is_array: bool) -> bytes:
+    """Returns objects with the key `text`, and under `meta` what was predicted, which annotators may see."""
+    import msgspec  # noqa: PLC0415, help needs no installed package
+
     tasks = [
         msgspec.json.encode(
             {
                 "text": each.text.text,
                 "meta": {
+                    "file": str(each.text.file),
                     "line": each.text.number,
                     "predicted": list(each.labels),
                     "probability": [round(probability, 6) for probability in each.probabilities],
@@ -117,5 +171,99 @@ def _write(path: Path, chosen: "Sequence[Candidate]") -> None:
         )
         for each in chosen
     ]
-    is_array = path.suffix == ".json"
-    path.write_bytes(b"[\n" + b",\n".join(tasks) + b"\n]\n" if is_array else b"".join(task + b"\n" for task in tasks))
+    return b"[\n" + b",\n".join(tasks) + b"\n]\n" if is_array else b"".join(task + b"\n" for task in tasks)
+
+
+def add_check(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `check`. `run` takes them when they are parsed."""
+    command.description = (
+        "List the rows whose label is probably wrong, the most certain first: those with the same text as others and"
+        " another label, and those whose label a classifier finds unlikely that has not learned them"
+        " (cross-validation). The exit status is 0 whatever is found."
+    )
+    add_labelled_files(command)
+    command.add_argument(
+        "--output",
+        type=output_file(".jsonl", ".csv"),
+        metavar="FILE",
+        help="write all of these rows to this file, .jsonl or .csv (default: show the first on the terminal)",
+    )
+    command.set_defaults(run=_check)
+
+
+def _check(options: dict[str, Any]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    from training.data.bad_rows import BadRows  # noqa: PLC0415
+    from training.evaluation import label_check  # noqa: PLC0415
+
+    files = labelled_files(options, options["data"])
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    with BadRows(options["bad_rows"]) as bad_rows:
+        rows = label_check.read(files, bad_rows, console)
+    result = label_check.check(rows, console)
+    if result.suspects:
+        console.print(_table(result.suspects[:_SHOWN], several_files=len(files.files) > 1), soft_wrap=False)
+    console.print(
+        f"{counted(len(rows.rows), 'row')} checked: {counted(len(result.suspects), 'label')}"
+        f" {'is' if len(result.suspects) == 1 else 'are'} probably wrong."
+    )
+    for note in result.notes():
+        console.print(note)
+    if options["output"]:
+        with written_whole(options["output"]) as file:
+            file.write((_csv if options["output"].suffix == ".csv" else _json_lines)(result.suspects))
+        console.print(f"Wrote {counted(len(result.suspects), 'row')} to {options['output']}")
+    elif len(result.suspects) > _SHOWN:
+        console.print(f"Shown are the first {_SHOWN}: --output FILE writes all.")
+
+
+def _table(suspects: "Sequence[Suspect]", *, several_files: bool) -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table()
+    for name in (suspects[0].file.unit, "label", "suggested", "probability"):
+        table.add_column(name)
+    table.add_column("text", no_wrap=True, overflow="ellipsis")
+    for suspect in suspects:
+        line = f"{suspect.row.number:,}"
+        same = f"(the text of {suspect.same_text}) " if suspect.same_text else ""
+        table.add_row(
+            Text(f"{suspect.file.name}: {line}" if several_files else line),
+            Text(suspect.row.label),
+            Text(suspect.suggested),
+            f"{suspect.probability:.3f}",
+            Text(same + _one_line(suspect.row.text[:_EXCERPT])),
+        )
+    return table
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
+def _json_lines(suspects: "Sequence[Suspect]") -> bytes:
+    import msgspec  # noqa: PLC0415
+
+    return b"".join(msgspec.json.encode(_fields(suspect)) + b"\n" for suspect in suspects)
+
+
+def _csv(suspects: "Sequence[Suspect]") -> bytes:
+    content = io.StringIO(newline="")
+    writer = csv.writer(content)
+    writer.writerow(("file", "line", "label", "suggested", "probability", "same_text", "text"))
+    writer.writerows(_fields(suspect).values() for suspect in suspects)
+    return content.getvalue().encode()
+
+
+def _fields(suspect: "Suspect") -> "Mapping[str, str | int | float]":
+    return {
+        "file": str(suspect.file),
+        "line": suspect.row.number,
+        "label": suspect.row.label,
+        "suggested": suspect.suggested,
+        "probability": round(suspect.probability, 6),
+        "same_text": suspect.same_text,
+        "text": suspect.row.text,
+    }

@@ -4,10 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textfiles import TABLES, InputError
-from textmodel.version_folder import promote_version, version_path, versions
-from training.data.labelled_file import LabelledFile
-from training.options import add_models
+from textfiles import InputError, counted
+from training.evaluation_commands import version_of
+from training.options import add_allowances, add_labelled_files, add_models, labelled_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,14 +23,7 @@ def add_judge(command: argparse.ArgumentParser) -> None:
         " verdict."
     )
     command.add_argument("--captured", required=True, type=Path, metavar="DIR", help="the server's --capture folder")
-    command.add_argument("--labels", required=True, type=Path, metavar="FILE", help=f"true labels: {TABLES}")
-    for column in ("text", "label"):
-        command.add_argument(
-            f"--{column}-column",
-            default=column,
-            metavar="NAME",
-            help=f"column, or key, of the {column}s (default: %(default)s)",
-        )
+    add_labelled_files(command, "--labels", "texts with their true labels")
     command.add_argument("--model", metavar="NAME", help="the model, if several were captured")
     command.add_argument(
         "--versions",
@@ -40,8 +32,12 @@ def add_judge(command: argparse.ArgumentParser) -> None:
         help="version in service and shadow, if several pairs were captured",
     )
     command.add_argument(
-        "--promote", action="store_true", help="if the shadow is better, put it in service: pin it, and end the shadow"
+        "--promote",
+        action="store_true",
+        help="if the shadow is better, put it in service: pin it, and end the shadow; the exit status is"
+        " 0 in both cases",
     )
+    add_allowances(command)
     add_models(command)
     command.set_defaults(run=_judge)
 
@@ -55,25 +51,44 @@ def _versions(text: str) -> tuple[int, int]:
 
 
 def _judge(options: dict[str, Any]) -> None:
-    from training.evaluation.captured import read_captured  # noqa: PLC0415, help need not wait for it
+    # Imported here: help need not wait for them.
+    from training.data.bad_rows import BadRows  # noqa: PLC0415
+    from training.evaluation.captured import read_captured  # noqa: PLC0415
 
-    labels = LabelledFile(options["labels"], options["text_column"], options["label_column"])
+    labels = labelled_files(options, options["labels"])
     pair, captured = _chosen(read_captured(options["captured"]), options["model"], options["versions"])
-    comparison = captured.judge(labels)
+    with BadRows(options["bad_rows"]) as bad_rows:
+        rows = list(labels.rows(bad_rows))
+    judgement = captured.judge(rows)
+    comparison = judgement.comparison
     model = options["models"] / pair.model
     names = [str(model / str(number)) for number in (pair.version, pair.shadow_version)]
     print(f"{comparison.sentence(*names)}.")
+    for note in judgement.notes():
+        print(note)
     if captured.dropped:
-        print(f"Not compared, because the server was under load: {captured.dropped:,} texts.")
+        print(f"Not compared, because the server was under load: {counted(captured.dropped, 'text')}.")
     if options["promote"]:
-        print(_promote(model, pair.shadow_version) if comparison.verdict == "better" else "Not promoted.")
+        print(_promote(options, pair) if comparison.verdict == "better" else "Not promoted.")
 
 
-def _promote(model: Path, version: int) -> str:
-    if version not in versions(model):
-        raise InputError(f"{model} has no version {version}: name the folder of the models with --models")
-    pin = promote_version(model, version)
-    return f"Promoted: {version_path(model, version)} is pinned by {pin}. Remove the pin to serve newer versions."
+def _promote(options: dict[str, Any], pair: "Pair") -> str:
+    from textmodel import VersionFolder  # noqa: PLC0415
+    from textmodel.version_folder import promote_version, version_path, versions  # noqa: PLC0415
+    from training.evaluation.promotion import Gate  # noqa: PLC0415
+
+    path = version_of(options["models"], pair.model, pair.shadow_version)
+    model = options["models"] / pair.model
+    gate = Gate(
+        allow_removed_labels=options["allow_removed_labels"],
+        allow_removed_thresholds=options["allow_removed_thresholds"],
+    )
+    if pair.version in versions(model):
+        in_service = VersionFolder(version_path(model, pair.version))
+        if reason := gate.refusal(in_service, VersionFolder(path)):
+            return f"Not promoted: {reason}."
+    pin = promote_version(model, pair.shadow_version)
+    return f"Promoted: {path} is pinned by {pin}. Remove the pin to serve newer versions."
 
 
 def _chosen(

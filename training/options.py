@@ -1,28 +1,34 @@
 """Options that several commands of `text-classifier-train` take."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import IO, TYPE_CHECKING, Any, get_args
 
 from textfiles import TABLES, InputError
 from textfiles.command import add_read_options, read_options
-from textfiles.text_file import STANDARD_INPUT
-from training.data.labelled_file import LabelledFile, LabelledFiles
-from training.data.soft_labels import NO_SOFT_COLUMNS, SoftColumns, probability_columns
 from training.settings import PromotionMetric
 
+if TYPE_CHECKING:
+    from training.data.labelled_file import LabelledFiles
+    from training.data.soft_labels import SoftColumns
 
-def add_labelled_files(parser: argparse.ArgumentParser) -> None:
+_INPUTS = ("data", "test_data", "labels", "pool", "labelled")
+_OUTPUTS = ("bad_rows", "output", "report")
+"""Options that name files which are read, and which are written."""
+
+
+def add_labelled_files(parser: argparse.ArgumentParser, flag: str = "--data", what: str = "labelled texts") -> None:
     """Adds the options that name files of labelled texts. `labelled_files` takes them when they are parsed."""
     parser.add_argument(
-        "--data",
+        flag,
         required=True,
         type=Path,
         nargs="+",
         action="extend",
         metavar="FILE",
-        help=f"labelled texts, in one file or several; -: standard input. {TABLES}",
+        help=f"{what}, in one file or several; -: standard input. {TABLES}",
     )
     for column in ("text", "label"):
         parser.add_argument(
@@ -31,13 +37,18 @@ def add_labelled_files(parser: argparse.ArgumentParser) -> None:
             metavar="NAME",
             help=f"column, or key, of the {column}s (default: %(default)s)",
         )
+    add_bad_rows(parser)
+    add_read_options(parser)
+
+
+def add_bad_rows(parser: argparse.ArgumentParser) -> None:
+    """Adds the option of the file that bad rows are set aside in."""
     parser.add_argument(
         "--bad-rows",
         type=Path,
         metavar="FILE",
         help="leave out the rows that cannot be used, and list them in this file (default: they are an error)",
     )
-    add_read_options(parser)
 
 
 def add_soft_labels(parser: argparse.ArgumentParser) -> None:
@@ -58,30 +69,89 @@ def add_soft_labels(parser: argparse.ArgumentParser) -> None:
 
 
 def _probability_columns(text: str) -> dict[str, str]:
+    # Imported here, as below: help needs no installed package.
+    from training.data.soft_labels import probability_columns  # noqa: PLC0415
+
     try:
         return probability_columns(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def soft_columns(options: Mapping[str, Any]) -> SoftColumns:
+def soft_columns(options: Mapping[str, Any]) -> "SoftColumns":
     """Returns the columns of soft labels and weights that the parsed options name."""
+    from training.data.soft_labels import SoftColumns  # noqa: PLC0415
+
     return SoftColumns(options["probability_columns"], options["weight_column"])
 
 
 def labelled_files(
-    options: Mapping[str, Any], paths: Sequence[Path], soft: SoftColumns = NO_SOFT_COLUMNS
-) -> LabelledFiles:
+    options: Mapping[str, Any], paths: Sequence[Path], soft: "SoftColumns | None" = None
+) -> "LabelledFiles":
     """Returns the files of these paths, read as the parsed options say.
 
     Raises:
         InputError: one cannot be such a file.
     """
-    if [*options["data"], *(options.get("test_data") or ())].count(STANDARD_INPUT) > 1:
-        raise InputError("standard input can be given once: give files")
+    from training.data.labelled_file import LabelledFile, LabelledFiles  # noqa: PLC0415
+    from training.data.soft_labels import NO_SOFT_COLUMNS  # noqa: PLC0415
+
+    check_files(options)
     reading = read_options(options)
     columns = options["text_column"], options["label_column"]
-    return LabelledFiles([LabelledFile(path, *columns, reading, soft) for path in paths])
+    return LabelledFiles([LabelledFile(path, *columns, reading, soft or NO_SOFT_COLUMNS) for path in paths])
+
+
+def check_files(options: Mapping[str, Any]) -> None:
+    """Checks the files that parsed options name.
+
+    Raises:
+        InputError: standard input is given twice, or a file would be written in the place of another.
+    """
+    from textfiles import STANDARD_INPUT  # noqa: PLC0415
+
+    read = [path for name in _INPUTS for path in options.get(name) or ()]
+    if read.count(STANDARD_INPUT) > 1:
+        raise InputError("standard input can be given once: give files")
+    taken = {path.resolve() for path in read if path != STANDARD_INPUT}
+    for name in _OUTPUTS:
+        path = options.get(name)
+        if path is not None:
+            if path.resolve() in taken:
+                raise InputError(f"--{name.replace('_', '-')} {path} is another file of this command: name a new one")
+            taken.add(path.resolve())
+
+
+def output_file(*endings: str) -> Callable[[str], Path]:
+    """Returns what parses the name of a file that is written. Its ending says the format."""
+
+    def parsed(text: str) -> Path:
+        path = Path(text)
+        if path.suffix not in endings:
+            raise argparse.ArgumentTypeError(f"{text!r} ends neither in {' nor in '.join(endings)}")
+        if not path.parent.is_dir():
+            raise argparse.ArgumentTypeError(f"{text!r}: there is no folder {path.parent}")
+        return path
+
+    return parsed
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """Gives a file to write. It takes its name at the end of the block, or vanishes.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -97,8 +167,8 @@ def add_promotion(parser: argparse.ArgumentParser) -> None:
         "--promote-if-better",
         action="store_true",
         help="compare the new version with the one in service on the test texts that neither has learned; unless it is"
-        " better (95%% confidence), write it as candidate-<version>, which is not served. The more often the same test"
-        " texts decide, the less their result says of new texts",
+        " better (95%% confidence), write it as candidate-<version>, which is not served. The exit status is 0 in both"
+        " cases. The more often the same test texts decide, the less their result says of new texts",
     )
     parser.add_argument(
         "--promotion-metric",
@@ -107,8 +177,19 @@ def add_promotion(parser: argparse.ArgumentParser) -> None:
         help="what has to be better; macro-f1 counts each label the same, however few texts it has"
         " (default: %(default)s)",
     )
+    add_allowances(parser)
+
+
+def add_allowances(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that allow a promoted version to lack what the one in service has."""
     parser.add_argument(
         "--allow-removed-labels",
         action="store_true",
         help="promote a version that lacks a label of the one in service",
+    )
+    parser.add_argument(
+        "--allow-removed-thresholds",
+        action="store_true",
+        help="promote a version without thresholds for abstention (--target-precision), though the one in service has"
+        " some",
     )

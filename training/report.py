@@ -193,8 +193,8 @@ def model_card(
     head, *rows = classes.table(evaluation)
     per_class = [(markdown.escaped(label), *values) for label, *values in rows]
     introduction = (
-        f"Gives a text one of {len(classes.labels)} labels. Trained on the data set {data.name} on"
-        f" {metadata.created_at:%Y-%m-%d} by"
+        f"This model gives a text one of {len(classes.labels)} labels. This command trained it on"
+        f" {metadata.created_at:%Y-%m-%d}, on the data set {data.name}:"
     )
     method = f"A text is {_vector(metadata.vectorizer)}; the dense layers are {layers}. {_method(search, data)}"
     return f"""# {metadata.name}
@@ -280,11 +280,16 @@ def _method(search: Search, data: DataSetMetadata) -> str:
         if search.folds > 1
         else f"{search.held_out:,} validation texts"
     )
+    chosen = (
+        f"were chosen by accuracy on {how}"
+        if len(search.trials) > 1
+        else f"were given; their accuracy is that on {how}"
+    )
     return (
         f"The features ({describe(search.best.settings)}) and the cost of errors"
-        f" ({search.best.settings.required_cost:g}) were chosen by accuracy on {how}. The model was then fitted on all"
-        " training texts, and measured once on the test texts. A temperature and a shift that suit the held-out texts"
-        " calibrate its probabilities."
+        f" ({search.best.settings.required_cost:g}) {chosen}. The model was then fitted on all training texts, and"
+        " measured once on the test texts. Its probabilities are calibrated by a temperature and a shift, which were"
+        " fitted on the held-out texts."
     )
 
 
@@ -361,9 +366,10 @@ def _cost(cost: Cost) -> tuple[str, str, str]:
 
 
 def _sizes(metadata: Metadata) -> list[tuple[str, str]]:
+    hashed = isinstance(metadata.vectorizer, HashedNGrams)
     return [
         ("training texts", f"{metadata.data_set.training_texts:,}"),
-        ("of them for validation", f"{metadata.data_set.validation_texts:,}"),
+        ("training texts held out for validation", f"{metadata.data_set.validation_texts:,}"),
         ("test texts", f"{metadata.data_set.test_texts:,}"),
-        ("word indices, the reserved ones included", f"{metadata.vectorizer.num_words:,}"),
+        ("features" if hashed else "word indices, including the reserved ones", f"{metadata.vectorizer.num_words:,}"),
     ]

@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 from typing import Any, get_args
 
 from textfiles import InputError
-from textmodel.vocabulary import FIRST_WORD
 from training.settings import (
     DEFAULT_PRESETS,
     DENSE_ONLY,
@@ -162,10 +161,18 @@ def _number(low: int, high: int) -> Callable[[str], int]:
 
 
 _count = _number(1, 2**31 - 1)
-_words = _number(FIRST_WORD + 1, 2**31 - 1)
 _seed = _number(0, 2**32 - 1)
 """Keras's range."""
 _ngram = _number(1, 3)
+
+
+def _words(text: str) -> int:
+    from textmodel.vocabulary import FIRST_WORD  # noqa: PLC0415, needs the extra
+
+    return _number(FIRST_WORD + 1, 2**31 - 1)(text)
+
+
+_words.__name__ = _count.__name__
 
 
 def _lengths(text: str) -> tuple[int, int]:

@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from rich.console import Console
 
 from textfiles import InputError
-from textmodel import load_engine, metadata, probes
+from textmodel import ModelError, load_engine, metadata, probes
 from textmodel.metadata import Abstention, HashedNGrams, Metadata
-from textmodel.version_folder import VersionFolder, new_version
+from textmodel.version_folder import VersionFolder, new_version, served_version, version_path
 from training import report
 from training.classifiers.classifier import Classifier
 from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
@@ -29,9 +30,10 @@ from training.data.file_dataset import SoftQuality
 from training.data.keras_datasets import SplitDataset
 from training.data.labelled_file import TrainingFiles
 from training.data.targets import Copies
-from training.evaluation.abstention import find_abstention
+from training.evaluation.abstention import find_abstention, threshold_warnings
 from training.evaluation.metrics import Answers, Evaluation, evaluate
-from training.evaluation.promotion import Decision, Gate, decide, in_service
+from training.evaluation.promotion import Decision, Gate, decide, in_service, lost_thresholds
+from training.evaluation.version_evaluation import LoadedVersion
 from training.export import export
 from training.golden_probes import make_probes
 from training.progress import epochs_shown, trials_shown
@@ -87,6 +89,8 @@ def train(
     """
     tf.config.experimental.enable_op_determinism()
     incumbent = in_service(models / name) if gate else None
+    if settings.target_precision is None:
+        _check_thresholds(models / name, gate, incumbent, console)
     command = _command(settings, name, source)
     costs = Costs()
     with costs.of("reading the data"):
@@ -181,14 +185,17 @@ def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: 
         classifier.fit(data.training, epochs, progress)
     abstention = None
     if settings.target_precision:
-        # The first network has gone on past the best epoch.
+        # The first network has gone on past the best epoch. This one takes as many steps as the one that is exported,
+        # since probabilities grow with the steps: after as many epochs, its thresholds would be too low.
+        as_many = round(epochs * len(data.training) / len(others))
         validated = DenseClassifier(settings, len(data.labels))
-        fitting = epochs_shown(console, "Fitting a network on the others than the validation texts", epochs)
+        fitting = epochs_shown(console, "Fitting a network on all but the validation texts", as_many)
         with costs.of("finding the thresholds"), fitting as progress:
-            validated.fit(others, epochs, progress)
+            validated.fit(others, as_many, progress)
             found = validated.probabilities(held_out)
         copies = Copies.of(held_out.judged(len(data.labels)))
         abstention = find_abstention(found[copies.rows], copies.classes, settings.target_precision, copies.weights)
+        _warn_of_thresholds(abstention, data.labels, found, console)
     with costs.of("evaluating on the test texts"):
         probabilities = classifier.probabilities(data.test)
         evaluation = evaluate(probabilities, data.test.classes)
@@ -208,6 +215,7 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
         abstention = find_abstention(
             selection.probabilities, selection.classes, settings.target_precision, selection.weights
         )
+        _warn_of_thresholds(abstention, data.labels, selection.probabilities, console)
     classifier = NGramClassifier(selection.best.settings, len(data.labels))
     with costs.of("fitting on all training texts"), console.status("Fitting on all training texts"):
         classifier.fit(data.training)
@@ -232,6 +240,29 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
         Answers.of(probabilities, data.test.classes),
         abstention,
     )
+
+
+def _warn_of_thresholds(
+    abstention: Abstention, labels: Sequence[str], probabilities: NDArray[np.float32], console: Console
+) -> None:
+    answers = np.bincount(probabilities.argmax(axis=1), minlength=len(labels))
+    for warning in threshold_warnings(abstention, labels, answers.tolist()):
+        console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _check_thresholds(model: Path, gate: Gate | None, incumbent: LoadedVersion | None, console: Console) -> None:
+    """Refuses to train a version without thresholds that a gate would refuse. Warns of one that needs no gate."""
+    if gate:
+        if incumbent and (reason := gate.refusal_without_thresholds(incumbent.folder)):
+            raise InputError(reason)
+        return
+    try:
+        number = served_version(model)
+        lost = None if number is None else lost_thresholds(VersionFolder(version_path(model, number)))
+    except ModelError:
+        return  # what cannot be read is not in service
+    if lost:
+        console.print(f"Warning: {lost}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _command(settings: Settings, name: str, source: TrainingFiles | Path | None) -> str:

@@ -20,6 +20,8 @@ class Event:
     """A TLS handshake waits for the certificates as they are now: the `Handshake`."""
     STOPPED: int
     """All connections have ended."""
+    PANICKED: int
+    """The transport has failed, and ended a call or a connection for it: where in its source."""
 
 class Server:
     """Serves gRPC on threads of its own.
@@ -45,7 +47,7 @@ class Server:
             path: the method's, which has been added.
             kind: what its messages are.
             metrics: the values of its series `started`; of `handled` by code: OK, CANCELLED, DEADLINE_EXCEEDED,
-                RESOURCE_EXHAUSTED; the histogram `seconds`. A histogram is its values and its upper bounds.
+                RESOURCE_EXHAUSTED, INTERNAL; the histogram `seconds`. A histogram is its values and its upper bounds.
         """
 
     def set_request_limits(self, limits: dict[str, int]) -> None:
@@ -71,6 +73,9 @@ class Server:
                 `overload`, the serialized `google.rpc.Status` of a request for which its queue has no room. The
                 metrics are the values of its `texts` by label; its histograms `inference`, `queue`, `batch`, `unknown`
                 and `probability`; and the values of its requests dropped for `overload`.
+
+        Raises:
+            ValueError: a version's labels are not as many as its network's classes; the versions of before stay.
         """
 
     def add_port(self, host: str, port: int, tls: bool) -> int:
@@ -80,7 +85,7 @@ class Server:
             OSError: it cannot be listened on.
         """
 
-    def add_unix_socket(self, path: str) -> None:
+    def add_unix_socket(self, path: str, tls: bool) -> None:
         """Listens on a socket of the file system.
 
         Raises:

@@ -1,12 +1,12 @@
 """The limits that the transport enforces: connections, streams, pings, and calls that have not begun.
 
-With grpcio a call costs the event loop some 300 us, whatever its answer. To refuse a call cheaply it has to be refused
-below Python: gRPC does so at a tenth of that, with CANCELLED and no details.
+With grpcio a call costs the event loop about 300 us, whatever its answer. A cheap refusal has to happen below Python:
+gRPC does it at a tenth of that cost, with CANCELLED and no details.
 """
 
 from service.config import Config
 
-STREAMS = 100
+MAX_STREAMS = 100
 """Maximum calls in flight on one connection: the minimum that RFC 9113 recommends. Further calls wait in the client."""
 METADATA_BYTES = 16 * 1024
 """Maximum size of one call's metadata, counted as in RFC 9113. The server refuses more with a reason."""
@@ -25,15 +25,17 @@ _IDENTITY, _GZIP = 1 << 0, 1 << 2
 """Bits of grpc/impl/compression_types.h."""
 
 GRPCIO = (
-    # grpcio refuses metadata without a message: from the first limit on some, from the second on all. So it reads more,
-    # and the instrumentation refuses what exceeds METADATA_BYTES.
+    # grpcio refuses metadata without an error message: some calls above the first limit, all above the second. So these
+    # are higher, and the instrumentation refuses what exceeds METADATA_BYTES.
     ("grpc.max_metadata_size", 4 * METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", 4 * METADATA_BYTES),
     # grpcio decompresses a message before the call's token is checked. `service.grpc.decoding` does it afterwards.
     ("grpc.per_message_decompression", 0),
     ("grpc.compression_enabled_algorithms_bitset", _IDENTITY | _GZIP),
+    # grpcio also pings to measure bandwidth, and by default waits a minute for the answer.
+    ("grpc.http2.ping_timeout_ms", KEEPALIVE_ANSWER_SECONDS * 1000),
 )
-"""What grpcio's server needs beside or instead of `channel_arguments`."""
+"""Channel arguments of grpcio's server only, which override `channel_arguments`."""
 
 SHARED_PORT = ("grpc.so_reuseport", 1)
 """Several workers listen on one port, and the kernel distributes connections among them."""
@@ -45,9 +47,9 @@ def channel_arguments(config: Config) -> list[tuple[str, int]]:
         SHARED_PORT,
         ("grpc.max_receive_message_length", config.max_request_bytes),
         ("grpc.absolute_max_metadata_size", METADATA_BYTES),
-        ("grpc.max_concurrent_streams", STREAMS),
-        # Each method has its own queue, so a flood of Classify takes no place from health. Between the two limits calls
-        # are refused at random, with growing probability; above the second, all are.
+        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        # Each method has its own queue, so a flood of Classify does not block health. Between the two limits gRPC
+        # refuses calls at random, with increasing probability; above the second, all of them.
         ("grpc.server.max_pending_requests", config.max_pending_calls),
         ("grpc.server.max_pending_requests_hard_limit", 2 * config.max_pending_calls),
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),

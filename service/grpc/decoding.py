@@ -1,7 +1,7 @@
-"""Decodes requests within bounds that hold before anything is decoded: a small message can stand for a large one.
+"""Decodes requests, and checks their limits first: a small message can decode to a large one.
 
-gzip shrinks up to a thousandfold, and two bytes of protobuf make an element that takes sixteen bytes of memory or more.
-So a message is inflated up to a limit, then walked through without building anything, and only then parsed.
+gzip compresses up to a thousandfold, and two bytes of protobuf become an element of sixteen or more bytes of memory.
+So a message is decompressed up to a limit, then scanned without building objects, and only then parsed.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from service.errors import InvalidArgument, RequestTooLarge
 MAX_COMPRESSION_RATIO = 100
 """Maximum size of a request relative to its compressed size. Text compresses to a third or a fifth."""
 FREE_BYTES = 256 * 1024
-"""A request of this size or less is not looked into before it is parsed: it can cost 5 MB and 1 ms at most."""
+"""A request up to this size is not scanned before it is parsed: it costs 5 MB and 1 ms at most."""
 FURTHER_ELEMENTS = 256
-"""Elements that a request may have beside its texts: names, shapes, parameters, fields of later contracts."""
+"""Elements that a request may have in addition to its texts: names, shapes, parameters, unknown fields."""
 
 _GZIP = b"\x1f\x8b"
 _INLINE_BYTES = 2048
-"""Compressed bytes that are inflated in less time than a thread takes to begin."""
-# One at a time: what is inflated takes memory, and time that other calls wait for.
+"""Up to this many compressed bytes are decompressed on the event loop: that is faster than starting a thread."""
+# One at a time: decompression takes memory and CPU time.
 _INFLATING = ThreadPoolExecutor(1, thread_name_prefix="inflate")
 
 
@@ -43,8 +43,8 @@ class DecodingLimits:
     max_text_bytes: int
 
 
-async def inflate(data: bytes, max_bytes: int, name: str) -> bytes:
-    """Decompresses gzip, beside the event loop.
+async def inflate(data: bytes | bytearray, max_bytes: int, name: str) -> bytes:
+    """Decompresses gzip, off the event loop.
 
     Args:
         data: the compressed bytes.
@@ -62,7 +62,7 @@ async def _beside_the_loop(size: int, work: Callable[[], _T]) -> _T:
     return work() if size <= _INLINE_BYTES else await asyncio.get_running_loop().run_in_executor(_INFLATING, work)
 
 
-def _inflated(data: bytes, max_bytes: int, name: str) -> bytes:
+def _inflated(data: bytes | bytearray, max_bytes: int, name: str) -> bytes:
     limit = min(max_bytes, max(FREE_BYTES, MAX_COMPRESSION_RATIO * len(data)))
     inflater = zlib.decompressobj(wbits=31)
     try:

@@ -13,7 +13,8 @@ from service.errors import Overloaded
 from service.grpc.native_server import FastKind, NativeServer
 from service.grpc.open_inference_servicer import SERVICE as OPEN_INFERENCE
 from service.grpc.status import to_status
-from service.inference.repository import ModelRepository, Servable
+from service.inference.repository import ModelRepository
+from service.inference.servable import Servable
 from service.telemetry.metrics import (
     BATCH,
     DROPPED,
@@ -42,6 +43,7 @@ _CODES = (
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.INTERNAL,
 )
 RETRY_SECONDS = 0.1
 """When it is worth coming again after a queue had no room."""

@@ -70,7 +70,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
             changed, status = self._changed, self._status(request.service)
             if status != last:
                 yield health_pb2.HealthCheckResponse(status=status)
-                last = status  # and look again: it may have changed meanwhile
+                last = status  # check again: it may have changed meanwhile
             elif self._stopping:
                 return
             else:

@@ -1,7 +1,7 @@
-"""What happens around every RPC of every service: its token is checked, its request is read and decoded, it is counted,
-timed and observed, and its errors become statuses.
+"""Wraps the handlers of all services: checks the token, reads and decodes the request, records metrics, observes the
+call, and maps errors to statuses.
 
-Handlers are wrapped once, when they are registered: an interceptor would be looked up anew in every call.
+Handlers are wrapped once, at registration: gRPC would look up an interceptor in every call.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 
-from service.errors import InvalidArgument, RequestTooLarge, TooManyCalls
+from service.errors import InvalidArgument, RequestTimeout, RequestTooLarge, TooManyCalls
 from service.grpc.channel_options import METADATA_BYTES, METADATA_OVERHEAD
 from service.grpc.decoding import DecodingLimits, RequestDecoder
 from service.grpc.status import SERVER_FAULTS, drop_tracebacks, status_code, status_of
@@ -38,9 +38,13 @@ MAX_WAITING_CALLS = 1000
 """Maximum number of a method's calls per worker that stream, or whose request has not arrived yet."""
 
 
+MESSAGE_SECONDS = 60.0
+"""Maximum time that the message of a call takes to arrive, unless it is of a stream."""
+
+
 @dataclass(frozen=True)
 class Instruments:
-    """What every call goes through, over gRPC and over HTTP."""
+    """What every call needs, over gRPC and HTTP."""
 
     page: MetricsPage
     """Where metrics go."""
@@ -49,7 +53,7 @@ class Instruments:
     observer: Observer | None = None
     """Writes the access log and the traces; None: neither."""
     native_page: MetricsPage | None = None
-    """Where the native transport counts what it answers without Python; None: it answers nothing by itself."""
+    """The metrics page of calls that the native transport answers without Python; None: it answers none."""
 
 
 class InstrumentedServer:
@@ -73,7 +77,7 @@ class InstrumentedServer:
         add_to_server(servicer, self)
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """Ignores them: generated code registers the same handlers by method too."""
+        """Does nothing: generated code also registers the same handlers in generic form."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Registers a service's handlers, each wrapped."""
@@ -82,7 +86,7 @@ class InstrumentedServer:
         self._server.add_registered_method_handlers(service, wrapped)
 
     def _wrapped(self, service: str, name: str, handler: Any) -> Any:
-        """Wraps a handler. gRPC sees each as one that takes a stream: the handler decides when a request is read."""
+        """Wraps a handler as one that takes a stream, so that the wrapper decides when to read a request."""
         kind = next(kind for kind in _TYPES if getattr(handler, kind))
         tokens, observer = self._instruments.tokens, self._instruments.observer
         if service in self._probes:
@@ -123,13 +127,17 @@ class _WaitingCalls:
 
 
 _Read = Callable[[Any], Awaitable[Any]]
-"""Reads from a call's context what a behaviour takes: a request, or an iterator of them."""
+"""Reads a behaviour's argument from a call's context: a request, or an iterator of requests."""
 
 
 def _one(decode: RequestDecoder, waiting: _WaitingCalls) -> _Read:
     async def read(context: Any) -> Any:
         with waiting:
-            message = await context.read()
+            try:
+                async with asyncio.timeout(MESSAGE_SECONDS):
+                    message = await context.read()
+            except TimeoutError as error:
+                raise RequestTimeout(f"the request did not arrive within {MESSAGE_SECONDS:g} s") from error
         if message is grpc.aio.EOF:
             raise InvalidArgument("request", "is missing: send one message")
         return await decode(message)
@@ -138,7 +146,7 @@ def _one(decode: RequestDecoder, waiting: _WaitingCalls) -> _Read:
 
 
 def _each(decode: RequestDecoder) -> _Read:
-    # Not gRPC's own iterator, which is part of a reference cycle with the message that it gave last.
+    # gRPC's own iterator is in a reference cycle with its last message.
     async def decoded(context: Any) -> AsyncIterator[Any]:
         while (message := await context.read()) is not grpc.aio.EOF:
             yield await decode(message)
@@ -151,7 +159,7 @@ def _each(decode: RequestDecoder) -> _Read:
 
 @dataclass(frozen=True)
 class _Method:
-    """A method, and what its calls go through."""
+    """A wrapped method."""
 
     behaviour: Any
     read: _Read

@@ -1,7 +1,7 @@
-"""The native transport: what this project uses of `grpc.aio.Server`, over the extension in `native/`.
+"""The native transport: the part of `grpc.aio.Server` that this project uses, on top of the extension in `native/`.
 
-The extension does what is below a handler: HTTP/2, messages and their compression, deadlines, limits, TLS. It hands
-calls over in batches, with one wake-up of the event loop for all that have come; here each becomes a task.
+The extension implements the layers below a handler: HTTP/2, message framing and compression, deadlines, limits, TLS. It
+passes calls on in batches, with one wake-up of the event loop for each batch. This module starts a task for each call.
 """
 
 import asyncio
@@ -10,10 +10,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 import structlog
+from google.rpc import status_pb2
 
 from service.grpc._native_server import Call, Event, Message, MessageError, Server
 from service.security.reloaded_file import Reloaded
@@ -24,10 +26,10 @@ _log = structlog.get_logger()
 Metadata = Sequence[tuple[str, str | bytes]]
 
 WRITE_AHEAD = 4
-"""Messages of a response stream that HTTP/2 has not taken yet, at most; then the handler waits."""
+"""Maximum number of response messages that HTTP/2 has not sent yet; then the handler waits."""
 
 FastKind = Literal["classify", "classify-stream", "infer"]
-"""What the messages of a method are that is answered without Python."""
+"""The kind of messages of a method that is answered without Python."""
 
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 _ENCODINGS: Mapping[Any, str | None] = {
@@ -75,10 +77,11 @@ class NativeServer:
             Event.CANCELLED: self._cancelled,
             Event.HANDSHAKE: self._handshake,
             Event.STOPPED: self._stopped.set,
+            Event.PANICKED: self._panicked,
         }
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """Takes no notice: generated code gives the same handlers in the other form too."""
+        """Does nothing: generated code also registers the same handlers in generic form."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Registers the handlers of a service."""
@@ -105,7 +108,7 @@ class NativeServer:
         return self._listen(address, tls=True)
 
     def set_request_limits(self, limits: dict[str, int]) -> None:
-        """Sets what requests may hold that are answered without Python: see the extension's stub."""
+        """Sets the limits of requests that are answered without Python: see the extension's stub."""
         self._server.set_request_limits(limits)
 
     def add_fast_method(self, path: str, kind: FastKind, metrics: dict[str, Any]) -> None:
@@ -124,7 +127,7 @@ class NativeServer:
     def _listen(self, address: str, *, tls: bool) -> int:
         try:
             if address.startswith("unix:"):
-                self._server.add_unix_socket(address.removeprefix("unix:"))
+                self._server.add_unix_socket(unquote(address.removeprefix("unix:")), tls)
                 return 1
             host, _, port = address.rpartition(":")
             return self._server.add_port(host.strip("[]"), int(port), tls)
@@ -137,7 +140,7 @@ class NativeServer:
         asyncio.get_running_loop().add_reader(self._descriptor, self._take)
 
     async def stop(self, grace: float | None) -> None:
-        """Refuses new calls, and ends those that are left after so many seconds; None: at once."""
+        """Refuses new calls, and ends the others after `grace` seconds; None: immediately."""
         self._server.drain()
         try:
             async with asyncio.timeout(grace or 0):
@@ -181,6 +184,9 @@ class NativeServer:
     def _handshake(self, handshake: Any) -> None:
         self._reload()
         handshake.proceed()
+
+    def _panicked(self, place: str) -> None:
+        _log.error("native transport failed", at=place)
 
     def _reload(self) -> None:
         assert self._certificates
@@ -281,7 +287,7 @@ class _Context:
                 self._finish(grpc.StatusCode.UNKNOWN, "")
         except asyncio.CancelledError:
             self._finish(grpc.StatusCode.CANCELLED, "")
-        except Exception as error:  # the handler's fault ends its own call alone
+        except Exception as error:  # a failing handler ends only its own call
             _log.error("handler failed", error=type(error).__name__)
             self._trailing = ()  # it may be what failed
             self._finish(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}")
@@ -292,7 +298,7 @@ class _Context:
                 callback(self)
 
     async def request(self) -> Any:
-        """Returns what the handler is given: the request, or the stream of them."""
+        """Returns the handler's argument: the request, or the stream of requests."""
         return self._requests() if self.method.streams else await self.read()
 
     async def _requests(self) -> AsyncIterator[Any]:
@@ -300,18 +306,18 @@ class _Context:
             yield request
 
     def received(self, message: Message | None) -> None:
-        """The next message of the request has come; None: its end."""
+        """Receives the next message of the request; None: its end."""
         self._reading = False
         self._inbox.append(message)
         _wake(self._reader)
 
     def sent(self) -> None:
-        """HTTP/2 has taken a message."""
+        """HTTP/2 has sent a message."""
         self._unsent -= 1
         _wake(self._writer)
 
     def cancel(self) -> None:
-        """Nobody waits for the answer any more."""
+        """The client no longer waits for the response."""
         self._cancelled = self._ended = True
         if self.task:
             self.task.cancel()
@@ -326,7 +332,7 @@ class _Context:
         self._ended = True
 
     def _begin_message(self) -> str | None:
-        """Sends the headers if they matter. Returns the encoding of the next message."""
+        """Sends the headers if they are needed. Returns the encoding of the next message."""
         if self._encoding and not self._headers_sent:
             self._send_headers(())
         encoding, self._compress_next = self._encoding if self._compress_next else None, True
@@ -363,10 +369,11 @@ class _Context:
             return self.method.decode(message.bytes())
         except MessageError as error:
             code, details = error.args
-            await self.abort(_CODES[code], details)
+            status = status_pb2.Status(code=code, message=details)
+            await self.abort(_CODES[code], details, (("grpc-status-details-bin", status.SerializeToString()),))
 
     async def write(self, message: Any) -> None:
-        """Sends a message; waits while HTTP/2 has several to take."""
+        """Sends a message. Waits while too many messages are unsent."""
         encoded = self.method.encode(message)
         while self._unsent >= WRITE_AHEAD:
             self._writer = asyncio.get_running_loop().create_future()
@@ -403,11 +410,11 @@ class _Context:
         await self.abort(status.code, status.details, status.trailing_metadata or ())
 
     def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
-        """Sets what comes with the status."""
+        """Sets the trailing metadata."""
         self._trailing = tuple(trailing_metadata)
 
     def trailing_metadata(self) -> Metadata:
-        """Returns what comes with the status."""
+        """Returns the trailing metadata."""
         return self._trailing
 
     def invocation_metadata(self) -> Metadata:
@@ -431,7 +438,7 @@ class _Context:
         return self._details
 
     def set_compression(self, compression: grpc.Compression) -> None:
-        """Has the messages compressed, if the client takes that.
+        """Compresses the messages, if the client accepts that.
 
         Raises:
             RuntimeError: the headers, which name the encoding, have been sent.
@@ -442,7 +449,7 @@ class _Context:
         self._encoding = encoding if encoding and self._call.accepts(encoding) else None
 
     def disable_next_message_compression(self) -> None:
-        """Sends the next message as it is."""
+        """Sends the next message uncompressed."""
         self._compress_next = False
 
     def peer(self) -> str:
@@ -450,7 +457,7 @@ class _Context:
         return self._call.peer()
 
     def peer_identities(self) -> Iterable[bytes] | None:
-        """Returns nothing: the transport does not tell who the client's certificate names."""
+        """Returns None: the transport does not report the names in the client's certificate."""
         return None
 
     def peer_identity_key(self) -> str | None:
@@ -462,16 +469,16 @@ class _Context:
         return {}
 
     def time_remaining(self) -> float | None:
-        """Returns the seconds until the deadline, not below 0; None: there is none."""
+        """Returns the seconds until the deadline, at least 0; None: no deadline."""
         left = self._call.time_remaining()
         return None if left is None else max(0.0, left)
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """Calls it with this context when the call has ended."""
+        """Calls the callback with this context when the call has ended."""
         self._callbacks.append(callback)
 
     def cancelled(self) -> bool:
-        """Tells whether nobody waits for the answer any more."""
+        """Tells whether the client has cancelled the call."""
         return self._cancelled
 
     def done(self) -> bool:

@@ -16,25 +16,26 @@ from service.grpc.health import HealthServicer
 from service.grpc.stubs import open_inference_pb2 as pb2
 from service.grpc.stubs import open_inference_pb2_grpc as pb2_grpc
 from service.inference.abstention import MIN_PROBABILITY, USE_THRESHOLDS, abstention_thresholds
-from service.inference.classification import Answer, ClassificationService, deadline_of
-from service.inference.repository import ModelRepository, Servable
+from service.inference.classification import ClassificationService, deadline_of
+from service.inference.repository import ModelRepository
+from service.inference.servable import Answer, Servable
 
 SERVICE = pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
 TEXT = "text"
 OUTPUTS = ("label", "probability", "probabilities")
-"""The names of the tensors that answer a request that names none."""
+"""The default outputs, for a request that names none."""
 ABSTAINED = "abstained"
-"""The name of the tensor that is among them only if the request has a parameter that asks for abstention."""
+"""An output by default only if the request has a parameter for abstention."""
 PLATFORM = "tensorflow_savedmodel"
 
 _PACKAGE = "text-classifier"
 _LENGTH_BYTES = 4
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _BINARY_TENSORS = "binary_tensor_data"
-"""The protocol's extension for raw tensors that follow the JSON of an HTTP body."""
+"""The protocol's extension for raw tensors after the JSON of an HTTP body."""
 _EXTENSIONS = ("classification", "shared_memory_region")
-"""Output parameters that ask for another form. This server does not implement them."""
+"""Output parameters that request another form, which this server does not implement."""
 
 
 class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
@@ -181,10 +182,10 @@ def _wanted(outputs: Collection[pb2.ModelInferRequest.InferRequestedOutputTensor
 
 
 def _number_of(request: pb2.ModelInferRequest, name: str) -> float:
-    """Reads a parameter that is a number; 0 if it is not there.
+    """Reads a numeric parameter; 0 if it is missing.
 
     Raises:
-        InvalidArgument: it is no number.
+        InvalidArgument: it is not a number.
     """
     match _parameter(request, name):
         case None:
@@ -196,10 +197,10 @@ def _number_of(request: pb2.ModelInferRequest, name: str) -> float:
 
 
 def _truth_of(request: pb2.ModelInferRequest, name: str) -> bool:
-    """Reads a parameter that is a truth value; false if it is not there.
+    """Reads a boolean parameter; false if it is missing.
 
     Raises:
-        InvalidArgument: it is none.
+        InvalidArgument: it is not a boolean.
     """
     value = _parameter(request, name)
     if not isinstance(value, bool | None):

@@ -1,4 +1,4 @@
-"""A worker's gRPC server: which services it has, where it listens, and how it stops."""
+"""A worker's gRPC server: its services, its ports, and how it stops."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from service.address import address
+from service.address import address, grpc_target
 from service.config import Config
 from service.errors import StartError
 from service.grpc.channel_options import channel_arguments
@@ -19,7 +19,7 @@ from service.grpc.open_inference_servicer import SERVICE as OPEN_INFERENCE
 from service.grpc.open_inference_servicer import OpenInferenceServicer
 from service.grpc.stubs import open_inference_pb2_grpc
 from service.grpc.text_classifier_servicer import TextClassifierServicer
-from service.grpc.transport import Transport, choose_transport
+from service.grpc.transport import Transport
 from service.inference.classification import ClassificationService
 from service.inference.repository import ModelRepository
 from service.security.tls import TlsFiles, tls_files
@@ -33,18 +33,18 @@ SERVICES = (SERVICE, OPEN_INFERENCE)
 
 
 class Servicers(NamedTuple):
-    """What answers calls, whatever protocol they come by."""
+    """The servicers, which answer the calls of all protocols."""
 
     text_classifier: TextClassifierServicer
     open_inference: OpenInferenceServicer
     health: HealthServicer
 
     @classmethod
-    def of(cls, repository: ModelRepository, classification: ClassificationService) -> "Servicers":
-        """Makes the servicers of a worker, not yet serving."""
+    def of(cls, repository: ModelRepository, classification: ClassificationService, transport: str) -> "Servicers":
+        """Creates the servicers of a worker. They do not serve yet, and report the transport's name to clients."""
         health = HealthServicer(("", *SERVICES))
         return cls(
-            TextClassifierServicer(repository, classification),
+            TextClassifierServicer(repository, classification, transport),
             OpenInferenceServicer(repository, classification, health),
             health,
         )
@@ -52,14 +52,19 @@ class Servicers(NamedTuple):
 
 @asynccontextmanager
 async def grpc_server(
-    config: Config, port: int, servicers: Servicers, repository: ModelRepository, instruments: Instruments
+    config: Config,
+    port: int,
+    servicers: Servicers,
+    repository: ModelRepository,
+    instruments: Instruments,
+    *,
+    transport: Transport,
 ) -> AsyncIterator[None]:
     """Runs the gRPC server around the block, and drains it afterwards.
 
     Raises:
         StartError: the port cannot be listened on, or a file for TLS cannot be used.
     """
-    transport = choose_transport(config)
     Gauge(instruments.page, TRANSPORT, (transport.name,)).set(1)
     server = transport.server(channel_arguments(config))
     _register(_instrumented(server, config, instruments), servicers, reflect=config.reflection == "on")
@@ -113,11 +118,11 @@ async def _health_server(
 
 
 def _listen(transport: Transport, server: Any, host: str, port: int, files: TlsFiles | None) -> None:
-    target = address(host, port)
+    target = grpc_target(host, port)
     try:
         if files:
             server.add_secure_port(target, transport.credentials(files))
         else:
             server.add_insecure_port(target)
     except RuntimeError as error:
-        raise StartError(f"cannot listen on {target}") from error
+        raise StartError(f"cannot listen on {address(host, port)}") from error

@@ -1,4 +1,4 @@
-"""Maps errors to `google.rpc.Status`, and gRPC status codes to HTTP: the one place that says what a client is told."""
+"""Maps errors to `google.rpc.Status`, and gRPC status codes to HTTP statuses: the only place that does."""
 
 import traceback
 from typing import Any
@@ -20,6 +20,7 @@ from service.errors import (
     Overloaded,
     RequestTimeout,
     RequestTooLarge,
+    TooManyBytes,
     TooManyCalls,
     TooManyRequests,
     Unauthenticated,
@@ -63,13 +64,14 @@ _STATUS_CODES: dict[type[Exception], grpc.StatusCode] = {
     RequestTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooManyCalls: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooManyBytes: grpc.StatusCode.RESOURCE_EXHAUSTED,
     RequestTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnsupportedEncoding: grpc.StatusCode.UNIMPLEMENTED,
     CannotExplain: grpc.StatusCode.FAILED_PRECONDITION,
     CannotAbstain: grpc.StatusCode.FAILED_PRECONDITION,
     NotImplementedError: grpc.StatusCode.UNIMPLEMENTED,  # by methods that grpcio-reflection leaves out
 }
-# The messages of errors that are not this project's.
+# Messages for errors of libraries.
 _MESSAGES: dict[type[Exception], str] = {
     DecodeError: "the request is not a valid protobuf message",
     NotImplementedError: "this server does not implement the method",
@@ -90,7 +92,7 @@ def to_status(error: Exception) -> status_pb2.Status:
 
 
 def _detail(error: Exception) -> Any:
-    """Returns what a program may read of an error."""
+    """Returns the machine-readable details of an error."""
     match error:
         case InvalidArgument():
             violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.description)
@@ -129,7 +131,7 @@ _HTTP_BY_NUMBER = {code.value[0]: status for code, status in _HTTP.items()}
 
 
 def http_status(code: int) -> int:
-    """Returns the HTTP status for the number of a gRPC status code."""
+    """Returns the HTTP status for a gRPC status code, given as a number."""
     return _HTTP_BY_NUMBER[code]
 
 
@@ -137,7 +139,7 @@ _CODES: dict[Any, grpc.StatusCode] = {code.value[0]: code for code in grpc.Statu
 
 
 def status_code(code: Any) -> grpc.StatusCode:
-    """Returns a status code given itself or its number: grpc.aio's contexts have either."""
+    """Returns the status code of a code or its number: grpc.aio's contexts contain either."""
     return _CODES.get(code, grpc.StatusCode.UNKNOWN) if isinstance(code, int) else code
 
 

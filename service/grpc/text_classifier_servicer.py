@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from importlib.metadata import version as installed_version
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from service.errors import InvalidArgument
 from service.inference.abstention import abstention_thresholds
-from service.inference.classification import Answer, ClassificationService, PendingClassification, deadline_of
-from service.inference.repository import ModelRepository, ModelVersion, Servable
+from service.inference.classification import ClassificationService, PendingClassification, deadline_of
+from service.inference.repository import ModelRepository, ModelVersion
+from service.inference.servable import Answer, Servable
 from service.telemetry.call_observer import current
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
@@ -30,11 +32,13 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
     Args:
         repository: where the models are.
         classification: validates and queues their requests.
+        transport: the name of what carries gRPC.
     """
 
-    def __init__(self, repository: ModelRepository, classification: ClassificationService) -> None:
+    def __init__(self, repository: ModelRepository, classification: ClassificationService, transport: str) -> None:
         self._repository = repository
         self._classification = classification
+        self._server = pb2.Server(version=installed_version("text-classifier"), transport=transport)
 
     async def Classify(self, request: pb2.ClassifyRequest, context: Any) -> pb2.ClassifyResponse:
         """Classifies the texts of one request."""
@@ -86,7 +90,8 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
 
     async def ListModels(self, request: pb2.ListModelsRequest, context: Any) -> pb2.ListModelsResponse:
         """Lists the model versions that the server knows."""
-        return pb2.ListModelsResponse(models=[self._describe(version) for version in self._repository.list()])
+        models = [self._describe(version) for version in self._repository.list()]
+        return pb2.ListModelsResponse(models=models, server=self._server)
 
     async def GetModel(self, request: pb2.GetModelRequest, context: Any) -> pb2.Model:
         """Describes one model version."""

@@ -1,12 +1,10 @@
-"""What carries gRPC: the native transport, or grpcio's server for asyncio. Servicers do not know which."""
+"""Chooses the gRPC transport: the native one, or grpcio's asyncio server. Servicers do not depend on it."""
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import grpc.aio
 
-from service.address import socket_path
 from service.config import Config
 from service.errors import Overloaded, StartError
 from service.grpc.channel_options import GRPCIO
@@ -14,28 +12,30 @@ from service.grpc.status import to_status
 from service.security.tls import TlsFiles, pem_files, server_credentials
 
 RETRY_SECONDS = 0.1
-"""When it is worth coming again after a refusal by the native transport: the calls that wait take about as long."""
+"""The retry delay in a refusal by the native transport: the pending calls take about this long."""
 
 
 class Transport(NamedTuple):
-    """What makes a server with the surface of `grpc.aio.Server`, and the credentials that it takes."""
+    """Creates a server with the interface of `grpc.aio.Server`, and its credentials."""
 
     name: str
     server: Callable[[Sequence[tuple[str, int]]], Any]
     credentials: Callable[[TlsFiles], Any]
 
 
-def choose_transport(config: Config) -> Transport:
+def choose_transport(config: Config, threads: int = 1) -> Transport:
     """Returns the transport that the configuration asks for.
+
+    Args:
+        config: the server's configuration.
+        threads: how many threads of the native transport share the ports.
 
     Raises:
         StartError: the native transport is asked for and not installed.
     """
-    # gRPC's core names a Unix domain socket's path as the authority, which the native transport's library refuses.
-    unsuitable = config.transport == "auto" and socket_path(config.host) is not None
-    if config.transport != "grpcio" and not unsuitable:
+    if config.transport != "grpcio":
         try:
-            return _native(config)
+            return _native(threads)
         except ImportError as error:
             if config.transport == "native":
                 raise StartError(
@@ -49,9 +49,8 @@ def _grpcio_server(options: Sequence[tuple[str, int]]) -> grpc.aio.Server:
     return grpc.aio.server(options=list({**dict(options), **dict(GRPCIO)}.items()))
 
 
-def _native(config: Config) -> Transport:
+def _native(threads: int) -> Transport:
     from service.grpc.native_server import NativeServer  # noqa: PLC0415, may not be there
 
-    threads = max(1, len(os.sched_getaffinity(0)) // config.workers) if config.workers else 1
     overload = to_status(Overloaded("", RETRY_SECONDS)).SerializeToString()
     return Transport("native", lambda options: NativeServer(options, threads, overload), pem_files)

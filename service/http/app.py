@@ -1,4 +1,4 @@
-"""The HTTP application: its routes, and which hosts and origins may reach them."""
+"""The HTTP application: its routes, and the hosts and origins that may use them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.config import Config
 from service.errors import ForeignHost
+from service.grpc.decoding import DecodingLimits
 from service.grpc.instrumentation import Instruments
 from service.grpc.server import Servicers
 from service.http.body import Bodies
@@ -40,12 +41,14 @@ register_url_convertor("name", _NameConvertor())
 
 @dataclass(frozen=True)
 class HttpOptions:
-    """What the configuration says about HTTP."""
+    """The configuration of HTTP."""
 
     max_body_bytes: int
     """The size of the longest body, decompressed."""
     max_texts: int
     """The maximum number of texts in a request."""
+    max_text_bytes: int
+    """The size of the longest text, in UTF-8."""
     hosts: AllowedHosts
     """The hosts that requests may name."""
     grpc_port: int = 0
@@ -61,6 +64,7 @@ class HttpOptions:
         return cls(
             max_body_bytes=config.max_request_bytes,
             max_texts=config.max_texts,
+            max_text_bytes=config.max_text_bytes,
             hosts=AllowedHosts(config.host, config.allowed_hosts),
             grpc_port=grpc_port,
             cors_origins=config.cors_origins,
@@ -80,8 +84,9 @@ def http_app(servicers: Servicers, instruments: Instruments, options: HttpOption
     if options.reflection:
         operations.append(_openapi(operations))
     bodies = Bodies(options.max_body_bytes)
+    limits = DecodingLimits(options.max_body_bytes, options.max_texts, options.max_text_bytes)
     routes = [
-        Route(each.path, Endpoint(each, instruments, bodies, options.max_texts).respond, methods=[each.method])
+        Route(each.path, Endpoint(each, instruments, bodies, limits).respond, methods=[each.method])
         for each in operations
     ]
     app = Starlette(
@@ -89,7 +94,7 @@ def http_app(servicers: Servicers, instruments: Instruments, options: HttpOption
         middleware=[Middleware(_HostCheck, hosts=options.hosts), *_cors(options.cors_origins)],
         exception_handlers={HTTPException: _no_such_route},
     )
-    app.router.redirect_slashes = False  # a redirect would go to whatever host the request names
+    app.router.redirect_slashes = False  # no redirects: they would go to any host that the request names
     return app
 
 
@@ -137,7 +142,7 @@ def _cors(origins: Sequence[str]) -> list[Middleware]:
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:
-    """Answers a request that no route takes: 404, or 405 where another method would do."""
+    """Answers a request without a route: 404, or 405 if the path exists with another method."""
     assert isinstance(error, HTTPException)
     code = code_pb2.NOT_FOUND if error.status_code == 404 else code_pb2.UNIMPLEMENTED
     status = status_pb2.Status(code=code, message=error.detail)

@@ -13,7 +13,7 @@ SIZE = "binary_data_size"
 """The parameter with the length of a tensor's raw bytes."""
 
 
-def split(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, bytes]:
+def split(body: bytes | bytearray, headers: Mapping[str, str]) -> tuple[bytes | bytearray, bytes]:
     """Returns a body's JSON, and the bytes after it.
 
     Raises:
@@ -25,4 +25,4 @@ def split(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, bytes]:
     digits = length.isascii() and length.isdigit() and len(length) <= len(str(len(body)))
     if not (digits and int(length) <= len(body)):
         raise InvalidArgument(JSON_LENGTH, f"{shortened(length)!r} is not a length within the body")
-    return body[: int(length)], body[int(length) :]
+    return body[: int(length)], bytes(body[int(length) :])

@@ -1,5 +1,6 @@
-"""One HTTP route: from a request to its response, with token, body, call, errors, metrics and tracing."""
+"""Answers the requests of one HTTP route: token, body, call, errors, metrics and tracing."""
 
+import asyncio
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
@@ -19,23 +20,29 @@ from service.errors import (
     Unauthenticated,
     UnsupportedEncoding,
 )
-from service.grpc.decoding import FREE_BYTES, FURTHER_ELEMENTS
+from service.grpc.decoding import FREE_BYTES, FURTHER_ELEMENTS, DecodingLimits, text_too_large
 from service.grpc.instrumentation import Instruments
 from service.grpc.status import http_status, status_of
 from service.http import binary_tensors, schemas
 from service.http.body import Bodies
 from service.http.call import Call
+from service.http.json_errors import invalid_json
 from service.http.openapi import is_open_inference
 from service.http.operations import Operation
 from service.telemetry.call_observer import REQUEST_ID, Observation, http_request
 from service.telemetry.metrics import RouteMetrics
 
 _CLIENT_CLOSED_REQUEST = 499
-"""The customary status to count when the client has gone."""
+"""The customary status for a client that has disconnected, in metrics."""
 
 _BLOCK_BYTES = 16 * 1024
 
-# Statuses of HTTP that say more than the one of the gRPC code.
+_LARGE_BYTES = 1 << 20
+"""Size from which decoding a body blocks the event loop for about 7 ms or more: other work runs before the next one."""
+_PAUSE = 2
+"""Pause after a large body, as a multiple of its decoding time."""
+
+# HTTP statuses that are more specific than that of the gRPC code.
 _STATUSES: dict[type[Exception], int] = {
     RequestTimeout: 408,
     RequestTooLarge: 413,
@@ -51,21 +58,21 @@ class Endpoint:
         operation: what to answer.
         instruments: what calls go through.
         bodies: reads requests' bodies.
-        max_texts: the maximum number of texts in a request.
+        limits: the bounds of a request.
     """
 
-    def __init__(self, operation: Operation, instruments: Instruments, bodies: Bodies, max_texts: int) -> None:
+    def __init__(self, operation: Operation, instruments: Instruments, bodies: Bodies, limits: DecodingLimits) -> None:
         route = operation.path.replace(":name}", "}")
         self._operation = operation
         self._bodies = bodies
-        self._max_texts = max_texts
+        self._limits = limits
         self._tokens = None if operation.open else instruments.tokens
         self._observer = None if operation.open else instruments.observer
         self._metrics = RouteMetrics(instruments.page, operation.method, route)
         self._kind = http_request(operation.method, route)
 
     async def respond(self, request: Request) -> Response:
-        """Answers a request; whatever goes wrong becomes a response too."""
+        """Answers a request. Every error becomes a response."""
         start = perf_counter()
         observation = self._observe(request)
         try:
@@ -95,24 +102,46 @@ class Endpoint:
     async def _call(self, request: Request) -> Response:
         operation, call = self._operation, Call(request)
         if operation.takes:
-            content, call.binary = binary_tensors.split(await self._bodies.read(request), request.headers)
-            body = _decoded(content, operation.takes, self._max_texts)
-            answer = await call.wait_for(operation.respond(call, request.path_params, body))
+            with self._bodies.charge() as charge:
+                content, call.binary = binary_tensors.split(await self._bodies.read(request, charge), request.headers)
+                body = await self._decode(content, operation.takes)
+                del content  # the texts are in `body`
+                answer = await call.wait_for(operation.respond(call, request.path_params, body))
         else:
             answer = await operation.respond(call, request.path_params, None)
         return _encoded(answer, call.binary_answer)
 
+    async def _decode(self, content: bytes | bytearray, kind: type[Struct]) -> Struct:
+        """Decodes JSON: a large one in its turn, since it takes the event loop as a whole."""
+        if len(content) < _LARGE_BYTES:
+            return _decoded(content, kind, self._limits.max_texts)
+        async with self._bodies.large:
+            start = perf_counter()
+            try:
+                body = _decoded(content, kind, self._limits.max_texts)
+                _refuse_large_texts(body, self._limits.max_text_bytes)
+                return body
+            finally:
+                await asyncio.sleep(_PAUSE * (perf_counter() - start))
 
-def _decoded(body: bytes, kind: type[Struct], max_texts: int) -> Struct:
+
+def _decoded(body: bytes | bytearray, kind: type[Struct], max_texts: int) -> Struct:
     if len(body) > FREE_BYTES and _has_more_strings(body, max_texts + FURTHER_ELEMENTS):
         raise InvalidArgument("body", f"has too many strings; at most {max_texts} texts fit into a request: split it")
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidArgument("body", f"is not the JSON of this route: {error}") from error
+        raise invalid_json(error, kind) from error
 
 
-def _has_more_strings(body: bytes, limit: int) -> bool:
+def _refuse_large_texts(body: Any, limit: int) -> None:
+    """Refuses texts before they are converted, which takes several times their memory; the servicer checks all."""
+    for index, text in enumerate(body.all_texts()):
+        if len(text) > limit:
+            raise text_too_large(f"{body.texts_field}[{index}]", len(text.encode()), limit)
+
+
+def _has_more_strings(body: bytes | bytearray, limit: int) -> bool:
     """Tells whether some JSON may have more strings: each has two quotes, the first without a backslash before it."""
     quotes = 0
     for start in range(0, len(body), _BLOCK_BYTES):
@@ -132,7 +161,7 @@ def _encoded(answer: Any, binary: bytes) -> Response:
 
 
 def is_probe(path: str) -> bool:
-    """Tells whether a path asks for the server's health."""
+    """Tells whether a path is a health probe."""
     return path.startswith("/v2/health/")
 
 

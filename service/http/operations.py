@@ -1,7 +1,7 @@
 """The operations of the HTTP routes. Each converts JSON to a request, calls a servicer, and converts the response.
 
-A route calls the servicer in its own process, so it has the validation, limits, queue and errors of the RPC. A hop over
-gRPC would take longer than the work, and need a certificate and a token.
+A route calls the servicer in its own process, and so shares the RPC's validation, limits, queue and errors. A call over
+gRPC would take longer than the classification, and need a certificate and a token.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from service.http.call import Call
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 _SHORT = 1024
-"""Size up to which a message is converted in less time than a thread takes to begin (measured: 50 µs)."""
+"""Up to this size a message is converted on the event loop: that is faster than starting a thread (measured: 50 us)."""
 
 _MessageT = TypeVar("_MessageT", bound=Message)
 _StructT = TypeVar("_StructT", bound=Struct)
@@ -87,8 +87,7 @@ class Operations:
 
     async def list_models(self, call: Call, path: Mapping[str, str], body: None) -> schemas.Models:
         """Lists the model versions that the server knows."""
-        response = await self._servicer.ListModels(pb2.ListModelsRequest(), call)
-        return schemas.Models([schemas.Model.of(model) for model in response.models])
+        return schemas.Models.of(await self._servicer.ListModels(pb2.ListModelsRequest(), call))
 
     async def get_model(self, call: Call, path: Mapping[str, str], body: None) -> schemas.Model:
         """Describes the version of a model that is in service."""

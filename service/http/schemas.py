@@ -4,7 +4,7 @@ The OpenAPI document is built from these types, and shows their docstrings.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
@@ -13,6 +13,7 @@ from service.errors import InvalidArgument
 from service.grpc.open_inference_servicer import ABSTAINED, OUTPUTS
 from service.grpc.stubs import open_inference_pb2 as inference
 from service.http.binary_tensors import SIZE
+from service.http.json_errors import invalid_json
 from service.inference.abstention import MIN_PROBABILITY, USE_THRESHOLDS
 from text_classifier.v1 import text_classifier_pb2 as contract
 
@@ -42,6 +43,11 @@ class ClassifyRequest(Struct, forbid_unknown_fields=True):
     explain: bool = False
     min_probability: Annotated[float, Meta(ge=0, le=1)] = 0
     use_thresholds: bool = False
+    texts_field: ClassVar[str] = "texts"
+
+    def all_texts(self) -> Iterable[str]:
+        """Returns the texts, which errors call `texts_field`."""
+        return self.texts
 
     def message(self, model: str) -> contract.ClassifyRequest:
         """Returns the contract's message."""
@@ -164,10 +170,24 @@ class Model(Struct):
         )
 
 
+class Server(Struct):
+    """The server's version and gRPC transport; see `text_classifier.v1.Server`."""
+
+    version: str
+    transport: str
+
+
 class Models(Struct):
-    """All versions of all models."""
+    """All versions of all models, and the server that has them."""
 
     models: list[Model]
+    server: Server
+
+    @classmethod
+    def of(cls, message: contract.ListModelsResponse) -> "Models":
+        """Converts the contract's message."""
+        server = Server(message.server.version, message.server.transport)
+        return cls([Model.of(model) for model in message.models], server)
 
 
 class Status(Struct):
@@ -218,6 +238,12 @@ class InferenceRequest(Struct):
     outputs: Annotated[list[RequestedOutput], EachOnce] = field(default_factory=list)
     id: str = ""
     parameters: Parameters | UnsetType = UNSET
+    texts_field: ClassVar[str] = "text"
+
+    def all_texts(self) -> Iterable[str]:
+        """Yields the texts, which errors call `texts_field`."""
+        for tensor in self.inputs:
+            yield from _flat(tensor.data)
 
     def message(self, model: str, version: str, binary: bytes) -> inference.ModelInferRequest:
         """Returns the protocol's message for the JSON and the raw bytes after it."""
@@ -227,7 +253,7 @@ class InferenceRequest(Struct):
             value = _decoded(given[name], bool | float, f"parameters[{name!r}]")  # type: ignore[arg-type]
             setattr(made.parameters[name], "bool_param" if isinstance(value, bool) else "double_param", value)
         for index, tensor in enumerate(self.inputs):
-            contents = inference.InferTensorContents(bytes_contents=_flat(tensor.data))
+            contents = inference.InferTensorContents(bytes_contents=map(str.encode, _flat(tensor.data)))
             shape = _decoded(tensor.shape, list[Int64], f"inputs[{index}].shape")
             made.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=shape, contents=contents)
         for index, output in enumerate(self.outputs):
@@ -247,14 +273,13 @@ def _decoded(raw: Raw | UnsetType, kind: type[_T], name: str) -> _T:
         raise InvalidArgument(name, f"is longer than {_MAX_RAW_BYTES} bytes")
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
-        raise InvalidArgument(name, str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid_json(error, kind, name) from error
 
 
-def _flat(data: Iterable[str | list[str]]) -> Iterable[bytes]:
+def _flat(data: Iterable[str | list[str]]) -> Iterable[str]:
     for item in data:
-        for text in [item] if isinstance(item, str) else item:
-            yield text.encode()
+        yield from [item] if isinstance(item, str) else item
 
 
 class OutputTensor(Struct):

@@ -1,6 +1,6 @@
 """The web page to try the models: static files, whose script calls the HTTP routes as any client does.
 
-They need no token: they hold no secrets, and a browser sends none when it opens a page.
+They need no token: they contain no secrets, and a browser sends no token when it opens a page.
 """
 
 from pathlib import Path

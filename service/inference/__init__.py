@@ -1,1 +1,1 @@
-"""One request, whatever protocol it arrives by: model versions, batching, classification and explanation."""
+"""What all protocols share: model versions, batching, classification and explanation."""

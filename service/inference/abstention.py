@@ -1,4 +1,4 @@
-"""Abstention: an answer whose probability is below what the request asks for is marked, whatever its protocol."""
+"""Abstention: marks answers whose probability is below the threshold of the request, for all protocols."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ USE_THRESHOLDS = "use_thresholds"
 def abstention_thresholds(
     repository: ModelRepository, model: str, version: int, min_probability: float, use_thresholds: bool
 ) -> Sequence[float] | None:
-    """Returns the probability below which each label is marked, in the order of the labels; None: none ever is.
+    """Returns each label's threshold: answers of a lower probability are marked. None: no answer is marked.
 
     Args:
         repository: where the model is.
         model: its name.
         version: its version; 0: the one in service.
-        min_probability: for all labels; 0: none is marked.
-        use_thresholds: whether the version's own thresholds hold, too.
+        min_probability: threshold of all labels; 0: none.
+        use_thresholds: whether the version's own thresholds apply too.
 
     Raises:
-        InvalidArgument: the probability is none.
+        InvalidArgument: the probability is not between 0 and 1.
         CannotAbstain: the version has no thresholds.
         RequestError: there is no such version.
     """

@@ -1,7 +1,7 @@
 """Adaptive batching: an idle engine takes a request at once; requests that come while it is busy form the next batch.
 
-There is no timer, so an idle server never waits. The queue is bounded by texts and by bytes. Requests whose client is
-gone or whose deadline has passed are dropped before inference.
+There is no timer, so an idle server never waits. The queue is bounded in texts and bytes. Requests whose client has
+disconnected or whose deadline has passed are dropped before inference.
 """
 
 import asyncio
@@ -96,7 +96,7 @@ class Batcher:
         return waiting.answer
 
     def _classify_inline(self, texts: Sequence[str], observation: Observation | None) -> asyncio.Future[Prediction]:
-        """Classifies on the event loop, where a switch of threads would cost more than the work."""
+        """Classifies on the event loop, if a thread switch would cost more than the work."""
         start = perf_counter()
         prediction = self._engine.classify(texts)
         end = perf_counter()
@@ -148,7 +148,7 @@ class Batcher:
             self._metrics.queued(start - waiting.since)
         try:
             prediction = await self._loop.run_in_executor(self._thread, self._engine.classify, texts)
-        except Exception as error:  # whatever the engine raises goes to its callers, and the queue goes on
+        except Exception as error:  # any error of the engine goes to its callers, and the queue continues
             for waiting in batch:
                 if not waiting.answer.cancelled():
                     waiting.answer.set_exception(error)

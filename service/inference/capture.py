@@ -28,13 +28,27 @@ _log = structlog.get_logger()
 FILES_PER_WORKER = 8
 """Number of files that a worker's share of the bytes is divided into: the oldest makes room for the next."""
 QUEUE_BYTES = 1 << 23
-"""Maximum size of the lines that wait to be written."""
+"""Maximum size of the lines that wait to be written, if a file has room for so many."""
 _INTERVAL = 1.0
 """Seconds between two writes."""
 _GLOB = "captured-*.jsonl"
 
 _Versions = tuple[str, int, int]
 """The model, its version in service and its shadow version."""
+
+
+def make_capture_folder(folder: Path) -> None:
+    """Makes the folder of captured texts if it does not exist.
+
+    Raises:
+        StartError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"--capture {folder}: cannot make the folder: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StartError(f"--capture {folder}: cannot write there")
 
 
 class Capture:
@@ -55,12 +69,9 @@ class Capture:
         self._folder, self._share, self._metrics = folder, share, metrics
         self._max_files = FILES_PER_WORKER * workers
         self._file_bytes = max_bytes // self._max_files
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StartError(f"--capture {folder}: cannot make the folder: {error.strerror}") from error
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise StartError(f"--capture {folder}: cannot write there")
+        # What is written together goes to one file, with its counts: there has to be room for all of it.
+        self._queue_bytes = min(QUEUE_BYTES, self._file_bytes * 3 // 4)
+        make_capture_folder(folder)
         self._changed = threading.Condition()
         self._lines: list[bytes] = []
         self._bytes = 0
@@ -102,8 +113,7 @@ class Capture:
             counts[1] += int((~compared.agrees).sum())
             counts[2] += compared.dropped
             for line in lines:
-                # What does not fit into a file would not fit into the next one either.
-                if self._bytes + len(line) > QUEUE_BYTES or len(line) > self._file_bytes // 2:
+                if self._bytes + len(line) > self._queue_bytes:
                     self._metrics.dropped["overload"].add()
                 else:
                     self._lines.append(line)
@@ -114,7 +124,7 @@ class Capture:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._counts)
-                self._changed.wait_for(lambda: self._closing or self._bytes > QUEUE_BYTES // 2, _INTERVAL)
+                self._changed.wait_for(lambda: self._closing or self._bytes > self._queue_bytes // 2, _INTERVAL)
                 lines, self._lines, self._bytes = self._lines, [], 0
                 counts, self._counts = dict(self._counts), defaultdict(lambda: [0, 0, 0])
                 closing = self._closing
@@ -164,7 +174,7 @@ class Capture:
     def _remove_oldest(self) -> None:
         """Makes room for a file. Names begin with the time of the file, in digits of one length."""
         files = sorted(self._folder.glob(_GLOB))
-        for path in files[: len(files) - self._max_files + 1]:
+        for path in files[: max(0, len(files) - self._max_files + 1)]:
             path.unlink(missing_ok=True)
             self._metrics.removed_files.add()
             _log.warning("capture: oldest file removed to make room", file=str(path))

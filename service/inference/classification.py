@@ -1,4 +1,4 @@
-"""Classifies the texts of one request, whatever its protocol: validates, queues, and counts the answers."""
+"""Classifies the texts of one request, for all protocols: validates, queues, and records metrics."""
 
 import asyncio
 import math
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidArgument
-from service.inference.repository import ModelRepository, Servable
+from service.inference.repository import ModelRepository
+from service.inference.servable import Answer, Servable
 from service.telemetry.call_observer import current
 from textmodel import Prediction
 
@@ -24,19 +25,6 @@ class RequestLimits:
     """Maximum number of texts."""
     text_bytes: int
     """Maximum size of one text in UTF-8."""
-
-
-class Answer(NamedTuple):
-    """An engine's answer for n texts."""
-
-    probabilities: NDArray[np.float32]
-    """Probabilities of all classes, of shape (n, classes)."""
-    winners: list[int]
-    """Index of each text's most probable class."""
-    winning: list[float]
-    """Probability of that class."""
-    words: list[int]
-    known_words: list[int]
 
 
 class PendingClassification(NamedTuple):

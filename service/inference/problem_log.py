@@ -1,4 +1,4 @@
-"""Problems that last, such as a folder that cannot be read: each is logged once, until it changes or is solved."""
+"""Logs lasting problems, such as an unreadable folder, once each, until they change or are solved."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ _log = structlog.get_logger()
 
 
 class ProblemLog:
-    """The problems that exist at present, by subject."""
+    """The current problems, by subject."""
 
     def __init__(self) -> None:
         self._problems: dict[str, tuple[str, dict[str, object]]] = {}
@@ -22,14 +22,14 @@ class ProblemLog:
         cause: Exception | None = None,
         **details: object,
     ) -> None:
-        """Logs a problem, unless it was the subject's last one. The trace of its cause is logged with it."""
+        """Logs a problem with the traceback of its cause, unless it is the subject's current problem already."""
         problem = event, details
         if self._problems.get(subject) != problem:
             self._problems[subject] = problem
             getattr(_log, level)(event, exc_info=cause, **details)
 
     def solved(self, subject: str) -> None:
-        """Forgets a problem: if it comes back, it is logged again."""
+        """Forgets a problem: if it recurs, it is logged again."""
         self._problems.pop(subject, None)
 
     @property

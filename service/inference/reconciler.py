@@ -16,13 +16,15 @@ import structlog
 
 from service.errors import reason_for_clients
 from service.inference.problem_log import ProblemLog
-from service.inference.repository import Model, ModelRepository, ModelVersion, Servable, State
+from service.inference.repository import Model, ModelRepository, ModelVersion, State, listing
+from service.inference.servable import Servable
 from service.inference.shadow import Shadow
 from service.inference.version_loading import load_version
 from service.inference.version_policy import OnDisk, VersionPolicy, on_disk
 from service.telemetry.metrics import VersionStates
 from textmodel import Engine, ModelError, VersionFolder
-from textmodel.loading import EngineKind
+from textmodel.errors import MissingError
+from textmodel.names import EngineKind
 from textmodel.version_folder import Fingerprint, fingerprint
 
 _log = structlog.get_logger()
@@ -85,8 +87,12 @@ class Reconciler:
         """
         await self._scan()
         self._end_other_series()
-        for name in self._policy.pins.keys() - self._models.keys():
-            _log.error("pinned model not found", model=name)
+        for option, named in (("--pin", self._policy.pins), ("--shadow", self._policy.shadows)):
+            for name in sorted(named.keys() - self._models.keys()):
+                reason = (
+                    f"{option} names a model that {self._folder} does not have: its models are {listing(self._models)}"
+                )
+                _log.error("model not found", model=name, reason=reason)
         if not self._repository.serves.is_set():
             if required:
                 raise ModelError(f"no model to serve: {self._why_none()}")
@@ -156,12 +162,12 @@ class Reconciler:
         if not wanted and name not in self._models:
             return
         model = self._models.setdefault(name, Model())
+        model.on_disk = found.folders
         considered: set[int] = set()
         available = 0
         for number in wanted:
             considered.add(number)
-            path = found.folders.get(number, self._folder / name / str(number))
-            version = await self._load_version(model, name, number, path)
+            version = await self._load_version(model, name, number)
             if version.servable:
                 available += 1
                 if available == 1:
@@ -171,8 +177,7 @@ class Reconciler:
         candidate = None
         if (shadow := self._policy.shadow(name, found)) is not None:
             considered.add(shadow)
-            path = found.folders.get(shadow, self._folder / name / str(shadow))
-            candidate = (await self._load_version(model, name, shadow, path)).servable
+            candidate = (await self._load_version(model, name, shadow)).servable
         for version in list(model.versions.values()):
             # While no wanted version can serve, those that do stay.
             if version.version not in considered and (available or not found.folders or not version.servable):
@@ -189,9 +194,13 @@ class Reconciler:
         else:
             self._problems.solved(subject)
 
-    async def _load_version(self, model: Model, name: str, number: int, path: Path) -> ModelVersion:
+    async def _load_version(self, model: Model, name: str, number: int) -> ModelVersion:
         """Loads a version, unless these very files were loaded or refused already."""
         version = model.versions.setdefault(number, ModelVersion(name, number))
+        path = model.on_disk.get(number)
+        if not path:
+            self._refuse_missing(version, model)
+            return version
         files = await self._run_in_thread(fingerprint, path)
         if version.files == files:
             return version
@@ -214,10 +223,10 @@ class Reconciler:
         replaced, version.servable = version.servable, servable
         version.state, version.reason = State.AVAILABLE, ""
         self._states.accepted(name, number)
-        log.info("model loaded", engine=engine.name, classes=len(servable.labels))
         if replaced and model.in_service is replaced:
             model.in_service = servable
         self._repository.changed()
+        log.info("model loaded", engine=engine.name, classes=len(servable.labels))
         if replaced:
             await replaced.batcher.close()
         return version
@@ -228,6 +237,13 @@ class Reconciler:
             version.state = State.FAILED
         self._states.refused(version.name, version.version, kind)
         log.error("model refused", kind=kind, reason=reason)
+
+    def _refuse_missing(self, version: ModelVersion, model: Model) -> None:
+        """Refuses a version that a pin or a shadow file names, and that has no folder; logs that once."""
+        reason = f"{version.name} has no version {version.version}: its versions are {listing(model.on_disk)}"
+        if version.reason != reason:
+            version.files = None
+            self._refuse(version, reason, MissingError.kind, _log.bind(model=version.name, version=version.version))
 
     def _put_in_service(self, model: Model, servable: Servable, *, pinned: bool) -> None:
         if model.in_service is not servable:

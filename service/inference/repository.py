@@ -5,36 +5,17 @@ Requests read it. Only the reconciler changes it, on the same event loop.
 
 import asyncio
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from service.errors import InvalidArgument, NotFound, NotReady, RequestError, shortened
-from service.inference.batching import Batcher
-from service.inference.explanations import Explanations
-from service.inference.shadow import Shadow, ShadowSlot
-from service.telemetry.metrics import ModelMetrics
-from textmodel import Engine
-from textmodel.metadata import Metadata
+from service.inference.servable import Servable
+from service.inference.shadow import Shadow
 from textmodel.version_folder import Fingerprint
 
 _MAX_LISTED = 20
 """Names or versions that an error lists."""
-
-
-@dataclass(frozen=True)
-class Servable:
-    """A version that answers requests."""
-
-    name: str
-    version: int
-    labels: tuple[str, ...]
-    metadata: Metadata
-    engine: Engine
-    batcher: Batcher
-    metrics: ModelMetrics
-    explanations: Explanations
-    shadow: ShadowSlot = field(default_factory=ShadowSlot, compare=False)
-    """Compares another version with this one, while this one is in service."""
 
 
 class State(enum.Enum):
@@ -68,6 +49,8 @@ class Model:
     in_service: Servable | None = None
     shadow: Shadow | None = None
     """Compares a version with the one in service."""
+    on_disk: Mapping[int, Path] = field(default_factory=dict)
+    """The folders of its versions, loaded or not."""
 
 
 class ModelRepository:
@@ -106,8 +89,8 @@ class ModelRepository:
         if not known.servable:
             if known.state is State.LOADING:
                 raise NotReady
-            available = [number for number, other in sorted(model.versions.items()) if other.servable] if model else []
-            raise self._missing(_resource(name, version), f"available are versions {_listing(available)}")
+            refused = "" if known.state is not State.FAILED else "it was refused, the list of models says why; "
+            raise self._missing(_resource(name, version), refused + _available(self.models[name]))
         return known.servable
 
     def find(self, name: str, version: int) -> ModelVersion:
@@ -119,16 +102,16 @@ class ModelRepository:
             NotReady: no model is in service yet.
         """
         if not name:
-            raise InvalidArgument("model", f"is empty; available are {_listing(sorted(self.models))}")
+            raise InvalidArgument("model", f"is empty; available are {listing(self.models)}")
         if version < 0:
             raise InvalidArgument("version", f"{version} is negative; 0 is the version in service")
         model = self.models.get(name)
         if not model:
-            raise self._missing(_resource(name), f"available are {_listing(sorted(self.models))}")
+            raise self._missing(_resource(name), f"available are {listing(self.models)}")
         if not version:
             version = model.in_service.version if model.in_service else max(model.versions)
         if version not in model.versions:
-            raise self._missing(_resource(name, version), f"available are versions {_listing(sorted(model.versions))}")
+            raise self._missing(_resource(name, version), _why_not_loaded(model, version) + _available(model))
         return model.versions[version]
 
     def _missing(self, resource: str, description: str) -> RequestError:
@@ -153,6 +136,19 @@ def _resource(name: str, version: int = 0) -> str:
     return f"models/{shortened(name)}" + (f"/versions/{version}" if version else "")
 
 
-def _listing(names: list[str] | list[int]) -> str:
-    shown = ", ".join(str(name) for name in names[:_MAX_LISTED])
-    return (shown + ", …" if len(names) > _MAX_LISTED else shown) or "none"
+def _why_not_loaded(model: Model, version: int) -> str:
+    if version not in model.on_disk:
+        return ""
+    return "it is in the models folder, but not loaded: the server loads it with --keep-versions or a pin; "
+
+
+def _available(model: Model) -> str:
+    available = [number for number, version in model.versions.items() if version.servable]
+    return f"available are versions {listing(available)}" if available else "no version is available"
+
+
+def listing(names: Iterable[str] | Iterable[int]) -> str:
+    """Returns names or versions in rising order as an error lists them: the first ones."""
+    every = sorted(names)
+    shown = ", ".join(map(str, every[:_MAX_LISTED]))
+    return (shown + ", …" if len(every) > _MAX_LISTED else shown) or "none"

@@ -1,8 +1,8 @@
-"""A shadow version: it classifies what the version in service was asked, after the answer, and is compared with it.
+"""A shadow version classifies the requests of the version in service, after their responses, for a comparison.
 
-Requests gather in a bounded queue. They are compared in a thread, many texts in one engine call, when the event loop
-has time: while it lags, or while requests wait for the version in service, the shadow waits too, and what finds no room
-in the queue is dropped and counted. So under load the shadow's work is the first to go.
+Requests wait in a bounded queue. A thread compares them, many texts in one engine call, while the event loop is idle:
+if the loop lags, or requests wait for the version in service, the shadow waits too. Requests that do not fit into the
+queue are dropped and counted. So under load the shadow's work is dropped first.
 """
 
 import asyncio
@@ -11,18 +11,14 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from service.inference.servable import Answer, Servable
 from service.telemetry.shadow_metrics import Agreement, ShadowMetrics
-
-if TYPE_CHECKING:
-    from service.inference.classification import Answer
-    from service.inference.repository import Servable
 
 _log = structlog.get_logger()
 
@@ -31,11 +27,11 @@ BATCH_TEXTS = 256
 QUEUE_TEXTS = 4096
 """Maximum number of texts that wait for a shadow."""
 QUEUE_CHARACTERS = 1 << 23
-"""Maximum number of characters that these have together."""
+"""Maximum number of characters of these texts together."""
 _PAUSE = 0.005
-"""Seconds between two batches: answers leave meanwhile, and requests gather."""
+"""Seconds between two batches: time for responses to leave and requests to queue."""
 _LAG = 0.02
-"""Seconds by which an event loop under load is late."""
+"""A delay of the event loop, in seconds, that indicates load."""
 
 
 class Compared(NamedTuple):
@@ -45,7 +41,7 @@ class Compared(NamedTuple):
     request_ids: Sequence[str]
     agrees: NDArray[np.bool_]
     labels: Sequence[str]
-    """Of the version in service."""
+    """Those of the version in service."""
     probabilities: Sequence[float]
     shadow_labels: Sequence[str]
     shadow_probabilities: Sequence[float]
@@ -58,13 +54,6 @@ class Recorder(Protocol):
 
     def record(self, name: str, version: int, shadow_version: int, compared: Compared) -> None:
         """Takes the comparisons of one batch."""
-
-
-@dataclass
-class ShadowSlot:
-    """Where a version in service has its shadow, if it has one. The event loop's alone."""
-
-    running: "Shadow | None" = None
 
 
 class _Answered(NamedTuple):
@@ -88,8 +77,8 @@ class Shadow:
 
     def __init__(
         self,
-        in_service: "Servable",
-        candidate: "Servable",
+        in_service: Servable,
+        candidate: Servable,
         share: float,
         metrics: ShadowMetrics,
         recorder: Recorder | None = None,
@@ -102,14 +91,14 @@ class Shadow:
         numbers = {label: number for number, label in enumerate(candidate.labels)}
         self._column_of = np.array([numbers.get(label, -1) for label in in_service.labels])
         self._loop = asyncio.get_running_loop()
-        self._context = contextvars.copy_context()  # not that of the request that happens to start the work
+        self._context = contextvars.copy_context()  # not in the context of the request that starts the work
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"shadow-{in_service.name}")
         self._queue: deque[_Answered] = deque()
         self._texts = self._characters = self._dropped = 0
         self._work: asyncio.Task[None] | None = None
         self._closing = self._failing = False
 
-    def offer(self, texts: Sequence[str], answer: "Answer", request_id: str) -> None:
+    def offer(self, texts: Sequence[str], answer: Answer, request_id: str) -> None:
         """Queues a request that the version in service has answered, if it is sampled and there is room."""
         if self._share < 1 and random.random() >= self._share:
             return

@@ -1,10 +1,10 @@
-"""Shadow versions as the server's configuration asks for them: what share they classify, and what is captured."""
+"""Starts the shadow versions that the configuration names, with their share of requests and the capture of texts."""
 
 from collections.abc import Sequence
 
 from service.config import Config
 from service.inference.capture import Capture
-from service.inference.repository import Servable
+from service.inference.servable import Servable
 from service.inference.shadow import Shadow
 from service.telemetry.shadow_metrics import CaptureMetrics, ShadowMetrics
 from service.telemetry.shared_metrics import MetricsPage
@@ -36,6 +36,6 @@ class Shadowing:
         return Shadow(in_service, candidate, self._share, metrics, self._capture)
 
     def close(self) -> None:
-        """Writes what is still to be captured. All shadows are closed."""
+        """Writes the remaining captured texts. Call it after all shadows are closed."""
         if self._capture:
             self._capture.close()

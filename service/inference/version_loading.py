@@ -4,7 +4,7 @@ from typing import Any
 
 from textmodel import Engine, ModelError, VersionFolder, load_engine
 from textmodel.errors import ChangedError
-from textmodel.loading import EngineKind
+from textmodel.names import EngineKind
 from textmodel.version_folder import Fingerprint, check_files, fingerprint
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from textmodel import ModelError
-from textmodel.version_folder import is_model_name, pinned_version, scan_model, shadow_version
+from textmodel.names import is_model_name
+from textmodel.version_folder import pinned_version, scan_model, shadow_version
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The processes of the server and their life: a supervisor, its workers and the metrics process."""
+"""The processes of the server: a supervisor, its workers and the metrics process."""

@@ -1,4 +1,4 @@
-"""Has the C library give freed memory back, so that a burst of large requests does not stay in the process's size."""
+"""Makes the C library return freed memory, so that the process shrinks again after a burst of large requests."""
 
 import ctypes
 
@@ -10,7 +10,7 @@ _M_ARENA_MAX, _ARENAS = -8, 2
 
 
 def return_freed_memory() -> None:
-    """Sets the allocator up; does nothing where the C library has no such parameters."""
+    """Configures the allocator. Does nothing if the C library lacks these parameters."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)

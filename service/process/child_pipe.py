@@ -1,8 +1,8 @@
 """The socket between the supervisor and one of its children.
 
-The child sends lines: that it is ready, that it cannot be, and heartbeats. The supervisor sends a byte that tells
-whether the server as a whole serves. When either end dies, the other reads the end of the stream: a child without a
-supervisor stops by itself.
+The child sends lines: that it is ready, why it failed, and heartbeats. The supervisor sends a byte that says whether
+the whole server serves. If one process dies, the other reads the end of the stream: a child whose supervisor has died
+stops.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ _GONE = (BrokenPipeError, ConnectionResetError)
 
 
 class Signal(enum.Enum):
-    """What a child sends beside a failure."""
+    """The messages of a child, except failures."""
 
     READY = b"ready"
     """It does its work."""
     BEAT = b"beat"
     """Its main loop runs."""
     LOADING = b"loading"
-    """Its main loop runs, and a model is being loaded, which may hold it up."""
+    """The main loop runs, and a model is being loaded, which may delay heartbeats."""
 
 
 class Failure(NamedTuple):
-    """Why a child cannot get ready."""
+    """Why a child cannot start."""
 
     reason: str
     permanent: bool
-    """Whether another try is bound to fail too."""
+    """Whether a retry would fail too."""
 
 
 _PERMANENT = b"cannot "
@@ -54,7 +54,7 @@ class SupervisorEnd:
         return self._socket.fileno()
 
     def receive(self) -> list[Signal | Failure]:
-        """Returns what the child has sent since the last time. A child that is gone has sent nothing."""
+        """Returns the messages since the last call; none from a child that has ended."""
         try:
             self._received += self._socket.recv(65536)
         except (BlockingIOError, ConnectionResetError):
@@ -63,7 +63,7 @@ class SupervisorEnd:
         return [_message(line) for line in lines]
 
     def tell(self, serving: bool) -> None:
-        """Tells the child whether the server serves. A child that is gone does not hear it."""
+        """Tells the child whether the server serves. Does nothing if the child has ended."""
         with suppress(BlockingIOError, *_GONE):
             self._socket.send(_SERVING if serving else _NOT_SERVING)
 
@@ -86,30 +86,30 @@ class ChildEnd:
         self._socket = end
 
     def ready(self) -> None:
-        """Says that the child does its work."""
+        """Reports that the child is ready."""
         self._send(Signal.READY.value)
 
     def beat(self, *, loading: bool = False) -> None:
-        """Says that the main loop runs."""
+        """Reports that the main loop runs."""
         self._send((Signal.LOADING if loading else Signal.BEAT).value, socket.MSG_DONTWAIT)
 
     def failed(self, reason: str, *, permanent: bool) -> None:
-        """Says that the child cannot do its work, and why."""
+        """Reports why the child failed."""
         self._send(
             (_PERMANENT if permanent else _TEMPORARY) + " ".join(reason.split()).encode(errors="backslashreplace")
         )
 
     def _send(self, line: bytes, flags: int = 0) -> None:
-        """Sends a line, unless the supervisor is gone."""
+        """Sends a line, unless the supervisor has ended."""
         with suppress(BlockingIOError, *_GONE):
             self._socket.sendmsg([line, b"\n"], [], flags)
 
     def close(self) -> None:
-        """Closes this end, in the process that it is not for."""
+        """Closes this end, in the process that does not use it."""
         self._socket.close()
 
     def wait(self, interval: float) -> None:
-        """Returns when the supervisor is gone. Until then sends a heartbeat every so many seconds; 0: none."""
+        """Sends a heartbeat every `interval` seconds (0: none). Returns when the supervisor has ended."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         while True:
@@ -118,14 +118,14 @@ class ChildEnd:
                 return
 
     def _received(self) -> bytes:
-        """Returns what the supervisor sends; nothing if it is gone."""
+        """Returns what the supervisor sends; nothing if it has ended."""
         try:
             return self._socket.recv(64)
         except ConnectionResetError:  # it left a line unread
             return b""
 
     async def serving(self) -> AsyncIterator[bool]:
-        """Yields whether the server as a whole serves, at each change, until the supervisor is gone."""
+        """Yields whether the whole server serves, at each change, until the supervisor ends."""
         self._socket.setblocking(False)
         while received := await asyncio.get_running_loop().sock_recv(self._socket, 64):
             yield received[-1:] == _SERVING

@@ -1,4 +1,4 @@
-"""The number of CPUs that this process may use: of its affinity, and of its control group's CPU quota.
+"""The number of CPUs that this process may use, by its affinity and its control group's CPU quota.
 
 Formats: docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max) and .../scheduler/sched-bwc.html (cpu.cfs_quota_us).
 """
@@ -17,7 +17,7 @@ def available_cpus(proc: Path = Path("/proc/self")) -> int:
 
 def _quotas(proc: Path) -> Iterator[float]:
     """Yields the quotas, in CPUs, of the process's control groups and of those above them."""
-    with suppress(OSError, ValueError):  # without /proc or in a form of its own, the affinity counts alone
+    with suppress(OSError, ValueError):  # without /proc, or with an unknown format, only the affinity counts
         groups = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
         mounts = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]
         for _, controllers, group in groups:

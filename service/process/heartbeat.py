@@ -1,8 +1,8 @@
 """The heartbeat of a worker: its event loop tells the supervisor that it runs.
 
-Models are loaded in a thread, so the loop goes on meanwhile. But a library that is imported for the first time may hold
-Python's interpreter lock for seconds when it comes from a slow disk: `import tensorflow` held it for 1.0 s from memory.
-So the supervisor is told of loads, and is more patient then.
+Models load in a thread, so the loop continues meanwhile. But the first import of a library may hold Python's
+interpreter lock, for seconds from a slow disk: `import tensorflow` held it for 1.0 s from the page cache. So a worker
+reports loads to the supervisor, which then waits longer.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ class Heartbeat:
     """Sends heartbeats from the running event loop.
 
     Args:
-        supervisor: who gets them.
+        supervisor: receives them.
         timeout: seconds without one after which the supervisor replaces this process; 0: it never does.
     """
 

@@ -1,5 +1,6 @@
 """Reserving the addresses that the workers share, so that of two servers exactly one gets them."""
 
+import errno
 import os
 import socket
 import stat
@@ -72,7 +73,7 @@ def reserve_unix_socket(path: Path) -> socket.socket:
             raise PermissionError(0, "its folder is not writable")
     except OSError as error:
         lock.close()
-        reason = "another server listens there" if path.is_socket() else error.strerror
+        reason = "another server listens there" if error.errno == errno.EADDRINUSE else error.strerror
         raise StartError(f"{where}: {reason}; choose another path") from error
     return lock
 
@@ -86,6 +87,8 @@ def _remove_unused(path: Path) -> None:
     if not stat.S_ISSOCK(path.stat().st_mode):
         raise FileExistsError(0, "the file exists and is not a socket")
     with socket.socket(socket.AF_UNIX) as client, suppress(ConnectionRefusedError):
-        client.connect(str(path))
+        client.setblocking(False)
+        with suppress(BlockingIOError):  # somebody listens, and accepts nothing
+            client.connect(str(path))
         raise FileExistsError(0, "another process listens there")
     path.unlink()

@@ -1,19 +1,34 @@
 """The start of the server: options, logging, warnings, and the supervisor."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import structlog
 
 from service import config
+from service.config import Config
 from service.errors import StartError
+from service.grpc.transport import choose_transport
+from service.inference.capture import make_capture_folder
 from service.process.supervisor import Supervisor
-from service.security.exposure_warnings import exposures
+from service.security.exposure_warnings import exposures, is_loopback
+from service.security.reloaded_file import read_bytes
+from service.security.tls import server_context, tls_files
+from service.security.tokens import Tokens
 from service.telemetry import logging
+from textmodel.extras import how_to_install
 
 
-def start(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Runs the server until it is told to stop. Returns the exit status: 0, or 1 if it could not start."""
-    settings = config.parse(arguments, environment)
+def start(settings: Config, environment: Mapping[str, str]) -> int:
+    """Runs the server until it is told to stop.
+
+    Returns:
+        The exit status: 0; 1 if the server could not start; 2 if an option names what is missing or cannot be used.
+    """
+    try:
+        _check(settings)
+    except StartError as error:
+        config.parser().error(str(error))
     output = logging.configure(settings.log_format, settings.log_level)
     log = structlog.get_logger()
     for name, meant in config.unknown_variables(environment):
@@ -22,10 +37,55 @@ def start(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         )
     for name in config.ignored_service_links(environment):
         log.info("environment variable of a Kubernetes Service: ignored", variable=name)
-    for reason in exposures(settings):
+    for reason in (*exposures(settings), *_unbounded(settings)):
         log.warning("exposed", reason=reason)
     try:
         return Supervisor(settings, output).run()
     except StartError as error:
         log.error("cannot start", reason=str(error))
         return 1
+
+
+def _check(settings: Config) -> None:
+    """Checks what options name outside of the command line: files, folders, and packages of extras.
+
+    Raises:
+        StartError: it is missing or cannot be used. The processes of the server would find out one by one.
+    """
+    for option, path in _files(settings):
+        try:
+            read_bytes(path)
+        except StartError as error:
+            raise StartError(f"{option}: {error}") from error
+    if settings.tokens:
+        Tokens(settings.tokens)
+    if files := tls_files(settings):
+        server_context("certificates", files)
+    if settings.capture:
+        make_capture_folder(settings.capture)
+    if settings.tracing == "on":
+        _check_tracing()
+    choose_transport(settings)
+
+
+def _unbounded(settings: Config) -> Iterator[str]:
+    """Yields a sentence if other machines can fill the memory: grpcio has no bound on what is arriving."""
+    if not is_loopback(settings.host) and choose_transport(settings).name == "grpcio":
+        yield (
+            f"other machines can reach {settings.host}, and grpcio does not bound the bytes of requests that are"
+            " arriving: build the native transport (make native), or lower --max-request-bytes"
+        )
+
+
+def _files(settings: Config) -> Iterator[tuple[str, Path]]:
+    for name in ("tokens", "tls_cert", "tls_key", "tls_client_ca"):
+        if path := getattr(settings, name):
+            yield config.flag(name), path
+
+
+def _check_tracing() -> None:
+    try:
+        from service.telemetry.tracing import exporter_kinds  # noqa: PLC0415, an extra
+    except ImportError as error:
+        raise StartError(f"--tracing on needs OpenTelemetry ({error}): {how_to_install('otel')}") from error
+    exporter_kinds()

@@ -90,13 +90,13 @@ class Supervisor:
     def __init__(self, config: Config, log_output: NonBlockingStderr) -> None:
         self._config = config
         self._log_output = log_output
-        path = socket_path(config.host)
+        self._socket = path = socket_path(config.host)
         self._port = reserve_unix_socket(path) if path else reserve(config.host, config.port, "--port")
         self._health_port = reserve(config.host, config.health_port, "--health-port") if config.health_port else None
         self._http_port = None if config.http_port is None else reserve(config.host, config.http_port, "--http-port")
         cpus = available_cpus()
         workers = 1 if path else config.workers or cpus  # processes cannot share a Unix domain socket
-        # Together the workers' TensorFlows have as many threads as there are CPUs.
+        # Together the workers have as many threads as there are CPUs: of TensorFlow, and of the native transport.
         self._threads_each = max(1, cpus // workers)
         self._pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
         self._native_pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
@@ -126,6 +126,8 @@ class Supervisor:
             self._start_due_children()
             self._wait()
             self._reap()
+        if self._socket:
+            self._socket.unlink(missing_ok=True)
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, signal.SIG_IGN)  # a second one must not turn this end into a death
         _log.info("stopped")
@@ -143,7 +145,8 @@ class Supervisor:
             require_model = "on" if self._has_served else self._config.require_model
             config = replace(self._config, require_model=require_model)
             all_pages = [MetricsPage(memory) for memory in self._pages]
-            uvloop.run(serve(config, _port(self._port), _port(self._http_port), pages, end, all_pages=all_pages))
+            ports = _port(self._port), _port(self._http_port)
+            uvloop.run(serve(config, *ports, pages, end, threads=self._threads_each, all_pages=all_pages))
 
         return work
 

@@ -7,17 +7,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from service.config import Config
-from service.errors import StartError
 from service.grpc.health import HealthServicer
 from service.grpc.instrumentation import Instruments
 from service.grpc.server import Servicers, grpc_server
+from service.grpc.transport import choose_transport
 from service.http.app import HttpOptions, http_app
 from service.http.server import http_server
 from service.inference.batching import Batcher, QueueLimits
 from service.inference.classification import ClassificationService, RequestLimits
 from service.inference.explanations import Explanations
 from service.inference.reconciler import Publish, Reconciler
-from service.inference.repository import ModelRepository, Servable
+from service.inference.repository import ModelRepository
+from service.inference.servable import Servable
 from service.inference.shadowing import Shadowing
 from service.inference.version_policy import VersionPolicy
 from service.process.allocator import return_freed_memory
@@ -38,6 +39,7 @@ async def serve(
     pages: tuple[MetricsPage, MetricsPage],
     supervisor: ChildEnd,
     *,
+    threads: int,
     all_pages: Sequence[MetricsPage],
 ) -> None:
     """Serves until SIGTERM, or until the supervisor is gone.
@@ -48,10 +50,11 @@ async def serve(
         http_port: the port of the HTTP routes, likewise; None: there are none.
         pages: where metrics go, and where the native transport counts what it answers without Python.
         supervisor: who hears that this worker is ready, and tells whether all are.
+        threads: how many threads of the native transport serve the gRPC port.
         all_pages: where the metrics of all workers go.
 
     Raises:
-        StartError: the port cannot be listened on, or tracing cannot start.
+        StartError: the port cannot be listened on, or an exporter of traces cannot start.
         ModelError: there is no model to serve, and the configuration requires one.
     """
     return_freed_memory()
@@ -70,7 +73,8 @@ async def serve(
         while_loading=heartbeat.loading,
     )
     limits = RequestLimits(config.max_texts, config.max_text_bytes)
-    servicers = Servicers.of(repository, ClassificationService(repository, limits))
+    transport = choose_transport(config, threads)
+    servicers = Servicers.of(repository, ClassificationService(repository, limits), transport.name)
     tokens = Tokens(config.tokens) if config.tokens else None
     stop = asyncio.Event()
     handlers = {signal.SIGTERM: stop.set, signal.SIGHUP: reconciler.refresh}
@@ -80,7 +84,7 @@ async def serve(
             app = http_app(servicers, instruments, HttpOptions.of(config, port))
             async with (
                 http_server(config, http_port, app, stop),
-                grpc_server(config, port, servicers, repository, instruments),
+                grpc_server(config, port, servicers, repository, instruments, transport=transport),
             ):
                 await _run_until(
                     stop,
@@ -145,17 +149,15 @@ def _observer(config: Config) -> Iterator[Observer | None]:
     """Yields what observes calls, if any are to be observed. At the end of the block the last spans are sent.
 
     Raises:
-        StartError: tracing is not installed, or an OTEL_ variable names an exporter that is not available.
+        StartError: an exporter of traces cannot start.
     """
     access_log = config.access_log == "on"
     if config.tracing == "off":
         # What is captured has the request's id, too.
         yield Observer(access_log, None) if access_log or config.capture else None
         return
-    try:
-        from service.telemetry.tracing import tracing  # noqa: PLC0415, an extra
-    except ImportError as error:
-        raise StartError(f"--tracing on needs OpenTelemetry ({error}): pip install 'text-classifier[otel]'") from error
+    from service.telemetry.tracing import tracing  # noqa: PLC0415, an extra
+
     with tracing() as tracer:
         yield Observer(access_log, tracer)
 

@@ -1,4 +1,4 @@
-"""Warnings at the start: who can reach the server unencrypted, and who can read its secrets."""
+"""Warnings at startup about unencrypted access and readable secrets."""
 
 import ipaddress
 import socket

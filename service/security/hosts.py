@@ -1,6 +1,6 @@
-"""By which names the HTTP ports may be addressed: the defence against DNS rebinding.
+"""The host names that HTTP requests may use: the defence against DNS rebinding.
 
-A page of any origin may have its own name resolve to 127.0.0.1, and then is of the same origin as this server. Its
+The name of a malicious page may resolve to 127.0.0.1; the page then has the same origin as this server. But its
 requests still name the page's host.
 """
 

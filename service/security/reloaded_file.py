@@ -1,4 +1,4 @@
-"""Values that follow their files without a restart: certificates, tokens."""
+"""Values that are reloaded when their files change: certificates, tokens."""
 
 import os
 import threading
@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Reloaded(Generic[T]):
     """A value that is read again when its files change. Safe to share between threads.
 
-    Files that cannot be read, or do not belong together because only one of them is replaced yet, are not used: the
-    previous value stays, and the log says why, once for each change.
+    If files cannot be read, or do not match because only one of them has been replaced so far, the previous value
+    stays, and the log gives the reason, once for each change.
 
     Args:
         name: what the value is, for the log.
@@ -41,7 +41,7 @@ class Reloaded(Generic[T]):
         self._value = read()
 
     def get(self) -> T:
-        """Returns the current value. Costs one `stat` for each file while they do not change."""
+        """Returns the current value. Costs one `stat` for each file that has not changed."""
         stamps = self._stamps()
         if stamps != self._seen:
             with self._lock:
@@ -61,7 +61,7 @@ class Reloaded(Generic[T]):
 
     @property
     def value(self) -> T:
-        """The value as it was read last."""
+        """The last value that was read."""
         return self._value
 
     @property

@@ -1,6 +1,6 @@
 """TLS from files: the server's certificate, and with mutual TLS the authority of its clients.
 
-gRPC and HTTP read them at each handshake, so that replaced files are used without a restart.
+gRPC and HTTP check the files at each handshake, so that replaced files take effect without a restart.
 """
 
 import ssl
@@ -60,7 +60,7 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     used = configuration.get()
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
-        """Returns the configuration for a handshake, or None when it is the one of before: that is kept, and cheap."""
+        """Returns the configuration for a handshake, or None to keep the previous one."""
         nonlocal used
         before, used = used, configuration.get()
         return None if used is before else used
@@ -69,7 +69,7 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
 
 
 def pem_files(files: TlsFiles) -> Reloaded[PemFiles]:
-    """Returns the contents of the files, which follow them.
+    """Returns the contents of the files, reloaded when they change.
 
     Raises:
         StartError: a file cannot be read, or the files do not belong together.
@@ -78,7 +78,7 @@ def pem_files(files: TlsFiles) -> Reloaded[PemFiles]:
 
 
 def server_context(name: str, files: TlsFiles) -> ssl.SSLContext:
-    """Makes an `ssl` context that follows the files.
+    """Makes an `ssl` context that is reloaded when the files change.
 
     Args:
         name: name of the certificates in the log.

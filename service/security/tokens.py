@@ -26,7 +26,7 @@ class Tokens:
         self._digests = Reloaded("tokens", [path], lambda: _read(path))
 
     def publish(self, to: Callable[[Path, tuple[int, ...], Sequence[bytes]], None]) -> None:
-        """Gives the file's path, its stamp and the tokens' digests to who checks tokens too: now and at each change."""
+        """Passes the file's path, its stamp and the tokens' digests to another checker, now and at each change."""
 
         def give() -> None:
             to(self._path, self._digests.stamps[0], self._digests.value)

@@ -1,6 +1,6 @@
-"""Observation of single calls, if it is on: a line in the access log, and the spans of a trace.
+"""Observes single calls: a line in the access log, and the spans of a trace.
 
-If it is off, a request costs one lookup of a context variable more.
+Switched off, it costs one lookup of a context variable per request.
 """
 
 import re

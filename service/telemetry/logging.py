@@ -1,4 +1,4 @@
-"""Structured logs on standard error: one line an event, JSON unless it is a terminal. No texts of requests."""
+"""Structured logs on standard error: one line per event, as JSON unless it is a terminal. No texts of requests."""
 
 import json
 import logging
@@ -12,10 +12,10 @@ from service.telemetry.standard_error import NonBlockingStderr
 
 
 def configure(log_format: str, log_level: str) -> NonBlockingStderr:
-    """Sets up the process's logging, for this project's events and for the libraries' own alike.
+    """Configures logging, for events of this project and of libraries.
 
     Returns:
-        Where lines go. It tells of lines that it drops.
+        The stream of the log. It reports the lines that it drops.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     described: list[structlog.typing.Processor] = [
@@ -24,7 +24,7 @@ def configure(log_format: str, log_level: str) -> NonBlockingStderr:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     rendered: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [_escape_control_characters, structlog.dev.ConsoleRenderer()]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
     )
@@ -44,6 +44,17 @@ def configure(log_format: str, log_level: str) -> NonBlockingStderr:
         cache_logger_on_first_use=True,
     )
     return output
+
+
+def _escape_control_characters(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Escapes what would begin a line or control the terminal, such as in the name of a file."""
+    return {name: _escaped(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _drop_report(processors: list[structlog.typing.Processor]) -> Callable[[int], str]:

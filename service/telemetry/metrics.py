@@ -54,7 +54,7 @@ DROPPED = Family(
 UNKNOWN = Family(
     "histogram",
     "text_classifier_unknown_word_ratio",
-    "Share of a text's words that are not in the vocabulary; texts without words are not counted.",
+    "Share of a text's words that the model does not know; texts without words are not counted.",
     _MODEL,
     _TENTHS,
 )
@@ -62,7 +62,9 @@ PROBABILITY = Family(
     "histogram", "text_classifier_winning_probability", "Probability of a text's winning label.", _MODEL, _TENTHS
 )
 
-TRANSPORT = Family("gauge", "text_classifier_grpc_transport_info", "1 for what carries gRPC.", ("transport",))
+TRANSPORT = Family(
+    "gauge", "text_classifier_grpc_transport_info", "1 for the transport that serves gRPC.", ("transport",)
+)
 RESTARTS = Family("counter", "text_classifier_process_restarts_total", "Times that a process died and was restarted.")
 
 LOG_DROPPED = Family(
@@ -247,7 +249,7 @@ class ModelMetrics:
             winners: the class with the highest probability, of each text.
             probabilities: that probability.
             words: number of words.
-            known_words: number of words in the vocabulary.
+            known_words: number of words that the model knows.
         """
         for winner in winners:
             self._texts[winner].add()

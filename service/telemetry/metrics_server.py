@@ -1,10 +1,11 @@
 """The HTTP endpoint /metrics: totals over all workers, and the resources that each worker process uses.
 
-It is protected as gRPC is: by the same TLS files, client certificates and tokens. A browser that opens `/` is sent to
-the web page on the HTTP port.
+The same TLS files, client certificates and tokens protect it as gRPC. It redirects a browser from `/` to the web page
+on the HTTP port.
 """
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 MAX_CONNECTIONS = 64
-"""Maximum open connections, each with a thread. Past it, a new one takes the place of the oldest."""
+"""Maximum open connections, each with a thread. Then a new one replaces the oldest."""
 READ_SECONDS = 10.0
 """Maximum time that a connection is silent while the server waits for it."""
 
@@ -174,18 +175,8 @@ def metrics_endpoint(
     if config.tokens:
         metrics = _authenticated(metrics, Tokens(config.tokens))
     page = "" if http_port is None else f"{'https' if context else 'http'}://{{host}}:{http_port}/"
-    try:
-        listener = listening_socket(config.metrics_host, config.metrics_port, shared=False)
-    except OSError as error:
-        raise StartError(
-            f"cannot serve metrics on {address(config.metrics_host, config.metrics_port)}: {error.strerror}; choose"
-            " another address with --metrics-host and --metrics-port"
-        ) from error
-    if context:
-        # No handshake in the thread that accepts connections: a silent client would keep all others waiting.
-        listener = context.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
     hosts = AllowedHosts(config.metrics_host, ("*",) if "*" in config.allowed_hosts else ())
-    with _Server(listener) as server:
+    with _Server(_listener(config, context)) as server:
         server.set_app(_routed(metrics, hosts, page))
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -195,6 +186,20 @@ def metrics_endpoint(
         finally:
             server.shutdown()
             thread.join()
+
+
+def _listener(config: Config, context: ssl.SSLContext | None) -> socket.socket:
+    try:
+        listener = listening_socket(config.metrics_host, config.metrics_port, shared=False)
+    except OSError as error:
+        raise StartError(
+            f"cannot serve metrics on {address(config.metrics_host, config.metrics_port)}: {error.strerror}; choose"
+            " another address with --metrics-host and --metrics-port"
+        ) from error
+    if context is None:
+        return listener
+    # No handshake in the thread that accepts connections: a silent client would block all others.
+    return context.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
 
 
 def _registry(workers: Sequence[MetricsPage], others: Sequence[MetricsPage]) -> CollectorRegistry:

@@ -69,8 +69,8 @@ class ShadowMetrics:
     """The metrics of one shadow version beside one version in service.
 
     Args:
-        page: where this process's go.
-        pages: where those of all workers go.
+        page: the metrics page of this process.
+        pages: the metrics pages of all workers.
         versions: the model, its version in service and its shadow version.
         labels: those of the version in service.
     """
@@ -94,7 +94,7 @@ class ShadowMetrics:
     def compared(
         self, winners: NDArray[np.int64], agrees: NDArray[np.bool_], differences: NDArray[np.floating[Any]]
     ) -> None:
-        """Texts have been classified by both versions: class in service, agreement and difference of each."""
+        """Records texts that both versions have classified: class in service, agreement and difference of each."""
         for agree, counters in self._texts.items():
             counts = np.bincount(winners[agrees == agree], minlength=len(counters))
             for label in np.flatnonzero(counts):
@@ -102,11 +102,11 @@ class ShadowMetrics:
         self._difference.observe_all(differences.tolist())
 
     def dropped(self, reason: Reason, texts: int) -> None:
-        """Texts have been dropped."""
+        """Counts dropped texts."""
         self._dropped[reason].add(texts)
 
     def end(self) -> None:
-        """Ends the series: the shadow runs no more."""
+        """Ends the series, when the shadow stops."""
         names = {TEXTS.name, DIFFERENCE.name, DROPPED.name}
         self._page.retire(lambda series: series.family in names and series.labels[:3] == self._versions)
 

@@ -38,7 +38,7 @@ PAGE_BYTES = _HEADER_BYTES + 2 * DIRECTORY_BYTES + 8 * VALUES
 _MAX_LENGTH = 64
 """Values of the longest series."""
 _ATTEMPTS = 100
-"""Reads of a page before its contents are taken as they are: a damaged page must not block its reader."""
+"""Attempts to read a page consistently: a damaged page must not block its reader."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class MetricsPage:
 
     @property
     def dropped(self) -> int:
-        """Number of series that did not fit: they are counted here, and nowhere else."""
+        """Number of series that did not fit."""
         return self._header[2]
 
     @property

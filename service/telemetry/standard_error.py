@@ -1,6 +1,6 @@
-"""Standard error that never blocks and never fails: what cannot be written at once is dropped and counted.
+"""Standard error that never blocks and never fails: lines that cannot be written immediately are dropped and counted.
 
-A full pipe whose reader has stalled would otherwise stop the event loop at its next log line. The descriptor that a
+Otherwise a full pipe whose reader has stalled would block the event loop at its next log line. The descriptor that a
 process inherits is shared with others, so its flags are not changed: a pipe or a terminal is opened anew, a socket is
 asked not to wait in each call.
 """
@@ -19,7 +19,7 @@ class NonBlockingStderr:
     """A text stream for loggers. Lines are written whole, or not at all while their reader stalls.
 
     Args:
-        report: makes the line that tells how many lines were dropped, once lines can be written again.
+        report: makes the line that says how many lines were dropped, once lines can be written again.
     """
 
     def __init__(self, report: Callable[[int], str]) -> None:
@@ -61,7 +61,7 @@ class NonBlockingStderr:
         return True
 
     def flush(self) -> None:
-        """Does nothing: nothing is buffered but the rest of a line that could not be written."""
+        """Does nothing: the only buffer is the rest of a partly written line."""
 
 
 def _writer() -> Callable[[bytes], int]:

@@ -1,6 +1,6 @@
 """OpenTelemetry: spans of calls, exported as the standard environment variables say.
 
-Needs the extra `otel`. It is imported only if tracing is on.
+Needs the extra `otel`. Imported only if tracing is on.
 
 The variables: opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables and .../protocol/exporter.
 """
@@ -8,7 +8,7 @@ The variables: opentelemetry.io/docs/specs/otel/configuration/sdk-environment-va
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from importlib.metadata import version as installed_version
@@ -34,13 +34,17 @@ def tracing() -> Iterator["Tracer"]:
     """Exports spans while the block runs, and the remaining ones at its end.
 
     Raises:
-        StartError: an OTEL_ variable has a wrong value, or names an exporter that is not available.
+        StartError: an exporter cannot start.
     """
     resource = Resource.create({SERVICE_VERSION: installed_version(_PACKAGE)})
     if str(resource.attributes[SERVICE_NAME]).startswith(_UNNAMED):
         resource = resource.merge(Resource({SERVICE_NAME: _PACKAGE}))
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    for exporter in _exporters():
+    for name, kind in exporter_kinds():
+        try:
+            exporter = kind()
+        except Exception as error:  # exporters raise all kinds of errors for wrong variables
+            raise StartError(f"OpenTelemetry's exporter {name!r} cannot start: {error}") from error
         provider.add_span_processor(BatchSpanProcessor(exporter))
     try:
         yield Tracer(provider.get_tracer("text_classifier"))
@@ -51,22 +55,29 @@ def tracing() -> Iterator["Tracer"]:
         last.join(LAST_EXPORT_SECONDS)
 
 
-def _exporters() -> Iterator[SpanExporter]:
+def exporter_kinds() -> list[tuple[str, Callable[[], SpanExporter]]]:
+    """Returns the exporters that the OTEL_ variables name, each with its name.
+
+    Raises:
+        StartError: a variable has a wrong value, or names an exporter that is not available.
+    """
     protocol = _variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or _variable("OTEL_EXPORTER_OTLP_PROTOCOL") or "grpc"
     otlp = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}.get(protocol)
     if not otlp:
         raise StartError(f"OTEL_EXPORTER_OTLP_PROTOCOL: {protocol!r} is not one of grpc, http/protobuf")
-    for name in (_variable("OTEL_TRACES_EXPORTER") or "otlp").split(","):
-        kind = otlp if name == "otlp" else name
-        if kind == "none":
-            continue
-        found = entry_points(group="opentelemetry_traces_exporter", name=kind)
-        if not found:
-            raise StartError(f"OTEL_TRACES_EXPORTER: no installed package has an exporter {name!r}")
-        try:
-            yield next(iter(found)).load()()
-        except Exception as error:  # exporters raise all kinds of errors for wrong variables
-            raise StartError(f"OpenTelemetry's exporter {name!r} cannot start: {error}") from error
+    names = (_variable("OTEL_TRACES_EXPORTER") or "otlp").split(",")
+    return [(name, _exporter_kind(name, otlp if name == "otlp" else name)) for name in names if name != "none"]
+
+
+def _exporter_kind(name: str, entry_point: str) -> Callable[[], SpanExporter]:
+    found = entry_points(group="opentelemetry_traces_exporter", name=entry_point)
+    if not found:
+        raise StartError(f"OTEL_TRACES_EXPORTER: no installed package has an exporter {name!r}")
+    try:
+        kind: Callable[[], SpanExporter] = next(iter(found)).load()
+    except Exception as error:  # whatever the import of a package of others raises
+        raise StartError(f"OpenTelemetry's exporter {name!r} cannot start: {error}") from error
+    return kind
 
 
 def _variable(name: str) -> str:

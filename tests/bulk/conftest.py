@@ -2,6 +2,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,12 +23,22 @@ class Cluster(NamedTuple):
     """The processes that the nodes' processes descend from."""
 
 
+PATIENCE = {
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_memory_monitor_refresh_ms": "0",  # other programs may use up the machine's memory: kill no worker for it
+}
+"""Ray's settings for a busy machine."""
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _token() -> Iterator[None]:
-    """A token for the cluster. Ray reads once in a process whether there is one."""
+def _environment() -> Iterator[None]:
+    """A token for the cluster, and patience. Ray reads once in a process whether there is a token."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "token")
         environment.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        for name, value in PATIENCE.items():
+            environment.setenv(name, value)
         yield
 
 
@@ -36,7 +47,8 @@ def cluster() -> Iterator[Cluster]:
     """A cluster in which two workers fit, one on each node."""
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets have their names in it
     try:
-        with node("--head", "--port=0", f"--temp-dir={folder}", "--include-dashboard=false") as head:
+        client_server = f"--ray-client-server-port={_free_port()}"
+        with node("--head", "--port=0", client_server, f"--temp-dir={folder}", "--include-dashboard=false") as head:
             assert head.stdout
             address = next(found[1] for line in head.stdout if (found := re.search(r"--address='(.*)'", line)))
             with node(f"--address={address}") as other:
@@ -46,12 +58,21 @@ def cluster() -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _free_port() -> int:
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        return int(any_port.getsockname()[1])
+
+
 @contextmanager
 def node(*arguments: str, within: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
-    """Starts a node by `ray start`, as an argument of the command `within`."""
+    """Starts a node by `ray start`, as an argument of the command `within`. It uses no fixed port, so that clusters of
+    other checkouts may run on this machine.
+    """
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--disable-usage-stats"]
+    ports = [f"--{name}-port=0" for name in ("min-worker", "max-worker", "dashboard-agent-listen")]
     process = subprocess.Popen(
-        [*within, *command, f"--object-store-memory={150 << 20}", *arguments],
+        [*within, *command, *ports, f"--object-store-memory={150 << 20}", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -61,7 +82,7 @@ def node(*arguments: str, within: Sequence[str] = ()) -> Iterator[subprocess.Pop
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
 
 def started(process: subprocess.Popen[str]) -> None:

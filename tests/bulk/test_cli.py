@@ -34,7 +34,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["in/a.csv", "in/b/a.csv"], "would have the same output out/a.csv"),
         (["in", "--output", "in/b"], "in/b is inside the input folder in: choose another --output"),
         (["in/a.csv", "--output", "in"], "in/a.csv would overwrite it: choose another --output"),
-        (["in/a.csv", "--model", "none"], "--model: "),
+        (["in/a.csv", "--model", "none"], "--model: none is neither a version's folder nor a model's"),
+        (["in/a.csv", "--model", "in"], "--model: in is neither a version's folder nor a model's"),
         (["in/b/a.csv", "--output", "in"], "in contains other files: choose a new folder as --output"),
         (["in/a.csv", "--output", "taken"], "taken contains outputs of version x/1: choose another --output"),
     ],
@@ -79,3 +80,10 @@ def test_a_missing_cluster_is_reported_in_one_line(
     status, reason = says
     assert main(arguments) == status
     assert capsys.readouterr().err == f"text-classifier-bulk: error: {reason}\n"
+
+
+def test_a_version_that_is_missing_is_told_with_those_that_are_there(
+    place: Path, tiny_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--model", str(tiny_models / "topic" / "7"), "--output", "out", "in/a.csv"]) == 2
+    assert capsys.readouterr().err.endswith(f": the versions of {tiny_models / 'topic'} are 1\n")

@@ -48,6 +48,11 @@ def test_the_base_fits_the_schemas_as_it_is(file: Path) -> None:
         validate(yaml.safe_load(file.read_text()))
 
 
+def test_the_pod_gets_no_variables_of_services() -> None:
+    deployment = yaml.safe_load((DEPLOY / "kubernetes" / "base" / "deployment.yaml").read_text())
+    assert deployment["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
 def test_what_kustomize_makes_fits_the_schemas_and_together(manifests: dict[str, Any]) -> None:
     for manifest in manifests.values():
         validate(manifest)

@@ -32,24 +32,36 @@ VARIABLES = {"$__rate_interval": "1m", "$instance": ".*", "$model": ".*"}
 
 
 class Prometheus:
-    """A running Prometheus."""
+    """A running Prometheus. `at` is the time that queries are about, in seconds of the epoch; None: now."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}/api/v1"
+        self.at: float | None = None
 
     def get(self, path: str, **parameters: str) -> Any:
         """Asks its HTTP API, which answers a query that is wrong with an HTTP error."""
-        with urllib.request.urlopen(f"{self._url}/{path}?{urllib.parse.urlencode(parameters)}", timeout=30) as response:
+        with urllib.request.urlopen(f"{self._url}/{path}?{urllib.parse.urlencode(parameters)}", timeout=60) as response:
             return json.load(response)["data"]
 
     def query(self, expression: str) -> list[Any]:
-        """Evaluates an expression: the vector of now."""
-        result: list[Any] = self.get("query", query=expression)["result"]
+        """Evaluates an expression: the vector of its time."""
+        at = {} if self.at is None else {"time": str(self.at)}
+        result: list[Any] = self.get("query", query=expression, **at)["result"]
         return result
+
+    def has(self, *expressions: str) -> bool:
+        """Tells whether all expressions have a value now. If so, later queries are about this time: a scrape that fails
+        on a
+        busy machine ends all series.
+        """
+        self.at = time.time()
+        found = all(map(self.query, expressions))
+        self.at = self.at if found else None
+        return found
 
     def wait_until(self, holds: Callable[[], object]) -> None:
         """Asks until it holds: Prometheus tells nobody when it has scraped."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while True:
             try:
                 if holds():
@@ -78,7 +90,7 @@ def models(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def called(models: Path) -> Iterator[ServerProcess]:
     """A server that has had calls, good and bad."""
-    with serving(models) as server, Client(server.address) as client:
+    with serving(models) as server, Client(server.address, timeout=60) as client:
         for model in ("sentiment", "topic"):
             client.classify(["a moving film", "oil and gas"], model=model)
         with pytest.raises(grpc.RpcError):
@@ -91,7 +103,7 @@ def prometheus(called: ServerProcess, tmp_path_factory: pytest.TempPathFactory) 
     """A Prometheus that has scraped the server and evaluated the rules, each more than once."""
     folder = tmp_path_factory.mktemp("prometheus")
     config = yaml.safe_load((FILES / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "100ms", "evaluation_interval": "100ms"}
+    config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "200ms"}
     config["rule_files"] = [str(FILES / file) for file in config["rule_files"]]
     (job,) = config["scrape_configs"]
     job["static_configs"][0]["targets"] = [f"127.0.0.1:{called.event('metrics')['port']}"]
@@ -106,7 +118,7 @@ def prometheus(called: ServerProcess, tmp_path_factory: pytest.TempPathFactory) 
         try:
             running = Prometheus(port)
             last = 'count_over_time(model:text_classifier_unknown_word_ratio:mean7d{model="topic"}[1m]) > 1'
-            running.wait_until(lambda: running.query(last))
+            running.wait_until(lambda: running.has(last, "up == 1"))
             yield running
         finally:
             process.terminate()

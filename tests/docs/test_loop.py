@@ -71,8 +71,8 @@ def counted(folder: Path) -> int:
 
 def test_the_guide_leads_from_a_labelled_file_to_a_promoted_version(folder: Path) -> None:
     start = next(number for number, (_, comment) in enumerate(BLOCKS) if "the server" in comment)
-    (train, _), *_ = BLOCKS[:start]
-    run_offline(train, folder)
+    for content, _ in BLOCKS[:start]:
+        run_offline(content, folder)
     flags = ("--capture", str(folder / "captured"), "--workers", "1", "--watch-interval", "0.05")
     with serving(folder / "models", *flags) as server:
         said = [step(content, folder, server) for content, _ in BLOCKS[start + 1 :]]

@@ -89,6 +89,11 @@ def test_a_console_shows_what_its_commands_print(content: str, checkout: Path, s
         assert shown in ("", printed)
 
 
+def test_the_readme_links_every_guide() -> None:
+    linked = set(re.findall(r"\((docs/\w+\.md)", README.read_text()))
+    assert linked == {f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md")}
+
+
 def test_the_readme_stays_short() -> None:
     assert len(README.read_text().split()) <= 900
 

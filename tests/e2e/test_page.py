@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -71,8 +72,9 @@ class Browser:
         return [each.text for each in self.all(selector)]
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Waits."""
-        WebDriverWait(self.driver, 30, poll_frequency=0.02).until(lambda _: holds())
+        """Waits. The page may replace an element between its lookup and the question."""
+        wait = WebDriverWait(self.driver, 60, poll_frequency=0.02, ignored_exceptions=[StaleElementReferenceException])
+        wait.until(lambda _: holds())
 
     def until_says(self, selector: str, text: str) -> None:
         """Waits until the element holds the text."""
@@ -103,7 +105,7 @@ def test_the_metrics_port_opens_the_page(session: Browser, server: ServerProcess
 def test_typing_shows_what_the_server_says_of_the_text(browser: Browser, server: ServerProcess) -> None:
     text = "A moving film, oil!"
     browser.one("#text").send_keys(text)
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         (answer,) = client.classify([text], model="topic", top_k=5, explain=True)
     browser.until_says("#summary", f"{answer.label}, {answer.probability:.1%}")
     browser.until_says("#facts", "4 of 4 words known")
@@ -116,7 +118,7 @@ def test_typing_shows_what_the_server_says_of_the_text(browser: Browser, server:
 def test_words_are_coloured_by_what_they_add_and_unknown_ones_marked(browser: Browser, server: ServerProcess) -> None:
     text = "😀 moving zebra <i>dull"
     browser.paste(text)
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         (answer,) = client.classify([text], model="topic", explain=True)
     assert answer.explanation
     browser.until(lambda: browser.one("#explained").is_displayed())
@@ -170,7 +172,7 @@ def test_lines_become_a_table_and_a_csv_file_without_formulas(browser: Browser, 
     browser.one("[value=lines]").click()
     browser.paste("\n".join(texts) + "\n\n")
     browser.until_says("#summary", "80 texts classified")
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         answers = client.classify(texts, model="topic")
     rows = browser.driver.execute_script(
         "return [...document.querySelectorAll('#rows tr')].map((row) => [...row.cells].map((cell) => cell.textContent))"
@@ -235,7 +237,7 @@ def test_a_copied_command_is_the_same_call(
     browser.until_says("#copied", f"The {name} command is copied.")
     copied = browser.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
     done = subprocess.run([*run_by, copied], capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         (answer,) = client.classify([HARD_TO_QUOTE], model="topic")
     assert says.format(answer.label) in done.stdout, done.stderr
     if name == "curl":
@@ -330,7 +332,7 @@ def test_texts_stay_text_and_nothing_is_asked_of_another_host(browser: Browser, 
 
 def test_the_page_is_served_with_a_policy_that_allows_its_own_files_alone(server: ServerProcess) -> None:
     for path in ("/", "/web/page.js", "/web/style.css"):
-        with urllib.request.urlopen(f"http://{server.http}{path}", timeout=30) as response:
+        with urllib.request.urlopen(f"http://{server.http}{path}", timeout=60) as response:
             headers = response.headers
         policy = headers["Content-Security-Policy"].split("; ")
         assert {"default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"} <= set(policy)

@@ -51,7 +51,7 @@ def test_answers_below_the_thresholds_or_a_probability_are_marked(browser: Brows
     browser.until_says("#summary", "3 texts classified")
     browser.one("#thresholds").click()
     assert "for a precision of 95.0%" in browser.one("#thresholds-row").text
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         answers = client.classify(TEXTS, model="sentiment", use_thresholds=True)
         wanted = [answer.label + (", abstained" if answer.abstained else "") for answer in answers]
     assert {answer.abstained for answer in answers} == {True, False}
@@ -62,7 +62,7 @@ def test_answers_below_the_thresholds_or_a_probability_are_marked(browser: Brows
 
 
 def test_the_shadow_tells_how_often_it_agrees(browser: Browser, server: ServerProcess) -> None:
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         client.classify(TEXTS, model="sentiment")
         while not (shadow := client.model("sentiment", version=2).shadow) or shadow.texts < len(TEXTS):
             pass

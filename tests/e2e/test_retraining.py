@@ -23,7 +23,7 @@ def test_a_model_retrained_into_the_watched_folder_takes_over_with_no_failed_cal
     with (
         serving(models, "--workers", "2") as server,
         under_load(server.address) as load,
-        Client(server.address) as client,
+        Client(server.address, timeout=60) as client,
     ):
         assert client.model("topic").version == 1
         retrain = [sys.executable, "-m", "training", *arguments, "--seed", "2"]
@@ -45,7 +45,7 @@ def test_a_model_trained_on_own_data_is_served_by_a_running_server(tiny_models: 
         for word, queue in (("invoice", "Abrechnung & Zahlung"), ("printer", "it"), ("door", "facility"))
     ]
     tickets.write_bytes(gzip.compress("\n".join(["id,body,queue", *rows]).encode()))
-    with serving(models) as server, Client(server.address) as client:
+    with serving(models) as server, Client(server.address, timeout=60) as client:
         command = [sys.executable, "-m", "training", "--name", "support", "--data", str(tickets)]
         columns = ["--text-column", "body", "--label-column", "queue"]
         subprocess.run(

@@ -26,7 +26,7 @@ def server() -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def client(server: ServerProcess) -> Iterator[Client]:
-    with Client(server.address) as open_client:
+    with Client(server.address, timeout=60) as open_client:
         yield open_client
 
 

@@ -26,7 +26,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_shipped_models_classify_and_explain_without_tensorflow(environment: dict[str, str]) -> None:
     flags = ("--workers", "1", "--keep-versions", "9")
-    with serving(MODELS, *flags, environment=environment) as server, Client(server.address) as client:
+    with serving(MODELS, *flags, environment=environment) as server, Client(server.address, timeout=60) as client:
         for model in (folder.name for folder in MODELS.iterdir() if folder.is_dir()):
             for version in versions(MODELS / model):
                 (answer,) = client.classify(["A moving film."], model=model, version=version, explain=True)
@@ -43,7 +43,10 @@ def test_a_version_that_needs_tensorflow_fails_and_names_the_extra(
     words = content["vectorizer"]["num_words"]
     content["vectorizer"] = {"kind": "embedding", "num_words": words, "length": 8, "dimensions": 4}
     metadata.write_text(json.dumps(content))
-    with serving(tmp_path, "--workers", "1", environment=environment) as server, Client(server.address) as client:
+    with (
+        serving(tmp_path, "--workers", "1", environment=environment) as server,
+        Client(server.address, timeout=60) as client,
+    ):
         assert client.classify(["a film"], model="sentiment")
         failed = client.model("topic", version=1)
     assert failed.state is State.FAILED

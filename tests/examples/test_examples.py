@@ -108,7 +108,7 @@ def test_the_service_config_of_the_examples_is_that_of_the_python_client() -> No
 def test_an_example_prints_what_the_python_client_gets(example: Example, server: ServerProcess) -> None:
     texts = ["a moving film", "Σας, 'oil' and \"gas\"\n😀", "-x"]
     done = example.run("topic", *texts, address=server.address)
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         expected = client.classify(texts, model="topic")
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert [row[0] for row in rows] == [answer.label for answer in expected], done.stderr

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from service.grpc.stubs import open_inference_pb2 as oip_pb2
 from tests.server_process import ServerProcess
 from tests.textmodel.strategies import TEXTS
+from tests.wire_format import raw_tensor, varint
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 CLASSIFY = "/text_classifier.v1.TextClassifier/Classify"
@@ -40,15 +41,6 @@ URI_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/-]*")
 MALFORMED = grpc.StatusCode.INTERNAL
 """What a client makes of a stream that HTTP/2 refused."""
 FUZZ = settings(settings.get_profile("fuzz"))
-
-
-def varint(value: int) -> bytes:
-    """A number as protobuf encodes it."""
-    parts = []
-    while value >= 0x80:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*parts, value])
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +106,7 @@ CONTENTS = st.builds(
 )
 RAW = st.one_of(
     st.binary(max_size=20),
-    st.lists(VALUES, max_size=3).map(
-        lambda values: b"".join(len(value).to_bytes(4, "little") + value for value in values)
-    ),
+    st.lists(VALUES, max_size=3).map(raw_tensor),
     st.integers(1, MAX_REQUEST_BYTES // 2).map(bytes),
 )
 INFERENCES = st.builds(

@@ -75,19 +75,31 @@ def test_the_client_wheel_has_the_command(environment: Path, server: ServerProce
 
 
 @pytest.mark.parametrize(
-    ("package", "command", "extra"),
-    [("training", "train", "training"), ("bulk", "bulk", "bulk"), ("service", "server", "server")],
+    ("package", "command", "extra", "arguments"),
+    [
+        ("training", "train", "training", ["--name", "a", "--data", "a.csv"]),
+        ("bulk", "bulk", "bulk", ["a.csv", "--model", "a", "--output", "b"]),
+        ("service", "server", "server", []),
+    ],
 )
-def test_a_command_whose_extra_is_missing_names_it(
-    package: str, command: str, extra: str, environment: Path, tmp_path: Path
+def test_a_command_without_its_extra_gives_help_and_says_how_to_install_it(
+    package: str, command: str, extra: str, arguments: list[str], *, environment: Path, tmp_path: Path
 ) -> None:
     # The packages of the whole distribution, in an environment that has none of its extras.
     for room in (package, "textmodel", "textfiles", "text_classifier"):
         (tmp_path / room).symlink_to(ROOT / room)
-    program = [str(environment / "bin" / "python"), "-m", package, "--help"]
-    done = subprocess.run(program, cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith(f"text-classifier-{command}: ")
-    assert done.stderr.endswith(f": pip install 'text-classifier[{extra}]'\n")
-    assert done.stderr.count("\n") == 1
+    (tmp_path / "text_classifier-9.dist-info").mkdir()
+    (tmp_path / "text_classifier-9.dist-info" / "METADATA").write_text("Name: text-classifier\nVersion: 9\n")
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        program = [str(environment / "bin" / "python"), "-m", package, *words]
+        return subprocess.run(program, cwd=tmp_path, check=False, capture_output=True, text=True)
+
+    assert run("--help").stdout.startswith(f"usage: text-classifier-{command} ")
+    assert run("--version").stdout.split()[-1] == "9"
+    assert "unrecognized arguments: --nonsense" in run(*arguments, "--nonsense").stderr
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"text-classifier-{command}: error: ")
+    assert f" is not installed: run pip install 'WHEEL[{extra}]', where WHEEL is " in line

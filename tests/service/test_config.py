@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
 
-from service.config import Config, flag, ignored_service_links, parse, shown, unknown_variables, variable
+from service.config import Config, flag, ignored_service_links, parse, parser, shown, unknown_variables, variable
 from tests.server_process import ROOT
+from textmodel.extras import how_to_install
 
 
 def test_a_flag_wins_over_the_variable_and_the_variable_over_the_default() -> None:
@@ -43,6 +44,9 @@ def test_an_empty_variable_is_as_if_it_was_not_set() -> None:
         ("watch_interval", 0.01, 1_000_000),
         ("grace_period", 0, 1_000_000),
         ("heartbeat_timeout", 1, 3600),
+        ("capture_bytes", 2**20, 2**40),
+        ("shadow_share", 0, 1),
+        ("capture_share", 0, 1),
     ],
 )
 def test_a_number_has_bounds_and_both_are_inside(
@@ -93,12 +97,14 @@ def test_every_option_that_takes_a_number_is_bounded() -> None:
         (["--log-format", "xml"], "--log-format: 'xml' is not one of auto, json, console"),
         (["--reflection", "ON"], "--reflection: 'ON' is not one of on, off"),
         (["--models", ""], "--models: '' is not a folder"),
+        (["--models", "a\0b"], "--models: 'a\\x00b' is not a folder"),
         (["--tls-cert", ""], "--tls-cert: '' is not a file"),
         (["--host", ""], "--host: '' is not an IP address, a host name, or unix:PATH"),
         (["--host", "[127.0.0.1]"], "--host: '[127.0.0.1]' is not an IP address"),
         (["--host", "1.2.3.4.5"], "--host: '1.2.3.4.5' is not an IP address"),
         (["--host", ":::1"], "--host: ':::1' is not an IP address"),
-        (["--host", "a" * 64], "is not an IP address"),
+        (["--host", "a" * 64], f"--host: '{'a' * 64}' is not an IP address"),
+        (["--host", "a" * 65], f"--host: '{'a' * 64}…' is not an IP address"),
         (["--host", "unix:"], "--host: 'unix:' is not an IP address"),
         (["--host", "unix:/" + "x" * 107], "is not an IP address"),
         (["--host", "unix:/x"], "--http-port off"),
@@ -108,6 +114,8 @@ def test_every_option_that_takes_a_number_is_bounded() -> None:
         (["--port", "8080"], "--port and --http-port are both 8080: choose another port for one"),
         (["--health-port", "50051"], "--port and --health-port are both 50051"),
         (["--metrics-port", "8080"], "--http-port and --metrics-port are both 8080"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--port"], "argument --port: expected one argument"),
     ],
 )
 def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
@@ -116,7 +124,10 @@ def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
     with pytest.raises(SystemExit) as end:
         parse(arguments, {})
     assert end.value.code == 2
-    assert expected in capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("text-classifier-server: error: ")
+    assert line.endswith(": see text-classifier-server --help")
+    assert expected in line
 
 
 @pytest.mark.parametrize(
@@ -127,11 +138,13 @@ def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
         (["--host", "localhost"], "host", "localhost"),
         (["--host", "a" * 63 + ".example."], "host", "a" * 63 + ".example."),
         (["--host", "unix:/" + "x" * 106, "--http-port", "off"], "host", "unix:/" + "x" * 106),
+        (["--host", "unix:/x", "--http-port", "off", "--workers", "1"], "workers", 1),
         (["--http-port", "off"], "http_port", None),
         (["--port", "0", "--http-port", "0", "--metrics-port", "0"], "http_port", 0),
         (["--metrics-host", "::1", "--metrics-port", "8080"], "metrics_port", 8080),
         (["--watch-interval", "0"], "watch_interval", 0),
         (["--heartbeat-timeout", "0.0"], "heartbeat_timeout", 0),
+        (["--log-format", "json"], "log_format", "json"),
         (["--pin", ""], "pin", ()),
         (["--pin", "imdb=1, reuters=9223372036854775807,"], "pin", (("imdb", 1), ("reuters", 2**63 - 1))),
         (
@@ -140,6 +153,7 @@ def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
             ("https://a.example", "http://b:3000"),
         ),
         (["--cors-origins", "*"], "cors_origins", ("*",)),
+        (["--allowed-hosts", "api.example.org, [::1],*"], "allowed_hosts", ("api.example.org", "[::1]", "*")),
     ],
 )
 def test_a_right_value_is_taken(arguments: list[str], option: str, expected: object) -> None:
@@ -165,12 +179,19 @@ SERVICE_LINKS = {
     "TEXT_CLASSIFIER_METRICS_PORT": "tcp://10.96.12.8:8000",
     "TEXT_CLASSIFIER_METRICS_SERVICE_HOST": "10.96.12.8",
     "TEXT_CLASSIFIER_METRICS_PORT_8000_TCP": "tcp://10.96.12.8:8000",
+    "TEXT_CLASSIFIER_HTTP_PORT": "udp://10.96.12.8:8080",
+    "TEXT_CLASSIFIER_HEALTH_PORT": "sctp://10.96.12.8:8081",
 }
 
 
 def test_what_kubernetes_sets_for_a_service_of_that_name_is_no_option() -> None:
     assert parse([], SERVICE_LINKS) == Config()
-    assert ignored_service_links(SERVICE_LINKS) == ["TEXT_CLASSIFIER_PORT", "TEXT_CLASSIFIER_METRICS_PORT"]
+    assert ignored_service_links(SERVICE_LINKS) == [
+        "TEXT_CLASSIFIER_PORT",
+        "TEXT_CLASSIFIER_HTTP_PORT",
+        "TEXT_CLASSIFIER_METRICS_PORT",
+        "TEXT_CLASSIFIER_HEALTH_PORT",
+    ]
     assert list(unknown_variables(SERVICE_LINKS)) == []
 
 
@@ -194,6 +215,45 @@ def test_the_page_has_every_flag_with_its_variable_default_and_description() -> 
         assert row in page.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("option", "takes"),
+    [
+        ("models", "DIR"),
+        ("tls_cert", "FILE"),
+        ("host", "HOST"),
+        ("port", "PORT"),
+        ("http_port", "PORT|off"),
+        ("health_port", "PORT"),
+        ("workers", "N"),
+        ("max_texts", "N"),
+        ("max_pending_calls", "N"),
+        ("max_text_bytes", "BYTES"),
+        ("max_queue_bytes", "BYTES"),
+        ("capture_bytes", "BYTES"),
+        ("grace_period", "SECONDS"),
+        ("shadow_share", "SHARE"),
+        ("reflection", "on|off"),
+        ("pin", "NAME=VERSION,..."),
+        ("cors_origins", "ORIGIN,..."),
+        ("allowed_hosts", "HOST,..."),
+    ],
+)
+def test_the_help_says_what_each_flag_takes(option: str, takes: str) -> None:
+    (description,) = (each.metadata["description"] for each in fields(Config) if each.name == option)
+    assert f" {flag(option)} {takes} {description.split()[0]} " in " ".join(parser().format_help().split())
+
+
+def test_the_help_tells_of_the_variables() -> None:
+    help_ = " ".join(parser().format_help().split())
+    assert help_.startswith("usage: text-classifier-server [-h]")
+    assert help_.endswith("environment variable: --max-texts is TEXT_CLASSIFIER_MAX_TEXTS.")
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Config().port = 1  # type: ignore[misc]
+
+
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "service", *arguments]
     return subprocess.run(
@@ -210,7 +270,9 @@ def test_a_missing_extra_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "structlog.py").write_text(
         "raise ModuleNotFoundError(\"No module named 'structlog'\", name='structlog')"
     )
-    done = run("--help", PYTHONPATH=str(tmp_path))
+    done = run(PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.endswith("No module named 'structlog': pip install 'text-classifier[server]'")
+    assert line == f"text-classifier-server: error: structlog is not installed: {how_to_install('server')}"
+    assert ".venv/bin/pip install -c constraints.txt -e '.[server]'" in line
+    assert run("--help", PYTHONPATH=str(tmp_path)).stdout.startswith("usage: text-classifier-server ")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.server_process import ServerProcess, serving
+from text_classifier import __version__
 
 
 def run(*arguments: str | bytes, address: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -137,7 +138,7 @@ def test_an_answer_comes_before_the_next_line_is_typed(server: ServerProcess) ->
 
 
 def test_models_are_listed(server: ServerProcess) -> None:
-    header, first, second = lines(run("models", address=server.address))
+    header, first, second, last = lines(run("models", address=server.address))
     assert header.split()[:3] == ["MODEL", "VERSION", "STATE"]
     assert first.startswith("sentiment  1        available, in service")
     assert [model["name"] for model in objects(run("models", "--json", address=server.address))] == [
@@ -145,6 +146,7 @@ def test_models_are_listed(server: ServerProcess) -> None:
         "topic",
     ]
     assert second.split()[0] == "topic"
+    assert last == f"server: version {__version__}, {server.event('started')['transport']} transport"
 
 
 def test_models_say_why_a_version_is_refused(tiny_models: Path, tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_models_say_why_a_version_is_refused(tiny_models: Path, tmp_path: Path) 
     shutil.copytree(tmp_path / "topic" / "1", tmp_path / "topic" / "2")
     (tmp_path / "topic" / "2" / "assets" / "labels.txt").write_text("")
     with serving(tmp_path) as running:
-        _, _, second, reason = lines(run("models", address=running.address))
+        _, _, second, reason, _ = lines(run("models", address=running.address))
     assert second.split()[:3] == ["topic", "2", "failed"]
     assert "labels.txt" in reason
 
@@ -201,6 +203,33 @@ def test_an_option_that_cannot_be_sent_is_wrong_usage(option: str, value: str | 
     assert done.returncode == 2
     assert f"error: argument {option}: ".encode() in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_wrong_usage_is_one_line_that_names_the_help() -> None:
+    for arguments in (["classify"], ["models", "--nonsense"], ["nonsense"], []):
+        done = run(*arguments, address="127.0.0.1:1")
+        assert done.returncode == 2
+        (line,) = done.stderr.decode().splitlines()
+        assert line.startswith("text-classifier: error: ")
+        assert line.endswith(" --help")
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [("localhost", "has no port, and gRPC would take 443"), ("http://localhost:8080", "is a URL: give host and port")],
+)
+def test_a_wrong_address_is_one_line_that_says_what_is_right(address: str, says: str) -> None:
+    done = run("models", address=address)
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert says in line
+
+
+def test_the_port_of_http_is_told_as_that(server: ServerProcess) -> None:
+    done = run("models", "--timeout", "60", address=server.http)
+    assert done.returncode == 1
+    (line,) = done.stderr.decode().splitlines()
+    assert "speaks HTTP, not gRPC: give the server's gRPC port" in line
 
 
 def test_more_texts_than_a_request_holds_are_classified(server: ServerProcess) -> None:

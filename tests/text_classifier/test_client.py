@@ -2,25 +2,105 @@
 
 import asyncio
 import itertools
+import json
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from math import exp
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from tests.server_process import ServerProcess
-from text_classifier import AsyncClient, Classification, Client, State
+from tests.server_process import ServerProcess, serving
+from text_classifier import AsyncClient, Classification, Client, State, __version__
 from text_classifier.calls import UNANSWERED_TEXTS
 
 
 @pytest.fixture
 def client(server: ServerProcess) -> Iterator[Client]:
-    with Client(server.address) as open_client:
+    with Client(server.address, timeout=60) as open_client:
         yield open_client
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "says"),
+    [
+        ("", ValueError, "is empty: give host and port, as 127.0.0.1:50051"),
+        (" ", ValueError, "is empty"),
+        (None, TypeError, "address is NoneType, not str: give host and port"),
+        (50051, TypeError, "address is int"),
+        ("localhost", ValueError, "'localhost' has no port, and gRPC would take 443"),
+        ("localhost:", ValueError, "has no port"),
+        ("[::1]", ValueError, "has no port"),
+        ("dns:///localhost", ValueError, "has no port"),
+        ("localhost:0", ValueError, "'0' is no port, 1 to 65535"),
+        ("localhost:65536", ValueError, "'65536' is no port, 1 to 65535"),
+        ("localhost:grpc", ValueError, "'grpc' is no port, 1 to 65535"),
+        ("local host:1", ValueError, "is no host and port"),
+        ("::1", ValueError, "write an IPv6 address in brackets, as [::1]:50051"),
+        ("[localhost]:1", ValueError, "'localhost' is no ipv6 address"),
+        ("a:1,b:2", ValueError, "for several servers give a name in DNS, or ipv4:10.0.0.1:50051,10.0.0.2:50051"),
+        ("ipv4:a,50061", ValueError, "'a' is no ipv4 address: give ipv4:10.0.0.1:50051,10.0.0.2:50051"),
+        ("ipv4:10.0.0.1:1,", ValueError, "'' is no ipv4 address"),
+        ("ipv6:::1:1", ValueError, "has no port"),
+        ("ipv6:localhost:1", ValueError, "'localhost' is no ipv6 address: give ipv6:[::1]:50051"),
+        ("http://localhost:8080", ValueError, "is a URL: give host and port"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_by_the_constructor(address: Any, kind: type[Exception], says: str) -> None:
+    for client in (Client, AsyncClient):
+        with pytest.raises(kind) as error:
+            client(address)
+        assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:1",
+        "my-host_1.example.:1",
+        "[::1]:1",
+        "[fe80::1%eth0]:1",
+        "dns:localhost:1",
+        "dns:///localhost:1",
+        "dns://8.8.8.8/localhost:1",
+        "ipv4:10.0.0.1:1,10.0.0.2:2",
+        "ipv6:[::1]:1",
+        "unix:/a/b",
+        "unix:///a",
+        "dns:1",
+    ],
+)
+def test_an_address_of_any_form_that_grpc_knows_is_taken(address: str) -> None:
+    Client(address).close()
+
+
+@pytest.mark.parametrize(
+    ("timeout", "kind", "says"),
+    [
+        ("5", TypeError, "timeout is str, not a number of seconds"),
+        (True, TypeError, "timeout is bool"),
+        (0, ValueError, "timeout is 0: give a number of seconds above 0"),
+        (-1.5, ValueError, "timeout is -1.5"),
+        (float("nan"), ValueError, "timeout is nan"),
+        (float("inf"), ValueError, "timeout is inf"),
+    ],
+)
+def test_a_timeout_that_is_none_is_refused_at_once(timeout: Any, kind: type[Exception], says: str) -> None:
+    with Client(timeout=None) as client:
+        for call in (
+            lambda: Client(timeout=timeout),
+            lambda: AsyncClient(timeout=timeout),
+            lambda: client.models(timeout=timeout),
+            lambda: client.classify_stream([], model="topic", timeout=timeout),
+        ):
+            with pytest.raises(kind) as error:
+                call()
+            assert says in str(error.value)
 
 
 def test_classify_returns_typed_results_in_order(client: Client) -> None:
@@ -121,6 +201,16 @@ def test_models_are_described(client: Client) -> None:
     assert models[1].labels == ("grain", "crude", "gold", "ship", "tin")
 
 
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_a_server_tells_its_version_and_what_carries_grpc(transport: str, tiny_models: Path) -> None:
+    if transport == "native":
+        pytest.importorskip("service.grpc._native_server", reason="the native transport is not built")
+    with serving(tiny_models, "--workers", "1", "--transport", transport) as server, Client(server.address) as client:
+        assert client.models().server == (__version__, transport)
+        with urllib.request.urlopen(f"http://{server.http}/v1/models", timeout=60) as response:
+            assert json.load(response)["server"] == {"version": __version__, "transport": transport}
+
+
 def test_a_call_past_its_timeout_is_deadline_exceeded(client: Client) -> None:
     over = threading.Event()
 
@@ -146,7 +236,7 @@ def test_the_asyncio_client_does_the_same(server: ServerProcess, client: Client)
             yield text
 
     async def run() -> None:
-        async with AsyncClient(server.address) as async_client:
+        async with AsyncClient(server.address, timeout=60) as async_client:
             expected = client.classify(["dull film", "oil"], model="topic", top_k=3, explain=True)
             answers = await async_client.classify(["dull film", "oil"], model="topic", top_k=3, explain=True)
             assert answers == expected
@@ -168,7 +258,7 @@ def test_an_error_of_the_iterable_reaches_the_asyncio_consumer(server: ServerPro
         raise LookupError("no more texts")
 
     async def run() -> None:
-        async with AsyncClient(server.address) as client:
+        async with AsyncClient(server.address, timeout=60) as client:
             answers = client.classify_stream(broken(), model="topic")
             assert (await anext(answers)).words == 1
             with pytest.raises(LookupError, match="no more texts"):

@@ -121,7 +121,7 @@ def test_a_cancelled_asyncio_consumer_is_cancelled_and_ends_its_call(service: Fa
             async for _ in client.classify_stream(one_then_silence(), model="m"):
                 answered.set()
 
-        async with AsyncClient(service.address) as client:
+        async with AsyncClient(service.address, timeout=60) as client:
             task = asyncio.create_task(consume(client))
             await answered.wait()
             task.cancel()

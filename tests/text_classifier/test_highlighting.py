@@ -1,9 +1,12 @@
 """Texts as a terminal shows them."""
 
+import io
 import re
 
+import pytest
+
 from text_classifier import WordContribution
-from text_classifier.highlighting import coloured
+from text_classifier.highlighting import coloured, coloured_output, printable
 
 TEXT = "Good, bad\tand so-so"
 WORDS = [
@@ -29,3 +32,54 @@ def test_colours_change_nothing_of_the_text_but_what_cannot_be_shown() -> None:
     assert coloured("a \033[31mb", [WordContribution("a", 0, 1, True, 0.0)]) == "a  [31mb"
     assert coloured("", []) == ""
     assert coloured("(a)", [WordContribution("a", 1, 2, True, 0.0)]) == "(a)"
+
+
+@pytest.mark.parametrize(
+    ("share", "shades"),
+    [
+        (0.124, (None, None)),
+        (0.13, ("194", "224")),
+        (0.4, ("157", "217")),
+        (0.7, ("120", "210")),
+        (0.9, ("82", "203")),
+        (1, ("82", "203")),
+    ],
+)
+def test_there_are_four_shades_of_both_colours(share: float, shades: tuple[str | None, str | None]) -> None:
+    for sign, shade in zip((1, -1), shades, strict=True):
+        words = [WordContribution("a", 0, 1, True, sign * share), WordContribution("b", 2, 3, True, 1)]
+        found = re.search(r"48;5;(\d+)ma", coloured("a b", words))
+        assert (found[1] if found else None) == shade
+
+
+class _Output(io.StringIO):
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "colours"),
+    [
+        (True, {}, True),
+        (True, {"TERM": "xterm", "NO_COLOR": ""}, True),
+        (False, {"TERM": "xterm"}, False),
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"TERM": "dumb"}, False),
+    ],
+)
+def test_colours_go_to_a_terminal_that_has_them(
+    terminal: bool, environment: dict[str, str], colours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert coloured_output(_Output(terminal)) is colours
+
+
+def test_what_is_not_printable_is_a_space() -> None:
+    assert printable("a\tb\nc\x1bd é😀\u2028") == "a b c d é😀 "

@@ -1,6 +1,9 @@
+import os
+
 import pytest
 
-from textfiles.command import Parser, fail
+from textfiles import Format, ReadOptions
+from textfiles.command import Parser, add_read_options, fail, read_options, stderr_hidden
 
 
 def test_an_error_is_one_line_and_each_detail_one_more(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,3 +26,35 @@ def test_a_program_has_a_version_and_its_commands_may_use_the_name(capsys: pytes
     command = Parser("program command")
     command.add_argument("--version", type=int)
     assert command.parse_args(["--version", "3"]).version == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], ReadOptions()),
+        (["--quoting", "standard"], ReadOptions(quoting=True)),
+        (["--quoting", "none"], ReadOptions(quoting=False)),
+        (["--no-header"], ReadOptions(header=False)),
+        (["--delimiter", "tab"], ReadOptions(delimiter="\t")),
+        (["--delimiter", r"\t"], ReadOptions(delimiter="\t")),
+        (["--delimiter", "\t"], ReadOptions(delimiter="\t")),
+        (["--delimiter", "|"], ReadOptions(delimiter="|")),
+        (["--encoding", "cp1252"], ReadOptions(encoding="cp1252")),
+        *((["--input-format", each.value[1:]], ReadOptions(format=each)) for each in Format),
+    ],
+)
+def test_each_option_says_how_files_are_read(arguments: list[str], options: ReadOptions) -> None:
+    parser = Parser("program")
+    add_read_options(parser)
+    assert read_options(vars(parser.parse_args(arguments))) == options
+
+
+def test_what_libraries_write_is_hidden_and_what_comes_after_is_not(capfd: pytest.CaptureFixture[str]) -> None:
+    def fails() -> None:
+        os.write(2, b"hidden\n")
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"), stderr_hidden():
+        fails()
+    os.write(2, b"shown\n")
+    assert capfd.readouterr().err == "shown\n"

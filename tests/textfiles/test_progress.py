@@ -36,3 +36,22 @@ def test_a_terminal_shows_a_bar_instead_of_lines() -> None:
         show(500)
     assert "read 500" not in output.getvalue()
     assert "0.5/1.0 kB" in output.getvalue()
+
+
+def test_titles_and_lines_are_neither_broken_nor_coloured() -> None:
+    title = "Reading " + "12 long " * 20 + ".csv"
+    output = StringIO()
+    with bytes_shown(Console(file=output, force_terminal=True, color_system="standard", width=80), title, 1000):
+        pass
+    assert output.getvalue().startswith(f"{title}\n")
+    output = StringIO()
+    with bytes_shown(Console(file=output, width=10), title, 1000) as show:
+        show(1000)
+    assert output.getvalue() == f"{title}\n  read 1.0 kB of 1.0 kB\n"
+
+
+def test_a_bar_leaves_nothing_on_the_terminal() -> None:
+    output = StringIO()
+    with bytes_shown(Console(file=output, force_terminal=True, width=80), "Reading", 1000) as show:
+        show(1000)
+    assert output.getvalue().endswith("\x1b[1A\x1b[2K")  # back to the line of the bar, which is cleared

@@ -38,14 +38,14 @@ def test_rows_after_one_that_cannot_be_read_are_read(tmp_path: Path) -> None:
             Row(1, "one\n"),
             Unreadable(2, "longer than 16,777,216 bytes"),
             Unreadable(3, "not UTF-8 (invalid start byte 0xff): name the encoding with --encoding"),
-            Row(4, "four"),
+            Row(4, "four", looks_merged=False),
         ]
     table = b'a,b\n"1\n",2\n3\n"x"y,4\n"5\n\xff",6\n' + long + b'\n7,8\n9,"10\n'
     columns, rows = _separated(_written(tmp_path / "a.csv", table))
     assert columns == ["a", "b"]
     assert rows == [
         Row(2, ["1\n", "2"]),
-        Unreadable(4, "1 columns, but the first row has 2"),
+        Unreadable(4, "1 column, but the first row has 2"),
         Unreadable(5, "text follows a closing quotation mark; double the marks inside a field, or use --quoting none"),
         Unreadable(7, "not UTF-8 (invalid start byte 0xff): name the encoding with --encoding"),
         Unreadable(8, "longer than 16,777,216 bytes"),
@@ -95,6 +95,7 @@ def _zipped(content: bytes) -> bytes:
         file.writestr("folder/rows.csv", content)
         file.writestr("__MACOSX/folder/._rows.csv", b"\0")
         file.writestr(".DS_Store", b"\0")
+        file.writestr("folder/.rows.csv", b"\0")
     return archive.getvalue()
 
 
@@ -155,12 +156,47 @@ def test_a_damaged_file_is_an_error_of_one_line(name: str, damage: str, tmp_path
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.bz2", "a.csv.xz", "a.zip"])
+def test_the_error_of_a_file_that_is_cut_off_names_its_compression(name: str, tmp_path: Path) -> None:
+    random = Random(0)
+    content = COMPRESSED[name](b"text\n" + random.randbytes(1000).hex().encode() + b"\n")
+    # The directory of a zip file is at its end.
+    content = content[:100] + bytes(64) + content[164:] if name == "a.zip" else content[:-20]
+    compression = {"gz": "gzip", "bz2": "bzip2", "xz": "xz", "zip": "zip"}[name.rpartition(".")[2]]
+    with pytest.raises(InputError, match=rf"{name}: not a whole {compression} file \(.+\)$"):
+        _separated(_written(tmp_path / name, content))
+
+
+def test_a_file_that_cannot_be_opened_or_read_is_an_error_with_the_systems_reason(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.csv: No such file or directory$"):
+        TextFile(tmp_path / "a.csv").size()
+    with pytest.raises(InputError, match=r"a\.zip: No such file or directory$"):
+        TextFile(tmp_path / "a.zip")
+    with pytest.raises(InputError, match=r"^/proc/self/mem: Input/output error$"):
+        _separated(Path("/proc/self/mem"), ReadOptions(format=Format.CSV))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n\n"])
+def test_a_table_without_rows_is_an_error(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.csv: is empty$"):
+        _separated(_written(tmp_path / "a.csv", content))
+
+
 def test_a_zip_file_holds_one_file(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for number in range(7):
             archive.writestr(f"{number}.csv", "text,label\n")
     with pytest.raises(InputError, match=r"holds 7 files \('0.csv', .* and 2 more\): a zip file of one file is read"):
         TextFile(tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.writestr("a.csv", "")
+        archive.writestr("b.csv", "")
+    with pytest.raises(InputError, match=r"two.zip: holds 2 files \('a.csv', 'b.csv'\): "):
+        TextFile(tmp_path / "two.zip")
+    with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
+        archive.mkdir("folder")
+    with pytest.raises(InputError, match=r"none.zip: holds no file: "):
+        TextFile(tmp_path / "none.zip")
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
         archive.writestr("a.pdf", "")
     with pytest.raises(InputError, match="the ending of the name has to say the format"):
@@ -248,6 +284,9 @@ def test_the_delimiter_is_the_option_or_that_of_the_format(
         ("a.csv", 'id;"text";label', "give --delimiter ';'"),
         ("a.csv", "id\ttext\tlabel", "give --delimiter tab"),
         ("a.csv", "id|body|label", "give --delimiter '|'"),
+        ("a.csv", "id|body", "give --delimiter '|'"),
+        ("a.csv", "id; text ;label, x", "give --delimiter ';'"),
+        ("a.csv", "id,text,text", "more than one column 'text': its columns are 'id', 'text', 'text'$"),
         ("a.csv", "a, b;text;c", "give --delimiter ';'"),
         ("a.tsv", "id,text,label", "give --delimiter ','"),
         ("a.csv", "id,body,label", "its columns are 'id', 'body', 'label'$"),
@@ -288,11 +327,23 @@ def test_a_row_whose_lines_look_like_rows_is_marked(lines: list[str], looks_merg
     assert [row.looks_merged for row in rows if isinstance(row, Row)] == [looks_merged, False]
 
 
+def test_two_fields_of_few_lines_each_are_not_marked(tmp_path: Path) -> None:
+    first, second = "\n".join(["text\tlabel"] * 10), "text\nlabel"  # 9 line breaks, and 1
+    _, rows = _separated(_written(tmp_path / "a.tsv", f'text\tlabel\n"{first}"\t"{second}"\n'.encode()))
+    assert rows == [Row(2, [first, second], looks_merged=False)]
+
+
+def test_long_texts_of_a_file_with_one_column_are_not_marked(tmp_path: Path) -> None:
+    text = "\n".join(["a line without a comma"] * 40)
+    _, rows = _separated(_written(tmp_path / "a.csv", f'text\n"{text}"\n'.encode()))
+    assert rows == [Row(2, [text], looks_merged=False)]
+
+
 def test_a_file_without_a_header_has_its_first_row_and_numbers_as_columns(tmp_path: Path) -> None:
     path = _written(tmp_path / "a.csv", b"good,yes\nbad,no\nodd\n")
     columns, rows = _separated(path, ReadOptions(header=False))
     assert columns == ["1", "2"]
-    assert rows == [Row(1, ["good", "yes"]), Row(2, ["bad", "no"]), Unreadable(3, "1 columns, but the first row has 2")]
+    assert rows == [Row(1, ["good", "yes"]), Row(2, ["bad", "no"]), Unreadable(3, "1 column, but the first row has 2")]
     table = TextFile(path, ReadOptions(header=False))
     with pytest.raises(InputError, match="without a header, the name of a column is its number"):
         table.column("text", columns)
@@ -330,6 +381,42 @@ def test_standard_input_is_read_as_often_as_a_file(monkeypatch: pytest.MonkeyPat
             columns, rows = table.separated(file)
             assert (columns, list(rows)) == (["text"], [Row(2, ["a"]), Row(3, ["b"])])
     assert table.where(2) == "standard input: line 2"
+
+
+def test_a_dash_is_standard_input() -> None:
+    assert Path("-") == STANDARD_INPUT
+
+
+def test_a_row_is_named_by_its_line_or_in_parquet_by_its_row(tmp_path: Path) -> None:
+    for name, unit in (("a.csv", "line"), ("a.jsonl", "line"), ("a.txt", "line"), ("a.parquet", "row")):
+        table = TextFile(tmp_path / name)
+        assert table.where(3) == f"{tmp_path / name}: {unit} 3"
+        reason = table.reason(Unreadable(3, "is odd"))
+        assert reason == f'{{"file":"{tmp_path / name}","{unit}":3,"reason":"is odd"}}\n'.encode()
+
+
+def test_a_compressed_parquet_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.parquet\.gz: the ending of the name has to say the format"):
+        TextFile(tmp_path / "a.parquet.gz")
+
+
+def test_columns_of_parquet_are_read_by_name(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"text": ["a"], "label": ["b"], "more": ["c"]}), tmp_path / "a.parquet")
+    table = TextFile(tmp_path / "a.parquet")
+    with table.open() as file:
+        schema, batches = table.record_batches(file, 10, ["label"])
+        assert schema.names == ["text", "label", "more"]
+        assert [batch.to_pydict() for batch in batches] == [{"label": ["b"]}]
+        with pytest.raises(InputError, match=r"no column 'body': its columns are 'text', 'label', 'more'$"):
+            table.record_batches(file, 10, ["label", "body"])
+
+
+def test_parquet_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    content = (tmp_path / "a.parquet").read_bytes()
+    table = TextFile(_written(tmp_path / "a.parquet", content[:-4]))
+    with pytest.raises(InputError, match=r"a\.parquet: not a whole Parquet file \(.+\)$"), table.open() as file:
+        table.record_batches(file, 10)
 
 
 def test_parquet_can_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ another locale.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -15,9 +15,13 @@ CONTEXTS = ("%s", "aΣ%sa", "aΣ%s", "%sΣ")
 """A character alone, and beside a sigma, whose lower case tells what the character is to its neighbours."""
 
 
-def differences() -> Iterator[tuple[str, str]]:
+CHARACTERS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+LETTERS_WITH_CASE = [character for character in CHARACTERS if character.lower() != character.upper()]
+"""The characters that a locale may lower in another way."""
+
+
+def differences(characters: Sequence[str] = CHARACTERS) -> Iterator[tuple[str, str]]:
     """Yields the words, by the specification and by the graph, that differ and that a vocabulary could hold."""
-    characters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
     for context in CONTEXTS:
         text = " ".join(context % character for character in characters)
         _, words = graph.tokenize(tf.constant(np.array([text.encode()], dtype=object), tf.string))
@@ -28,4 +32,4 @@ def differences() -> Iterator[tuple[str, str]]:
 
 if __name__ == "__main__":
     print("ICU lowers", *(f"{tf.strings.lower(letter, encoding='utf-8').numpy().decode()!a}" for letter in "IÌ"))
-    print("different:", list(differences()))
+    print("different:", list(differences(LETTERS_WITH_CASE)))

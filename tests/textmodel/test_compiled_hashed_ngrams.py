@@ -31,12 +31,15 @@ from textmodel.vocabulary import START
 LONG = ["word " * 2000, "x" * 5000, "가나다 " * 999, "é" * 300 + "😀" * 300, "..." * 999]
 
 
+KNOWN_WORDS = np.random.default_rng(1).integers(0, 256, 32, np.uint8)
+
+
 def network(
     vectorizer: HashedNGrams, kept: NDArray[np.int32], scale: NDArray[np.float32], kernel: NDArray[np.float32]
 ) -> Network:
     characters = vectorizer.characters
     hashed = (
-        *(kept, scale, vectorizer.buckets, vectorizer.words),
+        *(kept, scale, KNOWN_WORDS, vectorizer.buckets, vectorizer.words),
         *((characters.min, characters.max, characters.across_words) if characters else (0, 0, False)),
         *(vectorizer.counts == "log", vectorizer.normalize),
     )
@@ -68,7 +71,7 @@ def test_any_text_has_the_features_sums_and_counts_of_the_specification(vectoriz
             expected = values[part] @ kernel[rows.ids[part]] + 1
             tolerance = 1e-5 * (1 + np.abs(values[part, np.newaxis] * kernel[rows.ids[part]]).sum())
             np.testing.assert_allclose(sums[number], expected, rtol=0, atol=tolerance)
-        counts = count_words(vectorizer, texts, kept)
+        counts = count_words(texts, KNOWN_WORDS)
         np.testing.assert_array_equal(words, counts.words)
         np.testing.assert_array_equal(known, counts.known)
 
@@ -167,7 +170,8 @@ def test_a_vocabulary_of_the_unicode_tokenization_is_read_alike_by_all(tmp_path:
 
 
 def _hashed(**changes: Any) -> tuple[Any, ...]:
-    values = {"kept": np.array([0, 3], np.int32), "scale": np.ones(2, np.float32), "buckets": 4, "words": 1}
+    values = {"kept": np.array([0, 3], np.int32), "scale": np.ones(2, np.float32), "known": np.zeros(1, np.uint8)}
+    values |= {"buckets": 4, "words": 1}
     values |= {"min": 1, "max": 2, "across_words": True, "log": True, "normalize": True}
     return tuple((values | changes).values())
 
@@ -181,10 +185,12 @@ def _hashed(**changes: Any) -> tuple[Any, ...]:
         ({"max": 7}, "6 characters"),
         ({"min": 0}, "6 characters"),
         ({"min": 3}, "6 characters"),
-        ({"kept": np.array([3, 0], np.int32)}, "rising buckets"),
-        ({"kept": np.array([0, 4], np.int32)}, "rising buckets"),
-        ({"kept": np.array([-1, 2], np.int32)}, "rising buckets"),
+        ({"kept": np.array([3, 0], np.int32)}, "kept buckets must be in ascending order"),
+        ({"kept": np.array([0, 4], np.int32)}, "kept buckets must be in ascending order"),
+        ({"kept": np.array([-1, 2], np.int32)}, "kept buckets must be in ascending order"),
         ({"kept": np.array([1], np.int32)}, "each with a scale"),
+        ({"known": np.zeros(0, np.uint8)}, "power of two of bytes"),
+        ({"known": np.zeros(3, np.uint8)}, "power of two of bytes"),
     ],
 )
 def test_hashed_ngrams_that_do_not_fit_are_refused(changes: dict[str, Any], says: str) -> None:
@@ -195,7 +201,7 @@ def test_hashed_ngrams_that_do_not_fit_are_refused(changes: dict[str, Any], says
 
 
 def test_hashed_ngrams_are_a_tuple_or_none() -> None:
-    with pytest.raises(TypeError, match="hashed n-grams are a tuple or None"):
+    with pytest.raises(TypeError, match="hashed must be a tuple or None"):
         Network(table(), (), (), 0, 0, hashed=[])  # type: ignore[arg-type]
 
 

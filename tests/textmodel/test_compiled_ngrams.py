@@ -172,5 +172,5 @@ def test_words_are_counted_as_the_vocabulary_has_them(version: VersionFolder, en
 
 def test_ngrams_are_a_tuple_or_none() -> None:
     layers = ((np.zeros((3, 2), np.float32), np.zeros(2, np.float32), "softmax"),)
-    with pytest.raises(TypeError, match="n-grams are a tuple or None"):
+    with pytest.raises(TypeError, match="ngrams must be a tuple or None"):
         Network(characters(), ("a", "b", "c"), layers, 0, 1, [])  # type: ignore[arg-type]

@@ -245,6 +245,17 @@ def test_explanations_of_hashed_ngrams_sum_up_and_are_places_in_the_text(
         assert sum(word.known for word in explanation.words) == counts.known_words[0]
 
 
+def test_the_words_of_hashed_ngrams_are_known_if_the_bits_say_so(
+    hashed_folder: VersionFolder, hashed_explainer: Explainer
+) -> None:
+    text = "the dull film a moving café oil one two three four five"
+    bits = hashed_folder.weights.known_words
+    assert bits is not None
+    expected = hashed_ngrams.known_words(unicode_text.read([text]), bits).tolist()
+    assert {True, False} == set(expected)
+    assert [word.known for word in hashed_explainer.explain(text, 1).words] == expected
+
+
 @pytest.mark.parametrize("hashed_folder", ["characters"], indirect=True)
 def test_an_ngram_of_characters_is_shared_evenly_between_its_characters(hashed_folder: VersionFolder) -> None:
     weights, vectorizer = hashed_folder.weights, hashed_folder.metadata.vectorizer

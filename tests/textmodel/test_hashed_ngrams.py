@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.textmodel.strategies import UNICODE_TEXTS
 from tests.tiny_model import write_model
 from textmodel import graph
-from textmodel.hashed_ngrams import count_words, features, rows_of
+from textmodel.hashed_ngrams import count_words, features, known_hashes, rows_of, word_bits
 from textmodel.metadata import CharacterNGrams, HashedNGrams
 from textmodel.ngrams import weigh
 from textmodel.tensorflow_engine import TensorFlowEngine
@@ -34,6 +34,7 @@ HARD = [
     "the don't THE",
     "x" * 70 + " " + "x" * 64,
     "정말 최고예요ㅠㅠ!!",
+    "東京はとても大きい。iPhoneを買う ภาษาไทย",
     "e\u0301 \u1100\u1161\u11a8",
     "\0😀😀",
 ]
@@ -102,15 +103,30 @@ def test_rows_are_the_places_of_the_buckets_that_are_kept() -> None:
     assert len(rows_of(found, np.zeros(0, np.int32)).ids) == 0
 
 
-def test_a_word_is_known_if_it_or_an_ngram_that_ends_in_it_is_kept() -> None:
-    words = HashedNGrams(2, CharacterNGrams(1, 2, across_words=False), 1 << 20, 0, "log", normalize=True)
-    kept = np.array([hash_of(0x9E3779B9, [ord("b"), ord("c")]) % words.buckets])
-    counts = count_words(words, ["a bc, BC d", "", "e"], kept)
-    assert (counts.words.tolist(), counts.known.tolist()) == ([4, 0, 1], [2, 0, 0])
-    characters = HashedNGrams(0, words.characters, 1 << 20, 0, "log", normalize=True)
-    kept = np.sort([hash_of(0, [ord(character) for character in gram]) % words.buckets for gram in (" b", "d ", "ef")])
-    counts = count_words(characters, ["a bc, BC d", "", "e ef"], kept)
-    assert (counts.words.tolist(), counts.known.tolist()) == ([4, 0, 2], [2, 0, 1])
+def test_a_word_is_known_if_the_bit_of_its_hash_is_set() -> None:
+    hashes = known_hashes(["bc 각", "x" * 70]).hash
+    assert hashes.tolist() == [hash_of(0x9E3779B9, list(map(ord, word))) for word in ("bc", "각", "x" * 64)]
+    counts = count_words(["a bc, BC d", "", "q \u1100\u1161\u11a8", "..."], word_bits(hashes))
+    assert (counts.words.tolist(), counts.known.tolist()) == ([4, 0, 2, 0], [2, 0, 1, 0])
+    assert count_words(["bc"], word_bits(hashes[:0])).known.tolist() == [0]
+
+
+def test_a_run_without_spaces_is_known_by_most_of_its_pairs_of_characters() -> None:
+    bits = word_bits(known_hashes(["東京は大きい都", "the"]).hash)
+    assert count_words(["東京は大きい都"], bits).known.tolist() == [1]
+    assert count_words(["京は大都"], bits).known.tolist() == [1]  # two of three
+    assert count_words(["京は小さ"], bits).known.tolist() == [0]  # one of three
+    assert count_words(["た"], bits).known.tolist() == [0]
+    assert count_words(["thethe"], bits).known.tolist() == [0]  # a script with spaces
+    assert known_hashes(["the"]).hash.tolist() == [hash_of(0x9E3779B9, list(map(ord, "the")))]
+
+
+@pytest.mark.parametrize("words", [1, 1000, 100_000])
+def test_of_the_bits_few_are_set_whatever_is_known(words: int) -> None:
+    bits = word_bits(np.random.default_rng(0).integers(0, 1 << 32, words))
+    assert len(bits).bit_count() == 1
+    assert len(bits) <= max(2, 4 * words)
+    assert 0 < np.unpackbits(bits).mean() < 0.07
 
 
 @pytest.mark.parametrize("bits", [8, 16, 20])
@@ -138,7 +154,8 @@ def test_the_graph_computes_the_same_vectors_and_counts(vectorizer: HashedNGrams
     random = np.random.default_rng(0)
     kept = np.sort(random.permutation(vectorizer.buckets)[: vectorizer.kept]).astype(np.int32)
     scale = random.normal(size=vectorizer.kept).astype(np.float32)
-    layer = graph.HashedNGramVectorizer(vectorizer, kept, scale)
+    known_words = random.integers(0, 256, 32, np.uint8)
+    layer = graph.HashedNGramVectorizer(vectorizer, kept, scale, known_words)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
     def vectorize(text: tf.Tensor) -> graph.HashedVectors:
@@ -154,7 +171,7 @@ def test_the_graph_computes_the_same_vectors_and_counts(vectorizer: HashedNGrams
         np.testing.assert_array_equal(np.bincount(row, minlength=len(texts)), np.diff(rows.row_splits))
         np.testing.assert_array_equal(feature.numpy()[order], rows.ids)
         np.testing.assert_allclose(value.numpy()[order], weigh(vectorizer, rows, scale), rtol=1e-5)
-        counts = count_words(vectorizer, texts, kept)
+        counts = count_words(texts, known_words)
         np.testing.assert_array_equal(words, counts.words)
         np.testing.assert_array_equal(known, counts.known)
 

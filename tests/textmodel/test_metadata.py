@@ -3,10 +3,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from textmodel import ModelError, VersionFolder
-from textmodel.metadata import CharacterNGrams, HashedNGrams, Metadata, NGrams
+from textmodel.metadata import (
+    Abstention,
+    CharacterNGrams,
+    DataSet,
+    HashedNGrams,
+    Layer,
+    Metadata,
+    MultiHot,
+    NGrams,
+    PaddedSequence,
+)
+from textmodel.metadata import TestMetrics as Measured  # pytest would take it for tests
 
 Document = dict[str, Any]
 
@@ -139,3 +151,73 @@ def test_hashed_ngrams_of_another_tokenization_are_refused(document: Document, t
     (tmp_path / "metadata.json").write_text(json.dumps(document | {"vectorizer": HASHED}))
     with pytest.raises(ModelError, match="hashed n-grams take the tokenization `unicode`"):
         Metadata.read(tmp_path / "metadata.json")
+
+
+ACROSS = {"min": 1, "max": 6, "across_words": True}
+NGRAMS = {"kind": "ngrams", "num_words": 14, "orders": 2, "buckets": 1 << 30, "counts": "log", "normalize": True}
+LARGE = HASHED | {"buckets": 1 << 22}
+MEASURED = {"accuracy": 0.5, "log_loss": 0.5, "expected_calibration_error": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("kind", "whole", "field", "low", "high"),
+    [
+        (MultiHot, {"kind": "multi-hot"}, "num_words", 4, None),
+        (PaddedSequence, {"kind": "embedding", "length": 1, "dimensions": 1}, "num_words", 4, None),
+        (PaddedSequence, {"kind": "embedding", "num_words": 4, "dimensions": 1}, "length", 1, None),
+        (PaddedSequence, {"kind": "embedding", "num_words": 4, "length": 1}, "dimensions", 1, None),
+        (NGrams, NGRAMS, "num_words", 4, 1 << 30),
+        (NGrams, NGRAMS, "orders", 2, 3),
+        (NGrams, NGRAMS | {"orders": 1, "buckets": 0}, "orders", 1, 1),
+        (NGrams, NGRAMS, "buckets", 1, 1 << 30),
+        (CharacterNGrams, ACROSS, "min", 1, 6),
+        (CharacterNGrams, ACROSS, "max", 1, 6),
+        (HashedNGrams, LARGE, "words", 0, 3),
+        (HashedNGrams, LARGE, "kept", 0, 1 << 22),
+        (HashedNGrams, LARGE | {"kept": 0}, "buckets", 1, 1 << 22),
+        (HashedNGrams, LARGE | {"buckets": 16}, "kept", 0, 16),
+        (Layer, {"activation": "relu"}, "units", 1, None),
+        (DataSet, {"name": "x", "validation_texts": 0, "test_texts": 0}, "training_texts", 0, None),
+        (Measured, MEASURED, "accuracy", 0, 1),
+        (Measured, MEASURED, "log_loss", 0, None),
+        (Measured, MEASURED, "expected_calibration_error", 0, 1),
+        (Abstention, {"thresholds": [0, 2.5]}, "target_precision", 0, 1),
+    ],
+)
+def test_a_number_has_bounds_and_both_are_inside(
+    kind: type[msgspec.Struct], whole: Document, field: str, low: int, high: int | None
+) -> None:
+    for value in (low, low if high is None else high):
+        assert getattr(msgspec.convert(whole | {field: value}, kind), field) == value
+    for value in (low - 1, *([] if high is None else [high + 1])):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(whole | {field: value}, kind)
+
+
+def test_a_threshold_may_be_above_1_and_not_below_0() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"target_precision": 0.9, "thresholds": [-0.1]}, Abstention)
+
+
+def test_metadata_of_older_versions_lack_the_later_fields(document: Document, tmp_path: Path) -> None:
+    for field in ("format", "tokenization", "abstention"):
+        document.pop(field, None)
+    for field in ("unknown_word_ratio", "label_texts"):
+        document["data_set"].pop(field, None)
+    (tmp_path / "metadata.json").write_text(json.dumps(document))
+    read = Metadata.read(tmp_path / "metadata.json")
+    assert (read.format, read.tokenization, read.abstention) == (1, "keras", None)
+    assert (read.data_set.unknown_word_ratio, read.data_set.label_texts) == (None, ())
+
+
+def test_features_are_the_words_and_the_buckets() -> None:
+    assert NGrams(14, 2, 64, "log", normalize=True).features == 78
+    hashed = HashedNGrams(2, None, 64, 10, "log", normalize=True)
+    assert (hashed.features, hashed.num_words) == (64, 10)
+
+
+def test_metadata_are_written_for_people(tiny_models: Path, tmp_path: Path) -> None:
+    VersionFolder(tiny_models / "topic" / "1").metadata.write(tmp_path / "metadata.json")
+    lines = (tmp_path / "metadata.json").read_text().splitlines(keepends=True)
+    assert lines[:2] == ["{\n", '  "name": "topic",\n']
+    assert lines[-1] == "}\n"

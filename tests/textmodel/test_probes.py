@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from textmodel import ModelError, Prediction, probes
-from textmodel.probes import TOLERANCE, Probe
+from textmodel.probes import Probe
 
 PROBES = [Probe("a\u2028b \0\n😀", (0.25, 0.75)), Probe("", (0.5, 0.5))]
 
@@ -54,16 +54,16 @@ def test_malformed_probes_are_refused_with_their_file(content: bytes | None, say
 
 
 def test_an_engine_within_the_tolerance_is_accepted() -> None:
-    answers = {probe.text: [value + 0.9 * TOLERANCE for value in probe.probabilities] for probe in PROBES}
+    answers = {probe.text: [value + 0.9e-5 for value in probe.probabilities] for probe in PROBES}
     probes.verify(Recited(answers), PROBES)
 
 
 @pytest.mark.parametrize(
     ("engine", "says"),
     [
-        (Recited({PROBES[0].text: (0.25, 0.75), "": (0.5, 0.5 + 2 * TOLERANCE)}), "probe 2: the recited engine is"),
+        (Recited({PROBES[0].text: (0.25, 0.75), "": (0.5, 0.5 + 1.1e-5)}), "probe 2: the recited engine is"),
         (Recited({PROBES[0].text: (0.25, 0.75), "": (0.5, float("nan"))}), "probe 2"),
-        (Recited({PROBES[0].text: (0.25, 0.75), "": (0.5, 0.5)}, off_when_together=2 * TOLERANCE), "probe 1"),
+        (Recited({PROBES[0].text: (0.25, 0.75), "": (0.5, 0.5)}, off_when_together=1.1e-5), "probe 1"),
         (Recited({PROBES[0].text: (0.2, 0.7, 0.1), "": (0.5, 0.5, 0)}), "3 probabilities instead of 2"),
     ],
 )

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tests.tiny_model import write_model
 from textmodel import ModelError, load_engine, signature
 from textmodel.errors import SignatureError
-from textmodel.loading import EngineKind
+from textmodel.names import EngineKind
 
 COUNTS = {"words": tf.zeros([1], tf.int32), "known_words": tf.zeros([1], tf.int32)}
 

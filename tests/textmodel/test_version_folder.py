@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from textmodel import ModelError, version_folder
+from textmodel.names import MAX_VERSION, is_model_name
 from textmodel.version_folder import (
-    MAX_VERSION,
     VersionFolder,
     check_files,
     fingerprint,
-    is_model_name,
     new_version,
     pinned_version,
     scan_model,
@@ -268,3 +267,54 @@ def test_a_pin_that_is_no_version_number_is_refused(content: str, tmp_path: Path
     (tmp_path / "pin").write_text(content)
     with pytest.raises(ModelError, match="write a version number"):
         served_version(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a", "7", "A.b_c-d", "a" * 128])
+def test_a_name_has_up_to_128_letters_digits_and_signs(name: str) -> None:
+    assert is_model_name(name)
+
+
+def test_a_shadow_is_not_served_unless_it_is_pinned(tmp_path: Path) -> None:
+    for number in ("1", "2"):
+        (tmp_path / number).mkdir()
+    (tmp_path / "shadow").write_text("2\n")
+    assert version_folder.shadow_version(tmp_path) == 2
+    assert served_version(tmp_path) == 1
+    (tmp_path / "1").rmdir()
+    assert served_version(tmp_path) is None
+    (tmp_path / "pin").write_text("2\n")
+    assert served_version(tmp_path) == 2
+
+
+def test_a_promoted_version_is_pinned_and_no_shadow_any_more(tmp_path: Path) -> None:
+    for number in ("1", "2", "3"):
+        (tmp_path / number).mkdir()
+    (tmp_path / "shadow").write_text("3\n")
+    pin = version_folder.promote_version(tmp_path, 2)
+    assert (pin, pin.read_text(), pin.stat().st_mode & 0o777) == (tmp_path / "pin", "2\n", 0o644)
+    assert _names(tmp_path) == ["1", "2", "3", "pin", "shadow"]
+    version_folder.promote_version(tmp_path, 3)
+    assert _names(tmp_path) == ["1", "2", "3", "pin"]
+    assert served_version(tmp_path) == 3
+
+
+def test_a_shadow_file_without_a_number_is_left_alone_by_a_promotion(tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_text("x")
+    version_folder.promote_version(tmp_path, 2)
+    assert _names(tmp_path) == ["pin", "shadow"]
+
+
+def test_a_wrong_pin_is_quoted_up_to_64_characters_of_the_first_1024(tmp_path: Path) -> None:
+    (tmp_path / "pin").write_text("x" * 65)
+    with pytest.raises(ModelError, match=f"pin: holds '{'x' * 64}': write a version number, or remove the file"):
+        pinned_version(tmp_path)
+    (tmp_path / "pin").write_text("7" + " " * 1023 + "7")
+    assert pinned_version(tmp_path) == 7
+
+
+def test_a_version_has_up_to_ten_thousand_files() -> None:
+    assert version_folder.MAX_FILES == 10_000
+
+
+def test_what_reads_a_written_version_may_be_another_user(tmp_path: Path) -> None:
+    assert _write(tmp_path).stat().st_mode & 0o777 == 0o755

@@ -181,3 +181,21 @@ def test_other_tensors_than_the_metadata_say_are_refused(
 ) -> None:
     with pytest.raises(ModelError, match=says):
         rewritten(version, change)
+
+
+def test_a_kernel_is_quantized_by_the_largest_weight_of_each_unit() -> None:
+    kernel = np.array([[127, 0, -1], [-63.6, 0, 0.25]], np.float32)
+    quantized, scale = weights.quantize(kernel)
+    np.testing.assert_array_equal(quantized, np.array([[127, 0, -127], [-64, 0, 32]], np.int8), strict=True)
+    np.testing.assert_array_equal(scale, np.array([1, 1, 1 / 127], np.float32), strict=True)
+
+
+def test_a_kernel_without_rows_is_quantized() -> None:
+    quantized, scale = weights.quantize(np.zeros((0, 2), np.float32))
+    assert (quantized.shape, scale.tolist()) == ((0, 2), [1, 1])
+
+
+@pytest.mark.parametrize(("features", "size"), [(0, 0), (1, 1), (8, 1), (9, 2)])
+def test_a_kept_feature_is_a_bit_lowest_first(features: int, size: int) -> None:
+    bits = weights.kept_bits(np.array([features - 1] if features else [], np.int64), features)
+    assert bits.tolist() == [0] * (size - 1) + ([1 << (features - 1) % 8] if features else [])

@@ -165,7 +165,7 @@ def test_compare_leaves_out_what_either_version_has_learned(
     assert "has learned 30 of these texts" in capsys.readouterr().out
     _learn(models / "sentiment" / "1", texts)
     assert main(["compare", "sentiment/1", "sentiment/2", "--data", str(data), "--models", str(models)]) == 2
-    assert "one of the versions has learned all 100 texts: give other texts" in capsys.readouterr().err
+    assert "one of the versions has learned all of 100 texts: give other texts" in capsys.readouterr().err
 
 
 def test_several_files_are_evaluated_as_one_and_mistakes_name_theirs(
@@ -304,7 +304,9 @@ def test_compare_goes_by_the_names_of_the_labels(tmp_path: Path, capsys: pytest.
         (["evaluate", "--model", "topic", "--report", "a.pdf"], "'a.pdf' ends neither in .html nor in .md"),
         (["evaluate", "--model", "topic", "--report", "nowhere/a.md"], "there is no folder nowhere"),
         (["evaluate", "--model", "topic", "--label-column", "queue"], "no column 'queue'"),
-        (["compare", "sentiment/1", "sentiment/9"], "sentiment/9 is no version"),
+        (["compare", "sentiment/1", "sentiment/9"], "has no version 9: its versions are 1"),
+        (["compare", "sentiment/1", "sentiments/1"], "has no model 'sentiments': its models are sentiment, topic"),
+        (["compare", "sentiment/1", "sentiment/new"], "give NAME/VERSION of a model in"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_one_line(

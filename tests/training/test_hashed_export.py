@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.tiny_model import write_model
 from textmodel import weights
 from textmodel.compiled_engine import CompiledEngine
-from textmodel.hashed_ngrams import features, rows_of
+from textmodel.hashed_ngrams import count_words, features, known_hashes, rows_of, word_bits
 from textmodel.metadata import CharacterNGrams, HashedNGrams, Layer
 from textmodel.ngrams import weigh
 from textmodel.probes import TOLERANCE
@@ -33,6 +33,7 @@ class Fitted:
     layers: tuple[Layer, ...]
     kept: NDArray[np.int32]
     scale: NDArray[np.float16]
+    known_words: NDArray[np.uint8]
     kernel: NDArray[Any]
     kernel_scale: NDArray[np.float32] | None
     bias: NDArray[np.float32]
@@ -66,6 +67,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         (Layer(len(LABELS), "one-vs-rest"),),
         kept,
         random.uniform(0.5, 2, len(kept)).astype(np.float16),
+        word_bits(known_hashes(["the don", "최고예요ㅠㅠ"]).hash),
         kernel,
         kernel_scale,
         random.normal(size=len(LABELS)).astype(np.float32),
@@ -85,7 +87,10 @@ def test_both_engines_answer_as_numpy(exported: tuple[Fitted, VersionFolder]) ->
     fitted, folder = exported
     expected = fitted.probabilities(TEXTS)
     for engine in (TensorFlowEngine(folder.path), CompiledEngine(folder)):
-        np.testing.assert_allclose(engine.classify(TEXTS).probabilities, expected, rtol=0, atol=TOLERANCE)
+        answer = engine.classify(TEXTS)
+        np.testing.assert_allclose(answer.probabilities, expected, rtol=0, atol=TOLERANCE)
+        np.testing.assert_array_equal(answer.known_words, count_words(TEXTS, fitted.known_words).known)
+        assert answer.known_words.tolist() == [0, 1, 3, 0, 0]
 
 
 def test_the_checkpoint_and_the_weights_hold_the_same(exported: tuple[Fitted, VersionFolder]) -> None:
@@ -94,6 +99,7 @@ def test_the_checkpoint_and_the_weights_hold_the_same(exported: tuple[Fitted, Ve
     expected = {
         "features/kept": fitted.kept,
         "features/scale": fitted.scale,
+        "features/known_words": fitted.known_words,
         "dense/0/kernel": fitted.kernel,
         "dense/0/bias": fitted.bias,
     }
@@ -106,6 +112,7 @@ def test_the_checkpoint_and_the_weights_hold_the_same(exported: tuple[Fitted, Ve
     read = folder.weights
     np.testing.assert_array_equal(read.kept, fitted.kept)
     np.testing.assert_array_equal(read.scale, fitted.scale)
+    np.testing.assert_array_equal(read.known_words, fitted.known_words)
 
 
 def test_an_int8_kernel_is_within_half_a_step() -> None:

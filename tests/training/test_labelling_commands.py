@@ -12,6 +12,7 @@ from pyarrow import parquet
 from tests.tiny_model import WORDS, write_model
 from textmodel import VersionFolder, load_engine
 from training.cli import main
+from training.data import text_hashes
 
 TEXTS = [f"{first} {second} {third}" for first in WORDS for second in WORDS[:5] for third in WORDS[5:]]
 
@@ -69,12 +70,72 @@ def test_by_disagreement_the_versions_differ_on_all(models: Path, pool: Path, tm
     assert [tuple(task["meta"]["predicted"]) for task in tasks] == labels  # type: ignore[index]
 
 
-def test_of_near_duplicates_one_is_chosen(models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "near_duplicate", "other"),
+    [
+        (
+            "the a film moving dull oil café don't one two",
+            "the a film moving dull oil café don't one two three",
+            "text",
+        ),
+        ("この映画はとても面白いと思いました", "この映画はとても面白いと思います", "料理が美味しいお店です"),
+        ("이 영화 정말 재미있게 봤습니다", "이 영화 정말 재미있게봤습니다!!", "배우들의 연기가 좋았다"),
+        ("a", "A!", "b"),
+    ],
+    ids=["English", "Japanese", "Korean", "one letter"],
+)
+def test_of_near_duplicates_one_is_chosen(
+    text: str, near_duplicate: str, other: str, models: Path, tmp_path: Path
+) -> None:
     pool = tmp_path / "pool.txt"
-    long = "the a film moving dull oil café don't one two"
-    pool.write_text(f"{long}\n{long.upper()}!\n{long} three\nanother text\n")
+    pool.write_text(f"{text}\n{text.upper()}!\n{near_duplicate}\n{other}\n")
     assert select(models, pool, tmp_path / "out.jsonl") == 0
-    assert len(written(tmp_path / "out.jsonl")) == 2
+    chosen = [str(task["text"]) for task in written(tmp_path / "out.jsonl")]
+    assert len(chosen) == 2
+    assert other in chosen
+
+
+def test_texts_that_have_a_label_are_left_out(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool, labelled = tmp_path / "pool.txt", tmp_path / "round1.csv"
+    pool.write_text("dull film\nmoving oil\ncafé, don't\n")
+    labelled.write_text('text,label\n"Café - don\'t",a\n')
+    learned = models / "m" / "1" / "assets.extra" / text_hashes.FILE
+    text_hashes.write(learned, [text_hashes.text_hash("DULL FILM!")])
+    try:
+        assert select(models, pool, tmp_path / "out.jsonl", "--labelled", str(labelled)) == 0
+    finally:
+        learned.unlink()
+    assert [task["text"] for task in written(tmp_path / "out.jsonl")] == ["moving oil"]
+    assert capsys.readouterr().out.splitlines() == [
+        "Left out 2 texts of the pool that have a label already.",
+        f"Wrote 1 text to {tmp_path / 'out.jsonl'}: the pool has no more, of 200 asked for",
+    ]
+
+
+def test_a_pool_of_several_files_says_where_each_text_is(models: Path, tmp_path: Path) -> None:
+    pools = [tmp_path / "a.txt", tmp_path / "b.csv"]
+    pools[0].write_text("dull film\n")
+    pools[1].write_text("text\nmoving oil\n")
+    assert select(models, pools[0], tmp_path / "out.jsonl", "--pool", str(pools[1])) == 0
+    meta = {str(task["text"]): task["meta"] for task in written(tmp_path / "out.jsonl")}
+    assert [meta[text]["file"] for text in ("dull film", "moving oil")] == [str(path) for path in pools]  # type: ignore[index]
+    assert [meta[text]["line"] for text in ("dull film", "moving oil")] == [1, 2]  # type: ignore[index]
+
+
+def test_a_pool_without_a_word_is_an_error(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool = tmp_path / "pool.txt"
+    pool.write_text("!!!\n \n...\n")
+    assert select(models, pool, tmp_path / "out.jsonl") == 2
+    assert "the pool holds none with a word in it" in capsys.readouterr().err
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_the_pool_is_not_overwritten(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool = tmp_path / "pool.jsonl"
+    pool.write_text('{"text": "dull film"}\n')
+    assert select(models, pool, tmp_path / "." / "pool.jsonl") == 2
+    assert "is another file of this command" in capsys.readouterr().err
+    assert pool.read_text() == '{"text": "dull film"}\n'
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "txt.gz"])
@@ -115,10 +176,16 @@ def test_wrong_options_are_an_error_and_write_nothing(
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_a_row_that_cannot_be_used_names_its_line(
+def test_rows_that_cannot_be_used_are_an_error_or_set_aside(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pool = tmp_path / "pool.jsonl"
-    pool.write_text('{"text": "a"}\n{"text": 1}\n')
+    pool, bad_rows = tmp_path / "pool.jsonl", tmp_path / "bad.jsonl"
+    pool.write_text('{"text": "dull"}\n{"text": 1}\n{"other": "a"}\n{"text": null}\nno JSON\n')
     assert select(models, pool, tmp_path / "out.jsonl") == 2
-    assert f"{pool}: line 2: 'text' holds no string" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "3 rows cannot be used" in said
+    assert f"{pool}: line 2: 'text' holds a value of type int, no string" in said
+    assert not (tmp_path / "out.jsonl").exists()
+    assert select(models, pool, tmp_path / "out.jsonl", "--bad-rows", str(bad_rows)) == 0
+    assert [json.loads(line)["line"] for line in bad_rows.read_text().splitlines()] == [2, 3, 5]
+    assert [task["text"] for task in written(tmp_path / "out.jsonl")] == ["dull"]

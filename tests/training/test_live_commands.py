@@ -1,13 +1,19 @@
 """The command `judge`: from a capture folder and a file of labels to the verdict, and to a promoted version."""
 
 import json
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from textmodel import VersionFolder
+from textmodel.metadata import Abstention
 from textmodel.version_folder import pinned_version, served_version, shadow_version
 from training.cli import main
 
+SHIPPED = Path(__file__).parents[2] / "models" / "nsmc" / "1"
+WEIGHTS = {"weights.safetensors", "training_texts.npy"}
 VERSIONS = {"model": "m", "version": 1, "shadow_version": 2}
 
 
@@ -31,8 +37,12 @@ class Judged:
 
     def __init__(self, folder: Path) -> None:
         self.captured, self.labels, self.models = folder / "captured", folder / "labels.csv", folder / "models"
-        for path in (self.captured, self.models / "m" / "1", self.models / "m" / "2"):
-            path.mkdir(parents=True)
+        self.captured.mkdir(parents=True)
+        for version in "12":
+            shutil.copytree(
+                SHIPPED / "assets.extra", self.models / "m" / version / "assets.extra", ignore=lambda *_: WEIGHTS
+            )
+            shutil.copytree(SHIPPED / "assets", self.models / "m" / version / "assets")
         (self.models / "m" / "shadow").write_text("2")
         texts = [text_line(f"text {number}", "x", "y") for number in range(40)]
         self.write("captured-1-1.jsonl", counted(600, 20, dropped=5), *texts[:20], text_line("agreed", "x", "x"))
@@ -61,13 +71,32 @@ def test_a_better_shadow_is_promoted_when_that_is_asked(judged: Judged, capsys: 
     assert judged.judge() == 0
     said = capsys.readouterr().out
     assert f"{model}/2 is better than {model}/1: difference of accuracy +0.0400 (95% interval +0.02" in said
-    assert "on 1,000 texts; of 40 disagreements 40 have a label" in said
+    assert "on 1,000 texts; labels for 40 of 40 disagreements" in said
     assert "under load: 5 texts" in said
     assert served_version(model) == 1
     assert judged.judge("--promote") == 0
     assert f"Promoted: {model}/2 is pinned by {model}/pin" in capsys.readouterr().out
     assert (pinned_version(model), shadow_version(model), served_version(model)) == (2, None, 2)
     assert sorted(path.name for path in model.iterdir()) == ["1", "2", "pin"]
+
+
+def test_a_better_shadow_without_a_label_or_thresholds_is_promoted_only_if_allowed(
+    judged: Judged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = judged.models / "m"
+    incumbent = VersionFolder(model / "1")
+    msgspec.structs.replace(incumbent.metadata, abstention=Abstention(0.9, (0.7, 0.8))).write(incumbent.metadata_file)
+    assert judged.judge("--promote") == 0
+    assert f"Not promoted: {model}/1 is in service and has thresholds" in (said := capsys.readouterr().out)
+    assert "--allow-removed-thresholds" in said
+    (model / "1" / "assets" / "labels.txt").write_text("negative\npositive\nneutral\n")
+    assert judged.judge("--promote", "--allow-removed-thresholds") == 0
+    assert f"Not promoted: {model}/2 lacks labels of {model}/1: 'neutral'; --allow-removed-labels" in (
+        capsys.readouterr().out
+    )
+    assert served_version(model) == 1
+    assert judged.judge("--promote", "--allow-removed-thresholds", "--allow-removed-labels") == 0
+    assert served_version(model) == 2
 
 
 @pytest.mark.parametrize(("label", "count", "said"), [("x", 40, "is worse than"), ("y", 3, "it is undecided whether")])
@@ -132,3 +161,49 @@ def test_an_empty_capture_is_an_error(judged: Judged, tmp_path: Path, capsys: py
     judged.captured = tmp_path
     assert judged.judge() == 2
     assert "holds no file captured-*.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spelling", ["text  1 ", "\r\ntext 1", "text\u00a01"])
+def test_labels_are_found_whatever_became_of_white_space(
+    judged: Judged, spelling: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged.labels.write_text(f'text,label\n"{spelling}",y\n', newline="")
+    assert judged.judge() == 0
+    assert "of 40 disagreements 1 has a label" in capsys.readouterr().out
+
+
+def test_labels_go_by_meaning(judged: Judged, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in judged.captured.iterdir():
+        path.write_text(path.read_text().replace('"x"', '"0.0"').replace('"y"', '"True"'))
+    judged.label("true", 40)
+    assert judged.judge() == 0
+    assert f"{judged.models}/m/2 is better" in capsys.readouterr().out
+    judged.label("0", 40)
+    assert judged.judge() == 0
+    assert f"{judged.models}/m/2 is worse" in capsys.readouterr().out
+
+
+def test_labels_that_no_version_gave_and_other_rows_are_told(
+    judged: Judged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged.labels.write_text("text,label\ntext 1,Y\ntext 2,y\nnever captured,y\n")
+    assert judged.judge() == 0
+    said = capsys.readouterr().out
+    assert "Left out 1 row without the text of a captured disagreement." in said
+    assert "Neither version gave the labels 'Y' of 1 text: both count as wrong." in said
+
+
+def test_labels_are_read_as_other_files_are(judged: Judged, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more, bad_rows = tmp_path / "more.csv", tmp_path / "bad.jsonl"
+    judged.labels.write_bytes("text;label\ntext 1;y\ntext 2;\n".encode("utf-16"))
+    more.write_text("text;label\ntext 3;y\n")
+    assert judged.judge("--labels", str(more), "--delimiter", ";", "--bad-rows", str(bad_rows)) == 0
+    assert "of 40 disagreements 2 have a label" in capsys.readouterr().out
+    assert json.loads(bad_rows.read_text())["line"] == 3
+
+
+def test_a_capture_that_lacks_its_counts_is_an_error(judged: Judged, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in judged.captured.iterdir():
+        path.write_text("".join(line for line in path.open() if '"compared"' not in line))
+    assert judged.judge() == 2
+    assert "the capture holds 40 disagreements, but its lines of the kind 'compared' count 0" in capsys.readouterr().err

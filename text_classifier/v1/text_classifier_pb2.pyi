@@ -88,10 +88,20 @@ class ListModelsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ("models",)
+    __slots__ = ("models", "server")
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[Model]
-    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
+    server: Server
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., server: _Optional[_Union[Server, _Mapping]] = ...) -> None: ...
+
+class Server(_message.Message):
+    __slots__ = ("version", "transport")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TRANSPORT_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    transport: str
+    def __init__(self, version: _Optional[str] = ..., transport: _Optional[str] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("name", "version")

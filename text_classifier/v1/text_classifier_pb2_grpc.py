@@ -64,9 +64,10 @@ class TextClassifierServicer:
     def Classify(self, request, context):
         """Classifies the texts of one request with one model. If one text is invalid, none is classified.
 
-        Errors: INVALID_ARGUMENT (no texts, too many, one too large, negative top_k), NOT_FOUND (no such model or
-        version), RESOURCE_EXHAUSTED (the model's queue is full: retry after RetryInfo.retry_delay),
-        FAILED_PRECONDITION (this version does not support explanations: PreconditionFailure says why).
+        Errors: INVALID_ARGUMENT (no texts, too many, one too large, negative top_k, min_probability not from 0 to 1),
+        NOT_FOUND (no such model or version), RESOURCE_EXHAUSTED (the model's queue is full: retry after
+        RetryInfo.retry_delay), FAILED_PRECONDITION (this version does not support explanations, or has no thresholds for
+        use_thresholds: PreconditionFailure says which, as the type EXPLAIN or ABSTAIN, and why).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

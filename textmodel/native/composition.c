@@ -6,13 +6,13 @@
 #include <string.h>
 
 enum {
-    MAX_PARTS = 2,      /* characters that one byte of UTF-8 decomposes to, at most; and bytes that it grows to, by 3 */
-    GROWTH = 3,
-    SHORT_RUN = 32,     /* marks that are put in order by insertion; more are counted by their classes */
-    UNASSIGNED = 0xFFFF, /* what the table reads them as */
+    MAX_PARTS = 2,       /* a byte of UTF-8 decomposes into at most 2 characters */
+    GROWTH = 3,          /* and into at most 3 bytes */
+    SHORT_RUN = 32,      /* up to this many marks are sorted by insertion, more by counting */
+    UNASSIGNED = 0xFFFF, /* the table maps unassigned code points to this noncharacter */
 };
 
-/* The Unicode Standard, section 3.12: how Hangul syllables are composed. */
+/* Composition of Hangul syllables: The Unicode Standard, section 3.12. */
 enum {
     SYLLABLES = 0xAC00,
     LEADS = 0x1100,
@@ -24,7 +24,7 @@ enum {
     SYLLABLE_COUNT = LEAD_COUNT * VOWEL_COUNT * TRAIL_COUNT,
 };
 
-/* A character with its combining class: 0 for one that starts a sequence. */
+/* A character with its combining class; starters have class 0. */
 typedef struct {
     uint32_t code;
     uint32_t class;
@@ -33,7 +33,7 @@ typedef struct {
 int may_compose(const CharTable *table, Text text)
 {
     uint32_t entries = 0;
-    size_t ascii = 0; /* 8 bytes at a time */
+    size_t ascii = 0; /* skip leading ASCII, 8 bytes at a time */
     for (uint64_t bytes; ascii + 8 <= text.length; ascii += 8) {
         memcpy(&bytes, text.utf8 + ascii, sizeof bytes);
         if (bytes & 0x8080808080808080) {
@@ -53,7 +53,7 @@ size_t composed_size(size_t length)
     return GROWTH * length;
 }
 
-/* Returns the row of a table whose first number is the code, NULL if there is none. */
+/* Returns the first row of a table that begins with `code`, NULL if there is none. */
 static const int32_t *find(const int32_t *table, size_t count, size_t width, uint32_t code)
 {
     size_t low = 0, high = count;
@@ -74,7 +74,7 @@ static Mark mark_of(const Composition *composition, uint32_t code)
     return (Mark){code, row ? (uint32_t)row[1] : 0};
 }
 
-/* Writes what a character decomposes to, and returns how many there are. */
+/* Writes the full canonical decomposition of a character, and returns its length. */
 static size_t decompose(const Composition *composition, uint32_t code, Mark *out)
 {
     uint32_t syllable = code - SYLLABLES;
@@ -95,7 +95,7 @@ static size_t decompose(const Composition *composition, uint32_t code, Mark *out
     return (size_t)row[1];
 }
 
-/* Puts the marks of one run in the order of their classes; those of one class keep theirs. */
+/* Sorts the marks of one run by class. The sort is stable. */
 static void sort_run(Mark *run, size_t count, Mark *scratch)
 {
     if (count > SHORT_RUN) {
@@ -134,7 +134,7 @@ static void sort_marks(Mark *marks, size_t count, Mark *scratch)
     }
 }
 
-/* Returns what two characters compose to, 0 for nothing. */
+/* Returns the composite of two characters, 0 if there is none. */
 static uint32_t composite_of(const Composition *composition, uint32_t first, uint32_t second)
 {
     uint32_t lead = first - LEADS, vowel = second - VOWELS;
@@ -155,15 +155,16 @@ static uint32_t composite_of(const Composition *composition, uint32_t first, uin
     return 0;
 }
 
-/* Composes in place, and returns how many characters are left. */
+/* Composes in place, and returns the number of characters left. */
 static size_t compose_marks(const Composition *composition, Mark *marks, size_t count)
 {
     size_t written = 0;
     Mark *starter = NULL;
     for (size_t i = 0; i < count; i++) {
         Mark mark = marks[i];
-        /* What is left between the two blocks it: a starter, or a mark of the same class. */
-        int reaches = starter && (starter + 1 == marks + written || (mark.class && marks[written - 1].class < mark.class));
+        /* A starter, or a mark of the same or a higher class, between the two blocks the composition. */
+        int reaches = starter && (starter + 1 == marks + written
+                                  || (mark.class && marks[written - 1].class < mark.class));
         uint32_t composite = reaches ? composite_of(composition, starter->code, mark.code) : 0;
         if (composite) {
             starter->code = composite;

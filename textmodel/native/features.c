@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-static const uint32_t EMPTY = UINT32_MAX; /* no feature */
+static const uint32_t EMPTY = UINT32_MAX; /* marks a free slot */
 
 CountWeights count_weights(int log)
 {
@@ -16,7 +16,7 @@ CountWeights count_weights(int log)
     return weights;
 }
 
-/* At most a quarter full: hardly ever is a feature's slot another's. 2^31 are more than there are features at all. */
+/* The table is at most a quarter full, so collisions are rare. 31 bits suffice: features are below INT32_MAX. */
 static uint32_t slot_bits(size_t features)
 {
     uint32_t bits = 4;
@@ -31,15 +31,15 @@ size_t slots_for(size_t features)
     return (size_t)1 << slot_bits(features);
 }
 
-void start_counting(FeatureCounts *counts, size_t most)
+void start_counting(FeatureCounts *counts, size_t max_distinct)
 {
-    counts->bits = slot_bits(most);
+    counts->bits = slot_bits(max_distinct);
     counts->distinct = 0;
     memset(counts->seen, 0xFF, sizeof(FeatureSlot) << counts->bits); /* EMPTY */
 }
 
-/* A feature goes to a place that has been read already, or to its own. Without branches on what the processor cannot
-   guess: whether a feature is a repetition. */
+/* May run in place: the write position never passes the read position. Whether a feature repeats is unpredictable, so
+   no branch depends on it. */
 void count_features(FeatureCounts *counts, const uint32_t *features, size_t count, const Layer *layer)
 {
     const uint32_t bits = counts->bits, last = (1u << bits) - 1;
@@ -47,9 +47,10 @@ void count_features(FeatureCounts *counts, const uint32_t *features, size_t coun
     uint32_t distinct = (uint32_t)counts->distinct;
     for (size_t i = 0; i < count; i++) {
         uint32_t feature = features[i];
-        prefetch_row(layer, feature); /* at the pace of this loop: all at once would be more than are served */
+        prefetch_row(layer, feature); /* one per iteration: a burst would exceed the processor's outstanding loads */
         uint32_t slot = feature * 0x9E3779B1 >> (32 - bits);
-        while ((uint64_t)(seen[slot].feature ^ feature) * (seen[slot].feature ^ EMPTY) != 0) { /* is neither */
+        /* Until the slot has this feature or is free. */
+        while ((uint64_t)(seen[slot].feature ^ feature) * (seen[slot].feature ^ EMPTY) != 0) {
             slot = (slot + 1) & last;
         }
         uint32_t is_new = seen[slot].feature == EMPTY;

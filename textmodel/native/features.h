@@ -1,4 +1,4 @@
-/* The distinct features of a text, how often it has each, and what that weighs. */
+/* The distinct features of a text, with their counts and term weights. */
 
 #ifndef FEATURES_H
 #define FEATURES_H
@@ -10,7 +10,7 @@
 
 enum { SMALL_COUNTS = 64 };
 
-/* What a count weighs: 1, or 1 + ln(count). */
+/* The weight of a count: 1 (binary), or 1 + ln(count) (log). `small` caches the weights of small counts. */
 typedef struct {
     int log;
     float small[SMALL_COUNTS];
@@ -19,31 +19,32 @@ typedef struct {
 /* A slot of a hash table with open addressing. */
 typedef struct {
     uint32_t feature;
-    uint32_t at; /* its place among the distinct ones */
+    uint32_t at; /* position in FeatureCounts.features */
 } FeatureSlot;
 
-/* What one text's features are counted in. */
+/* The features of one text while they are counted. The arrays are (distinct,). */
 typedef struct {
-    uint32_t *features; /* the distinct ones */
+    uint32_t *features;
     uint32_t *counts;
     float *weights;
-    FeatureSlot *seen; /* (slots_for(most distinct features),) */
-    uint32_t bits;     /* log2 of how many of the slots are in use */
+    FeatureSlot *seen; /* (slots_for(maximum number of distinct features),) */
+    uint32_t bits;     /* log2 of the number of slots in use for this text */
     size_t distinct;
 } FeatureCounts;
 
 CountWeights count_weights(int log);
 
-/* Slots to find so many distinct features with. */
+/* Returns the size of the hash table for `features` distinct features. */
 size_t slots_for(size_t features);
 
-/* Forgets all features; there will be so many distinct ones at most. */
-void start_counting(FeatureCounts *counts, size_t most);
+/* Clears the counts, for a text with at most `max_distinct` distinct features. */
+void start_counting(FeatureCounts *counts, size_t max_distinct);
 
-/* Counts features, and asks for their rows of the layer. `features` may be those of `counts`, if nothing is counted
-   yet. */
+/* Counts features, and prefetches their rows of the layer. `features` may be `counts->features` in the first call after
+   `start_counting`. */
 void count_features(FeatureCounts *counts, const uint32_t *features, size_t count, const Layer *layer);
 
+/* Fills `counts->weights`. */
 void weigh_features(const CountWeights *weights, FeatureCounts *counts);
 
 #endif

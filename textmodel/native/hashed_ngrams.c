@@ -12,19 +12,23 @@
 static const uint32_t WORD_SEED = 0x9E3779B9;
 
 enum {
-    MAX_WORD = 64, /* characters that a word's hash heeds */
-    PENDING = 256, /* features that are looked up before they are counted */
+    MAX_WORD = 64, /* the hash of a word covers this many characters */
+    PENDING = 256, /* features are looked up and counted in batches of this size */
 };
 
-int hashed_init(HashedNGrams *ngrams, const int32_t *kept, size_t rows, uint32_t buckets)
+int hashed_init(HashedNGrams *ngrams, const int32_t *kept, size_t rows, uint32_t buckets, const uint8_t *known_words,
+                size_t bytes)
 {
     size_t parts = ((size_t)buckets + 63) / 64;
     ngrams->mask = buckets - 1;
     ngrams->rows = rows;
+    ngrams->known_mask = (uint32_t)(8 * bytes - 1);
+    ngrams->known_words = malloc(bytes);
     ngrams->buckets = allocate_table(parts * sizeof(Buckets));
-    if (!ngrams->buckets) {
+    if (!ngrams->buckets || !ngrams->known_words) {
         return -1;
     }
+    memcpy(ngrams->known_words, known_words, bytes);
     for (size_t row = 0; row < rows; row++) {
         ngrams->buckets[kept[row] / 64].kept |= (uint64_t)1 << kept[row] % 64;
     }
@@ -39,6 +43,7 @@ int hashed_init(HashedNGrams *ngrams, const int32_t *kept, size_t rows, uint32_t
 void hashed_free(HashedNGrams *ngrams)
 {
     free(ngrams->buckets);
+    free(ngrams->known_words);
 }
 
 size_t max_stream(size_t length)
@@ -53,16 +58,16 @@ size_t max_hashed(const HashedNGrams *ngrams, size_t length)
     return most < ngrams->rows ? most : ngrams->rows;
 }
 
-/* ---- Features to their rows ---- */
+/* ---- Rows of features ---- */
 
 typedef struct {
     uint32_t rows[PENDING];
     size_t count;
 } Pending;
 
-/* Appends the row of a hash's bucket, if it is kept and `held`; returns whether. Without a branch: the processor cannot
-   guess it. */
-static inline uint32_t look_up(const HashedNGrams *ngrams, uint32_t hash, uint32_t held, Pending *pending)
+/* Appends the row of the hash's bucket if the bucket is kept and `held` is 1. Branch-free: the outcome is
+   unpredictable. */
+static inline void look_up(const HashedNGrams *ngrams, uint32_t hash, uint32_t held, Pending *pending)
 {
     uint32_t bucket = hash & ngrams->mask;
     const Buckets *part = &ngrams->buckets[bucket / 64];
@@ -70,10 +75,9 @@ static inline uint32_t look_up(const HashedNGrams *ngrams, uint32_t hash, uint32
     uint32_t kept = (part->kept & bit) != 0;
     pending->rows[pending->count] = (uint32_t)(part->before + (uint64_t)__builtin_popcountll(part->kept & (bit - 1)));
     pending->count += kept & held;
-    return kept & held;
 }
 
-/* Counts what has been looked up. */
+/* Counts the pending features. */
 static void flush(Pending *pending, const Layer *layer, FeatureCounts *counts)
 {
     count_features(counts, pending->rows, pending->count, layer);
@@ -82,10 +86,11 @@ static void flush(Pending *pending, const Layer *layer, FeatureCounts *counts)
 
 /* ---- Characters ---- */
 
-/* Fills `longest`: up to the next space, which an n-gram within words may end with, or to the end. */
+/* Fills `longest`. Within words, an n-gram ends at the next space or includes it; across words, the stream's end
+   bounds it. */
 static void bound_ngrams(const HashedNGrams *ngrams, size_t length, HashedScratch *scratch)
 {
-    size_t last = length - 1; /* where an n-gram may end, at most */
+    size_t last = length - 1; /* last position where an n-gram may end */
     for (size_t i = length; i-- > 0;) {
         size_t longest = last - i + 1;
         scratch->longest[i] = longest < MAX_CHARACTERS ? (uint32_t)longest : MAX_CHARACTERS;
@@ -113,7 +118,7 @@ static void count_characters(const HashedNGrams *ngrams, size_t length, const La
             size_t end = first + PENDING < starts ? first + PENDING : starts;
             for (size_t i = first; i < end; i++) {
                 uint32_t held = order <= scratch->longest[i] && (order > 1 || scratch->kinds[i] != SPACE);
-                scratch->ends[i + order - 1] |= (uint8_t)look_up(ngrams, hashes[i], held, &pending);
+                look_up(ngrams, hashes[i], held, &pending);
             }
             flush(&pending, layer, counts);
         }
@@ -122,11 +127,11 @@ static void count_characters(const HashedNGrams *ngrams, size_t length, const La
 
 /* ---- Words ---- */
 
-/* Lists where words begin and end, and returns how many there are. Without branches: the processor cannot guess them. */
+/* Lists the starts and ends of words, and returns the number of words. Branch-free: the outcomes are unpredictable. */
 static size_t find_words(const uint8_t *kinds, size_t length, uint32_t *begins, uint32_t *ends)
 {
     size_t begun = 0, ended = 0;
-    for (size_t i = 1; i <= length; i++) { /* a space is before all, and one behind */
+    for (size_t i = 1; i <= length; i++) { /* the stream begins and ends with a space */
         uint32_t before = kinds[i - 1], kind = kinds[i];
         uint32_t in_word = kind >= WORD, was_in_word = before >= WORD;
         uint32_t begin = in_word & ((was_in_word ^ 1) | (kind == ALONE) | ((before == ALONE) & (kind != EXTEND)));
@@ -138,7 +143,7 @@ static size_t find_words(const uint8_t *kinds, size_t length, uint32_t *begins, 
     return begun;
 }
 
-/* Words hashed side by side: a step waits for the one before. */
+/* Number of words hashed in parallel: each step of a hash depends on the previous one. */
 enum { TOGETHER = 4 };
 
 FOR_EACH_PROCESSOR
@@ -165,27 +170,64 @@ static void hash_words(const uint32_t *codes, const uint32_t *begins, const uint
     }
 }
 
-/* Words that end an n-gram which is kept. */
-static size_t count_ended(const HashedScratch *scratch, size_t words)
+/* Returns whether the training texts hold a word or pair of characters with this hash. */
+static inline uint32_t is_known(const HashedNGrams *ngrams, uint32_t hash)
+{
+    uint32_t bit = hash & ngrams->known_mask;
+    return ngrams->known_words[bit / 8] >> bit % 8 & 1;
+}
+
+/* Unicode blocks of scripts without spaces between words, in ascending order: `textmodel.unicode_text.UNSPACED`. */
+static const struct {
+    uint32_t first;
+    uint32_t last;
+} UNSPACED[] = {
+    {0x0E00, 0x0FFF}, {0x1000, 0x109F}, {0x1780, 0x17FF}, {0x2E80, 0x2FDF}, {0x3005, 0x3007}, {0x3040, 0x30FF},
+    {0x31F0, 0x31FF}, {0x3400, 0x4DBF}, {0x4E00, 0x9FFF}, {0xF900, 0xFAFF}, {0xFF66, 0xFF9F}, {0x20000, 0x3FFFF},
+};
+
+static int is_unspaced(uint32_t code)
+{
+    size_t block = 0;
+    while (block < sizeof UNSPACED / sizeof *UNSPACED && code > UNSPACED[block].last) {
+        block++;
+    }
+    return block < sizeof UNSPACED / sizeof *UNSPACED && code >= UNSPACED[block].first;
+}
+
+/* Returns whether a word is in a script without spaces, and most of its pairs of characters are known. */
+static int is_known_run(const HashedNGrams *ngrams, const uint32_t *codes, size_t length)
+{
+    int is_run = is_unspaced(codes[length - 1]);
+    size_t known = 0;
+    for (size_t i = 0; i + 1 < length; i++) {
+        is_run |= is_unspaced(codes[i]);
+        known += is_known(ngrams, hash_step(hash_step(0, codes[i]), codes[i + 1]));
+    }
+    return is_run && 2 * known > length - 1;
+}
+
+/* Returns the number of known words. */
+static size_t count_known(const HashedNGrams *ngrams, const HashedScratch *scratch, size_t words)
 {
     size_t known = 0;
     for (size_t i = 0; i < words; i++) {
-        known += memchr(scratch->ends + scratch->begins[i], 1, scratch->word_ends[i] - scratch->begins[i]) != NULL;
+        uint32_t begin = scratch->begins[i], end = scratch->word_ends[i];
+        known += is_known(ngrams, scratch->hashes[i]) || is_known_run(ngrams, scratch->codes + begin, end - begin);
     }
     return known;
 }
 
-/* Counts the n-grams of words, and returns how many words are kept. */
+/* Counts the n-grams of words. */
 FOR_EACH_PROCESSOR
-static size_t count_words(const HashedNGrams *ngrams, size_t words, const Layer *layer, const uint32_t *hashes,
+static void count_words(const HashedNGrams *ngrams, size_t words, const Layer *layer, const uint32_t *hashes,
                           FeatureCounts *counts)
 {
     Pending pending = {.count = 0};
-    size_t known = 0;
-    uint32_t before = 0, before2 = 0; /* hashes of the windows of one word and of two that end at the word before */
+    uint32_t before = 0, before2 = 0; /* hashes of the windows of one and two words that end at the previous word */
     for (size_t i = 0; i < words; i++) {
         uint32_t word = hashes[i];
-        known += look_up(ngrams, word, 1, &pending);
+        look_up(ngrams, word, 1, &pending);
         if (ngrams->words >= 2) {
             uint32_t pair = hash_step(before, word);
             look_up(ngrams, pair, i >= 1, &pending);
@@ -200,10 +242,9 @@ static size_t count_words(const HashedNGrams *ngrams, size_t words, const Layer 
         }
     }
     flush(&pending, layer, counts);
-    return known;
 }
 
-/* ---- Together ---- */
+/* ---- Both ---- */
 
 WordCounts count_hashed(const HashedNGrams *ngrams, const CharTable *table, Text text, const Layer *layer,
                         HashedScratch *scratch, FeatureCounts *counts)
@@ -211,19 +252,17 @@ WordCounts count_hashed(const HashedNGrams *ngrams, const CharTable *table, Text
     size_t length = read_stream(table, text, scratch->codes, scratch->kinds);
     scratch->kinds[length] = SPACE; /* ends the last word */
     start_counting(counts, max_hashed(ngrams, text.length));
-    memset(scratch->ends, 0, length);
     if (ngrams->max) {
         count_characters(ngrams, length, layer, scratch, counts);
     }
     WordCounts words = {.words = find_words(scratch->kinds, length, scratch->begins, scratch->word_ends)};
-    if (!ngrams->words) {
-        words.known = count_ended(scratch, words.words);
-        return words;
-    }
-    for (int j = 0; j < TOGETHER; j++) { /* no words, for the last together */
+    for (int j = 0; j < TOGETHER; j++) { /* empty words complete the last group */
         scratch->begins[words.words + (size_t)j] = scratch->word_ends[words.words + (size_t)j] = 0;
     }
     hash_words(scratch->codes, scratch->begins, scratch->word_ends, words.words, scratch->hashes);
-    words.known = count_words(ngrams, words.words, layer, scratch->hashes, counts);
+    words.known = count_known(ngrams, scratch, words.words);
+    if (ngrams->words) {
+        count_words(ngrams, words.words, layer, scratch->hashes, counts);
+    }
     return words;
 }

@@ -58,7 +58,7 @@ static inline void add(Lanes *sum, float factor, const float *row)
     }
 }
 
-/* Two sums at once: an addition takes longer than until the next can begin. */
+/* Two independent sums hide the latency of an addition. */
 FOR_EACH_PROCESSOR
 void add_rows(const Layer *layer, const uint32_t *rows, size_t count, Lanes *out)
 {
@@ -78,13 +78,13 @@ void add_rows(const Layer *layer, const uint32_t *rows, size_t count, Lanes *out
     }
 }
 
-/* A vector's components in one block of a scaled layer: the weighted rows, and what the scales square to. */
+/* One block of a scaled layer: the weighted sum of its rows, and the squared L2 norm of the sparse vector. */
 typedef struct {
     float sums[LANES];
     float squares;
 } Weighted;
 
-/* `width` floats of each row, a number that the compiler knows: two, four, eight or LANES. */
+/* Reads `width` floats of each row. Each caller passes a constant, so that the compiler unrolls the loops. */
 static inline Weighted weigh_rows(const Layer *layer, size_t block, const uint32_t *rows, const float *weights,
                                   size_t count, size_t width)
 {
@@ -161,7 +161,7 @@ void multiply(const Layer *layer, const float *in, Lanes *out)
     }
 }
 
-/* The logarithm of the sigmoid, which does not vanish where the sigmoid does. */
+/* ln(sigmoid(value)), without underflow for very negative values. */
 static float log_sigmoid(float value)
 {
     return value < 0 ? value - log1pf(expf(value)) : -log1pf(expf(-value));

@@ -15,7 +15,7 @@ enum { HUGE_PAGE = 1 << 21 };
 void *allocate_table(size_t size)
 {
     size_t alignment = size < HUGE_PAGE ? CACHE_LINE : HUGE_PAGE;
-    size_t whole = (size / alignment + 1) * alignment; /* never 0 */
+    size_t whole = (size / alignment + 1) * alignment; /* a multiple of the alignment, never 0 */
     void *table = aligned_alloc(alignment, whole);
     if (!table) {
         return NULL;

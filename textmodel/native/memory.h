@@ -1,4 +1,4 @@
-/* Memory for tables that are read at random. */
+/* Memory for tables with random access. */
 
 #ifndef MEMORY_H
 #define MEMORY_H
@@ -7,8 +7,8 @@
 
 enum { CACHE_LINE = 64 };
 
-/* Zeros, from the beginning of a cache line on, for `free`. NULL without memory. A large table comes in huge pages, if
-   the system has them: the processor keeps the addresses of few pages at hand. */
+/* Returns zeroed memory, aligned to a cache line; NULL if out of memory. Release it with `free`. A large table is
+   placed in huge pages where the system supports them: fewer TLB misses. */
 void *allocate_table(size_t size);
 
 #endif

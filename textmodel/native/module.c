@@ -1,4 +1,4 @@
-/* Bag-of-words networks for Python, which run without the GIL. */
+/* The Python module `textmodel._native`: bag-of-words networks that run without the GIL. */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Texts of so many bytes together are classified without releasing the GIL: about 50 microseconds. */
+/* Up to this many bytes of text, about 50 us of work, `classify` keeps the GIL. */
 #define SHORT_BYTES 16384
 
 typedef struct {
@@ -26,7 +26,7 @@ static Network *network_of(PyObject *self)
     return &((NetworkObject *)self)->network;
 }
 
-/* Borrows the text's UTF-8. Returns -1 with an exception set for what is not str or has no UTF-8. */
+/* Borrows the UTF-8 of a str. Returns -1 with an exception set if the object is not a str or contains a surrogate. */
 static int text_of(PyObject *object, Text *text)
 {
     Py_ssize_t length;
@@ -35,14 +35,14 @@ static int text_of(PyObject *object, Text *text)
         return -1;
     }
     if (length >= INT32_MAX) {
-        PyErr_SetString(PyExc_ValueError, "a text is shorter than 2 GiB");
+        PyErr_SetString(PyExc_ValueError, "a text must be shorter than 2 GiB");
         return -1;
     }
     *text = (Text){.utf8 = (const uint8_t *)utf8, .length = (size_t)length};
     return 0;
 }
 
-/* Borrows all texts of a tuple. Returns NULL with an exception set if it cannot. */
+/* Borrows the UTF-8 of all texts of a tuple. Returns NULL with an exception set on failure. */
 static Text *texts_of(PyObject *objects, size_t *total)
 {
     size_t count = (size_t)PyTuple_Size(objects);
@@ -62,7 +62,7 @@ static Text *texts_of(PyObject *objects, size_t *total)
     return texts;
 }
 
-/* ---- From Python's objects ---- */
+/* ---- Construction from Python objects ---- */
 
 static const char *const ACTIVATIONS[] = {
     [LINEAR] = "linear",
@@ -72,13 +72,13 @@ static const char *const ACTIVATIONS[] = {
     [ONE_VS_REST] = "one-vs-rest",
 };
 
-/* `scale` is that of a scaled layer, (inputs,), or NULL. */
+/* `scale`, (inputs,), makes a scaled layer; NULL: none. */
 static int fill_layer(Layer *layer, PyObject *arguments, size_t inputs, const float *scale)
 {
     Py_buffer kernel, bias;
     const char *name;
     if (!PyTuple_Check(arguments)) {
-        PyErr_SetString(PyExc_TypeError, "a layer is a tuple");
+        PyErr_SetString(PyExc_TypeError, "a layer must be a tuple");
         return -1;
     }
     if (!PyArg_ParseTuple(arguments, "y*y*s;a layer is (kernel, bias, activation)", &kernel, &bias, &name)) {
@@ -104,13 +104,13 @@ static int fill_layer(Layer *layer, PyObject *arguments, size_t inputs, const fl
     return result;
 }
 
-/* The first layer has `inputs`, and their `scale` if it is not NULL. */
+/* The first layer has `inputs` inputs, and is scaled unless `scale` is NULL. */
 static int fill_layers(Network *network, PyObject *layers, size_t inputs, const float *scale)
 {
     size_t count = (size_t)PyTuple_Size(layers);
     network->layers = count ? calloc(count, sizeof(Layer)) : NULL;
     if (!network->layers) {
-        PyErr_SetString(count ? PyExc_MemoryError : PyExc_ValueError, "a network has layers");
+        PyErr_SetString(count ? PyExc_MemoryError : PyExc_ValueError, "a network needs a layer");
         return -1;
     }
     network->layer_count = count;
@@ -136,7 +136,7 @@ static int fill_vocabulary(Vocabulary *vocabulary, PyObject *entries, uint32_t u
     int result = 0;
     for (size_t i = 0; i < size && !result; i++) {
         if (!texts[i].length || memchr(texts[i].utf8, 0, texts[i].length)) {
-            PyErr_Format(PyExc_ValueError, "entry %zu is empty or holds NUL", i);
+            PyErr_Format(PyExc_ValueError, "entry %zu is empty or contains NUL", i);
             result = -1;
         }
     }
@@ -148,14 +148,14 @@ static int fill_vocabulary(Vocabulary *vocabulary, PyObject *entries, uint32_t u
     return result;
 }
 
-/* The layers of a network whose vectors are of n-grams. */
+/* Sets up a network over words and their n-grams. */
 static int fill_ngrams(Network *network, PyObject *arguments, PyObject *layers)
 {
     Py_buffer scale;
     unsigned int orders, first_word;
     int log_counts, normalize;
     if (!PyTuple_Check(arguments)) {
-        PyErr_SetString(PyExc_TypeError, "n-grams are a tuple or None");
+        PyErr_SetString(PyExc_TypeError, "ngrams must be a tuple or None");
         return -1;
     }
     if (!PyArg_ParseTuple(arguments, "y*IIpp;n-grams are (scale, orders, first_word, log_counts, normalize)", &scale,
@@ -185,7 +185,7 @@ static int fill_ngrams(Network *network, PyObject *arguments, PyObject *layers)
     return result;
 }
 
-/* Returns whether the buckets rise and are below `buckets`. */
+/* Returns whether the kept buckets are in ascending order and below `buckets`. */
 static int are_buckets(const int32_t *kept, size_t rows, uint32_t buckets)
 {
     int64_t before = -1;
@@ -198,40 +198,45 @@ static int are_buckets(const int32_t *kept, size_t rows, uint32_t buckets)
     return before < (int64_t)buckets;
 }
 
-/* The layers of a network whose vectors are of hashed n-grams. */
+/* Sets up a network over hashed n-grams. */
 static int fill_hashed(Network *network, PyObject *arguments, PyObject *layers)
 {
-    Py_buffer kept, scale;
+    Py_buffer kept, scale, known;
     HashedNGrams *hashed = &network->hashed;
     unsigned int buckets;
     int log_counts;
     if (!PyTuple_Check(arguments)) {
-        PyErr_SetString(PyExc_TypeError, "hashed n-grams are a tuple or None");
+        PyErr_SetString(PyExc_TypeError, "hashed must be a tuple or None");
         return -1;
     }
     if (!PyArg_ParseTuple(arguments,
-                          "y*y*IIIIppp;hashed n-grams are (kept, scale, buckets, words, min, max, across_words, "
-                          "log_counts, normalize)",
-                          &kept, &scale, &buckets, &hashed->words, &hashed->min, &hashed->max, &hashed->across_words,
-                          &log_counts, &network->normalize)) {
+                          "y*y*y*IIIIppp;hashed n-grams are (kept, scale, known_words, buckets, words, min, max, "
+                          "across_words, log_counts, normalize)",
+                          &kept, &scale, &known, &buckets, &hashed->words, &hashed->min, &hashed->max,
+                          &hashed->across_words, &log_counts, &network->normalize)) {
         return -1;
     }
     int result = -1;
-    size_t rows = (size_t)kept.len / sizeof(int32_t);
+    size_t rows = (size_t)kept.len / sizeof(int32_t), known_bytes = (size_t)known.len;
     network->vectorizer = HASHED_NGRAMS;
     network->weights = count_weights(log_counts);
     if (!buckets || buckets & (buckets - 1) || buckets > INT32_MAX || hashed->words > MAX_WORDS
         || hashed->max > MAX_CHARACTERS || (hashed->max && (!hashed->min || hashed->min > hashed->max))) {
-        PyErr_SetString(PyExc_ValueError, "buckets are a power of two, n-grams of up to 3 words and 6 characters");
+        PyErr_SetString(PyExc_ValueError, "the number of buckets must be a power of two, and n-grams have at most 3 words "
+                                          "or 6 characters");
     } else if ((size_t)scale.len != rows * sizeof(float) || !are_buckets(kept.buf, rows, buckets)) {
-        PyErr_Format(PyExc_ValueError, "kept are rising buckets below %u, each with a scale", buckets);
-    } else if (hashed_init(hashed, kept.buf, rows, buckets)) {
+        PyErr_Format(PyExc_ValueError, "kept buckets must be in ascending order and below %u, with one scale each",
+                     buckets);
+    } else if (!known_bytes || known_bytes & (known_bytes - 1) || known_bytes > UINT32_MAX / 8) {
+        PyErr_SetString(PyExc_ValueError, "known words must be a power of two of bytes");
+    } else if (hashed_init(hashed, kept.buf, rows, buckets, known.buf, known_bytes)) {
         PyErr_NoMemory();
     } else {
         result = fill_layers(network, layers, rows, scale.buf);
     }
     PyBuffer_Release(&kept);
     PyBuffer_Release(&scale);
+    PyBuffer_Release(&known);
     return result;
 }
 
@@ -241,7 +246,7 @@ static int fill_composition(NetworkObject *object, PyObject *arguments)
     static const size_t width[3] = {6, 2, 3};
     Py_buffer *tables = object->composition;
     if (!PyTuple_Check(arguments)) {
-        PyErr_SetString(PyExc_TypeError, "a composition is a tuple or None");
+        PyErr_SetString(PyExc_TypeError, "composition must be a tuple or None");
         return -1;
     }
     if (!PyArg_ParseTuple(arguments, "y*y*y*;a composition is (decompositions, marks, pairs)", &tables[0], &tables[1],
@@ -287,7 +292,8 @@ static void network_dealloc(PyObject *self)
 
 static PyObject *network_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"characters", "entries", "layers", "start", "unknown", "ngrams", "hashed", "composition", NULL};
+    static char *names[] = {"characters", "entries", "layers",      "start", "unknown",
+                            "ngrams",     "hashed",  "composition", NULL};
     NetworkObject *object = (NetworkObject *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (!object) {
         return NULL;
@@ -303,7 +309,7 @@ static PyObject *network_new(PyTypeObject *type, PyObject *arguments, PyObject *
     if (object->characters.len % (Py_ssize_t)sizeof(uint32_t)
         || char_table_init(&network->table, object->characters.buf,
                         (size_t)object->characters.len / sizeof(uint32_t))) {
-        PyErr_SetString(PyExc_ValueError, "characters are values of uint32, 128 or more, each a character");
+        PyErr_SetString(PyExc_ValueError, "characters must be 128 or more uint32 code points");
         goto error;
     }
     if (composition != Py_None && fill_composition(object, composition)) {
@@ -317,7 +323,7 @@ static PyObject *network_new(PyTypeObject *type, PyObject *arguments, PyObject *
     }
     size_t size = (size_t)PyTuple_Size(entries);
     if (start >= size || unknown >= size || size > INT32_MAX) {
-        PyErr_SetString(PyExc_ValueError, "start and unknown are indices of entries");
+        PyErr_SetString(PyExc_ValueError, "start and unknown must be indices of entries");
         goto error;
     }
     network->start = start;
@@ -331,7 +337,7 @@ error:
     return NULL;
 }
 
-/* ---- Its methods ---- */
+/* ---- Methods ---- */
 
 static PyObject *network_features(PyObject *self, PyObject *argument)
 {
@@ -363,7 +369,7 @@ static PyObject *network_features(PyObject *self, PyObject *argument)
     return features;
 }
 
-/* Fills the arrays for texts that nobody else can change meanwhile. */
+/* Fills the arrays. `objects` is a tuple of str: immutable, so it is safe to read without the GIL. */
 static int classify_texts(const Network *network, PyObject *objects, float *probabilities, int32_t *words,
                           int32_t *known_words)
 {
@@ -372,7 +378,7 @@ static int classify_texts(const Network *network, PyObject *objects, float *prob
     if (!texts) {
         return -1;
     }
-    /* Between threads the GIL costs more to hand over than a short text takes. */
+    /* Releasing and reacquiring the GIL costs more than a short text. */
     PyThreadState *released = total > SHORT_BYTES ? PyEval_SaveThread() : NULL;
     int result = classify_all(network, texts, count, probabilities, words, known_words);
     if (released) {
@@ -408,8 +414,8 @@ static PyObject *network_classify(PyObject *self, PyObject *arguments)
     return result ? NULL : Py_NewRef(Py_None);
 }
 
-static int api_classify(const void *network, const NetworkText *texts, size_t count, float *probabilities, int32_t *words,
-                        int32_t *known_words)
+static int api_classify(const void *network, const NetworkText *texts, size_t count, float *probabilities,
+                        int32_t *words, int32_t *known_words)
 {
     Text *copies = malloc((count + 1) * sizeof(Text));
     if (!copies) {
@@ -444,17 +450,17 @@ static PyObject *network_capsule(PyObject *self, PyObject *nothing)
 
 static PyMethodDef network_methods[] = {
     {"capsule", network_capsule, METH_NOARGS,
-     PyDoc_STR("capsule()\n--\n\nThe network for other native code: see network_api.h.")},
+     PyDoc_STR("capsule()\n--\n\nReturns the network for other native code: see network_api.h.")},
     {"classify", network_classify, METH_VARARGS,
      PyDoc_STR("classify(texts, probabilities, words, known_words)\n--\n\nFills the three arrays.")},
     {"features", network_features, METH_O,
-     PyDoc_STR("features(text)\n--\n\nThe distinct features that the text holds, and how often.")},
+     PyDoc_STR("features(text)\n--\n\nReturns the distinct features of the text with their counts.")},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot network_slots[] = {
-    {Py_tp_doc, PyDoc_STR("Network(characters, entries, layers, start, unknown, ngrams=None, hashed=None, composition=None)\n--\n\n"
-                          "A bag-of-words network.")},
+    {Py_tp_doc, PyDoc_STR("Network(characters, entries, layers, start, unknown, ngrams=None, hashed=None, "
+                          "composition=None)\n--\n\nA bag-of-words network.")},
     {Py_tp_new, network_new},
     {Py_tp_dealloc, network_dealloc},
     {Py_tp_methods, network_methods},

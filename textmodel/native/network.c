@@ -17,7 +17,7 @@ void network_free(Network *network)
     free(network->layers);
 }
 
-/* Takes the next part of memory, in its own cache lines. Without memory, it counts alone. */
+/* Returns the next part of `memory`, in cache lines of its own. If `memory` is NULL, only advances `offset`. */
 static void *take(uint8_t *memory, size_t *offset, size_t size)
 {
     void *part = memory ? memory + *offset : NULL;
@@ -35,7 +35,7 @@ static void take_counts(FeatureCounts *counts, size_t features, uint8_t *memory,
     };
 }
 
-/* Returns the bytes of the scratch's parts, and places them in `memory` if it is not NULL. */
+/* Returns the size of all parts of the scratch, and places them in `memory` unless it is NULL. */
 static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, uint8_t *memory)
 {
     size_t words = max_words(longest), size = 0;
@@ -51,7 +51,6 @@ static size_t lay_out(Scratch *scratch, const Network *network, size_t longest, 
             .kinds = take(memory, &size, stream),
             .hashes = take(memory, &size, stream * sizeof(uint32_t)),
             .longest = take(memory, &size, stream * sizeof(uint32_t)),
-            .ends = take(memory, &size, stream),
             .begins = take(memory, &size, stream * sizeof(uint32_t)),
             .word_ends = take(memory, &size, stream * sizeof(uint32_t)),
         };
@@ -87,7 +86,7 @@ void scratch_free(Scratch *scratch)
     free(scratch->memory);
 }
 
-/* The distinct indices, `start` among them. */
+/* Writes the distinct indices, including `start`, to `scratch->rows`, and returns their number. */
 static size_t find_indices(const Network *network, size_t words, Scratch *scratch)
 {
     size_t distinct = 1;
@@ -177,7 +176,7 @@ int compose_texts(const Network *network, Text *texts, size_t count, void **copi
     return 0;
 }
 
-/* Texts that are composed already. */
+/* Classifies texts that are composed already. */
 static int classify_composed(const Network *network, const Text *texts, size_t count, float *probabilities,
                              int32_t *words, int32_t *known_words)
 {

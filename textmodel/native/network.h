@@ -1,8 +1,8 @@
 /*
- * A bag-of-words network, from a text to its probabilities.
+ * A bag-of-words network: computes the probabilities of a text.
  *
- * The first layer multiplies a sparse vector by its kernel: a sum of the kernel's rows, one for each distinct word or
- * n-gram of the text. A text costs a pass over its bytes and one short row for each distinct feature.
+ * The first layer multiplies a sparse vector by its kernel: it adds up one row of the kernel for each distinct word or
+ * n-gram of the text. So a text costs one pass over its bytes and one short row for each distinct feature.
  */
 
 #ifndef NETWORK_H
@@ -19,34 +19,34 @@ typedef enum { MULTI_HOT, NGRAMS, HASHED_NGRAMS } Vectorizer;
 
 typedef struct {
     CharTable table;
-    Composition composition; /* empty: texts are read as they are */
+    Composition composition; /* empty: texts are not normalized to NFC */
     Vectorizer vectorizer;
-    Vocabulary vocabulary; /* none for hashed n-grams */
-    uint32_t start;        /* the index that every multi-hot vector holds */
+    Vocabulary vocabulary; /* empty for hashed n-grams */
+    uint32_t start;        /* index that is 1 in every multi-hot vector */
     NGrams ngrams;
     HashedNGrams hashed;
-    CountWeights weights; /* of both n-grams */
+    CountWeights weights; /* for n-grams of both kinds */
     int normalize;
     Layer *layers;
     size_t layer_count;
-    size_t widest; /* blocks */
+    size_t widest; /* maximum number of blocks of a layer */
     size_t classes;
 } Network;
 
-/* What one call works in, so that calls at the same time share nothing that changes. All in one piece of memory: to ask
-   for each part costs more than a short text. */
+/* The working memory of one call; concurrent calls share no mutable state. One allocation holds all parts: separate
+   allocations would cost more than a short text. */
 typedef struct {
     void *memory;
-    uint8_t *text;     /* what it is read as */
-    uint32_t *indices; /* of its words */
+    uint8_t *text;     /* the normalized text */
+    uint32_t *indices; /* word indices */
     uint32_t *rows;    /* multi-hot: the distinct indices, and room for one more */
-    uint8_t *held;     /* multi-hot: (size of the vocabulary,), 1 at these; zeros between texts */
+    uint8_t *held;     /* multi-hot: (vocabulary.size,), 1 at the distinct indices; all 0 between texts */
     HashedScratch hashed;
-    FeatureCounts counts; /* both n-grams */
-    Lanes *sums[2];       /* what goes into a layer and what comes out of it, in turns */
+    FeatureCounts counts; /* n-grams of both kinds */
+    Lanes *sums[2];       /* input and output of a layer, swapped after each layer */
 } Scratch;
 
-/* A text's words and features. */
+/* Numbers of words, known words and distinct features of a text. */
 typedef struct {
     size_t words;
     size_t known;
@@ -55,23 +55,24 @@ typedef struct {
 
 void network_free(Network *network);
 
-/* Room for texts of up to so many bytes. Returns -1 without memory. */
+/* Allocates memory for texts of up to `longest` bytes. Returns -1 if out of memory. */
 int scratch_init(Scratch *scratch, const Network *network, size_t longest);
 
 void scratch_free(Scratch *scratch);
 
-/* Finds the text's distinct features, in the scratch's `rows` or `counts`. */
+/* Writes the text's distinct features to `scratch->rows` (multi-hot) or `scratch->counts` (n-grams). */
 Counts vectorize(const Network *network, Text text, Scratch *scratch);
 
-/* Replaces each text that may change under NFC by its composed form, if the network reads that. The copies go into
-   `copies`, (count,), which is NULL for all others. Returns -1 without memory; free them then too. */
+/* Replaces each text that NFC may change by its composed form, if the network normalizes texts. `copies`, (count,),
+   gets the memory of these forms, and NULL for other texts; the caller frees them. Returns -1 if out of memory; then
+   too, free the copies. */
 int compose_texts(const Network *network, Text *texts, size_t count, void **copies);
 
-/* Writes the text's probabilities, (classes,). */
+/* Computes the text's probabilities, (classes,). */
 Counts classify(const Network *network, Text text, Scratch *scratch, float *probabilities);
 
-/* Composes texts and fills probabilities, (count, classes), and words and known words, (count,). Returns -1 without
-   memory. */
+/* Normalizes the texts, and fills probabilities, (count, classes), and words and known_words, (count,). Returns -1 if
+   out of memory. */
 int classify_all(const Network *network, Text *texts, size_t count, float *probabilities, int32_t *words,
                  int32_t *known_words);
 

@@ -1,6 +1,7 @@
 /*
- * What other native code calls of a network, without Python and its GIL: `Network.capsule()` gives a `NetworkApi`, which
- * is valid as long as the capsule lives. Fields keep their meaning and place; new ones come last, with a new version.
+ * The interface of a network for other native code, which calls it without Python and its GIL. `Network.capsule()`
+ * returns a `NetworkApi`, which is valid while the capsule exists. Fields keep their meaning and position; new fields
+ * are appended, with a new version number.
  */
 
 #ifndef NETWORK_API_H
@@ -21,8 +22,8 @@ typedef struct {
     uint32_t version;
     uint32_t classes;
     const void *network;
-    /* Fills probabilities, (count, classes), and words and known_words, (count,). Returns -1 without memory. Calls from
-       several threads run at the same time. */
+    /* Fills probabilities, (count, classes), and words and known_words, (count,). Returns -1 if out of memory.
+       Thread-safe; concurrent calls run in parallel. */
     int (*classify)(const void *network, const NetworkText *texts, size_t count, float *probabilities, int32_t *words,
                     int32_t *known_words);
 } NetworkApi;

@@ -2,13 +2,13 @@
 
 #include "ngrams.h"
 
-/* Writes the feature of each window, and returns how many there are. One that turns out to be none is written over by
-   the next: whether a window holds an unknown word is a branch that the processor guesses wrongly. */
+/* Writes the feature of each window of known words, and returns their number. Every window is written, and the next one
+   overwrites a window with an unknown word: a branch on that would often be mispredicted. */
 static size_t list_windows(const NGrams *ngrams, const uint32_t *indices, size_t words, uint32_t *features)
 {
     size_t count = 0;
-    uint32_t before = 0, before2 = 0; /* hashes of the windows of one word and of two that end at the word before */
-    uint32_t run = 0;                 /* known words up to this one */
+    uint32_t before = 0, before2 = 0; /* hashes of the windows of one and two words that end at the previous word */
+    uint32_t run = 0;                 /* known words in a row up to this one */
     for (size_t i = 0; i < words; i++) {
         uint32_t index = indices[i];
         run = index < ngrams->first_word ? 0 : run + 1;

@@ -1,4 +1,4 @@
-/* The features of a text, its words and hashed n-grams: the specification is `textmodel.ngrams`. */
+/* Features of word indices: words and hashed n-grams of words. `textmodel.ngrams` is the specification. */
 
 #ifndef NGRAMS_H
 #define NGRAMS_H
@@ -10,8 +10,8 @@ enum { MAX_ORDERS = 3 };
 typedef struct {
     uint32_t num_words;
     uint32_t mask;       /* buckets - 1 */
-    uint32_t first_word; /* indices below are no words */
-    uint32_t orders;
+    uint32_t first_word; /* smaller indices are reserved */
+    uint32_t orders;     /* longest n-gram */
 } NGrams;
 
 /* One step of a rolling hash. */
@@ -21,11 +21,10 @@ static inline uint32_t hash_step(uint32_t hash, uint32_t item)
     return product ^ product >> 15;
 }
 
-/* Features of so many words, at most, and room for those that turn out to be none. */
+/* Returns the room that `count_ngrams` needs for a text of `words` words. */
 size_t max_ngrams(const NGrams *ngrams, size_t words);
 
-/* Counts the text's features. The layer's rows of them are on their way when it returns. `counts` has room for
-   `max_ngrams`. */
+/* Counts the text's features, and prefetches their rows of the layer. `counts` needs room for `max_ngrams` features. */
 void count_ngrams(const NGrams *ngrams, const uint32_t *indices, size_t words, const Layer *layer,
                   FeatureCounts *counts);
 

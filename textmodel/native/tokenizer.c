@@ -1,4 +1,4 @@
-/* Texts to the indices of their words: see tokenizer.h. */
+/* Tokenization: see tokenizer.h. */
 
 #include "tokenizer.h"
 
@@ -8,16 +8,16 @@
 #include <string.h>
 
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "Words are read 8 bytes at a time, the first one lowest: little-endian machines only."
+#error "Words are loaded 8 bytes at a time: little-endian machines only."
 #endif
 
-/* ---- Characters: UTF-8 to what the specification reads it as ---- */
+/* ---- Normalization of characters ---- */
 
 enum {
     ASCII = 0x80,
-    STAND_IN = 0xFF, /* a byte that no UTF-8 holds: for ASCII characters that are read as one outside ASCII */
-    GROWTH = 2,      /* a character's UTF-8 grows at most from 2 bytes to 3, with a space before it to 4 */
-    PADDING = 80,    /* readable bytes behind a text: a block of 64, or 16 from a word's last byte on */
+    STAND_IN = 0xFF, /* never occurs in UTF-8: replaces an ASCII character whose entry is outside ASCII */
+    GROWTH = 2,      /* normalization at most doubles a text: 2 bytes may become 3, with a space before them 4 */
+    PADDING = 80,    /* readable bytes behind a text: loads of a block of 64, or of 16 from a word's last byte on */
 };
 
 int char_table_init(CharTable *table, const uint32_t *characters, size_t size)
@@ -68,7 +68,7 @@ static uint64_t load(const uint8_t *bytes)
     return value;
 }
 
-/* Reads valid UTF-8 into `out`, which has room for GROWTH times its length; returns the length there. */
+/* Normalizes valid UTF-8 into `out`, which has room for GROWTH * length bytes. Returns the new length. */
 static size_t read_text(const CharTable *table, const uint8_t *text, size_t length, uint8_t *out)
 {
     size_t i = 0;
@@ -90,7 +90,7 @@ static size_t read_text(const CharTable *table, const uint8_t *text, size_t leng
     }
 
     size_t written = 0;
-    uint32_t before = SPACE; /* the kind of the character before */
+    uint32_t before = SPACE; /* kind of the previous character */
     for (i = 0; i < length;) {
         if (text[i] < ASCII) {
             out[written] = ' ';
@@ -122,7 +122,7 @@ size_t read_stream(const CharTable *table, Text text, uint32_t *codes, uint8_t *
         uint8_t kind = entry >> KIND_SHIFT & KIND;
         codes[count] = entry & CODE;
         kinds[count] = kind;
-        count += (before | kind) != SPACE; /* a space behind another is written over */
+        count += (before | kind) != SPACE; /* the next character overwrites a repeated space */
         before = kind;
     }
     if (before != SPACE) {
@@ -134,10 +134,10 @@ size_t read_stream(const CharTable *table, Text text, uint32_t *codes, uint8_t *
 
 /* ---- Vocabulary: a hash table with open addressing ---- */
 
-static const uint64_t MULTIPLIER = 0x9E3779B97F4A7C15; /* 2^64 over the golden ratio: Fibonacci hashing */
+static const uint64_t MULTIPLIER = 0x9E3779B97F4A7C15; /* 2^64 / golden ratio: Fibonacci hashing */
 
-/* LOW_BYTES[8 + n] keeps the lowest n bytes: none for n < 0, all for n > 8. A branch on the length of a word is one
-   that the processor guesses wrongly. */
+/* LOW_BYTES[8 + n] masks the lowest n bytes: none for n < 0, all for n > 8. A branch on the length of a word would
+   often be mispredicted. */
 static const uint64_t LOW_BYTES[25] = {
     [9] = 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF, 0xFFFFFFFFFF, 0xFFFFFFFFFFFF, 0xFFFFFFFFFFFFFF, [16 ... 24] = UINT64_MAX,
 };
@@ -170,7 +170,7 @@ static uint64_t hash_key(Key key)
     return (key.first ^ key.second * MULTIPLIER ^ key.rest) * MULTIPLIER;
 }
 
-/* The highest bits of a hash say where its slot is; these are below, and depend on as much of the key. */
+/* Bits 16 to 47. The highest bits select the slot; the lowest depend on a part of the key only. */
 static uint32_t tag_of(uint64_t hash)
 {
     return (uint32_t)(hash >> 16);
@@ -182,7 +182,7 @@ static int is_entry(const Vocabulary *vocabulary, uint32_t index, const uint8_t 
     return vocabulary->offsets[index + 1] - offset == length && !memcmp(vocabulary->bytes + offset, word, length);
 }
 
-/* The slot that holds a word, or the empty one where it would be. */
+/* Returns the slot of a word, or the empty slot where it would be inserted. */
 static Slot *find(const Vocabulary *vocabulary, const uint8_t *word, size_t length, Key key, uint64_t hash)
 {
     uint32_t at = (uint32_t)(hash >> vocabulary->shift);
@@ -250,12 +250,12 @@ int vocabulary_init(Vocabulary *vocabulary, const Text *entries, size_t size, ui
 
 /* ---- Words ---- */
 
-/* A bit for each of 8 bytes: whether it is a space. */
+/* Returns 8 bits: bit i is set if byte i is a space. */
 static uint64_t spaces(uint64_t bytes)
 {
     const uint64_t low = 0x7F7F7F7F7F7F7F7F;
     bytes ^= 0x2020202020202020;
-    uint64_t high = ~(((bytes & low) + low) | bytes | low); /* the high bit of each byte that was a space */
+    uint64_t high = ~(((bytes & low) + low) | bytes | low); /* high bit of each byte that is a space */
     return (high >> 7) * 0x0102040810204080 >> 56;
 }
 
@@ -269,11 +269,11 @@ size_t max_words(size_t length)
     return (length + 1) / 2;
 }
 
-/* Each word lies between two edges: where separators end and begin. */
+/* An edge is the start or the end of a word. Edges are collected and looked up in batches. */
 enum { EDGES = 64, WORDS = (2 * EDGES + 1) / 2 };
 
-/* Writes the indices of the words between an even number of edges. The slots of all of them are on their way while the
-   first is looked at: those of a large vocabulary are far from the processor. */
+/* Writes the indices of the words between the edges, whose number is even or the last one ignored. Prefetches all slots
+   first: those of a large vocabulary are rarely in the cache. */
 static size_t look_up(const Vocabulary *vocabulary, const uint8_t *read, const size_t *edges, size_t count,
                       uint32_t *indices)
 {
@@ -301,7 +301,7 @@ size_t tokenize(const CharTable *table, const Vocabulary *vocabulary, Text text,
     size_t words = 0;
     size_t edges[2 * EDGES];
     size_t count = 0;
-    uint64_t before = 1; /* as if a separator were before the text */
+    uint64_t before = 1; /* the text starts after a separator */
     for (size_t at = 0; at <= length; at += 64) {
         uint64_t separators = 0;
         for (size_t i = 0; i < 64; i += 8) {
@@ -313,7 +313,7 @@ size_t tokenize(const CharTable *table, const Vocabulary *vocabulary, Text text,
         before = separators >> 63;
         if (count >= EDGES) {
             words += look_up(vocabulary, read, edges, count & ~(size_t)1, indices + words);
-            edges[0] = edges[count - 1]; /* of a word that the next 64 bytes end, if the count is odd */
+            edges[0] = edges[count - 1]; /* odd count: this word ends in a later block */
             count &= 1;
         }
     }

@@ -1,8 +1,8 @@
 /*
- * Texts to the indices of their words, in one pass over the bytes.
+ * Tokenization: from the UTF-8 of a text to the indices of its words.
  *
- * What a character is read as comes from the specification, `textmodel.tokenization`, as a table; nothing here knows
- * which characters separate words or have case.
+ * Python passes the rules as a table of characters: `textmodel.tokenization` and `textmodel.unicode_text` specify which
+ * characters separate words, and what their lower case is.
  */
 
 #ifndef TOKENIZER_H
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What an entry of a table of characters holds: see `textmodel.characters`. */
+/* The parts of an entry of the table of characters, and the kinds of characters: see `textmodel.characters`. */
 enum { CODE = 0x1FFFFF, KIND_SHIFT = 24, KIND = 7 };
 static const uint32_t CONTEXT = 1u << 31;
 enum { SPACE, PUNCTUATION, WORD, EXTEND, ALONE };
@@ -24,7 +24,7 @@ typedef struct {
 
 typedef struct {
     uint8_t ascii[256];
-    const uint32_t *character; /* (size,): characters above are read as themselves */
+    const uint32_t *character; /* (size,): larger code points are their own entries */
     size_t size;
 } CharTable;
 
@@ -33,7 +33,7 @@ static inline uint32_t entry_of(const CharTable *table, uint32_t character)
     return character < table->size ? table->character[character] : character;
 }
 
-/* Reads a character of valid UTF-8, and returns how many bytes it has. */
+/* Decodes a character of valid UTF-8, and returns its length in bytes. */
 static inline size_t read_character(const uint8_t *text, uint32_t *character)
 {
     uint32_t lead = text[0];
@@ -54,51 +54,54 @@ static inline size_t read_character(const uint8_t *text, uint32_t *character)
     return 4;
 }
 
-/* Writes a character as UTF-8, and returns how many bytes it has. */
+/* Encodes a character as UTF-8, and returns its length in bytes. */
 size_t write_character(uint8_t *out, uint32_t character);
 
-/* Borrows `characters`, (size,), at least those of ASCII. Returns -1 if one is read as what is no character. */
+/* Borrows `characters`, (size,), which covers at least ASCII. Returns -1 if it does not, or if an entry is not a code
+   point. */
 int char_table_init(CharTable *table, const uint32_t *characters, size_t size);
 
-/* Words hold no zero byte, so the zeros behind a word of up to 16 bytes say how long it is. */
+/* Identifies a word. Words contain no zero byte, so the padding tells the length of a word of up to 16 bytes. */
 typedef struct {
-    uint64_t first;  /* 8 bytes, the first one lowest */
-    uint64_t second; /* 8 more */
-    uint64_t rest;   /* 0 for a word of up to 16 bytes, otherwise a hash, not 0, of the bytes that follow */
+    uint64_t first;  /* bytes 0 to 7, little-endian */
+    uint64_t second; /* bytes 8 to 15 */
+    uint64_t rest;   /* 0 for a word of up to 16 bytes, otherwise a nonzero hash of the remaining bytes */
 } Key;
 
 typedef struct {
-    uint32_t tag;   /* from the key's hash */
-    uint32_t index; /* the unknown index in an empty slot */
+    uint32_t tag;   /* bits of the key's hash */
+    uint32_t index; /* `unknown` marks an empty slot */
 } Slot;
 
 typedef struct {
     Slot *slots;
-    uint32_t shift; /* 64 - log2 of how many slots there are */
-    uint32_t mask;
+    uint32_t shift; /* 64 - log2(number of slots) */
+    uint32_t mask;  /* number of slots - 1 */
     uint32_t unknown;
     size_t size;
-    Key *keys;         /* (size,), the most frequent words together */
+    Key *keys;         /* (size,); keys of frequent words are adjacent */
     uint8_t *bytes;    /* the words, one after another */
-    uint64_t *offsets; /* (size + 1,), where each begins */
+    uint64_t *offsets; /* (size + 1,): start of each word in `bytes` */
 } Vocabulary;
 
-/* Copies the entries, none of which is empty or holds NUL. Returns -1 without memory; free it then too. */
+/* Copies the entries. None may be empty or contain NUL. Returns -1 if out of memory; then too, call
+   `vocabulary_free`. */
 int vocabulary_init(Vocabulary *vocabulary, const Text *entries, size_t size, uint32_t unknown);
 
 void vocabulary_free(Vocabulary *vocabulary);
 
-/* Writes what the characters of a text are read as, and their kinds, with white space as one space, and one at both
-   ends. Returns how many there are: at most two more than the text has bytes. */
+/* Writes the normalized characters of a text and their kinds. Runs of white space become one space; a space begins
+   and ends the stream. Returns its length, at most `text.length` + 2. */
 size_t read_stream(const CharTable *table, Text text, uint32_t *codes, uint8_t *kinds);
 
-/* Room for what a text of so many bytes is read as. */
+/* Returns the size of the buffer for the normalized form of a text of `length` bytes. */
 size_t text_buffer_size(size_t length);
 
-/* Words in a text of so many bytes, at most. */
+/* Returns the maximum number of words in a text of `length` bytes. */
 size_t max_words(size_t length);
 
-/* Writes the index of each word, and returns how many there are. `read` and `indices` have the room named above. */
+/* Writes the index of each word, and returns the number of words. `read` needs `text_buffer_size` bytes, and
+   `indices` room for `max_words`. */
 size_t tokenize(const CharTable *table, const Vocabulary *vocabulary, Text text, uint8_t *read, uint32_t *indices);
 
 #endif

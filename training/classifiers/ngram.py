@@ -6,12 +6,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from textmodel import hashed_ngrams
 from textmodel.metadata import HashedNGrams, Layer, NGrams
 from training.classifiers import features, linear_svm, temperature_scaling
 from training.classifiers.classifier import Classifier
 from training.classifiers.features import Weighting
 from training.classifiers.temperature_scaling import Calibration
+from training.data import unknown_words
 from training.data.keras_datasets import Examples
 from training.data.targets import Copies
 from training.settings import Settings
@@ -44,6 +44,8 @@ class NGramClassifier(Classifier):
     """(units,), what the columns of an int8 kernel are multiplied by."""
     bias: NDArray[np.float32]
     """(units,)"""
+    known_words: NDArray[np.uint8]
+    """Of hashed n-grams, (bits / 8,): the bits of the words that it knows."""
 
     def __init__(self, settings: Settings, classes: int) -> None:
         super().__init__(settings, classes)
@@ -77,6 +79,7 @@ class NGramClassifier(Classifier):
         self.weighting = features.fit_weighting(self._settings, counts, learned, self._max_features())
         if isinstance(self.vectorizer, HashedNGrams):
             self.vectorizer = msgspec.structs.replace(self.vectorizer, kept=len(self.weighting.kept))
+            self.known_words = unknown_words.known_words(examples.texts or (), self._settings.min_df)
         copies = Copies.of(learned)
         self._model = linear_svm.fit(
             copies.of_texts(self.weighting.vectors(counts)),
@@ -111,15 +114,10 @@ class NGramClassifier(Classifier):
         return temperature_scaling.probabilities(found)
 
     def unknown_word_ratio(self, examples: Examples) -> float:
-        """Returns the share of the words of texts of which no feature is kept; 0 without words."""
+        """Returns the share of the words of texts that are not known; 0 without words."""
         if not isinstance(self.vectorizer, HashedNGrams):
             return super().unknown_word_ratio(examples)
-        words = known = 0
-        for first in range(0, len(examples), _TEXTS_AT_ONCE):
-            texts = examples.part(slice(first, first + _TEXTS_AT_ONCE)).texts or ()
-            counts = hashed_ngrams.count_words(self.vectorizer, texts, self.kept)
-            words, known = words + int(counts.words.sum()), known + int(counts.known.sum())
-        return 1 - known / words if words else 0.0
+        return unknown_words.unknown_ratio(examples.texts or (), self.known_words)
 
     def calibrate(self, calibration: Calibration) -> None:
         """Makes a calibration part of the weights, and rounds them."""

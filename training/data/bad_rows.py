@@ -24,13 +24,14 @@ class BadRows(AbstractContextManager["BadRows"]):
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self.count = 0
+        self.count = self._misencoded = 0
         self._shown: list[str] = []
         self._part: IO[bytes] | None = None
 
     def add(self, file: TextFile, row: Unreadable) -> None:
         """Adds a bad row of a file."""
         self.count += 1
+        self._misencoded += row.has_wrong_encoding
         if self.path is None and len(self._shown) < _MAX_SHOWN:
             self._shown.append(f"{file.where(row.number)}: {row.reason}")
         if self._part:
@@ -62,7 +63,12 @@ class BadRows(AbstractContextManager["BadRows"]):
         if self.count == 1:
             return InputError(self._shown[0])
         more = self.count - len(self._shown)
+        encoding = (
+            "; most are not UTF-8: name their encoding with --encoding, as cp1252, euc-kr or shift_jis"
+            if 2 * self._misencoded > self.count
+            else ""
+        )
         return InputError(
-            f"{self.count:,} rows cannot be used: correct them, or leave them out with --bad-rows FILE",
+            f"{self.count:,} rows cannot be used: correct them, or leave them out with --bad-rows FILE{encoding}",
             [*self._shown, *([f"and {more:,} more"] if more else [])],
         )

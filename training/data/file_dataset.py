@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from textfiles import InputError, Unreadable, listed
+from textfiles import InputError, Unreadable, counted, listed
 from textfiles.progress import bytes_shown
 from textmodel.tokenization import is_word
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
@@ -26,7 +26,7 @@ from training.data import unknown_words
 from training.data.bad_rows import BadRows
 from training.data.keras_datasets import Examples, SplitDataset
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText, TrainingFiles
-from training.data.labels import lists_among
+from training.data.labels import alike_among, lists_among
 from training.data.sequences import FlatSequences, FlatTexts
 from training.data.soft_labels import SoftColumns
 from training.data.splitting import held_out, keys_for_test, keys_for_validation
@@ -92,13 +92,15 @@ class Quality:
     merged_at: str
     """The file and line of the first of them."""
     unknown_in_validation: float
-    """The share of the words of the validation texts that the other training texts do not have."""
+    """The share of the words of the validation texts that a model of the other training texts does not know."""
     unknown_in_test: float
-    """The share of the words of the test texts that the vocabulary does not hold."""
+    """The share of the words of the test texts that the model does not know."""
     label_lists: tuple[str, ...]
     """Labels that look like lists of labels."""
     soft: SoftQuality | None
     """Of soft labels and weights, where the files have such columns."""
+    alike_labels: tuple[str, ...]
+    """Labels that differ from another in case or white space alone."""
 
     def described(self) -> list[tuple[str, str]]:
         """Returns the name and the value of each finding, for people."""
@@ -121,13 +123,18 @@ class Quality:
         found = []
         if self.merged:
             found.append(
-                f"{self.merged:,} rows hold many lines that look like rows, the first at {self.merged_at}: if a"
-                " quotation mark is not closed there, it merged rows; --quoting none reads quotation marks as text"
+                f"{counted(self.merged, 'row')} with many lines that look like rows, the first at {self.merged_at}: if"
+                " a quotation mark is not closed there, it merged rows; --quoting none reads quotation marks as text"
             )
         if self.label_lists:
             found.append(
                 f"labels that look like lists of labels: {listed(self.label_lists)}: each list is a label of its own;"
                 " texts with several labels are not supported"
+            )
+        if self.alike_labels:
+            found.append(
+                f"labels that differ in case or white space alone: {listed(self.alike_labels)}: each is a class of its"
+                " own; if they mean the same, spell them alike"
             )
         if max(self.unknown_in_validation, self.unknown_in_test) >= unknown_words.HIGH_RATIO:
             found.append(unknown_words.MEANING)
@@ -186,6 +193,11 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     if len(vocabulary) == FIRST_WORD:
         raise InputError(f"{files.data}: holds no word that a vocabulary can hold: check --text-column")
     test_examples = Examples(FlatSequences(*everything, test), classes[test], FlatTexts(*raw, test))
+    unknown_in_test = test_examples.unknown_word_ratio
+    if settings.preset == "ngram":
+        unknown_in_validation, unknown_in_test = _unknown_by_hashes(
+            training_examples, validation_texts, test_examples, settings.min_df
+        )
     copies, _ = _copies_and_conflicts(hashes, classes)
     _, conflicts = _copies_and_conflicts(hashes[labelled], classes[labelled])
     quality = Quality(
@@ -199,7 +211,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         merged=texts.merged,
         merged_at=texts.merged_at,
         unknown_in_validation=unknown_in_validation,
-        unknown_in_test=test_examples.unknown_word_ratio,
+        unknown_in_test=unknown_in_test,
         label_lists=tuple(lists_among(labels)),
         soft=None
         if targets is None
@@ -210,6 +222,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
             without_weight=texts.without_weight,
             weight=float(texts.targets.weights()[training].sum()),
         ),
+        alike_labels=tuple(alike_among(labels)),
     )
     for warning in quality.warnings():
         console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
@@ -352,7 +365,7 @@ def _check_labels(
     counts = np.bincount(classes[first], minlength=len(labels))
     few = [f"{label!r} has {count}" for label, count in zip(labels, counts, strict=True) if count < needed]
     if few:
-        others = f" and {len(few) - 5} more labels" if len(few) > 5 else ""
+        others = f" and {counted(len(few) - 5, 'more label')}" if len(few) > 5 else ""
         raise InputError(
             f"{files}: each label needs {needed} different texts, but {', '.join(few[:5])}{others}: add texts, or leave"
             " out the labels"
@@ -390,6 +403,15 @@ def _split(files: TrainingFiles, settings: Settings, texts: _Texts, count: int) 
     random = np.random.default_rng(settings.seed)
     shuffled = [random.permutation(training[part]) for part in (is_validation, ~is_validation)]
     return _Split(np.concatenate(shuffled), np.flatnonzero(is_test), int(is_validation.sum()))
+
+
+def _unknown_by_hashes(training: Examples, validation_texts: int, test: Examples, min_df: int) -> tuple[float, float]:
+    """Returns the shares of unknown words in validation and test texts, as models of hashed n-grams know words."""
+    validation, others = (part.texts or () for part in training.split(validation_texts))
+    return (
+        unknown_words.unknown_ratio(validation, unknown_words.known_words(others, min_df)),
+        unknown_words.unknown_ratio(test.texts or (), unknown_words.known_words(training.texts or (), min_df)),
+    )
 
 
 def _unknown_ratio(training: Examples, validation_texts: int, words: int) -> float:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import keras
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +141,8 @@ def test_rows(name: str, data_dir: Path | None) -> Iterator[LabelledText]:
 
 
 def _download(name: str, num_words: int | None) -> tuple[Mapping[str, int], Examples, Examples]:
+    import keras  # noqa: PLC0415, it brings TensorFlow: only the download needs it
+
     source = getattr(keras.datasets, name)
     try:
         parts = source.load_data(num_words=num_words or sys.maxsize)  # by default it leaves out the last word

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
@@ -43,6 +43,14 @@ def _canonical(text: str) -> str:
     if whole := _WHOLE_NUMBER.fullmatch(text):
         text = whole["digits"] if not whole["digits"].strip("0") else whole["sign"] + whole["digits"]
     return _TRUTH_VALUES.get(text, text)
+
+
+def alike_among(labels: Iterable[str]) -> list[str]:
+    """Returns the labels that differ from another in case or white space alone."""
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        spellings["".join(label.casefold().split())].append(label)
+    return [label for alike in spellings.values() if len(alike) > 1 for label in alike]
 
 
 def lists_among(labels: Iterable[str]) -> list[str]:

@@ -1,13 +1,14 @@
 """Reads files of texts without labels, as a stream."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import msgspec
 
-from textfiles import DEFAULT_OPTIONS, Format, InputError, ReadOptions, TextFile, Unreadable, listed
+from textfiles import DEFAULT_OPTIONS, Format, ReadOptions, Row, TextFile, Unreadable, listed
 from textfiles.decoding import invalid_text
+from training.data.bad_rows import BadRows
 
 _ROWS = 1000
 """Rows of Parquet in memory at a time."""
@@ -17,6 +18,7 @@ class PoolText(NamedTuple):
     """A text, and where it is."""
 
     text: str
+    file: TextFile
     number: int
     """From 1: of the line that the row starts on; in Parquet, of the row."""
 
@@ -34,52 +36,74 @@ class PoolFile(TextFile):
         super().__init__(path, options)
         self.text_column = text_column
 
-    def texts(self) -> Iterator[PoolText]:
+    def texts(self) -> Iterator[PoolText | Unreadable]:
         """Reads the texts that are not blank, in order.
 
         Raises:
-            InputError: the file or a row cannot be read, or there is no such column.
+            InputError: the file cannot be read, or has no such column.
         """
         with self.open() as file:
-            for number, value in self._values(file):
-                if not isinstance(value, str | None):
-                    raise InputError(f"{self.where(number)}: {self.text_column!r} holds no string")
-                if value and not value.isspace():
-                    yield PoolText(value, number)
-
-    def _values(self, file: IO[bytes]) -> Iterator[tuple[int, Any]]:
-        if self.format is Format.PARQUET:
-            yield from self._parquet_values(file)
-            return
-        if self.format is Format.TEXT:
-            for line in self.lines(file):
-                yield line.number, self._value(line).rstrip("\r\n")
-        elif self.format is Format.JSON_LINES:
-            for each in self.objects(file):
-                fields = self._value(each)
-                if self.text_column not in fields:
-                    raise InputError(
-                        f"{self.where(each.number)}: no key {self.text_column!r}: its keys are {listed(fields, 20)}"
+            for row in self._values(file):
+                if isinstance(row, Unreadable):
+                    yield row
+                elif not isinstance(row.value, str | None):
+                    yield Unreadable(
+                        row.number, f"{self.text_column!r} holds a value of type {type(row.value).__name__}, no string"
                     )
-                yield each.number, msgspec.json.decode(fields[self.text_column])
-        else:
-            columns, rows = self.separated(file)
-            text = self.column(self.text_column, columns)
-            for row in rows:
-                yield row.number, self._value(row)[text]
+                elif row.value and not row.value.isspace():
+                    yield PoolText(row.value, self, row.number)
 
-    def _value(self, row: Any) -> Any:
-        if isinstance(row, Unreadable):
-            raise InputError(f"{self.where(row.number)}: {row.reason}")
-        return row.value
+    def _values(self, file: IO[bytes]) -> Iterator[Row[Any] | Unreadable]:
+        if self.format is Format.PARQUET:
+            return self._parquet_values(file)
+        if self.format is Format.TEXT:
+            return self._lines_without_ends(file)
+        return self._json_values(file) if self.format is Format.JSON_LINES else self._separated_values(file)
 
-    def _parquet_values(self, file: IO[bytes]) -> Iterator[tuple[int, Any]]:
+    def _lines_without_ends(self, file: IO[bytes]) -> Iterator[Row[Any] | Unreadable]:
+        for row in self.lines(file):
+            yield row if isinstance(row, Unreadable) else Row(row.number, row.value.rstrip("\r\n"))
+
+    def _json_values(self, file: IO[bytes]) -> Iterator[Row[Any] | Unreadable]:
+        for row in self.objects(file):
+            if isinstance(row, Unreadable):
+                yield row
+            elif self.text_column not in row.value:
+                yield Unreadable(row.number, f"no key {self.text_column!r}: its keys are {listed(row.value, 20)}")
+            else:
+                yield Row(row.number, msgspec.json.decode(row.value[self.text_column]))
+
+    def _separated_values(self, file: IO[bytes]) -> Iterator[Row[Any] | Unreadable]:
+        columns, rows = self.separated(file)
+        text = self.column(self.text_column, columns)
+        for row in rows:
+            yield row if isinstance(row, Unreadable) else Row(row.number, row.value[text])
+
+    def _parquet_values(self, file: IO[bytes]) -> Iterator[Row[Any] | Unreadable]:
         number = 0
         _, batches = self.record_batches(file, _ROWS, [self.text_column])
         for batch in batches:
             for value in batch[self.text_column]:
                 number += 1
                 try:
-                    yield number, value.as_py()
+                    yield Row(number, value.as_py())
                 except UnicodeDecodeError as error:
-                    raise InputError(f"{self.where(number)}: {invalid_text(error)}") from error
+                    yield Unreadable(number, invalid_text(error))
+
+
+def pool_texts(files: Iterable[PoolFile], bad_rows: BadRows) -> Iterator[PoolText]:
+    """Reads the texts of files, one file after another.
+
+    Args:
+        files: what is read.
+        bad_rows: gets the rows that cannot be used.
+
+    Raises:
+        InputError: a file cannot be read, or has no such column.
+    """
+    for file in files:
+        for text in file.texts():
+            if isinstance(text, Unreadable):
+                bad_rows.add(file, text)
+            else:
+                yield text

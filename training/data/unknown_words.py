@@ -1,4 +1,11 @@
-"""What the share of unknown words in new texts means."""
+"""Which words of new texts are unknown, and what their share means."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textmodel import hashed_ngrams
 
 HIGH_RATIO = 0.2
 """A share from which on a warning says what it means."""
@@ -7,3 +14,31 @@ MEANING = (
     "unknown words: many words of new texts do not occur in the training texts, and the model decides by the others."
     " More training texts help. In inflected languages and languages without spaces, --features characters helps too"
 )
+
+_TEXTS_AT_ONCE = 2048
+
+
+def known_words(texts: Sequence[str], min_df: int) -> NDArray[np.uint8]:
+    """Returns what a model of hashed n-grams knows that learns these texts: the words that so many of them hold, or
+    more, as the bits of `hashed_ngrams.word_bits`.
+    """
+    parts = [np.empty(0, np.uint32)]
+    for some in _parts(texts):
+        row, hashes = hashed_ngrams.known_hashes(some)
+        parts.append(np.unique(row << 32 | hashes).astype(np.uint32))  # without the row, once for each text
+    known, frequency = np.unique(np.concatenate(parts), return_counts=True)
+    return hashed_ngrams.word_bits(known[frequency >= min_df].astype(np.int64))
+
+
+def unknown_ratio(texts: Sequence[str], known: NDArray[np.uint8]) -> float:
+    """Returns the share of the words of texts that are not known; 0 without words."""
+    words = held = 0
+    for some in _parts(texts):
+        counts = hashed_ngrams.count_words(some, known)
+        words, held = words + int(counts.words.sum()), held + int(counts.known.sum())
+    return 1 - held / words if words else 0.0
+
+
+def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    for first in range(0, len(texts), _TEXTS_AT_ONCE):
+        yield texts[first : first + _TEXTS_AT_ONCE]

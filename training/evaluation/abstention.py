@@ -14,6 +14,7 @@ from scipy.special import logit
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 
+from textfiles import counted, listed
 from textmodel.metadata import Abstention
 from training.evaluation.metrics import Answers
 
@@ -57,7 +58,7 @@ class SelectiveMetrics:
         low, high = self.interval
         return (
             f"coverage {self.coverage:.4f}, precision {self.precision:.4f} (95% interval {low:.4f} to {high:.4f}), on"
-            f" {self.texts:,} texts"
+            f" {counted(self.texts, 'text')}"
         )
 
 
@@ -124,6 +125,36 @@ def _threshold(
         return UNREACHABLE
     last = int(reached[-1])
     return 0.0 if last == len(order) - 1 else float((ordered[last] + following[last]) / 2)
+
+
+def threshold_warnings(abstention: Abstention, labels: Sequence[str], answers: Sequence[int]) -> list[str]:
+    """Returns what the user should know of thresholds that are not as expected, a sentence each.
+
+    Args:
+        abstention: the thresholds.
+        labels: in the order of the classes.
+        answers: how many validation texts got each label.
+    """
+    every = list(zip(labels, abstention.thresholds, answers, strict=True))
+    never = [label for label, threshold, _ in every if threshold == UNREACHABLE]
+    always = [label for label, threshold, _ in every if threshold == 0]
+    few = [label for label, threshold, count in every if count < PRIOR_TEXTS and threshold not in (0, UNREACHABLE)]
+    target = f"the precision {abstention.target_precision:g}"
+    found = []
+    if never:
+        found.append(
+            f"labels that never reach {target}: {listed(never)}: with the thresholds, all their answers abstain"
+        )
+    if always:
+        found.append(
+            f"labels whose answers all count as sure, threshold 0: {listed(always)}: together they reach {target}"
+        )
+    if few:
+        found.append(
+            f"labels that fewer than {PRIOR_TEXTS} validation texts got: {listed(few)}: their thresholds rest mostly on"
+            " how well all labels together are calibrated"
+        )
+    return found
 
 
 def selective_metrics(answers: Answers, thresholds: Sequence[float]) -> SelectiveMetrics:

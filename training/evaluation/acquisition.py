@@ -4,22 +4,24 @@ Uncertainty sampling by margin, and query by committee (Settles, "Active Learnin
 Wisconsin-Madison, Computer Sciences Technical Report 1648, 2009).
 """
 
-import re
+from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.data.pool import PoolText
-from training.evaluation.version_evaluation import LoadedVersion
+from training.data.text_hashes import canonical, text_hash
+from training.evaluation.version_evaluation import LoadedVersion, batches
 
 By = Literal["margin", "disagreement"]
 
-SAME_WORDS = 0.8
-"""The Jaccard similarity of the words of two texts from which they are near-duplicates."""
-_BATCH_TEXTS = 256
-_WORD = re.compile(r"\w+")
+SIMILARITY = 0.7
+"""The Jaccard similarity of the n-grams of two texts from which they are near-duplicates."""
+_NGRAM = 3
+"""Characters of such an n-gram: in scripts without spaces a sentence is one word."""
 
 
 class Candidate(NamedTuple):
@@ -34,14 +36,47 @@ class Candidate(NamedTuple):
     """Of these labels."""
 
 
+class Unlabelled:
+    """Leaves out the texts of a pool that have a label already.
+
+    Args:
+        versions: the texts that they have learned are left out, as far as the versions record them.
+        labelled: further texts with a label.
+    """
+
+    def __init__(self, versions: Sequence[LoadedVersion], labelled: Iterable[PoolText] = ()) -> None:
+        self._versions = versions
+        self._labelled = {text_hash(each.text) for each in labelled}
+        self.left_out = 0
+        """How many texts were left out."""
+
+    def of(self, texts: Iterable[PoolText]) -> Iterator[PoolText]:
+        """Yields the texts without a label."""
+        for batch in _batches(texts):
+            hashes = [text_hash(each.text) for each in batch]
+            known = np.array([each in self._labelled for each in hashes])
+            for version in self._versions:
+                known |= version.has_learned(np.array(hashes, np.uint64))
+            self.left_out += int(known.sum())
+            yield from (text for text, has_label in zip(batch, known, strict=True) if not has_label)
+
+
 def by_margin(version: LoadedVersion, texts: Iterable[PoolText]) -> Iterator[Candidate]:
-    """Scores texts by the difference between the two highest probabilities."""
+    """Scores texts by the difference between the two highest probabilities. A text without a word has no score."""
     for batch in _batches(texts):
-        probabilities = version.engine.classify([each.text for each in batch]).probabilities
-        highest = np.sort(np.partition(probabilities, -2, axis=1)[:, -2:], axis=1)
-        winners = probabilities.argmax(axis=1)
-        for text, winner, (second, first) in zip(batch, winners, highest.tolist(), strict=True):
-            yield Candidate(text, first - second, [version.labels[winner]], [first])
+        prediction = version.engine.classify([each.text for each in batch])
+        winners = prediction.probabilities.argmax(axis=1)
+        for text, words, winner, probabilities, score in zip(
+            batch, prediction.words, winners, prediction.probabilities, margins(prediction.probabilities), strict=True
+        ):
+            if words:
+                yield Candidate(text, float(score), [version.labels[winner]], [float(probabilities[winner])])
+
+
+def margins(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Returns the difference between the two highest probabilities of each text, (texts,), of all, (texts, classes)."""
+    second, first = np.partition(probabilities, -2, axis=1)[:, -2:].T
+    return np.asarray(first - second)
 
 
 def by_disagreement(a: LoadedVersion, b: LoadedVersion, texts: Iterable[PoolText]) -> Iterator[Candidate]:
@@ -61,25 +96,47 @@ def _winners(version: LoadedVersion, batch: Sequence[PoolText]) -> list[tuple[st
 
 
 def _batches(texts: Iterable[PoolText]) -> Iterator[list[PoolText]]:
-    remaining = iter(texts)
-    while batch := list(islice(remaining, _BATCH_TEXTS)):
-        yield batch
+    return batches(texts, lambda each: len(each.text))
 
 
 def choose(candidates: Iterable[Candidate], count: int) -> list[Candidate]:
     """Returns so many candidates of the lowest scores, or fewer, without near-duplicates of one another."""
     chosen: list[Candidate] = []
-    words: list[frozenset[str]] = []
+    different = _DifferentTexts()
     for candidate in sorted(candidates, key=lambda each: each.score):
-        mine = frozenset(_WORD.findall(candidate.text.text.lower()))
-        if not any(_similar(mine, other) for other in words):
+        if different.add(candidate.text.text):
             chosen.append(candidate)
-            words.append(mine)
         if len(chosen) == count:
             break
     return chosen
 
 
-def _similar(a: frozenset[str], b: frozenset[str]) -> bool:
-    shared, together = len(a & b), len(a | b)
-    return shared >= SAME_WORDS * together
+class _DifferentTexts:
+    """Texts without near-duplicates: an inverted index of their n-grams finds the similar ones."""
+
+    def __init__(self) -> None:
+        self._sizes = array("q")
+        self._holders: dict[str, array[int]] = defaultdict(lambda: array("q"))
+        """By n-gram, the numbers of the texts that hold it."""
+
+    def add(self, text: str) -> bool:
+        """Adds a text, unless it is a near-duplicate of another. Returns whether it was added."""
+        ngrams = _ngrams(text)
+        shared = self._shared(ngrams)
+        if (shared >= SIMILARITY * (len(ngrams) + np.array(self._sizes) - shared)).any():
+            return False
+        for each in ngrams:
+            self._holders[each].append(len(self._sizes))
+        self._sizes.append(len(ngrams))
+        return True
+
+    def _shared(self, ngrams: set[str]) -> NDArray[np.int64]:
+        """Returns how many of these n-grams each text holds, (texts,)."""
+        holders = [np.frombuffer(self._holders[each], np.int64) for each in ngrams if each in self._holders]
+        return np.bincount(np.concatenate([np.empty(0, np.int64), *holders]), minlength=len(self._sizes))
+
+
+def _ngrams(text: str) -> set[str]:
+    """Returns the n-grams of a text without regard to case, punctuation and white space; a short text is one."""
+    characters = canonical(text)
+    return {characters[at : at + _NGRAM] for at in range(max(1, len(characters) - _NGRAM + 1))}

@@ -1,7 +1,8 @@
 """Reads what a server has captured of a version in service and its shadow: see `service/inference/capture.py`."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -9,8 +10,9 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from textfiles import InputError, Unreadable
-from training.data.labelled_file import LabelledFile
+from textfiles import InputError, counted, listed
+from training.data.labelled_file import LabelledFile, LabelledText
+from training.data.labels import label_of
 from training.evaluation.live_comparison import LiveComparison
 
 
@@ -54,6 +56,35 @@ class Answers(NamedTuple):
     label: str
     shadow_label: str
 
+    def gain(self, truth: str) -> Literal[-1, 0, 1]:
+        """Returns 1 if the shadow alone has the true label, -1 if the version in service has, 0 if neither has."""
+        if self.shadow_label == truth:
+            return 1
+        return -1 if self.label == truth else 0
+
+
+class Judgement(NamedTuple):
+    """How the versions compare by true labels, and what a person has to know of these."""
+
+    comparison: LiveComparison
+    other_rows: int
+    """Rows whose text was not captured as a disagreement."""
+    new_labels: Counter[str]
+    """True labels that neither version gave any captured text, with their numbers of texts."""
+
+    def notes(self) -> list[str]:
+        """Returns what a person has to know beside the verdict, a sentence each."""
+        found = []
+        if self.other_rows:
+            found.append(f"Left out {counted(self.other_rows, 'row')} without the text of a captured disagreement.")
+        if self.new_labels:
+            texts = counted(self.new_labels.total(), "text")
+            found.append(
+                f"Neither version gave the labels {listed(self.new_labels)} of {texts}: both count as wrong. Check the"
+                " spelling."
+            )
+        return found
+
 
 @dataclass
 class Captured:
@@ -66,41 +97,66 @@ class Captured:
     dropped: int = 0
     """Number of texts that were not compared because the server was under load."""
     disagreeing: dict[str, Answers] = field(default_factory=dict)
-    """What the versions say of each text on which they disagree."""
-    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """What the versions say of each text on which they disagree, by `_key`."""
+    counts: Counter[str] = field(default_factory=Counter)
     """How often each of them came."""
+    labels: set[str] = field(default_factory=set)
+    """What the versions said of any text."""
 
-    def judge(self, labels: LabelledFile) -> LiveComparison:
+    def add(self, line: "_Text | _Compared") -> None:
+        """Adds a line of a file."""
+        if isinstance(line, _Compared):
+            self.texts += line.texts
+            self.disagreements += line.disagreements
+            self.dropped += line.dropped
+            return
+        answers = Answers(label_of(line.label), label_of(line.shadow_label))
+        self.labels.update(answers)
+        if not line.agrees:
+            key = _key(line.text)
+            self.disagreeing[key] = answers
+            self.counts[key] += 1
+
+    def judge(self, rows: Iterable[tuple[LabelledFile, LabelledText]]) -> Judgement:
         """Compares the versions by true labels.
 
         Args:
-            labels: texts with their true labels; those that were not captured as disagreements are left out.
+            rows: texts with their true labels; those that were not captured as disagreements are left out.
 
         Raises:
-            InputError: a row cannot be read, none has such a text, or two give one text different labels.
+            InputError: no row has such a text, two give one text different labels, or the capture is not whole.
         """
         truth: dict[str, str] = {}
-        for row in labels.rows():
-            if isinstance(row, Unreadable):
-                raise InputError(f"{labels.where(row.number)}: {row.reason}")
-            if row.text in self.disagreeing and truth.setdefault(row.text, row.label) != row.label:
+        other_rows = 0
+        for file, row in rows:
+            key = _key(row.text)
+            if key not in self.disagreeing:
+                other_rows += 1
+            elif truth.setdefault(key, row.label) != row.label:
                 raise InputError(
-                    f"{labels.where(row.number)}: the label {row.label!r} contradicts an earlier row with the same"
-                    f" text, which has {truth[row.text]!r}: remove one of the two"
+                    f"{file.where(row.number)}: the label {row.label!r} contradicts an earlier row with the same"
+                    f" text, which has {truth[key]!r}: remove one of the two"
                 )
         if not truth:
-            raise InputError(f"{labels}: no row has the text of a captured disagreement: label texts of the capture")
-        gains = [_gain(self.disagreeing[text], label) for text, label in truth.items()]
-        counts = [self.counts[text] for text in truth]
-        lost = self.disagreements - sum(self.counts.values())
-        different = len(self.counts) + max(lost, 0)
-        return LiveComparison(self.texts, self.disagreements, different, np.array(gains), np.array(counts))
+            raise InputError("--labels: no row has the text of a captured disagreement: label texts of the capture")
+        lost = self.disagreements - self.counts.total()
+        if lost < 0:
+            raise InputError(
+                f"the capture holds {counted(self.counts.total(), 'disagreement')}, but its lines of the kind"
+                f" 'compared' count {self.disagreements:,}: keep its files as the server wrote them"
+            )
+        gains = [self.disagreeing[key].gain(label) for key, label in truth.items()]
+        counts = [self.counts[key] for key in truth]
+        comparison = LiveComparison(
+            self.texts, self.disagreements, len(self.counts) + lost, np.array(gains), np.array(counts)
+        )
+        new_labels = Counter(label for label in truth.values() if label not in self.labels)
+        return Judgement(comparison, other_rows, new_labels)
 
 
-def _gain(answers: Answers, label: str) -> Literal[-1, 0, 1]:
-    if answers.shadow_label == label:
-        return 1
-    return -1 if answers.label == label else 0
+def _key(text: str) -> str:
+    """Returns what a text keeps where spreadsheets and annotation tools change its white space and Unicode form."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def read_captured(folder: Path) -> Mapping[Pair, Captured]:
@@ -116,14 +172,7 @@ def read_captured(folder: Path) -> Mapping[Pair, Captured]:
         raise InputError(f"{folder}: holds no file captured-*.jsonl: name the folder of the server's --capture")
     for path in files:
         for line in _lines(path):
-            captured = found[line.pair]
-            if isinstance(line, _Compared):
-                captured.texts += line.texts
-                captured.disagreements += line.disagreements
-                captured.dropped += line.dropped
-            elif not line.agrees:
-                captured.disagreeing[line.text] = Answers(line.label, line.shadow_label)
-                captured.counts[line.text] += 1
+            found[line.pair].add(line)
     return found
 
 

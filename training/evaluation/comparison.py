@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import binomtest, norm
 
+from textfiles import counted
+
 SIGNIFICANCE = 0.05
 """Intervals are at 95% confidence, and a p-value below this is evidence."""
 
@@ -67,9 +69,10 @@ class Comparison(ABC):
         """Returns the verdict and its evidence, with these names of the two."""
         verdict = in_words(self.verdict, a, b)
         (of_a, of_b), (low, high) = self.scores, self.interval
+        texts = counted(self.texts, "text")
         return (
             f"{verdict}: {self.metric} {of_b:.4f} instead of {of_a:.4f}, difference {self.difference:+.4f} (95%"
-            f" interval {low:+.4f} to {high:+.4f}), {self.test} p = {self.p_value:.2g}, on {self.texts:,} texts"
+            f" interval {low:+.4f} to {high:+.4f}), {self.test} p = {self.p_value:.2g}, on {texts}"
         )
 
 

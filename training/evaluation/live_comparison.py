@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm, t
 
+from textfiles import counted
 from training.evaluation.comparison import SIGNIFICANCE, Verdict, decide, in_words
 
 
@@ -83,6 +84,6 @@ class LiveComparison:
         low, high = self.interval
         return (
             f"{said}: difference of accuracy {self.difference:+.4f} (95% interval {low:+.4f} to {high:+.4f}), McNemar's"
-            f" exact p = {self.p_value:.2g}, on {self.texts:,} texts; of {self.disagreements:,} disagreements"
-            f" {self.labelled:,} have a label"
+            f" exact p = {self.p_value:.2g}, on {counted(self.texts, 'text')}; labels for"
+            f" {self.labelled:,} of {counted(self.disagreements, 'disagreement')}"
         )

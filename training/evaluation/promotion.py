@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textfiles import listed
-from textmodel.version_folder import PIN_FILE, NewVersion, served_version, version_path
+from textmodel.version_folder import PIN_FILE, NewVersion, VersionFolder, served_version, version_path
 from training.data.labelled_file import LabelledText
 from training.evaluation.comparison import Comparison
 from training.evaluation.version_evaluation import LoadedVersion, VersionComparison, compare
@@ -20,6 +20,27 @@ class Gate:
     """What has to be better."""
     allow_removed_labels: bool = False
     """Whether the new version may lack a label of the one in service."""
+    allow_removed_thresholds: bool = False
+    """Whether the new version may lack thresholds that the one in service has."""
+
+    def refusal(self, incumbent: VersionFolder, new: VersionFolder) -> str | None:
+        """Returns why a version may not take over, however good it is; None: it may.
+
+        Raises:
+            ModelError: what one of the two has cannot be read.
+        """
+        removed = [label for label in incumbent.labels if label not in new.labels]
+        if removed and not self.allow_removed_labels:
+            return (
+                f"{new.path} lacks labels of {incumbent.path}: {listed(removed)}; --allow-removed-labels promotes such"
+                " a version too"
+            )
+        return self.refusal_without_thresholds(incumbent) if new.metadata.abstention is None else None
+
+    def refusal_without_thresholds(self, incumbent: VersionFolder) -> str | None:
+        """Returns why a version without thresholds may not take over; None: it may."""
+        lost = None if self.allow_removed_thresholds else lost_thresholds(incumbent)
+        return f"{lost}; --allow-removed-thresholds promotes such a version too" if lost else None
 
 
 @dataclass(frozen=True)
@@ -97,6 +118,21 @@ class Decision:
     def _label_notes(self) -> list[str]:
         changes = (("Removed", self.removed_labels), ("Added", self.added_labels))
         return [f"{change} labels: {listed(labels)}." for change, labels in changes if labels]
+
+
+def lost_thresholds(incumbent: VersionFolder) -> str | None:
+    """Returns what is lost when a version without thresholds takes over, and what to do; None: nothing.
+
+    Raises:
+        ModelError: the incumbent's metadata cannot be read.
+    """
+    abstention = incumbent.metadata.abstention
+    if abstention is None:
+        return None
+    return (
+        f"{incumbent.path} is in service and has thresholds, but the new version has none: requests with"
+        f" use_thresholds would fail: train it with --target-precision {abstention.target_precision:g}"
+    )
 
 
 def in_service(model: Path) -> LoadedVersion | None:

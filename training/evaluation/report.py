@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 
-from textfiles import listed
+from textfiles import counted, listed
 from training.data import unknown_words
 from training.evaluation import markdown
 from training.evaluation.figures import calibration_curve, confusion_matrix, png
@@ -91,9 +91,10 @@ def notes(result: FileEvaluation) -> list[str]:
     """Returns what a person has to know beside the metrics, a sentence each."""
     found = []
     if unknown := result.unknown_labels:
+        texts = counted(sum(unknown.values()), "text")
         found.append(
-            f"The model does not know the labels {listed(unknown)} of {sum(unknown.values()):,} texts: they count as"
-            " wrong, and the log loss leaves them out."
+            f"The model does not know the labels {listed(unknown)} of {texts}: they count as wrong, and the log loss"
+            " leaves them out."
         )
     if result.learned:
         found.append(

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from textfiles import InputError, listed
+from textfiles import InputError, counted, listed
 from textmodel import VersionFolder, load_engine
 from training.data import text_hashes
 from training.data.bad_rows import BadRows
@@ -104,7 +104,7 @@ def evaluate_files(version: LoadedVersion, files: LabelledFiles, bad_rows: BadRo
     parts: list[Answers] = []
     mistakes: list[Mistake] = []
     words = known_words = learned = 0
-    for batch in _batches(files.rows(bad_rows), lambda row: len(row[1].text)):
+    for batch in batches(files.rows(bad_rows), lambda row: len(row[1].text)):
         prediction = version.engine.classify([row.text for _, row in batch])
         classes = np.array([class_of.setdefault(row.label, len(class_of)) for _, row in batch])
         unknown = len(class_of) - len(version.labels)
@@ -160,9 +160,9 @@ class VersionComparison:
         """Returns what a person has to know beside the verdict, a sentence each."""
         found = []
         if self.learned:
-            found.append(f"Left out {_texts(self.learned)} that one of the versions has learned.")
+            found.append(f"Left out {counted(self.learned, 'text')} that one of the versions has learned.")
         if self.unknown_labels:
-            count = _texts(sum(self.unknown_labels.values()))
+            count = counted(sum(self.unknown_labels.values()), "text")
             found.append(
                 f"Neither version knows the labels {listed(self.unknown_labels)} of {count}: counted as wrong."
             )
@@ -177,7 +177,7 @@ def compare(a: LoadedVersion, b: LoadedVersion, rows: Iterable[LabelledText]) ->
     known = len(class_of)
     learned = 0
     parts: list[NDArray[np.int64]] = [np.empty((3, 0), np.int64)]
-    for batch in _batches(rows, lambda row: len(row.text)):
+    for batch in batches(rows, lambda row: len(row.text)):
         hashes = _hashes(batch)
         new = ~(a.has_learned(hashes) | b.has_learned(hashes))
         learned += int((~new).sum())
@@ -203,7 +203,11 @@ def compare_on_files(a: LoadedVersion, b: LoadedVersion, files: LabelledFiles, b
     """
     result = compare(a, b, (row for _, row in files.rows(bad_rows)))
     if result.accuracy is None:
-        reason = f"one of the versions has learned all {result.learned:,} texts" if result.learned else "holds no text"
+        reason = (
+            f"one of the versions has learned all of {counted(result.learned, 'text')}"
+            if result.learned
+            else "holds no text"
+        )
         raise InputError(f"{files}: {reason}: give other texts")
     if sum(result.unknown_labels.values()) == result.accuracy.texts:
         raise _no_known_label(str(files), list(result.unknown_labels), _classes(a.labels, b.labels))
@@ -231,11 +235,13 @@ def _no_known_label(files: str, labels: Iterable[str], known: Iterable[str]) -> 
     )
 
 
-def _texts(count: int) -> str:
-    return "1 text" if count == 1 else f"{count:,} texts"
+def batches(rows: Iterable[_T], length: Callable[[_T], int]) -> Iterator[list[_T]]:
+    """Yields rows in batches that bound what an engine holds in memory.
 
-
-def _batches(rows: Iterable[_T], length: Callable[[_T], int]) -> Iterator[list[_T]]:
+    Args:
+        rows: the rows.
+        length: returns how many characters a row's text has.
+    """
     batch: list[_T] = []
     characters = 0
     for row in rows:

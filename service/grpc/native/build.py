@@ -1,9 +1,9 @@
-"""Builds the native transport with cargo. Without cargo or its registry it says so in a line, and grpcio carries gRPC.
+"""Builds the native transport with cargo. Without cargo or its registry it says so in one line, and grpcio is used.
 
-`packages.txt` holds the build to the versions of all packages, names and versions alone: it becomes exact requirements
-of a copy of the manifest, of a target that never is, so the resolver has to take them and builds what it would anyway.
+`packages.txt` pins the versions of all packages. They become exact requirements in a copy of the manifest, under a
+target that never matches, so that the resolver has to use them but builds nothing more.
 
-Usage: python build.py [--resolve]; with --resolve it writes packages.txt anew, with the newest versions.
+Usage: python build.py [--resolve]; --resolve rewrites packages.txt with the newest versions.
 """
 
 import os
@@ -20,11 +20,11 @@ LIBRARY = CRATE.parent / "_native_server.abi3.so"
 BUILD = ROOT / "build" / "native"
 
 RESOLVE_SECONDS = 9.0
-"""A registry that has not answered by then is taken not to be there."""
+"""Time after which a registry that has not answered counts as unavailable."""
 
 
 class Unavailable(Exception):
-    """The transport cannot be built here; the text says why."""
+    """The transport cannot be built here. The message says why."""
 
 
 def build(library: Path = LIBRARY) -> None:
@@ -65,8 +65,9 @@ def _listed() -> list[str]:
 
 
 def _pins(packages: list[str]) -> str:
-    """Returns the requirements of exactly these packages, each `name version`, but for those that Cargo.toml pins."""
-    direct = tomllib.loads((CRATE / "Cargo.toml").read_text())["dependencies"]
+    """Returns exact requirements of these packages, each `name version`, without those that Cargo.toml pins."""
+    manifest = tomllib.loads((CRATE / "Cargo.toml").read_text())
+    direct = {**manifest["dependencies"], **manifest["dev-dependencies"]}
     lines = ["", "[target.'cfg(any())'.dependencies]"]
     for number, package in enumerate(packages):
         name, version = package.split()
@@ -77,7 +78,7 @@ def _pins(packages: list[str]) -> str:
 
 
 def _copy(pins: str) -> Path:
-    """Copies the crate to where it is built, and returns its manifest."""
+    """Copies the crate to its build folder, and returns the manifest."""
     crate = BUILD / "crate"
     shutil.rmtree(crate, ignore_errors=True)
     shutil.copytree(CRATE, crate, ignore=shutil.ignore_patterns("target", "Cargo.lock", "*.py", "__pycache__"))
@@ -87,7 +88,7 @@ def _copy(pins: str) -> Path:
 
 
 def _resolve(manifest: Path) -> None:
-    """Writes Cargo.lock: without the network if what is needed is here, since the versions are given."""
+    """Writes Cargo.lock; without the network if all packages are cached."""
     try:
         _cargo("generate-lockfile", "--offline", "--quiet", manifest=manifest, seconds=RESOLVE_SECONDS / 3, shown=False)
     except Unavailable:

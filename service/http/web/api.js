@@ -1,7 +1,7 @@
 /** Calls of the server's HTTP routes. */
 
 class ServerError extends Error {
-  /** What the server answered: its message, HTTP code and the name of gRPC's. */
+  /** An error of the server: its message, the HTTP status and the name of the gRPC code. */
   constructor({ message, code, status }) {
     super(message);
     this.code = code;
@@ -18,7 +18,7 @@ export async function listModels(token) {
 /** The path of the route that classifies, from the server's root. */
 export const classifyPath = (model) => `v1/models/${encodeURIComponent(model)}:classify`;
 
-/** Classifies: `request` is the route's body. */
+/** Classifies texts. `request` is the body of the route. */
 export function classify(model, request, { token, signal }) {
   return call(classifyPath(model), { token, signal, body: JSON.stringify(request) });
 }
@@ -35,6 +35,6 @@ async function call(path, { token, signal, body }) {
     throw new Error("The server is unreachable.");
   }
   if (response.ok) return response.json();
-  const answer = await response.json().catch(() => ({})); // a proxy's error is no JSON
+  const answer = await response.json().catch(() => ({})); // a proxy may answer without JSON
   throw new ServerError(answer.error ?? { message: `The server answered with HTTP ${response.status}.`, code: response.status });
 }

@@ -1,8 +1,8 @@
-/** One call, as commands to copy. */
+/** Shows a call as commands to copy. */
 
 import { classifyPath } from "./api.js";
 
-/** Bytes that a shell passes on in one argument, on Linux 128 KiB, with room for the rest. */
+/** Maximum size of a request in one argument of a command. Linux allows 128 KiB. */
 const LONGEST = 100_000;
 
 /** Tells whether a request is short enough for a command. */
@@ -60,10 +60,10 @@ with Client(${client.join(", ")}) as client:
 
 const encrypted = (url) => url.protocol === "https:";
 
-/** For a POSIX shell. */
+/** Quotes text for a POSIX shell. */
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/** In Python: there strings and numbers are written as in JSON. */
+/** Writes a value in Python, whose strings and numbers look as in JSON. */
 const literal = (value) => {
   if (value === true) return "True";
   return Array.isArray(value) ? `[${value.map(literal).join(", ")}]` : JSON.stringify(value);

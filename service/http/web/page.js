@@ -1,23 +1,23 @@
-/** The page: classifies what is in its text field as it changes. Texts enter the document as text alone. */
+/** The page: classifies the text field whenever it changes. Texts are inserted as text, never as markup. */
 
 import { classify, listModels } from "./api.js";
 import { commands, fits } from "./commands.js";
 import { csv } from "./csv.js";
 
-const PAUSE = 150; // ms without a further key before a request
-const LEADING = 5; // probabilities
+const PAUSE = 150; // ms without a keystroke before a request
+const LEADING = 5; // number of probabilities shown
 const TEXTS_PER_REQUEST = 64;
 const ROWS_SHOWN = 500;
-const MOST_COLOURED = 20_000; // UTF-16 units of a text whose words are shown one by one
-const LARGEST_FILE = 16 * 1024 * 1024; // bytes
+const MAX_COLOURED = 20_000; // maximum length of a text with coloured words, in UTF-16 units
+const MAX_FILE_BYTES = 16 * 1024 * 1024; // bytes
 
 const $ = (id) => document.getElementById(id);
 const form = $("form");
 
 let models = [];
-let running = new AbortController(); // of the newest run: what an aborted one still hears of is dropped
+let running = new AbortController(); // aborts the newest run; results of aborted runs are dropped
 let timer;
-let table = []; // of the newest run over lines: {text, classification}
+let table = []; // results of the newest run over lines: {text, classification}
 
 // ---- From the fields to the server
 
@@ -33,7 +33,7 @@ async function run() {
   const { signal } = running;
   const model = models[$("model").value];
   const texts = form.elements.mode.value === "lines" ? lines($("text").value) : [$("text").value].filter(Boolean);
-  if (!model) return; // that is shown already
+  if (!model) return; // an error is shown already
   if (!texts.length) {
     clear("Nothing to classify yet.");
     $("commands").hidden = true;
@@ -61,10 +61,10 @@ async function classifyOne(model, [text], signal) {
   await explain(text, answer, signal);
 }
 
-/** Explains an answer that is already shown: that takes longer, and not every model can. */
+/** Explains an answer that is already shown: explaining takes longer, and not every model supports it. */
 async function explain(text, { model, version }, signal) {
-  if (text.length > MOST_COLOURED) {
-    unexplained(`Words are explained in texts of up to ${MOST_COLOURED.toLocaleString("en")} characters.`);
+  if (text.length > MAX_COLOURED) {
+    unexplained(`Words are explained in texts of up to ${MAX_COLOURED.toLocaleString("en")} characters.`);
     return;
   }
   const request = { texts: [text], version, explain: true };
@@ -84,7 +84,7 @@ async function classifyMany(model, texts, signal) {
   let answer;
   for (let first = 0; first < texts.length; first += TEXTS_PER_REQUEST) {
     const part = texts.slice(first, first + TEXTS_PER_REQUEST);
-    // All parts from the version that answered the first, so that the table is of one model.
+    // All parts by the version that answered the first one, so that the table has the answers of one version.
     const request = { texts: part, version: answer?.version ?? pinned(model), ...asked };
     answer = await classify(model.name, request, { token: token(), signal });
     if (signal.aborted) return;
@@ -100,13 +100,13 @@ async function classifyMany(model, texts, signal) {
   $("many").hidden = false;
 }
 
-/** Lists the models, anew whenever one may have come or changed. */
+/** Lists the models, again whenever one may have been added or changed. */
 async function loadModels() {
   let listed;
   try {
     listed = await listModels(token());
   } catch (error) {
-    if (!models.length) failed(error); // else the next answer tells
+    if (!models.length) failed(error); // otherwise the next answer reports the error
     return;
   }
   if (models.length && JSON.stringify(listed) === JSON.stringify(models)) return;
@@ -128,13 +128,13 @@ async function loadModels() {
   }
 }
 
-/** Tells whether a model is what was selected: the version in service, whichever it is now, or one aside. */
+/** Tells whether a model is the selected one: the version in service, whatever its number, or another version. */
 const follows = (model, selected) =>
   model.name === selected?.name && (selected.in_service ? model.in_service : model.version === selected.version);
 
 // ---- From the server's answers to the document
 
-/** Takes away what an earlier run has shown. */
+/** Removes the results of an earlier run. */
 function clear(summary) {
   $("summary").textContent = summary;
   for (const id of ["error", "facts"]) $(id).textContent = "";
@@ -142,7 +142,7 @@ function clear(summary) {
 }
 
 function failed(error) {
-  running.abort(); // no answer comes after the error
+  running.abort(); // no answer may follow the error
   clear("");
   $("error").textContent = error.status ? `${error.status}: ${error.message}` : error.message;
   if (error.code === 401) $("token-row").hidden = false;
@@ -184,7 +184,7 @@ function showExplanation(text, words) {
   $("explained").hidden = false;
 }
 
-/** Says in words what the colours show. */
+/** Describes the colours in words. */
 function reasons(words) {
   const sums = new Map();
   for (const { word, contribution } of words) sums.set(word, (sums.get(word) ?? 0) + contribution);
@@ -237,7 +237,7 @@ function showCommands(model, request, texts = request.texts.length) {
 
 async function open(file) {
   try {
-    if (file.size > LARGEST_FILE) throw new Error(`${file.name} is larger than 16 MiB: use the command line.`);
+    if (file.size > MAX_FILE_BYTES) throw new Error(`${file.name} is larger than 16 MiB: use the command line.`);
     const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
     $("text").value = text;
     run();
@@ -261,28 +261,28 @@ async function copy(id) {
   try {
     await navigator.clipboard.writeText($(id).textContent);
     $("copied").textContent = `The ${id} command is copied.`;
-  } catch { // without HTTPS other hosts' pages have no clipboard
+  } catch { // without HTTPS, pages of other hosts have no clipboard
     getSelection().selectAllChildren($(id));
     $("copied").textContent = `The ${id} command is selected: copy it with your keyboard.`;
   }
 }
 
-// ---- Small things
+// ---- Helpers
 
-/** The part of a request that asks to mark answers. */
+/** Returns the fields of a request for abstention. */
 const abstention = (model) => ({
   min_probability: $("min-probability").valueAsNumber || undefined,
   use_thresholds: (model.thresholds.length && $("thresholds").checked) || undefined,
 });
 const abstained = (classification) => (classification.abstained ? ", abstained" : "");
-/** How often a shadow version agrees with the one in service. */
+/** Returns how often a shadow version agrees with the version in service. */
 const shadow = ({ shadow: compared }) => {
   if (!compared) return "";
   const { texts, agreements } = compared;
   return texts ? `, shadow: agrees on ${percent(agreements / texts)} of ${count(texts, "text")}` : ", shadow: no text yet";
 };
 const token = () => $("token").value;
-/** The version to ask for: the one in service needs no number, and may be replaced. */
+/** Returns the version to request: none for the version in service, which may be replaced. */
 const pinned = (model) => (model.in_service ? undefined : model.version);
 const lines = (text) => text.split(/\r\n|\n|\r/).filter((line) => line.trim());
 const percent = (share) => `${(100 * share).toFixed(1)}%`;
@@ -304,7 +304,7 @@ form.addEventListener("submit", (event) => event.preventDefault());
 $("text").addEventListener("input", changed);
 $("token").addEventListener("change", async () => {
   await loadModels();
-  run(); // of models that were known already, too
+  run(); // for models that were loaded already, too
 });
 $("model").addEventListener("focus", loadModels);
 document.addEventListener("visibilitychange", () => {
@@ -318,7 +318,7 @@ for (const choice of form.elements.mode) choice.addEventListener("change", run);
 for (const id of ["min-probability", "thresholds"]) $(id).addEventListener("change", run);
 $("file").addEventListener("change", ({ target }) => {
   if (target.files.length) open(target.files[0]);
-  target.value = ""; // the same file again is a change, too
+  target.value = ""; // so that choosing the same file again is a change
 });
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -328,7 +328,7 @@ document.addEventListener("dragleave", () => document.body.classList.remove("dro
 document.addEventListener("drop", (event) => {
   document.body.classList.remove("dropping");
   const [file] = event.dataTransfer.files;
-  if (!file) return; // text is dropped as ever
+  if (!file) return; // dropped text is handled by the browser
   event.preventDefault();
   open(file);
 });

@@ -1,6 +1,7 @@
 """What the native transport answers without Python: the same answers, errors and counts that the servicers give."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from service.grpc.stubs import open_inference_pb2 as infer_pb2
 from service.grpc.stubs import open_inference_pb2_grpc as infer_grpc
 from tests.server_process import ServerProcess, serving
+from tests.wire_format import raw_tensor, varint
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
@@ -21,6 +23,7 @@ MAX_TEXTS, MAX_BYTES = 20, 2000
 TEXTS = st.text(max_size=30) | st.sampled_from(
     ["a moving film", "ΟΔΥΣΣΕΥΣ İ", "x" * MAX_BYTES, "x" * (MAX_BYTES + 1), "oil " * 400]
 )
+CLASSIFY, INFER = "/text_classifier.v1.TextClassifier/Classify", "/inference.GRPCInferenceService/ModelInfer"
 MODELS = st.sampled_from(["sentiment", "topic", "topic", "nowhere", ""])
 
 
@@ -100,7 +103,7 @@ def infer_requests(draw: st.DrawFn) -> infer_pb2.ModelInferRequest:
         shape=shape,
     )
     if draw(st.booleans()):
-        request.raw_input_contents.append(b"".join(len(text).to_bytes(4, "little") + text for text in texts))
+        request.raw_input_contents.append(raw_tensor(texts))
     else:
         tensor.contents.bytes_contents.extend(texts)
     for name in draw(st.lists(st.sampled_from(["label", "probability", "probabilities", "other"]), max_size=3)):
@@ -116,9 +119,70 @@ def test_infer_answers_as_the_servicer_does(channels: list[grpc.Channel], reques
 
 @given(message=st.binary(max_size=60) | classify_requests.map(lambda request: request.SerializeToString()[:-1]))
 def test_bytes_that_may_be_no_message_are_answered_alike(channels: list[grpc.Channel], message: bytes) -> None:
-    for method in ("/text_classifier.v1.TextClassifier/Classify", "/inference.GRPCInferenceService/ModelInfer"):
+    for method in (CLASSIFY, INFER):
         native, grpcio = (outcome(channel.unary_unary(method), message) for channel in channels)
         assert native == grpcio
+
+
+@st.composite
+def wire_messages(draw: st.DrawFn, depth: int = 3) -> bytes:
+    """Fields of any number and type, in any order, repeated, long-winded, cut off: what no library would write."""
+    parts = []
+    for _ in range(draw(st.integers(0, 6))):
+        number, wire_type = draw(st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 16, 0, 1 << 28])), draw(WIRE_TYPES)
+        contents = b""
+        if wire_type == 0:
+            contents = padded(draw(st.sampled_from([0, 1, 2, 3, 20, (1 << 31) - 1, (1 << 64) - 1])), draw(PADDING))
+        elif wire_type == 2:
+            nested = wire_messages(depth=depth - 1) if depth else st.nothing()
+            value = draw(st.sampled_from(VALUES) | nested)
+            contents = padded(len(value), draw(PADDING)) + value
+        parts.append(padded(number << 3 | wire_type, draw(PADDING)) + contents + b"\0" * {1: 8, 5: 4}.get(wire_type, 0))
+    whole = b"".join(parts)
+    return whole[: len(whole) - draw(st.sampled_from([0, 0, 0, 1]))]
+
+
+WIRE_TYPES = st.sampled_from([2, 2, 2, 2, 0, 0, 1, 3, 4, 5, 6])
+PADDING = st.sampled_from([0, 0, 0, 0, 1, 5, 9])
+VALUES = [b"topic", b"text", b"BYTES", b"label", b"", b"1", b"oil", b"\1", b"\3\0\0\0oil", b"\xff", b"\xed\xa0\x80"]
+
+
+def padded(value: int, count: int) -> bytes:
+    """A number with so many bytes more than it needs."""
+    plain = varint(value)
+    return plain[:-1] + bytes([plain[-1] | 0x80]) + b"\x80" * (count - 1) + b"\0" if count else plain
+
+
+@given(fields=wire_messages())
+def test_fields_as_no_library_writes_them_are_answered_alike(channels: list[grpc.Channel], fields: bytes) -> None:
+    classify = pb2.ClassifyRequest(model="topic", texts=["oil"]).SerializeToString()
+    tensor = infer_pb2.ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=[1])
+    infer = infer_pb2.ModelInferRequest(model_name="topic", inputs=[tensor], raw_input_contents=[b"\3\0\0\0oil"])
+    for method, valid in ((CLASSIFY, classify), (INFER, infer.SerializeToString())):
+        for message in (fields, fields + valid, valid + fields):
+            native, grpcio = (outcome(channel.unary_unary(method), message) for channel in channels)
+            assert native == grpcio
+
+
+@pytest.mark.parametrize("method", [CLASSIFY, INFER])
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_what_is_too_large_is_refused_in_the_same_words(
+    servers: dict[str, ServerProcess], method: str, compression: grpc.Compression
+) -> None:
+    large = pb2.ClassifyRequest(model="topic", texts=["x" * (17 << 20)]).SerializeToString()
+    outcomes = []
+    for server in servers.values():
+        with grpc.insecure_channel(server.address, (("grpc.max_send_message_length", -1),)) as channel:
+            outcomes.append(outcome(partial(channel.unary_unary(method), compression=compression), large))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("method", [CLASSIFY, INFER])
+def test_a_request_without_a_message_is_refused_alike(channels: list[grpc.Channel], method: str) -> None:
+    native, grpcio = (outcome(channel.stream_unary(method), iter([])) for channel in channels)
+    assert native == grpcio
+    assert native[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_what_is_answered_without_python_is_counted_as_the_servicers_count(servers: dict[str, ServerProcess]) -> None:

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.grpc.channel_options import METADATA_BYTES, STREAMS
+from service.grpc.channel_options import MAX_STREAMS, METADATA_BYTES
 from service.grpc.instrumentation import MAX_WAITING_CALLS
 from service.grpc.stubs import open_inference_pb2 as oip_pb2
 from tests.process_memory import growth
@@ -193,7 +193,7 @@ def test_metadata_beyond_the_limit_get_a_reason_and_no_line_of_the_log(
 def test_calls_that_wait_for_their_client_are_bounded(guarded: ServerProcess, method: str) -> None:
     beyond, connections = 50, 11
     many = MAX_WAITING_CALLS + beyond
-    assert connections * STREAMS >= many
+    assert connections * MAX_STREAMS >= many
 
     async def test() -> None:
         channels = [grpc.aio.insecure_channel(guarded.address, SEPARATE) for _ in range(connections)]

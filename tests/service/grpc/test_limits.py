@@ -2,21 +2,26 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.grpc.channel_options import METADATA_BYTES, STREAMS
+from service.grpc.channel_options import MAX_STREAMS, METADATA_BYTES
 from tests.server_process import ServerProcess, serving
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
 REQUEST = pb2.ClassifyRequest(model="topic", texts=["oil"])
+CLASSIFY = "/text_classifier.v1.TextClassifier/Classify"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, SETTINGS, PING = 0, 1, 4, 6
+ACK = END_STREAM = 1
+END_HEADERS = 4
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,7 @@ def test_a_connection_s_next_call_waits_until_one_of_its_streams_ends(worker: Se
 
     with connect(worker) as channel, connect(worker) as another:
         streams = []
-        for _ in range(STREAMS):
+        for _ in range(MAX_STREAMS):
             streams.append(stub_of(channel).ClassifyStream(one_and_no_end()))
             next(streams[-1])
         call = stub_of(channel).Classify.future(REQUEST, timeout=60)
@@ -88,13 +93,9 @@ def test_metadata_is_taken_up_to_its_limit_and_refused_beyond(worker: ServerProc
 
 
 def test_a_client_that_pings_without_end_is_cut_off(worker: ServerProcess) -> None:
-    def frame(kind: int, payload: bytes = b"") -> bytes:
-        return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + payload
-
-    settings, ping = 4, 6
     host, port = worker.address.split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings) + 50 * frame(ping, bytes(8)))
+        connection.sendall(PREFACE + frame(SETTINGS) + 50 * frame(PING, bytes(8)))
         said = b"".join(iter(lambda: connection.recv(4096), b""))
     assert said.endswith(b"too_many_pings")
 
@@ -154,6 +155,39 @@ def test_a_client_that_does_not_read_its_answers_holds_up_its_own_stream_alone(w
         assert sum(1 for _ in responses) == many - 1
 
 
+def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def header_block(headers: Mapping[str, str]) -> bytes:
+    """Headers as HPACK's literals that are never indexed."""
+    strings = ((name.encode(), value.encode()) for name, value in headers.items())
+    return b"".join(b"\x10" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in strings)
+
+
+def received(reader: BinaryIO) -> tuple[int, int, int]:
+    """Reads a frame. Returns its kind, flags and stream."""
+    head = reader.read(9)
+    reader.read(int.from_bytes(head[:3], "big"))
+    return head[3], head[4], int.from_bytes(head[5:], "big")
+
+
+def refused_by_its_beginning(server: ServerProcess) -> None:
+    """Sends the beginning of a request of 1 MiB, byte after byte, and waits until it is refused."""
+    headers = {":method": "POST", ":scheme": "http", ":path": CLASSIFY, "content-type": "application/grpc"}
+    message = pb2.ClassifyRequest(model="topic", texts=["x" * (1 << 20)]).SerializeToString()
+    host, port = server.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection, connection.makefile("rb") as reader:
+        connection.sendall(PREFACE + frame(SETTINGS) + frame(HEADERS, header_block(headers), END_HEADERS, 1))
+        connection.sendall(frame(DATA, b"\0" + len(message).to_bytes(4, "big"), 0, 1))
+        for number in range(20_000):
+            connection.sendall(frame(DATA, message[number : number + 1], 0, 1) + frame(PING, bytes(8)))
+            while (answer := received(reader)) != (PING, ACK, 0):
+                if answer == (HEADERS, END_HEADERS | END_STREAM, 1):
+                    return
+    raise AssertionError("the request was not refused")
+
+
 @pytest.mark.parametrize("engine", ["tensorflow", "compiled"])
 def test_a_model_is_answered_while_another_s_queue_is_full(tiny_models: Path, engine: str) -> None:
     large = pb2.ClassifyRequest(model="topic", texts=["a moving film " * 70] * 1024)  # too large to answer inline
@@ -175,6 +209,9 @@ def test_a_model_is_answered_while_another_s_queue_is_full(tiny_models: Path, en
         for thread in floods:
             thread.start()
         assert full.acquire(timeout=60)
+        if engine == "compiled" and server.event("started")["transport"] == "native":
+            refused_by_its_beginning(server)  # before its body has come
+            refusals.append(grpc.StatusCode.RESOURCE_EXHAUSTED)
         other = stub_of(stack.enter_context(connect(server)))
         for _ in range(3):
             assert other.Classify(pb2.ClassifyRequest(model="sentiment", texts=["film"]), timeout=60).classifications

@@ -4,11 +4,13 @@ import asyncio
 import shutil
 import subprocess
 import threading
+from array import array
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from tests.service.grpc.interop_service import Servicer, pb2, pb2_grpc, served
 
@@ -129,6 +131,36 @@ def test_a_handler_that_fails_ends_its_own_call_alone(stub: Any) -> None:
             failing.EmptyCall(pb2.Empty(), timeout=60)
         assert error.value.code() is grpc.StatusCode.UNKNOWN
         assert failing.UnaryCall(pb2.SimpleRequest(response_size=1), timeout=60).payload.body == b"\0"
+
+
+def test_a_panic_ends_its_own_call_alone_with_internal_and_is_logged() -> None:
+    def with_broken_metrics() -> Any:
+        server = new_server()
+        add = server.add_registered_method_handlers
+
+        def add_with_metrics(service: str, handlers: Any) -> None:
+            add(service, handlers)
+            numbers = {"started": array("d", [0]), "handled": [array("d", [0])] * 5}
+            seconds = array("d", [0]), (1.0, 2.0)  # no place for its buckets, so counting a call panics
+            server.add_fast_method(f"/{service}/FullDuplexCall", "classify-stream", {**numbers, "seconds": seconds})
+
+        server.add_registered_method_handlers = add_with_metrics
+        return server
+
+    large = pb2.StreamingOutputCallRequest(payload=pb2.Payload(body=bytes(LIMIT)))
+    with (
+        capture_logs() as logs,
+        served(with_broken_metrics) as port,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        stub = pb2_grpc.TestServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as error:
+            list(stub.FullDuplexCall(iter([large]), timeout=60))
+        assert (error.value.code(), error.value.details()) == (grpc.StatusCode.INTERNAL, "internal error")
+        assert stub.UnaryCall(pb2.SimpleRequest(response_size=1), timeout=60).payload.body == b"\0"
+    (line,) = logs
+    assert line["event"] == "native transport failed"
+    assert "metrics.rs:" in line["at"]
 
 
 def test_metadata_that_http_2_cannot_carry_fails_the_call_that_gives_it() -> None:

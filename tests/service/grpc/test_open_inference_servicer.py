@@ -20,6 +20,7 @@ from service.grpc.stubs import open_inference_pb2 as pb2
 from service.grpc.stubs import open_inference_pb2_grpc as pb2_grpc
 from tests.server_process import ROOT, ServerProcess
 from tests.tiny_model import PROBE_TEXTS
+from tests.wire_format import raw_tensor
 from text_classifier import Client
 
 TEXTS = [*PROBE_TEXTS, "oil"]
@@ -33,7 +34,7 @@ def inference(channel: grpc.Channel) -> pb2_grpc.GRPCInferenceServiceStub:
 @pytest.fixture(scope="module")
 def expected(server: ServerProcess) -> dict[str, list[Any]]:
     """What Classify says of `TEXTS`."""
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         answers = client.classify(TEXTS, model="topic", top_k=5)
         labels = next(model.labels for model in client.models() if model.name == "topic")
     return {
@@ -55,10 +56,6 @@ def request(texts: Sequence[str] = ("oil",), **fields: Any) -> pb2.ModelInferReq
     tensor = made.inputs.add(name="text", datatype="BYTES", shape=[len(texts)])
     tensor.contents.bytes_contents.extend(text.encode() for text in texts)
     return made
-
-
-def framed(values: Sequence[bytes]) -> bytes:
-    return b"".join(len(value).to_bytes(4, "little") + value for value in values)
 
 
 def test_tritonclient_unchanged_gets_what_classify_gives(server: ServerProcess, expected: dict[str, list[Any]]) -> None:
@@ -118,11 +115,11 @@ def test_contents_come_back_as_they_were_sent(
     raw = request()
     raw.inputs[0].ClearField("contents")
     raw.inputs[0].shape[:] = [len(TEXTS), 1]
-    raw.raw_input_contents.append(framed([text.encode() for text in TEXTS]))
+    raw.raw_input_contents.append(raw_tensor([text.encode() for text in TEXTS]))
     raw.inputs[0].contents.SetInParent()  # empty, as MLServer sends them
     answer = inference.ModelInfer(raw)
     assert not any(tensor.HasField("contents") for tensor in answer.outputs)
-    assert answer.raw_output_contents[0] == framed(label.contents.bytes_contents)
+    assert answer.raw_output_contents[0] == raw_tensor(label.contents.bytes_contents)
     for tensor, contents in zip(typed.outputs[1:], answer.raw_output_contents[1:], strict=True):
         assert np.frombuffer(contents, "<f4").tolist() == list(tensor.contents.fp32_contents)
 
@@ -180,12 +177,12 @@ def latin1() -> pb2.ModelInferRequest:
         (request(model_version="0"), "model_version", "'0' is not a version"),
         (request(model_version="one"), "model_version", "'one' is not a version"),
         (request(model_name=""), "model", "is empty"),
-        (raw(framed([b"a", b"b"])), "inputs[0].shape", "is for 1 texts, but the contents hold 2"),
-        (raw(framed([b"a"]), count=2), "inputs[0].shape", "is for 2 texts, but the contents hold 1"),
-        (raw(framed([b"abc"])[:-1]), "raw_input_contents[0]", "ends in the middle of a text"),
+        (raw(raw_tensor([b"a", b"b"])), "inputs[0].shape", "is for 1 texts, but the contents hold 2"),
+        (raw(raw_tensor([b"a"]), count=2), "inputs[0].shape", "is for 2 texts, but the contents hold 1"),
+        (raw(raw_tensor([b"abc"])[:-1]), "raw_input_contents[0]", "ends in the middle of a text"),
         (raw(b"\0\0"), "raw_input_contents[0]", "ends in the middle of a text"),
-        (raw(framed([b"a"]), framed([b"a"])), "raw_input_contents", "replace all contents"),
-        (raw(framed([b"a"]), keep=True), "raw_input_contents", "replace all contents"),
+        (raw(raw_tensor([b"a"]), raw_tensor([b"a"])), "raw_input_contents", "replace all contents"),
+        (raw(raw_tensor([b"a"]), keep=True), "raw_input_contents", "replace all contents"),
         (wanting("probability", "logits"), "outputs[1].name", "'logits' is not an output"),
         (wanting("label", "label"), "outputs[1].name", "requested twice"),
         (wanting("label", classification=3), "outputs[0].parameters", "'classification' is not implemented"),

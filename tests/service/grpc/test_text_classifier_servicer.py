@@ -8,7 +8,7 @@ import numpy as np
 
 from service.grpc.text_classifier_servicer import STREAM_WINDOW, TextClassifierServicer
 from service.inference.classification import ClassificationService, RequestLimits
-from service.inference.repository import Servable
+from service.inference.servable import Servable
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from textmodel import Prediction
 
@@ -63,7 +63,7 @@ async def settle() -> None:
 def stream(batcher: PendingBatcher) -> AsyncIterator[pb2.ClassifyResponse]:
     repository = cast("Any", Repository(batcher))
     classification = ClassificationService(repository, RequestLimits(10, 1000))
-    return TextClassifierServicer(repository, classification).ClassifyStream(many(), Context())
+    return TextClassifierServicer(repository, classification, "grpcio").ClassifyStream(many(), Context())
 
 
 ANSWER = Prediction(np.ones((1, 1), np.float32), np.ones(1, np.int32), np.ones(1, np.int32))

@@ -15,7 +15,8 @@ from service.http.app import HttpOptions, http_app
 from service.http.server import http_server
 from service.inference.classification import ClassificationService, PendingClassification, RequestLimits
 from service.inference.reconciler import Reconciler
-from service.inference.repository import ModelRepository, Servable
+from service.inference.repository import ModelRepository
+from service.inference.servable import Servable
 from service.inference.version_policy import VersionPolicy
 from service.process.worker import publisher
 from service.security.hosts import AllowedHosts
@@ -96,8 +97,8 @@ class Routes:
     async def run(self, test: Callable[["Routes"], Coroutine[Any, Any, None]]) -> dict[str, float]:
         """Runs a test. Returns how many requests were answered with which status, and dropped for which reason."""
         await self._reconciler.load()
-        servicers = Servicers.of(self._repository, self._classification)
-        app = http_app(servicers, Instruments(self._page), HttpOptions(1000, 100, AllowedHosts("127.0.0.1")))
+        servicers = Servicers.of(self._repository, self._classification, "none")
+        app = http_app(servicers, Instruments(self._page), HttpOptions(1000, 100, 1000, AllowedHosts("127.0.0.1")))
         async with http_server(Config(), self._port, app, asyncio.Event()):
             async with asyncio.timeout(60):
                 await test(self)

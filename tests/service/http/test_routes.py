@@ -20,6 +20,7 @@ import trustme
 
 from tests.certificates import PemFiles
 from tests.server_process import ROOT, ServerProcess, serving
+from tests.wire_format import raw_tensor
 from text_classifier import Client
 
 TOKEN = "a-token"
@@ -60,7 +61,7 @@ def url(server: ServerProcess) -> str:
 def test_classify_answers_as_it_does_over_grpc(server: ServerProcess, url: str) -> None:
     texts = ["a moving film", "", "ΣΑΣ café \0 😀"]
     answer = call(f"{url}/v1/models/topic:classify", {"texts": texts, "top_k": 2, "explain": True})
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         expected = client.classify(texts, model="topic", top_k=2, explain=True)
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json"
@@ -84,7 +85,7 @@ def test_classify_answers_as_it_does_over_grpc(server: ServerProcess, url: str) 
 def test_models_are_listed_and_described(server: ServerProcess, url: str) -> None:
     listed = call(f"{url}/v1/models").body["models"]
     assert [model["name"] for model in listed] == ["sentiment", "topic"]
-    with Client(server.address) as client:
+    with Client(server.address, timeout=60) as client:
         expected = client.model("topic")
     described = call(f"{url}/v1/models/topic").body
     assert described == listed[1]
@@ -104,7 +105,7 @@ def test_the_open_inference_routes_answer_as_their_rpcs(server: ServerProcess, u
         assert metadata["outputs"][2] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 5]}
         nested = {"name": "text", "datatype": "BYTES", "shape": [2, 1], "data": [["oil"], ["gold"]]}
         answer = call(f"{model}/infer", {"id": "7", "inputs": [nested], "outputs": [{"name": "label"}]})
-        with Client(server.address) as client:
+        with Client(server.address, timeout=60) as client:
             labels = [each.label for each in client.classify(["oil", "gold"], model="topic")]
         output = {"name": "label", "datatype": "BYTES", "shape": [2], "data": labels}
         assert answer.body == {"model_name": "topic", "model_version": "1", "id": "7", "outputs": [output]}
@@ -117,20 +118,32 @@ def test_the_open_inference_routes_answer_as_their_rpcs(server: ServerProcess, u
     ]
 
 
+def _infer(tensor: bytes, parameters: bytes = b"{}") -> bytes:
+    return b'{"parameters": %b, "inputs": [{"name": "text", "datatype": "BYTES", %b}]}' % (parameters, tensor)
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
         ({"texts": []}, "texts: holds no text"),
         ({"texts": ["oil"] * 101}, "texts: holds 101 texts; at most 100"),
         ({"texts": ["x" * 1001]}, "texts[0]: has 1001 bytes"),
-        ({"texts": ["oil"], "top_k": -1}, "$.top_k"),
-        ({"texts": [1]}, "$.texts[0]"),
-        ({"texts": ["oil"], "model": "topic"}, "unknown field `model`"),
-        ({}, "`texts`"),
-        (b"", "body: is not the JSON of this route"),
-        (b"\xff", "body: is not the JSON of this route"),
-        (b'{"texts": ["\\ud800"]}', "body: is not the JSON of this route"),
-        (b"[" * 100_000, "body: is not the JSON of this route"),
+        ({"texts": ["oil"], "top_k": -1}, "top_k: expected an integer >= 0"),
+        ({"texts": ["oil"], "top_k": 1.5}, "top_k: expected an integer, got a number"),
+        ({"texts": ["oil"], "min_probability": 2}, "min_probability: expected a number <= 1"),
+        ({"texts": ["oil"], "explain": 1}, "explain: expected true or false, got an integer"),
+        ({"texts": ["oil", None]}, "texts[1]: expected a string, got null"),
+        ({"texts": "oil"}, "texts: expected an array, got a string"),
+        ({"texts": ["oil"], "model": "topic"}, "model: is not a field of this request: its fields are texts, version,"),
+        ({"texts": ["oil"], "x" * 100_000: 1}, "…: is not a field of this request"),
+        ({}, "texts: is missing"),
+        ([], "body: expected an object, got an array"),
+        (b"", "body: is not complete JSON"),
+        (b"oil", "body: is not JSON: invalid character (byte 0)"),
+        (b"\xff", "body: is not JSON: invalid character (byte 0)"),
+        (b'{"texts": ["\xff"]}', "body: is not UTF-8"),
+        (b'{"texts": ["\\ud800"]}', "half of a surrogate pair"),
+        (b'{"texts": [' + b"[" * 100_000, "texts[0]: expected a string, got an array"),
     ],
 )
 def test_a_bad_request_is_400_with_the_status_of_grpc(url: str, body: object, says: str) -> None:
@@ -157,9 +170,39 @@ def test_an_error_of_the_open_inference_routes_has_the_protocols_form(url: str) 
     assert "'classification' is not implemented" in answer.body["error"]
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{}", "inputs: is missing"),
+        (b'{"inputs": [{"name": "text", "datatype": "BYTES"}]}', "inputs[0].shape: is missing"),
+        (_infer(b'"shape": ["1"], "data": ["oil"]'), "inputs[0].shape[0]: expected an integer, got a string"),
+        (_infer(b'"shape": [1], "data": [1]'), "inputs[0].data[0]: expected a string or an array, got an integer"),
+        (_infer(b'"shape": [1], "data": [[]]'), "inputs[0].data[0]: expected an array of length >= 1"),
+        (_infer(b'"shape": [1], "data": ["oil"]', b'{"\xff": 1}'), "parameters: is not UTF-8"),
+        (_infer(b'"shape": [1], "data": ["oil"]', b'["\xff"]'), "parameters: expected an object, got an array"),
+        (_infer(b'"shape": [1], "data": ["oil"]', b'{"use_thresholds": "on"}'), "parameters['use_thresholds']: "),
+        (_infer(b'"shape": [1], "data": ["oil"]', b"[" * 100_000), "body: is nested too deeply"),
+    ],
+)
+def test_a_bad_field_of_an_inference_request_is_named(url: str, body: bytes, says: str) -> None:
+    answer = call(f"{url}/v2/models/topic/infer", body)
+    assert (answer.status, answer.body["error"][: len(says)]) == (400, says)
+
+
+def test_a_slash_too_many_is_not_found_and_no_redirect_to_the_host_that_is_named(url: str) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    for path in ("/v1/models/", "/v2/health/live/", "//evil.example/v1/models"):
+        connection.request("GET", path, headers={"Host": "localhost"})
+        answer = connection.getresponse()
+        answer.read()
+        assert (answer.status, answer.headers["Location"]) == (404, None)
+    connection.close()
+
+
 def test_texts_behind_the_json_are_answered_behind_the_json(url: str) -> None:
     texts = [b"oil", "café".encode()]
-    binary = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    binary = raw_tensor(texts)
     tensor = {"name": "text", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": len(binary)}}
     outputs = [{"name": "label"}, {"name": "probability"}]
     content = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
@@ -175,8 +218,7 @@ def test_texts_behind_the_json_are_answered_behind_the_json(url: str) -> None:
     assert (sizes[1], sum(sizes)) == (8, len(body) - length)
     in_json = call(infer, {"inputs": [{**tensor, "data": [text.decode() for text in texts]}], "outputs": outputs})
     expected = [output["data"] for output in in_json.body["outputs"]]
-    framed = b"".join(len(label).to_bytes(4, "little") + label.encode() for label in expected[0])
-    assert body[length:] == framed + struct.pack("<2f", *expected[1])
+    assert body[length:] == raw_tensor(label.encode() for label in expected[0]) + struct.pack("<2f", *expected[1])
     for bad in ("-1", "x", "", str(len(content + binary) + 1), "9" * 100, "²".encode().decode("latin-1")):
         refused = call(infer, content + binary, {header: bad})
         assert refused.status == 400

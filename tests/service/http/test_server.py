@@ -5,16 +5,17 @@ import gzip
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.config import Config
-from service.errors import RequestTimeout
+from service.errors import RequestTimeout, TooManyBytes
 from service.http import body, server
 from service.http.server import http_server
 from service.telemetry import metrics_server
@@ -57,6 +58,7 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 def test_silent_connections_beyond_the_maximum_give_way_to_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 5)
+    monkeypatch.setattr(server, "HEADER_SECONDS", 1e6)  # else the silence would end them too
 
     async def test() -> None:
         async with running(hello) as port:
@@ -162,20 +164,54 @@ def test_probes_are_answered_while_as_many_requests_as_allowed_are_in_flight(mon
     asyncio.run(test())
 
 
+class Request:
+    """A request whose body has so many bytes, in parts."""
+
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        for at in range(0, self._size, 4096):
+            yield bytes(min(4096, self._size - at))
+
+
 def test_a_body_that_does_not_come_in_time_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body, "BODY_SECONDS", 0.05)
     never = asyncio.Event()
 
-    class Request:
-        headers: Mapping[str, str] = MappingProxyType({})
-
+    class Unfinished(Request):
         async def stream(self) -> AsyncIterator[bytes]:
             yield b"{"
             await never.wait()
 
-    request: Any = Request()
+    async def test() -> None:
+        bodies = body.Bodies(1000)
+        with bodies.charge() as charge:
+            await bodies.read(cast("Any", Unfinished(1)), charge)
+
     with pytest.raises(RequestTimeout):
-        asyncio.run(body.Bodies(1000).read(request))
+        asyncio.run(test())
+
+
+def test_large_bodies_share_a_bound_and_small_ones_are_taken_beyond_it() -> None:
+    async def test() -> None:
+        bodies = body.Bodies(MIB)
+
+        async def read(size: int) -> int:
+            with bodies.charge() as charge:
+                return len(await bodies.read(cast("Any", Request(size)), charge))
+
+        with bodies.charge() as first, bodies.charge() as second:
+            for charge in (first, second):
+                await bodies.read(cast("Any", Request(MIB)), charge)
+            with pytest.raises(TooManyBytes, match="large requests hold 2097152 bytes already"):
+                await read(body.SMALL_BYTES + 1)
+            assert await read(body.SMALL_BYTES) == body.SMALL_BYTES
+        assert await read(MIB) == MIB
+
+    asyncio.run(test())
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +289,15 @@ def test_texts_full_of_quotes_and_brackets_are_no_elements(post: Callable[..., A
     assert post(CLASSIFY, request).status == 200
 
 
+def test_bodies_of_many_clients_at_once_take_bounded_memory(worker: ServerProcess, post: Callable[..., Any]) -> None:
+    data = b'{"texts": ["' + b"x" * (15 * MIB) + b'"]}'
+    with growth(worker) as measured, ThreadPoolExecutor(16) as pool:
+        statuses = set(pool.map(lambda _: post(CLASSIFY, data).status, range(32)))
+    assert 400 in statuses
+    assert statuses <= {400, 429}
+    assert measured.peak < 100
+
+
 def test_a_foreign_host_is_refused_unless_it_asks_for_health(worker: ServerProcess, tiny_models: Path) -> None:
     def status(url: str, host: str) -> int:
         answer = call(url, headers={"Host": host})
@@ -281,7 +326,7 @@ def test_silent_connections_do_not_close_the_metrics_port(worker: ServerProcess)
     port = worker.event("metrics")["port"]
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(metrics_server.MAX_CONNECTIONS + 5)]
     assert "grpc_server_started_total" in worker.metrics()
-    silent[0].settimeout(60)
+    silent[0].setblocking(False)  # it gave way before the metrics came, and not after its timeout
     assert silent[0].recv(1) == b""
     for each in silent:
         each.close()
@@ -300,3 +345,44 @@ def test_what_is_no_http_writes_no_line_of_the_log(worker: ServerProcess) -> Non
                     pass
     worker.metrics()
     assert len(worker.log) == lines
+
+
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_malformed_chunk_after_the_answer_writes_no_line_of_the_log(worker: ServerProcess) -> None:
+    lines = len(worker.log)
+    host, port = worker.http.split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(CHUNKED % b"/nowhere")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 404 ")
+        with suppress(OSError):
+            connection.sendall(b"no size\r\n")
+            while connection.recv(4096):
+                pass
+    assert call(f"http://{worker.http}{PROBE}").status == 200
+    assert len(worker.log) == lines
+
+
+def test_a_body_in_chunks_of_a_byte_is_refused_and_in_larger_ones_answered(worker: ServerProcess) -> None:
+    text = json.dumps({"texts": ["oil " * 100] * 100}).encode()
+
+    def post(size: int) -> bytes:
+        parts = [text[at : at + size] for at in range(0, len(text), size)]
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            with suppress(OSError):
+                connection.sendall(CHUNKED % CLASSIFY.encode() + chunks + b"0\r\n\r\n")
+            return connection.recv(12)
+
+    host, port = worker.http.split(":")
+    assert post(1) == b"HTTP/1.1 400"
+    assert post(server.MIN_CHUNK_BYTES) == b"HTTP/1.1 200"
+
+
+def test_headers_beyond_the_limit_are_refused_although_they_come_at_once(worker: ServerProcess) -> None:
+    host, port = worker.http.split(":")
+    for headers, status in ((b"a:\r\n" * 15_000, b"200"), (b"a:\r\n" * 60_000, b"400")):
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(b"GET %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (PROBE.encode(), headers))
+            assert connection.recv(12) == b"HTTP/1.1 " + status

@@ -106,6 +106,35 @@ def test_a_full_queue_turns_requests_away_at_once_by_texts_and_by_bytes(limits: 
     assert with_batcher(test, limits) == {"overload": 1}
 
 
+def test_who_is_turned_away_is_told_to_come_when_the_queue_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("service.inference.batching.perf_counter", lambda: now)
+
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        nonlocal now
+
+        def refusal() -> Overloaded:
+            with pytest.raises(Overloaded) as turned_away:
+                batcher.classify(["z"], 1)
+            return turned_away.value
+
+        first = batcher.classify(["x"] * 4, 4)
+        await entered(engine)
+        second = batcher.classify(["y"] * 3, 3)
+        assert refusal().retry_seconds == 0.01  # nothing is known of the engine's speed yet
+        now = 2.0
+        engine.gate.release()
+        await first  # half a second a text
+        await entered(engine)
+        third = batcher.classify(["y"] * 3, 3)
+        assert refusal().retry_seconds == 1.5
+        assert str(refusal()) == "the queue of model 'm' is full, try again in 1.5 s"
+        engine.gate.release(2)
+        await asyncio.gather(second, third)
+
+    assert with_batcher(test, QueueLimits(4, 3, 1000)) == {"overload": 3}
+
+
 def test_a_request_larger_than_the_queue_is_answered_when_the_queue_is_empty() -> None:
     async def test(batcher: Batcher, engine: GatedEngine) -> None:
         engine.gate.release()

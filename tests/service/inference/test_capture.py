@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,25 @@ def test_disagreements_are_written_with_both_answers_and_the_number_of_all(tmp_p
     assert capturing.count("captured_texts") == 1
 
 
+def test_each_write_has_the_counts_since_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture_module, "_INTERVAL", 0.0)
+    capturing = Capturing(tmp_path)
+    write, written = capturing.capture._write, threading.Event()
+
+    def noted(lines: list[bytes], counts: list[bytes]) -> None:
+        write(lines, counts)
+        written.set()
+
+    monkeypatch.setattr(capturing.capture, "_write", noted)
+    capturing.record(["a", "b"], [False, True])
+    assert written.wait(60)
+    capturing.record(["c"], [False])
+    counts = [line for line in capturing.lines() if line["kind"] == "compared"]
+    assert [(line["texts"], line["disagreements"], line["dropped"]) for line in counts] == [(2, 1, 3), (1, 1, 3)]
+
+
 def test_the_share_of_agreements_is_written_too(tmp_path: Path) -> None:
-    capturing = Capturing(tmp_path, share=0.5)
+    capturing = Capturing(tmp_path, share=0.5, max_bytes=1 << 22)
     capturing.record(["same"] * 1000, [True] * 1000)
     written = [line for line in capturing.lines() if line["kind"] == "text"]
     assert 400 < len(written) < 600
@@ -82,7 +100,29 @@ def test_the_oldest_file_makes_room_with_its_texts_and_their_count(tmp_path: Pat
     texts = sum(line["kind"] == "text" for line in lines_left)
     assert sum(line["texts"] for line in lines_left if line["kind"] == "compared") == texts < 3 * FILES_PER_WORKER
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= max_bytes
-    assert capturing.count("removed_files") > 0
+    assert len(list(tmp_path.iterdir())) == FILES_PER_WORKER  # of 12, with two texts each
+    assert capturing.count("removed_files") == 4
+
+
+def test_no_file_is_removed_while_there_is_room(tmp_path: Path) -> None:
+    for number in range(FILES_PER_WORKER - 1):
+        (tmp_path / f"captured-{number}.jsonl").touch()
+    capturing = Capturing(tmp_path)
+    capturing.capture._write([b'{"kind": "text"}\n'], [])
+    assert capturing.count("removed_files") == 0
+    assert len(list(tmp_path.iterdir())) == FILES_PER_WORKER
+    assert capturing.lines() == [{"kind": "text"}]
+
+
+def test_texts_that_come_faster_than_they_are_written_keep_the_bound_of_the_files(tmp_path: Path) -> None:
+    max_bytes = 64 * 1024
+    capturing = Capturing(tmp_path, max_bytes=max_bytes)
+    for _ in range(3):
+        capturing.record(["x" * 100] * 1000, [False] * 1000)
+    lines = capturing.lines()
+    texts = sum(line["kind"] == "text" for line in lines)
+    assert 0 < texts == capturing.count("captured_texts") == 3000 - capturing.count("capture_dropped")
+    assert max(path.stat().st_size for path in tmp_path.iterdir()) <= max_bytes // FILES_PER_WORKER
 
 
 def test_a_file_that_another_process_removed_is_replaced(tmp_path: Path) -> None:
@@ -115,6 +155,12 @@ def test_a_full_disk_loses_texts_and_their_count_together_and_leaves_no_half_lin
     capturing.capture._file = present
     assert capturing.lines() == [{"kind": "text"}]
     assert path.read_bytes().endswith(b"}\n")
+
+
+def test_a_folder_that_cannot_be_written_to_ends_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(StartError, match=r"--capture .*: cannot write there"):
+        Capturing(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_ends_the_start(tmp_path: Path) -> None:

@@ -205,7 +205,9 @@ def test_the_pin_option_holds_at_the_start_and_the_file_wins_over_it(models: Pat
         write_model(models, "sentiment", seed=seed)
     with serving(models, *FOLLOWING, "--pin", "sentiment=1,nobody=3") as server, client_of(server) as client:
         assert classify(client).version == 1
-        assert server.event("pinned model not found", model="nobody")
+        missing = server.event("model not found", model="nobody")
+        assert missing["reason"].startswith("--pin names a model that ")
+        assert missing["reason"].endswith("does not have: its models are sentiment, topic")
         (models / "sentiment" / "pin").write_text("2")
         server.event("model in service", model="sentiment", version=2, pinned=True)
         assert classify(client).version == 2
@@ -216,7 +218,10 @@ def test_a_pinned_version_that_is_missing_at_the_start_is_not_replaced_by_anothe
         with pytest.raises(grpc.RpcError) as error:
             classify(client)
         assert error.value.code() is grpc.StatusCode.NOT_FOUND
-        assert client.model("sentiment", version=9).state is State.FAILED
+        reason = "sentiment has no version 9: its versions are 1"
+        assert server.event("model refused", model="sentiment", version=9, kind="missing")["reason"] == reason
+        failed = client.model("sentiment", version=9)
+        assert (failed.state, failed.state_reason) == (State.FAILED, reason)
         assert classify(client, model="topic").version == 1
 
 
@@ -225,8 +230,12 @@ def test_the_newest_versions_are_kept_and_answer_when_they_are_named(models: Pat
         write_model(models, "sentiment", seed=seed)
     with serving(models, *FOLLOWING, "--keep-versions", "2") as server, client_of(server) as client:
         assert [classify(client, version).version for version in (0, 2, 3)] == [3, 2, 3]
-        with pytest.raises(grpc.RpcError, match="available are versions 2, 3"):
+        with pytest.raises(
+            grpc.RpcError, match=r"not loaded: .* --keep-versions or a pin; available are versions 2, 3"
+        ):
             classify(client, version=1)
+        with pytest.raises(grpc.RpcError, match="versions/9 not found: available are versions 2, 3"):
+            classify(client, version=9)
         write_model(models, "sentiment", seed=4)
         server.event("model unloaded", model="sentiment", version=2)
         assert [classify(client, version).version for version in (0, 3, 4)] == [4, 3, 4]

@@ -17,9 +17,8 @@ import pytest
 
 from service.config import Config
 from service.grpc.stubs import open_inference_pb2, open_inference_pb2_grpc
-from service.inference.classification import Answer
-from service.inference.repository import Servable
-from service.inference.shadow import BATCH_TEXTS, QUEUE_TEXTS, Shadow
+from service.inference.servable import Answer, Servable
+from service.inference.shadow import BATCH_TEXTS, QUEUE_TEXTS, Compared, Shadow
 from service.process.worker import publisher
 from service.telemetry.shadow_metrics import Agreement, ShadowMetrics
 from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
@@ -251,6 +250,47 @@ async def test_a_full_queue_drops_and_counts_and_never_delays(folder: Path) -> N
     assert await pair.agreement() == (QUEUE_TEXTS, QUEUE_TEXTS)
 
 
+class Recorder:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int, int, Compared]] = []
+
+    def record(self, name: str, version: int, shadow_version: int, compared: Compared) -> None:
+        self.told.append((name, version, shadow_version, compared))
+
+
+@in_event_loop
+async def test_a_recorder_is_told_both_answers_and_what_was_dropped_since_the_last_time(folder: Path) -> None:
+    pair = Pair(folder, labels=("y", "x"))
+    pair.shadow._recorder = recorder = Recorder()
+    texts = ["a", "b"]
+    for dropped in (7, 0):
+        pair.shadow._dropped += dropped
+        pair.shadow.offer(texts, answer_of(pair.in_service, texts), "an id")
+        await pair.agreement()
+    assert [told[:3] for told in recorder.told] == [("m", 1, 2)] * 2
+    first, second = (told[3] for told in recorder.told)
+    assert (first.dropped, second.dropped) == (7, 0)
+    assert (first.texts, first.request_ids) == (texts, ["an id", "an id"])
+    assert (first.labels, first.probabilities) == (["x", "y"], [0.75, 0.75])
+    assert (first.shadow_labels, first.shadow_probabilities) == (["y", "x"], [0.75, 0.75])
+    assert first.agrees.tolist() == [False, False]
+
+
+@in_event_loop
+async def test_a_shadow_s_queue_holds_8_mib_of_characters(folder: Path) -> None:
+    pair = Pair(folder)
+    pair.offer(["a"])
+    pair.offer(["a" * (2**23 - 1)])
+    assert pair.dropped("overload") == 0
+    pair.offer(["a"])
+    assert pair.dropped("overload") == 1
+    assert await pair.agreement() == (2, 2)
+    pair.offer(["a" * (2**23 + 1)])  # an empty queue takes even a request that is larger
+    assert await pair.agreement() == (3, 3)
+
+
 @in_event_loop
 async def test_the_shadow_waits_while_requests_wait_for_the_version_in_service(folder: Path) -> None:
     pair = Pair(folder)
@@ -298,3 +338,7 @@ async def test_the_share_samples_requests(folder: Path) -> None:
     pair.offer(["a"])
     assert await pair.agreement() == (0, 0)
     assert pair.dropped("overload") == 0
+    pair.shadow._share = 0.5
+    for _ in range(400):
+        pair.offer(["a"])
+    assert 100 < (await pair.agreement()).texts < 300

@@ -7,10 +7,13 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from importlib.util import find_spec
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -19,11 +22,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.address import bound_socket
+from service.address import bound_socket, grpc_target
 from service.errors import StartError
 from service.process import ports
 from service.process.ports import reserve
-from tests.server_process import ROOT, ServerProcess, serving
+from tests.server_process import ROOT, UNPRIVILEGED, ServerProcess, serving
 from text_classifier import Client
 
 NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child")
@@ -83,13 +86,35 @@ def test_a_model_that_is_required_and_half_copied_is_the_reason_in_the_last_line
     assert re.fullmatch(r"no model to serve: topic/1: assets.extra/metadata.json: .*", reason)
 
 
-def test_a_worker_that_fails_again_and_again_ends_the_server_with_its_reason(tiny_models: Path, tmp_path: Path) -> None:
-    (tmp_path / "opentelemetry.py").write_text("raise RuntimeError('it is broken')")
-    environment = {"PYTHONPATH": str(tmp_path)}
+def test_a_worker_that_fails_again_and_again_ends_the_server_with_its_reason(tiny_models: Path) -> None:
+    environment = {"OTEL_BSP_MAX_QUEUE_SIZE": "-1", "OTEL_TRACES_EXPORTER": "otlp"}
     server = ServerProcess(tiny_models, "--workers", "1", "--tracing", "on", environment=environment)
     assert server.wait() == 1
-    assert server.event("cannot start")["reason"] == "worker 0: RuntimeError: it is broken"
+    assert server.event("cannot start")["reason"].startswith("worker 0: ValueError: max_queue_size must be")
     assert [line["event"] for line in server.log].count("failed") == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--tokens", "/nowhere/tokens"), "--tokens: cannot read /nowhere/tokens: No such file or directory"),
+        (("--tokens", "/"), "--tokens: cannot read /: Is a directory"),
+        (("--tls-cert", "/nowhere/c", "--tls-key", "/nowhere/k"), "--tls-cert: cannot read /nowhere/c"),
+        (("--tls-cert", "/dev/null", "--tls-key", "/nowhere/k"), "--tls-key: cannot read /nowhere/k"),
+        (("--tls-cert", "/dev/null", "--tls-key", "/dev/null"), "/dev/null are not a PEM certificate"),
+        (("--tls-client-ca", "/dev/null"), "TLS needs both --tls-cert and --tls-key"),
+        (("--capture", "/dev/null/x"), "--capture /dev/null/x: cannot make the folder: Not a directory"),
+        (("--log-format", "json", "--workers", "x"), "--workers: 'x' is not an integer"),
+    ],
+)
+def test_what_an_option_names_is_checked_before_anything_starts(
+    flags: tuple[str, ...], says: str, tmp_path: Path
+) -> None:
+    server = ServerProcess(tmp_path, *flags)
+    assert server.wait() == 2
+    (line,) = server.log
+    assert line["line"].startswith("text-classifier-server: error: ")
+    assert says in line["line"]
 
 
 def starting(tmp_path: Path) -> dict[str, str]:
@@ -197,11 +222,20 @@ def test_grpc_http_and_metrics_listen_on_the_addresses_of_a_host(host: str, tiny
         assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "SERVING\n"
 
 
-def test_grpc_is_served_on_a_unix_domain_socket(tiny_models: Path, tmp_path: Path) -> None:
-    path = tmp_path / "socket"
+@pytest.mark.parametrize("transport", ["auto", "native", "grpcio"])
+def test_grpc_is_served_on_a_unix_domain_socket(transport: str, tiny_models: Path, tmp_path: Path) -> None:
+    native = find_spec("service.grpc._native_server") is not None
+    if transport == "native" and not native:
+        pytest.skip("the native transport is not built")
+    path = tmp_path / "a %41?#☺"  # gRPC's targets are URIs
     socket.socket(socket.AF_UNIX).bind(str(path))  # as a killed server leaves it
-    flags = ("--host", f"unix:{path}", "--http-port", "off")
-    with serving(tiny_models, *flags) as server, Client(f"unix:{path}", timeout=60) as client:
+    flags = ("--host", f"unix:{path}", "--http-port", "off", "--transport", transport)
+    group_alone = ("sh", "-c", 'umask 007; exec "$@"', "sh")
+    target = grpc_target(f"unix:{path}", 0)
+    with serving(tiny_models, *flags, run_by=group_alone) as server, Client(target, timeout=60) as client:
+        carrier = ("native" if native else "grpcio") if transport == "auto" else transport
+        assert client.models().server.transport == carrier
+        assert stat.filemode(path.stat().st_mode) == "srwxrwx---"
         assert client.classify(["oil"], model="topic")
         second = ServerProcess(tiny_models, *flags)
         assert second.wait() == 1
@@ -212,26 +246,34 @@ def test_grpc_is_served_on_a_unix_domain_socket(tiny_models: Path, tmp_path: Pat
         assert client.classify(["oil"], model="topic")
         command = [sys.executable, "-m", "service.healthcheck", *flags]
         assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "SERVING\n"
+    assert not path.exists()
 
 
-@pytest.mark.parametrize("there", ["a file", "a listener", "no folder"])
+@pytest.mark.parametrize("there", ["a file", "a listener", "a listener that accepts nothing", "no folder", "no right"])
 def test_a_unix_domain_socket_that_cannot_be_is_one_line(there: str, tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    with socket.socket(socket.AF_UNIX) as listener:
+    with socket.socket(socket.AF_UNIX) as listener, ExitStack() as waiting:
         match there:
             case "a file":
                 path.touch()
             case "a listener":
                 listener.bind(str(path))
                 listener.listen()
+            case "a listener that accepts nothing":
+                listener.bind(str(path))
+                listener.listen(0)
+                waiting.enter_context(socket.socket(socket.AF_UNIX)).connect(str(path))  # the backlog is full
+            case "no right":
+                path = tmp_path / "closed" / "socket"
+                path.parent.mkdir(mode=0o000)
             case "no folder":
                 path = tmp_path / "none" / "socket"
-        server = ServerProcess(tmp_path, "--host", f"unix:{path}", "--http-port", "off")
+        server = ServerProcess(tmp_path, "--host", f"unix:{path}", "--http-port", "off", run_by=UNPRIVILEGED)
         assert server.wait() == 1
     reason = server.event("cannot start")["reason"]
-    expected = {"a file": "is not a socket", "a listener": "another", "no folder": "No such file or directory"}
+    expected = {"a file": "is not a socket", "no folder": "No such file or directory", "no right": "Permission denied"}
     assert reason.startswith(f"cannot listen on unix:{path}")
-    assert expected[there] in reason
+    assert expected.get(there, "another process listens there") in reason
 
 
 def _reserve(port: int, start: Barrier, end: Barrier, results: Any) -> None:

@@ -151,19 +151,19 @@ def test_tokens_are_in_no_log_and_no_metric(guarded: ServerProcess, tokens: Path
 
 
 @pytest.mark.parametrize("content", [None, "", "# none\n", "two words\n"])
-def test_an_unusable_token_file_at_the_start_is_one_clear_line_and_status_1(
+def test_an_unusable_token_file_at_the_start_is_one_clear_line_and_status_2(
     content: str | None, tiny_models: Path, tmp_path: Path
 ) -> None:
     if content is not None:
         (tmp_path / "tokens").write_text(content)
     server = ServerProcess(tiny_models, "--tokens", str(tmp_path / "tokens"))
-    assert server.wait() == 1
-    assert [line["event"] for line in server.log].count("cannot start") == 1
-    assert "tokens" in server.event("cannot start")["reason"]
+    assert server.wait() == 2
+    (line,) = server.log
+    assert str(tmp_path / "tokens") in line["line"]
 
 
 def test_a_token_leaves_this_machine_only_encrypted() -> None:
-    for address in ("example.com:50051", "dns:///example.com", "10.0.0.1:50051", "localhost.example:1"):
+    for address in ("example.com:50051", "dns:///example.com:1", "10.0.0.1:50051", "localhost.example:1"):
         with pytest.raises(ValueError, match="unencrypted"):
             Client(address, token=FIRST)
         Client(address, token=FIRST, credentials=grpc.ssl_channel_credentials()).close()

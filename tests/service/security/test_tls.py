@@ -16,6 +16,8 @@ import trustme
 from tests.certificates import PemFiles, chain, channel_credentials
 from tests.server_process import ROOT, ServerProcess, serving
 from text_classifier import Client
+from text_classifier.v1 import text_classifier_pb2 as pb2
+from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
 ONE = ("--workers", "1")  # each worker reads the files for itself, when it gets a connection
 
@@ -86,6 +88,21 @@ def test_grpc_and_metrics_are_encrypted_and_nothing_is_answered_in_the_clear(
         with pytest.raises(OSError, match=r"."):
             server.metrics()
         with Client(server.address, timeout=1) as client, pytest.raises(grpc.RpcError):
+            client.models()
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_a_unix_domain_socket_is_encrypted_too(
+    transport: str, tiny_models: Path, files: PemFiles, authority: trustme.CA, tmp_path: Path
+) -> None:
+    if transport == "native":
+        pytest.importorskip("service.grpc._native_server", reason="the native transport is not built")
+    target = f"unix:{tmp_path}/socket"
+    flags = ("--host", target, "--http-port", "off", "--transport", transport, *files.flags)
+    name = (("grpc.ssl_target_name_override", "127.0.0.1"),)
+    with serving(tiny_models, *flags), grpc.secure_channel(target, channel_credentials(authority), name) as channel:
+        assert pb2_grpc.TextClassifierStub(channel).ListModels(pb2.ListModelsRequest(), timeout=60).models
+        with Client(target, timeout=1) as client, pytest.raises(grpc.RpcError):
             client.models()
 
 
@@ -197,7 +214,7 @@ def test_a_taken_health_port_is_one_clear_line_and_status_1(tiny_models: Path) -
 
 
 @pytest.mark.parametrize("wrong", ["missing", "not PEM", "another's key", "no key", "no authority"])
-def test_unusable_files_are_one_clear_line_and_status_1(
+def test_unusable_files_are_one_clear_line_and_status_2(
     tiny_models: Path, files: PemFiles, authority: trustme.CA, tmp_path: Path, wrong: str
 ) -> None:
     flags, named = files.flags, str(files.certificate)
@@ -214,9 +231,9 @@ def test_unusable_files_are_one_clear_line_and_status_1(
             (tmp_path / "clients.pem").write_text("x")
             flags, named = (*flags, "--tls-client-ca", str(tmp_path / "clients.pem")), "clients.pem"
     server = ServerProcess(tiny_models, *flags)
-    assert server.wait() == 1
-    (line,) = [line for line in server.log if line["event"] == "cannot start"]
-    assert named in line["reason"]
+    assert server.wait() == 2
+    (line,) = server.log
+    assert named in line["line"]
 
 
 @pytest.mark.parametrize(
@@ -227,9 +244,16 @@ def test_an_address_that_others_reach_without_tls_is_warned_of(
 ) -> None:
     files.key.chmod(0o600)
     with serving(tiny_models, *ONE, "--host", host, *(files.flags if tls else ())) as server:
-        warnings = [line for line in server.log if line["event"] == "exposed"]
+        warnings = [line for line in server.log if line["event"] == "exposed" and "--tls-cert" in line["reason"]]
     assert len(warnings) == warned
-    assert all(line["level"] == "warning" and "--tls-cert" in line["reason"] for line in warnings)
+    assert all(line["level"] == "warning" for line in warnings)
+
+
+@pytest.mark.parametrize(("host", "transport", "warned"), [("127.0.0.1", "grpcio", 0), ("0.0.0.0", "grpcio", 1)])
+def test_grpcio_that_others_reach_is_warned_of(tiny_models: Path, host: str, transport: str, warned: int) -> None:
+    with serving(tiny_models, *ONE, "--host", host, "--transport", transport) as server:
+        warnings = [line for line in server.log if "lower --max-request-bytes" in line.get("reason", "")]
+    assert [line["event"] for line in warnings] == ["exposed"] * warned
 
 
 def test_a_key_that_everyone_can_read_is_warned_of(tiny_models: Path, files: PemFiles) -> None:

@@ -47,6 +47,10 @@ def test_a_histogram_counts_a_bound_s_own_value_below_it_as_prometheus_does() ->
     ]
 
 
+def test_a_series_has_one_value_and_a_histogram_those_of_its_buckets_and_its_sum() -> None:
+    assert (COUNTER.length, GAUGE.length, HISTOGRAM.length) == (1, 1, 4)
+
+
 def test_many_observations_at_once_count_as_one_by_one() -> None:
     values = np.linspace(0, 2, 41)
     one_by_one, at_once = MetricsPage(bytearray(PAGE_BYTES)), MetricsPage(bytearray(PAGE_BYTES))

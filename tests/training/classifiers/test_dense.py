@@ -47,11 +47,11 @@ def test_balanced_class_weights_let_rare_classes_be_found(classes: int) -> None:
     # Every text is the same: what is learned is how much each class weighs.
     rows = np.concatenate([np.zeros(900, np.int64), np.arange(100) % (classes - 1) + 1])
     examples = Examples([np.array([1, 4], np.int32)] * 1000, rows)
-    settings = replace(SMALL, optimizer="adam", learning_rate=0.05, batch_size=250)
+    settings = replace(SMALL, optimizer="adam", learning_rate=0.05, batch_size=50)
     found = []
     for weights in ("none", "balanced"):
         classifier = DenseClassifier(replace(settings, class_weights=weights), classes)
-        classifier.fit(examples, 30, keras.callbacks.Callback())
+        classifier.fit(examples, 6, keras.callbacks.Callback())
         found.append(classifier.probabilities(examples.part(slice(1)))[0])
     assert found[0][0] == pytest.approx(0.9, abs=0.05)
     np.testing.assert_allclose(found[1], np.full(classes, 1 / classes), atol=0.1)

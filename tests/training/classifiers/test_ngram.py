@@ -193,9 +193,18 @@ def test_balanced_class_weights_change_what_is_learned_from_unequal_classes(exam
     assert _weights(replace(SMALL, class_weights="balanced"), unequal) != _weights(SMALL, unequal)
 
 
-def test_a_word_is_unknown_if_no_feature_of_it_is_kept() -> None:
-    settings = replace(TEXT, features="words", max_ngram=1, char_ngrams=None, char_spans=None)
-    texts = ["one two", "one two", "one three"]
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"features": "words", "max_ngram": 1, "char_ngrams": None, "char_spans": None},
+        {"features": "characters", "max_ngram": None},
+    ],
+)
+def test_words_of_fewer_training_texts_than_min_df_are_unknown(settings: dict[str, Any]) -> None:
+    texts = ["one two", "one two", "one three three"]
     data = Examples([np.array([1], np.int32)] * 3, np.array([0, 1, 0]), texts)
-    assert _fitted(settings, data).unknown_word_ratio(data) == pytest.approx(1 / 6)
-    assert _fitted(settings, data).unknown_word_ratio(Examples([], np.zeros(0, np.int64), [])) == 0
+    classifier = _fitted(replace(TEXT, **settings), data)
+    assert classifier.unknown_word_ratio(data) == pytest.approx(2 / 7)
+    assert classifier.unknown_word_ratio(Examples([], np.zeros(0, np.int64), [])) == 0
+    foreign = Examples([np.array([1], np.int32)], np.zeros(1, np.int64), ["αβγ δεζ ηθι"])
+    assert classifier.unknown_word_ratio(foreign) > 0.5

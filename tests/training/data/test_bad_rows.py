@@ -33,6 +33,27 @@ def test_all_bad_rows_are_counted_and_the_first_twenty_listed(count: int, last: 
     assert error.value.details[-1].endswith(last)
 
 
+@pytest.mark.parametrize(("misencoded", "hinted"), [(3, True), (2, False)])
+def test_the_encoding_is_hinted_at_where_most_bad_rows_have_another(
+    misencoded: int, hinted: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes(b"text\n" + b"\xe9t\xe9\n" * misencoded)
+    source = TextFile(file)
+    with source.open() as opened:
+        rows = list(source.separated(opened)[1])
+
+    def add(bad_rows: BadRows) -> None:
+        _add(bad_rows, tmp_path, 2)
+        for row in rows:
+            assert isinstance(row, Unreadable)
+            bad_rows.add(source, row)
+
+    with pytest.raises(InputError) as error, BadRows() as bad_rows:
+        add(bad_rows)
+    assert ("most are not UTF-8: name their encoding with --encoding, as cp1252" in str(error.value)) == hinted
+
+
 def test_bad_rows_are_set_aside_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     with BadRows(path) as bad_rows:

@@ -184,7 +184,7 @@ def test_rows_that_an_open_quotation_mark_merged_are_reported(tmp_path: Path) ->
     data = load(TrainingFiles(files, 0.2), SETTINGS, console)
     assert (data.quality.rows, data.quality.merged) == (220, 1)
     said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "Warning: 1 rows hold many lines that look like rows, the first at" in said
+    assert "Warning: 1 row with many lines that look like rows, the first at" in said
     assert "a.tsv: line 102: if a quotation mark is not closed there" in said
     options = ReadOptions(quoting=False)
     bad = TrainingFiles(LabelledFiles([LabelledFile(tmp_path / "a.tsv", options=options)]), 0.2, tmp_path / "bad.jsonl")
@@ -194,6 +194,23 @@ def test_rows_that_an_open_quotation_mark_merged_are_reported(tmp_path: Path) ->
 def test_labels_that_look_like_lists_are_reported(tmp_path: Path) -> None:
     rows = _rows(60, ("sports", "politics", "sports, politics"))
     assert "labels that look like lists of labels: 'sports, politics':" in _load(tmp_path, rows).quality.warnings()[0]
+
+
+def test_labels_that_differ_in_case_or_white_space_alone_are_reported(tmp_path: Path) -> None:
+    rows = _rows(60, ("Spam", "spam", "not  spam", "not spam", "ham"))
+    (warning,) = _load(tmp_path, rows).quality.warnings()[:1]
+    assert "labels that differ in case or white space alone: 'Spam', 'spam', 'not  spam', 'not spam':" in warning
+
+
+def test_words_of_ngram_models_are_known_as_the_model_knows_them(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    japanese = ["".join(chance.choices("東京大阪山川田中人口上下", k=12)) for _ in range(200)]
+    rows = [(text, "ab"[number % 2]) for number, text in enumerate(japanese)]
+    quality = _load(tmp_path, rows, preset="ngram").quality
+    assert quality.unknown_in_validation < 0.05
+    assert quality.unknown_in_test < 0.05
+    foreign = [(f"한국어 문장 {number}", "a") for number in range(9)]
+    assert _load(tmp_path, rows, foreign, preset="ngram").quality.unknown_in_test > 0.8
 
 
 def test_several_files_are_one_and_labels_of_one_meaning_are_one_class(tmp_path: Path) -> None:

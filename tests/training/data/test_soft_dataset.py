@@ -119,7 +119,11 @@ def test_weights_and_probabilities_multiply(tmp_path: Path) -> None:
 
 
 def test_bad_soft_labels_are_set_aside_and_counted(tmp_path: Path) -> None:
-    bad = [{"text": "x", "p_no": 0.5, "p_yes": "half"}, {"text": "y", "p_no": 0.5, "p_yes": 0.1}, {"text": "z"}]
+    bad: list[dict[str, object]] = [
+        {"text": "x", "p_no": 0.5, "p_yes": "half"},
+        {"text": "y", "p_no": 0.5, "p_yes": 0.1},
+        {"text": "z"},
+    ]
     files = replace(_files(tmp_path, [*_labelled(20), *_soft(20), *bad], SOFT, None), bad_rows=tmp_path / "bad.jsonl")
     data = load(files, SETTINGS, Console(file=StringIO()))
     assert (data.quality.rows, data.quality.bad) == (40, 3)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.evaluation.abstention import UNREACHABLE, find_abstention, selective_metrics
+from textmodel.metadata import Abstention
+from training.evaluation.abstention import UNREACHABLE, find_abstention, selective_metrics, threshold_warnings
 from training.evaluation.figures import precision_coverage_curve
 from training.evaluation.metrics import Answers
 
@@ -66,6 +67,19 @@ def test_a_few_right_answers_do_not_make_a_label_sure() -> None:
     assert find_abstention(few, classes, 0.9).thresholds == (UNREACHABLE, 0.9)  # of label 1 there is no answer at all
 
 
+def test_thresholds_of_few_texts_of_none_and_of_all_are_warned_of() -> None:
+    labels = ("never", "always", "few", "usual")
+    warnings = threshold_warnings(Abstention(0.9, (UNREACHABLE, 0.0, 0.8, 0.7)), labels, [500, 500, 99, 100])
+    assert [warning.partition(": ")[0].split(",")[0] for warning in warnings] == [
+        "labels that never reach the precision 0.9",
+        "labels whose answers all count as sure",
+        "labels that fewer than 100 validation texts got",
+    ]
+    for label, warning in zip(labels[:3], warnings, strict=True):
+        assert f": {label!r}: " in warning
+    assert not threshold_warnings(Abstention(0.9, (0.7,)), ("usual",), [100])
+
+
 def test_without_answers_the_precision_is_1_and_nothing_is_covered() -> None:
     reached = selective_metrics(Answers.of(*calibrated(100, 2, seed=0)), [UNREACHABLE, UNREACHABLE])
     assert (reached.coverage, reached.precision, reached.interval) == (0, 1, (0, 1))
@@ -78,3 +92,21 @@ def test_the_curve_begins_with_the_surest_answer_and_ends_with_the_accuracy() ->
     coverage, precision = map(np.asarray, axes.lines[0].get_data())
     assert (coverage[0], coverage[-1]) == (0.001, 1)
     assert precision[-1] == pytest.approx((probabilities.argmax(axis=1) == classes).mean())
+
+
+def test_a_label_that_never_reaches_the_precision_has_a_threshold_above_every_probability() -> None:
+    assert UNREACHABLE == 2
+
+
+@pytest.mark.parametrize(("target", "reached"), [(0.61904, True), (0.61906, False)])
+def test_the_probabilities_count_as_a_hundred_texts_beside_the_answers(target: float, reached: bool) -> None:
+    few, classes = one_label([0.6] * 5, [True] * 5)  # 5 right and 100 times 0.6, of 105
+    assert (find_abstention(few, classes, target).thresholds[0] == 0) is reached
+
+
+def test_an_answer_at_the_threshold_of_its_label_is_given() -> None:
+    answers = Answers.of(np.array([[0.75, 0.25], [0.25, 0.75], [0.75, 0.25]], np.float32), np.array([0, 0, 1]))
+    reached = selective_metrics(answers, [0.75, 0.76])
+    assert (reached.texts, reached.answered, reached.right) == (3, 2, 1)
+    assert (reached.coverage, reached.precision) == (2 / 3, 1 / 2)
+    assert str(reached).startswith("coverage 0.6667, precision 0.5000 (95% interval 0.0")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from training.evaluation.comparison import AccuracyComparison, MacroF1Comparison
+from training.evaluation import comparison
+from training.evaluation.comparison import AccuracyComparison, MacroF1Comparison, Verdict, decide, in_words
 from training.evaluation.metrics import evaluate
 
 
@@ -142,3 +143,48 @@ def test_the_p_value_of_macro_f1_is_about_that_of_exchanged_answers() -> None:
         scores = [f1_score(truth, some, labels=np.unique(truth), average="macro") for some in (of_a, of_b)]
         as_large += abs(scores[1] - scores[0]) >= abs(result.difference) - 1e-12
     assert result.p_value == pytest.approx(as_large / 1000, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("interval", "p_value", "verdict"),
+    [
+        ((0.001, 0.2), 0.0499, "better"),
+        ((-0.2, -0.001), 0.0499, "worse"),
+        ((0.001, 0.2), 0.05, "undecided"),
+        ((0.0, 0.2), 0.01, "undecided"),
+        ((-0.2, 0.0), 0.01, "undecided"),
+        ((-0.1, 0.2), 0.01, "undecided"),
+    ],
+)
+def test_a_verdict_takes_an_interval_without_zero_and_a_p_value_below_5_percent(
+    interval: tuple[float, float], p_value: float, verdict: Verdict
+) -> None:
+    assert decide(interval, p_value) == verdict
+
+
+def test_a_verdict_names_the_version_that_is_judged_first() -> None:
+    assert [in_words(verdict, "old", "new") for verdict in ("better", "worse", "undecided")] == [
+        "new is better than old",
+        "new is worse than old",
+        "it is undecided whether new is better or worse than old",
+    ]
+
+
+def test_the_p_value_of_macro_f1_counts_the_answers_themselves_as_one_sample_of_2001() -> None:
+    truth = np.arange(400) % 2
+    assert MacroF1Comparison(truth, 1 - truth, truth).p_value == 1 / 2001
+
+
+def test_evidence_of_macro_f1_does_not_depend_on_how_many_resamples_are_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    truth, a = _answers(50, 3, 0.6, 4)
+    _, b = _answers(50, 3, 0.7, 4)
+    together = MacroF1Comparison(truth, a, b)
+    expected = together.interval, together.p_value
+    monkeypatch.setattr(comparison, "_BLOCK_COUNTS", 1000)
+    apart = MacroF1Comparison(truth, a, b)
+    sizes = list(apart._block_sizes())
+    assert sum(sizes) == 2000
+    assert len(sizes) > 5
+    assert (apart.interval, apart.p_value) == expected

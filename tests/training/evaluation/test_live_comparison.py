@@ -77,7 +77,7 @@ def test_with_all_labels_it_is_the_comparison_on_all_texts() -> None:
 def test_the_verdict_takes_evidence(gains: list[int], verdict: str) -> None:
     live = LiveComparison(500, len(gains), len(gains), np.array(gains), np.ones(len(gains), np.int64))
     assert live.verdict == verdict
-    assert f"on 500 texts; of {len(gains)} disagreements {len(gains)} have a label" in live.sentence("a", "b")
+    assert f"on 500 texts; labels for {len(gains)} of {len(gains)} disagreements" in live.sentence("a", "b")
 
 
 def test_fewer_labels_widen_the_interval() -> None:
@@ -88,3 +88,28 @@ def test_fewer_labels_widen_the_interval() -> None:
         widths.append(high - low)
     assert widths == sorted(widths)
     assert len(set(widths)) == 3
+
+
+def test_with_a_part_of_the_labels_the_interval_is_that_of_double_sampling() -> None:
+    # By hand: gains 1, 1, 0 (twice) and the two that are added, 1 and -1; the second phase has 3 of 4 different texts.
+    live = LiveComparison(98, 8, 4, np.array([1, 1, 0]), np.array([1, 1, 2]))
+    share, mean = 10 / 100, (1 + 1 + 1 - 1) / 6
+    of_traffic = (share * 4 / 6 - (share * mean) ** 2) / 100
+    squares = 3 * (1 - mean) ** 2 + (2 * mean) ** 2 + (-1 - mean) ** 2
+    of_labels = share**2 * (1 - 3 / 4) * squares / 6**2 * 5 / 4
+    margin = 2.7764451 * (of_traffic + of_labels) ** 0.5  # of t with 4 degrees of freedom
+    assert live.interval == pytest.approx((share * mean - margin, share * mean + margin), abs=1e-6)
+    assert live.difference == pytest.approx(8 / 98 * 2 / 4)
+    assert live.labelled == 4
+
+
+def test_the_difference_stays_between_minus_one_and_one() -> None:
+    low, high = (LiveComparison(5, 5, 5, np.full(5, gain), np.ones(5, np.int64)).interval for gain in (-1, 1))
+    assert (low[0], high[1]) == (-1, 1)
+
+
+def test_texts_that_neither_has_right_are_no_evidence() -> None:
+    live = LiveComparison(500, 20, 20, np.zeros(20, np.int64), np.ones(20, np.int64))
+    assert live.p_value == 1
+    assert LiveComparison(500, 3, 3, np.array([1, 1, -1]), np.ones(3, np.int64)).p_value == 1
+    assert LiveComparison(500, 6, 6, np.array([1] * 6), np.ones(6, np.int64)).p_value == 1 / 32

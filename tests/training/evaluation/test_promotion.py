@@ -3,12 +3,14 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from tests.tiny_model import write_model
 from tests.training import made_up
 from textmodel import VersionFolder, load_engine
+from textmodel.metadata import Abstention
 from training.cli import main
 from training.data import keras_datasets
 from training.evaluation.comparison import AccuracyComparison, MacroF1Comparison
@@ -144,6 +146,40 @@ def test_the_gate_goes_by_its_metric(incumbent: LoadedVersion) -> None:
     )
     assert (by_accuracy.promoted, by_macro_f1.promoted) == (False, True)
     assert "macro-F1 0." in by_macro_f1.sentence(Path("models/mine/2"))
+
+
+@pytest.fixture
+def with_thresholds(models: Path) -> Path:
+    """The models folder whose version in service has thresholds."""
+    folder = VersionFolder(models / "imdb" / "2")
+    msgspec.structs.replace(folder.metadata, abstention=Abstention(0.9, (0.7, 0.8))).write(folder.metadata_file)
+    return models
+
+
+def test_a_version_without_thresholds_that_the_incumbent_has_is_refused_before_training(
+    files: Path, with_thresholds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["imdb", "--data-dir", str(files), "--models", str(with_thresholds), "--promote-if-better", *QUICK]
+    assert main(command) == 2
+    said = capsys.readouterr()
+    assert f"{with_thresholds}/imdb/2 is in service and has thresholds" in said.err
+    assert "train it with --target-precision 0.9; --allow-removed-thresholds" in said.err
+    assert said.err.count("\n") == 1
+    assert _names(with_thresholds) == ["1", "2"]
+    assert main([*command, "--allow-removed-thresholds"]) == 0
+    assert _names(with_thresholds) == ["1", "2", "candidate-3"]
+
+
+def test_training_without_a_gate_warns_of_thresholds_that_are_lost(
+    files: Path, with_thresholds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["imdb", "--data-dir", str(files), "--models", str(with_thresholds), *QUICK]
+    assert main(command) == 0
+    assert "Warning: " in (said := capsys.readouterr().out)
+    assert "requests with use_thresholds would fail: train it with --target-precision 0.9" in said
+    (with_thresholds / "imdb" / "pin").write_text("2")
+    assert main([*command, "--target-precision", "0.9"]) == 0
+    assert "use_thresholds" not in capsys.readouterr().out
 
 
 def test_without_a_text_that_is_new_to_both_versions_none_is_promoted(incumbent: LoadedVersion) -> None:

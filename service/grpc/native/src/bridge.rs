@@ -57,6 +57,8 @@ pub enum Event {
     Handshake(oneshot::Sender<()>),
     /// All connections have ended.
     Stopped,
+    /// This transport has failed at a place of its source, and ended a call or a connection for it.
+    Panicked(String),
 }
 
 struct Queue {

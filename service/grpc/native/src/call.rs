@@ -26,6 +26,7 @@ use crate::deadline::parse_timeout;
 use crate::fast_path::{FastMethod, Kind, Outcome};
 use crate::limits::{MESSAGE, SMALL_ANSWER, TURN_MESSAGES};
 use crate::method::Method;
+use crate::panics;
 use crate::response::{Gone, ResponseWriter};
 use crate::server::{Shared, Stage};
 use crate::status::{Code, Status};
@@ -33,27 +34,36 @@ use crate::status::{Code, Status};
 /// Answers one call. A panic ends this call with INTERNAL and no other.
 pub async fn answer(shared: Arc<Shared>, peer: Arc<str>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     let mut writer = ResponseWriter::new(respond);
-    let end = {
-        let mut call = pin!(run(&shared, peer, request, &mut writer));
-        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context))) {
-            Ok(poll) => poll,
-            Err(_) => Poll::Ready(Err(End::Status(Status::new(Code::Internal, "internal error")))),
-        })
-        .await
-    };
+    let end = unless_panicked(run(&shared, peer, request, &mut writer)).await;
     match end {
         Ok(()) | Err(End::Gone) => {}
         Err(End::Status(status)) => writer.finish(status),
         Err(End::Http(code)) => writer.refuse(code),
+        Err(End::Panicked) => {
+            shared.bridge.push(Event::Panicked(panics::place()));
+            writer.finish(Status::new(Code::Internal, "internal error"));
+        }
     }
 }
 
+/// Awaits the work of a call, up to a panic in it.
+async fn unless_panicked(work: impl Future<Output = Result<(), End>>) -> Result<(), End> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.unwrap_or(Poll::Ready(Err(End::Panicked)))
+    })
+    .await
+}
+
 /// How a call ends that no handler ended.
+#[derive(Debug)]
 enum End {
     Status(Status),
     /// It is not gRPC.
     Http(StatusCode),
     Gone,
+    Panicked,
 }
 
 impl End {
@@ -62,6 +72,7 @@ impl End {
         match self {
             Self::Status(status) => status.code,
             Self::Gone | Self::Http(_) => Code::Cancelled as u32,
+            Self::Panicked => Code::Internal as u32,
         }
     }
 }
@@ -111,18 +122,22 @@ async fn run(
         messages: Messages::new(body, encoding, shared.limits.message_bytes, &shared.budget),
         writer,
     };
-    let message = match fast {
-        None => call.message_that_is_here().await?,
-        Some(fast) if fast.kind == Kind::ClassifyStream => match call.answer_stream_fast(&method, fast).await? {
-            Some(message) => Some(message),
-            None => return Ok(()),
-        },
-        Some(fast) => match call.answer_fast(&method, fast).await? {
-            Some(message) => Some(message),
-            None => return Ok(()),
-        },
+    let left = match fast {
+        None => Left::Call(call.message_that_is_here().await?),
+        Some(fast) if fast.kind == Kind::ClassifyStream => call.answer_stream_fast(&method, fast).await?,
+        Some(fast) => call.answer_fast(&method, fast).await?,
     };
-    call.hand_over(method, parts.headers, peer, message).await
+    match left {
+        Left::Nothing => Ok(()),
+        Left::Call(message) => call.hand_over(method, parts.headers, peer, message).await,
+    }
+}
+
+/// What is left of a call for its handler.
+enum Left {
+    Nothing,
+    /// The call, from a message on that has been read, or from its next one.
+    Call(Option<Message>),
 }
 
 /// Finds the method that a request names.
@@ -193,22 +208,37 @@ impl Call<'_> {
         Ok(poll_once(next.as_mut()).await.transpose()?.flatten())
     }
 
-    /// Reads the message of a request that is no stream.
-    async fn only_message(&mut self, method: &Method) -> Result<Message, End> {
-        if let Some(message) = self.message_that_is_here().await? {
-            return Ok(message);
+    /// Reads the message of a request that is no stream; None: it holds none. Refuses it once its beginning shows that there
+    /// is no room for it.
+    async fn only_message(&mut self, method: &Method, kind: Kind) -> Result<Option<Message>, End> {
+        let (messages, fast_path) = (&mut self.messages, &self.shared.fast_path);
+        let mut next = pin!(poll_fn(|context| match messages.poll_next(context) {
+            Poll::Pending => {
+                let refusal = messages.beginning().and_then(|(length, come)| fast_path.refuse(kind, length, come));
+                refusal.map_or(Poll::Pending, |status| Poll::Ready(Err(ReadError::Bad(status))))
+            }
+            ready => ready,
+        }));
+        if let Some(message) = poll_once(next.as_mut()).await {
+            return Ok(message?);
         }
         let _place = method.wait_for_client().ok_or_else(|| self.shared.overloaded())?;
         let latest = Instant::now() + MESSAGE;
         let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
-        let next = poll_fn(|context| self.messages.poll_next(context));
-        let message = while_wanted(self.shared, self.writer, Some(until), next).await??;
-        Ok(message.ok_or_else(|| Status::new(Code::Internal, "the request holds no message"))?)
+        Ok(while_wanted(self.shared, self.writer, Some(until), next).await??)
     }
 
-    /// Answers a request without Python, or returns it for its handler.
-    async fn answer_fast(&mut self, method: &Method, fast: &FastMethod) -> Result<Option<Message>, End> {
-        let message = self.only_message(method).await?;
+    /// Answers a request without Python, or leaves it to its handler.
+    async fn answer_fast(&mut self, method: &Method, fast: &FastMethod) -> Result<Left, End> {
+        let start = Instant::now();
+        let message = match self.only_message(method, fast.kind).await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(Left::Call(None)),
+            Err(end) => {
+                fast.metrics.handled(end.code(), start.elapsed());
+                return Err(end);
+            }
+        };
         let start = Instant::now();
         let answer = self.shared.fast_path.answer(fast.kind, &message);
         match while_wanted(self.shared, self.writer, self.deadline, answer).await {
@@ -226,30 +256,29 @@ impl Call<'_> {
                 fast.metrics.handled(status.code, start.elapsed());
                 self.writer.finish(status);
             }
-            Ok(Outcome::Declined) => return Ok(Some(message)),
+            Ok(Outcome::Declined) => return Ok(Left::Call(Some(message))),
             Err(end) => {
                 fast.metrics.handled(end.code(), start.elapsed());
                 return Err(end);
             }
         }
-        Ok(None)
+        Ok(Left::Nothing)
     }
 
-    /// Answers the requests of a stream without Python. Returns the first one that its handler is to answer, and those
-    /// after it; None: the call has ended.
-    async fn answer_stream_fast(&mut self, method: &Method, fast: &FastMethod) -> Result<Option<Message>, End> {
+    /// Answers the requests of a stream without Python, up to the first one that is left to its handler.
+    async fn answer_stream_fast(&mut self, method: &Method, fast: &FastMethod) -> Result<Left, End> {
         let _place = method.wait_for_client().ok_or_else(|| self.shared.overloaded())?;
         let start = Instant::now();
         let end = self.answer_messages_fast(fast).await;
         match &end {
-            Ok(Some(_)) => {} // the handler counts the call
-            Ok(None) => fast.metrics.handled(Code::Ok as u32, start.elapsed()),
+            Ok(Left::Call(_)) => {} // the handler counts the call
+            Ok(Left::Nothing) => fast.metrics.handled(Code::Ok as u32, start.elapsed()),
             Err(end) => fast.metrics.handled(end.code(), start.elapsed()),
         }
         end
     }
 
-    async fn answer_messages_fast(&mut self, method: &FastMethod) -> Result<Option<Message>, End> {
+    async fn answer_messages_fast(&mut self, method: &FastMethod) -> Result<Left, End> {
         for number in 1.. {
             let next = poll_fn(|context| self.messages.poll_next(context));
             let Some(message) = while_wanted(self.shared, self.writer, self.deadline, next).await?? else { break };
@@ -257,14 +286,14 @@ impl Call<'_> {
             match while_wanted(self.shared, self.writer, self.deadline, answer).await? {
                 Outcome::Answered(response) => self.send(response).await?,
                 Outcome::Refused(status) => return Err(status.into()),
-                Outcome::Declined => return Ok(Some(message)),
+                Outcome::Declined => return Ok(Left::Call(Some(message))),
             }
             if number % TURN_MESSAGES == 0 {
                 yield_now().await;
             }
         }
         self.writer.finish(Status::ok());
-        Ok(None)
+        Ok(Left::Nothing)
     }
 
     /// Sends a message as the client has room for it: one that does not read holds up its own call, and holds bytes that
@@ -383,5 +412,27 @@ async fn while_wanted<T>(
         () = poll_fn(|context| writer.poll_gone(context)) => Err(End::Gone),
         () = passed(deadline) => Err(late()),
         () = Stage::Closing.reached(&mut stage) => Err(stopped()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime;
+
+    use super::*;
+
+    fn run(work: impl Future<Output = Result<(), End>>) -> Result<(), End> {
+        runtime::Builder::new_current_thread().build().unwrap().block_on(unless_panicked(work))
+    }
+
+    #[test]
+    fn a_panic_is_the_end_of_its_call() {
+        let panics = async {
+            yield_now().await;
+            "no number".parse::<u8>().unwrap();
+            Ok(())
+        };
+        assert!(matches!(run(panics), Err(End::Panicked)));
+        assert!(matches!(run(async { Err(End::Gone) }), Err(End::Gone)));
     }
 }

@@ -10,9 +10,9 @@ use http::HeaderValue;
 use crate::status::{Code, Status};
 
 /// Maximum size of a message relative to its compressed size, as `service.grpc.decoding` has it.
-const MAX_RATIO: usize = 100;
+pub const MAX_RATIO: usize = 100;
 /// A message of this size or less may be compressed by any ratio.
-const FREE_BYTES: usize = 256 * 1024;
+pub const FREE_BYTES: usize = 256 * 1024;
 
 /// Encodings that a client may use and ask for.
 pub const ACCEPTED: &str = "identity, deflate, gzip";
@@ -59,12 +59,12 @@ pub fn decompress(encoding: Encoding, message: &[u8], max_bytes: usize) -> Resul
         Ok(_) if whole.len() > limit => Err(Status::new(
             Code::ResourceExhausted,
             format!(
-                "a message is larger than {limit} bytes when decompressed; the maximum is {max_bytes} bytes, and \
+                "request: is larger than {limit} bytes when decompressed; the maximum is {max_bytes} bytes, and \
                  {MAX_RATIO} times the compressed size"
             ),
         )),
         Ok(_) => Ok(whole),
-        Err(_) => Err(Status::new(Code::Internal, format!("a message is not {}", encoding.name()))),
+        Err(_) => Err(Status::new(Code::InvalidArgument, format!("request: is not valid {}", encoding.name()))),
     }
 }
 
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_is_not_compressed_is_refused() {
-        assert_eq!(decompress(Encoding::Gzip, b"text", 100).unwrap_err().code, Code::Internal as u32);
+        assert_eq!(decompress(Encoding::Gzip, b"text", 100).unwrap_err().code, Code::InvalidArgument as u32);
         assert_eq!(decompress(Encoding::Identity, b"text", 100).unwrap_err().code, Code::Internal as u32);
     }
 }

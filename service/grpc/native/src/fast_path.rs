@@ -85,6 +85,16 @@ impl FastPath {
         }
     }
 
+    /// Returns the refusal of a request whose beginning names a model that too much waits for already.
+    pub fn refuse(&self, kind: Kind, length: usize, beginning: &[u8]) -> Option<Status> {
+        let (name, number) = match kind {
+            Kind::Classify | Kind::ClassifyStream => classify::read_model(beginning)?,
+            Kind::ModelInfer => infer::read_model(beginning)?,
+        };
+        let version = self.find(name, number)?;
+        (length > version.inline_bytes && version.is_full_for(length, &self.limits)).then(|| refusal(&version))
+    }
+
     async fn classify(&self, message: &[u8]) -> Outcome {
         let Some(request) = classify::read(message, self.limits.texts) else { return Outcome::Declined };
         let Some(version) = self.find(request.model, request.version) else { return Outcome::Declined };
@@ -128,8 +138,7 @@ impl FastPath {
             (Duration::ZERO, classify_turn(version, texts, &mut prediction, 0)?)
         } else {
             let Some(place) = version.queue(texts.len(), bytes, &self.limits) else {
-                version.metrics.dropped_for_overload();
-                return Err(Outcome::Refused(overloaded(&version.overload)));
+                return Err(Outcome::Refused(refusal(version)));
             };
             let Some(_turn) = place.turn().await else { return Err(Outcome::Declined) };
             (arrived.elapsed(), classify_in_turns(version, texts, &mut prediction).await?)
@@ -186,6 +195,12 @@ fn classify_turn(
 ) -> Result<Duration, Outcome> {
     let start = Instant::now();
     if version.network.classify(texts, prediction, first) { Ok(start.elapsed()) } else { Err(Outcome::Declined) }
+}
+
+/// Counts a request that a version's queue has no room for, and returns its status.
+fn refusal(version: &Version) -> Status {
+    version.metrics.dropped_for_overload();
+    overloaded(&version.overload)
 }
 
 /// Returns the status of a refusal, as Python has put it. It is a serialized `google.rpc.Status`.

@@ -109,7 +109,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 }
 
 /// Follows the frames of one direction.
-struct Frames {
+pub struct Frames {
     /// Bytes to pass over before the next frame's header.
     skip: usize,
     /// Whether they are a part of a header block that is followed.
@@ -125,7 +125,7 @@ struct Frames {
 }
 
 impl Frames {
-    fn new(interval: Duration) -> Self {
+    pub fn new(interval: Duration) -> Self {
         Self {
             skip: PREFACE_BYTES,
             block: false,
@@ -140,7 +140,7 @@ impl Frames {
     }
 
     /// Passes over bytes. Tells whether they are those of a client that does more than ping.
-    fn read(&mut self, mut bytes: &mut [u8], now: Instant) -> bool {
+    pub fn read(&mut self, mut bytes: &mut [u8], now: Instant) -> bool {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let (skipped, rest) = bytes.split_at_mut(self.skip.min(bytes.len()));

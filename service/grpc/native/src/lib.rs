@@ -9,6 +9,8 @@ mod compression;
 mod connection;
 mod deadline;
 mod fast_path;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod io;
 mod limits;
 mod metadata;
@@ -16,11 +18,13 @@ mod method;
 mod metrics;
 mod models;
 mod network;
+mod panics;
 mod protobuf;
 mod python;
 mod response;
 mod server;
 mod status;
+mod threads;
 mod tls;
 mod tokens;
 

@@ -65,15 +65,16 @@ impl Histogram {
 #[pyo3(from_item_all)]
 pub struct MethodMetrics {
     started: Series,
-    /// By code: OK, CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED.
-    handled: [Series; 4],
+    /// By code: OK, CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL.
+    handled: [Series; 5],
     seconds: Histogram,
 }
 
 impl MethodMetrics {
     /// Counts a call that has ended.
     pub fn handled(&self, code: u32, duration: Duration) {
-        const CODES: [Code; 4] = [Code::Ok, Code::Cancelled, Code::DeadlineExceeded, Code::ResourceExhausted];
+        const CODES: [Code; 5] =
+            [Code::Ok, Code::Cancelled, Code::DeadlineExceeded, Code::ResourceExhausted, Code::Internal];
         self.started.add(0, 1.0);
         if let Some(index) = CODES.iter().position(|known| *known as u32 == code) {
             self.handled[index].add(0, 1.0);

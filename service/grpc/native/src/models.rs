@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::metrics::ModelMetrics;
 use crate::network::Network;
+use crate::threads;
 
 /// One version of a model. It lives until its last call has ended.
 pub struct Version {
@@ -52,13 +53,21 @@ struct Model {
 }
 
 impl Models {
-    pub fn new(publications: Vec<Publication>) -> Self {
+    /// Makes the table for so many threads.
+    ///
+    /// # Errors
+    /// Names the version whose labels are not as many as its network's classes.
+    pub fn new(publications: Vec<Publication>, threads: usize) -> Result<Self, String> {
         let mut models: HashMap<String, Model> = HashMap::new();
         for publication in publications {
             let Publication { name, number, in_service, labels, inline_bytes, normalizes, network, metrics, overload } =
                 publication;
             let model = models.entry(name.clone()).or_default();
-            let queue = Queue::default();
+            if labels.len() != network.classes() {
+                let (labels, classes) = (labels.len(), network.classes());
+                return Err(format!("{name}/{number}: has {labels} labels for {classes} classes"));
+            }
+            let queue = Queue::new(threads);
             let version =
                 Arc::new(Version { name, number, labels, inline_bytes, normalizes, network, metrics, overload, queue });
             if in_service {
@@ -66,7 +75,7 @@ impl Models {
             }
             model.versions.insert(number, version);
         }
-        Self(models)
+        Ok(Self(models))
     }
 
     /// Finds a version by its number; 0: the one in service.
@@ -86,16 +95,17 @@ pub struct RequestLimits {
     pub queue_bytes: usize,
 }
 
-/// The requests of one model that wait: large ones are classified one at a time.
+/// The requests of one model that wait: each thread classifies large ones one at a time.
 struct Queue {
-    turn: Semaphore,
+    turns: Vec<Semaphore>,
     texts: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-impl Default for Queue {
-    fn default() -> Self {
-        Self { turn: Semaphore::new(1), texts: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+impl Queue {
+    fn new(threads: usize) -> Self {
+        let turns = (0..threads).map(|_| Semaphore::new(1)).collect();
+        Self { turns, texts: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
     }
 }
 
@@ -107,6 +117,15 @@ pub struct Place<'a> {
 }
 
 impl Version {
+    /// Tells whether there is no room for a request that is known by its bytes alone: it may have as many texts for them as
+    /// those that wait.
+    pub fn is_full_for(&self, bytes: usize, limits: &RequestLimits) -> bool {
+        let queue = &self.queue;
+        let (waiting, held) = (queue.texts.load(Ordering::Relaxed), queue.bytes.load(Ordering::Relaxed));
+        let texts = waiting.saturating_mul(bytes) / held.max(1);
+        waiting > 0 && (waiting + texts > limits.queue_texts || held + bytes > limits.queue_bytes)
+    }
+
     /// Takes a place in the queue, if there is room or nobody waits.
     pub fn queue(&self, texts: usize, bytes: usize, limits: &RequestLimits) -> Option<Place<'_>> {
         let queue = &self.queue;
@@ -125,7 +144,7 @@ impl Version {
 impl<'a> Place<'a> {
     /// Waits for the request's turn, which lasts as long as what is returned. Whoever has it does not wait any more.
     pub async fn turn(self) -> Option<SemaphorePermit<'a>> {
-        self.queue.turn.acquire().await.ok()
+        self.queue.turns[threads::number()].acquire().await.ok()
     }
 }
 

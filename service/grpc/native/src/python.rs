@@ -117,8 +117,10 @@ impl Server {
     }
 
     /// Replaces the model versions that are answered without Python.
-    fn publish(&self, versions: Vec<Publication>) {
-        self.models.store(Arc::new(Models::new(versions)));
+    fn publish(&self, versions: Vec<Publication>) -> PyResult<()> {
+        let models = Models::new(versions, self.threads).map_err(PyValueError::new_err)?;
+        self.models.store(Arc::new(models));
+        Ok(())
     }
 
     /// Has calls answered without Python only if they have a token of a file that is as it was read.
@@ -143,9 +145,9 @@ impl Server {
     }
 
     /// Listens on a socket of the file system.
-    fn add_unix_socket(&self, path: &str) -> PyResult<()> {
+    fn add_unix_socket(&self, path: &str, tls: bool) -> PyResult<()> {
         self.set_up(|setup| {
-            setup.ports.push(Port::unix(path)?);
+            setup.ports.push(Port::unix(path, tls)?);
             Ok(())
         })
     }
@@ -224,6 +226,8 @@ impl EventKind {
     const HANDSHAKE: u8 = 4;
     #[classattr]
     const STOPPED: u8 = 5;
+    #[classattr]
+    const PANICKED: u8 = 6;
 }
 
 fn to_tuple(python: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
@@ -239,6 +243,7 @@ fn to_tuple(python: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         Event::Cancelled(id) => (EventKind::CANCELLED, id).into_pyobject(python),
         Event::Handshake(proceed) => (EventKind::HANDSHAKE, Handshake(Mutex::new(Some(proceed)))).into_pyobject(python),
         Event::Stopped => (EventKind::STOPPED,).into_pyobject(python),
+        Event::Panicked(place) => (EventKind::PANICKED, place).into_pyobject(python),
     }
 }
 

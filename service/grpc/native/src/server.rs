@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
@@ -24,7 +25,9 @@ use crate::connection;
 use crate::fast_path::{FastPath, overloaded};
 use crate::limits::{CONNECTIONS, HANDSHAKE, Limits};
 use crate::method::Method;
+use crate::panics;
 use crate::status::Status;
+use crate::threads;
 use crate::tls::Certificates;
 
 /// Connections that the kernel holds until they are accepted.
@@ -73,7 +76,7 @@ impl Shared {
 /// A port, or a socket of the file system, that is listened on.
 pub enum Port {
     Tcp { listener: StdTcpListener, tls: bool },
-    Unix { listener: StdUnixListener },
+    Unix { listener: StdUnixListener, tls: bool },
 }
 
 impl Port {
@@ -102,22 +105,21 @@ impl Port {
     }
 
     /// Listens on a socket of the file system, in the place of one that is there: who starts the server holds the path.
-    pub fn unix(path: &str) -> io::Result<Self> {
-        if let Err(error) = fs::remove_file(path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
+    pub fn unix(path: &str, tls: bool) -> io::Result<Self> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
         let listener = StdUnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
-        Ok(Self::Unix { listener })
+        Ok(Self::Unix { listener, tls })
     }
 
     /// Returns another listener on the same port, for another thread.
     pub fn again(&self) -> io::Result<Self> {
         match self {
             Self::Tcp { listener, tls } => Self::tcp(listener.local_addr()?, *tls),
-            Self::Unix { listener } => Ok(Self::Unix { listener: listener.try_clone()? }),
+            Self::Unix { listener, tls } => Ok(Self::Unix { listener: listener.try_clone()?, tls: *tls }),
         }
     }
 }
@@ -129,6 +131,8 @@ pub fn start(shared: &Arc<Shared>, ports: Vec<Vec<Port>>) -> io::Result<()> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (shared, running) = (Arc::clone(shared), Arc::clone(&running));
         thread::Builder::new().name(format!("grpc-{number}")).spawn(move || {
+            threads::enter(number);
+            panics::keep();
             runtime.block_on(serve(&shared, ports));
             runtime.shutdown_background();
             if running.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -153,7 +157,7 @@ async fn listen(shared: Arc<Shared>, port: Port) {
     let mut connections = JoinSet::new();
     let (listener, tls) = match port {
         Port::Tcp { listener, tls } => (TcpListener::from_std(listener).map(Listener::Tcp), tls),
-        Port::Unix { listener } => (UnixListener::from_std(listener).map(Listener::Unix), false),
+        Port::Unix { listener, tls } => (UnixListener::from_std(listener).map(Listener::Unix), tls),
     };
     let Ok(listener) = listener else { return };
     loop {
@@ -165,7 +169,11 @@ async fn listen(shared: Arc<Shared>, port: Port) {
                 }
                 Err(_) => sleep(ACCEPT_PAUSE).await,
             },
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => {
+                if ended.is_err() {
+                    shared.bridge.push(Event::Panicked(panics::place()));
+                }
+            }
             () = Stage::Draining.reached(&mut stage) => break,
         }
     }
@@ -195,23 +203,27 @@ impl Listener {
 /// Serves a connection that has just been accepted.
 async fn greet(shared: Arc<Shared>, accepted: Accepted, tls: bool) {
     match accepted {
-        Accepted::Unix(stream) => connection::serve(shared, "unix:".into(), stream).await,
+        Accepted::Unix(stream) => secure(shared, "unix:".into(), stream, tls).await,
         Accepted::Tcp(stream, address) => {
             stream.set_nodelay(true).ok();
-            let peer = peer(address).into();
-            if !tls {
-                return connection::serve(shared, peer, stream).await;
-            }
-            let handshake = async {
-                let (current, refreshed) = oneshot::channel();
-                shared.bridge.push(Event::Handshake(current));
-                refreshed.await.ok()?;
-                TlsAcceptor::from(shared.certificates.get()?).accept(stream).await.ok()
-            };
-            if let Ok(Some(stream)) = timeout(HANDSHAKE, handshake).await {
-                connection::serve(shared, peer, stream).await;
-            }
+            secure(shared, peer(address).into(), stream, tls).await;
         }
+    }
+}
+
+/// Serves a connection, behind a TLS handshake if there is to be one.
+async fn secure<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Arc<str>, stream: T, tls: bool) {
+    if !tls {
+        return connection::serve(shared, peer, stream).await;
+    }
+    let handshake = async {
+        let (current, refreshed) = oneshot::channel();
+        shared.bridge.push(Event::Handshake(current));
+        refreshed.await.ok()?;
+        TlsAcceptor::from(shared.certificates.get()?).accept(stream).await.ok()
+    };
+    if let Ok(Some(stream)) = timeout(HANDSHAKE, handshake).await {
+        connection::serve(shared, peer, stream).await;
     }
 }
 

@@ -9,6 +9,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 pub enum Code {
     Ok = 0,
     Cancelled = 1,
+    InvalidArgument = 3,
     DeadlineExceeded = 4,
     ResourceExhausted = 8,
     Unimplemented = 12,

@@ -30,6 +30,19 @@ pub fn read(message: &[u8], max_texts: usize) -> Option<Request<'_>> {
     Some(request)
 }
 
+/// Reads the model and the version by the beginning of a request, if they come before its texts.
+pub fn read_model(beginning: &[u8]) -> Option<(&str, i64)> {
+    let (mut model, mut number) = (None, 0);
+    let mut fields = Fields(beginning);
+    loop {
+        match fields.next() {
+            Some((1, Value::Bytes(name))) => model = Some(text(name)?),
+            Some((2, Value::Varint(version))) => number = version as i64,
+            _ => return Some((model?, number)),
+        }
+    }
+}
+
 /// Writes the response.
 pub fn write(buffer: &mut Vec<u8>, version: &Version, prediction: &Prediction, top_k: usize) {
     put_text(buffer, 1, &version.name);
@@ -68,6 +81,14 @@ mod tests {
         let message = b"\x0a\x04imdb\x10\x02\x1a\x04film\x1a\x00\x20\x03";
         let expected = Request { model: "imdb", version: 2, texts: vec!["film", ""], top_k: 3 };
         assert_eq!(read(message, 2), Some(expected));
+    }
+
+    #[test]
+    fn the_model_is_known_before_the_texts_have_come() {
+        assert_eq!(read_model(b"\x0a\x04imdb\x10\x02\x1a\xff\x01film"), Some(("imdb", 2)));
+        assert_eq!(read_model(b"\x0a\x04imdb\x1a\x04fi"), Some(("imdb", 0)));
+        assert_eq!(read_model(b"\x0a\x04im"), None);
+        assert_eq!(read_model(b"\x1a\x04film\x0a\x04imdb"), None);
     }
 
     #[test]

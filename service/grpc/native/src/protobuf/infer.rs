@@ -67,6 +67,19 @@ pub fn read(message: &[u8], max_texts: usize) -> Option<Request<'_>> {
     (usize::try_from(count) == Ok(request.texts.len())).then_some(request)
 }
 
+/// Reads the model and the version by the beginning of a request, if they come before its tensor.
+pub fn read_model(beginning: &[u8]) -> Option<(&str, i64)> {
+    let (mut model, mut number) = (None, 0);
+    let mut fields = Fields(beginning);
+    loop {
+        match fields.next() {
+            Some((1, Value::Bytes(name))) => model = Some(text(name)?),
+            Some((2, Value::Bytes(digits))) => number = version(digits)?,
+            _ => return Some((model?, number)),
+        }
+    }
+}
+
 /// Reads a version, a positive number of up to 18 digits; none: the one in service.
 fn version(number: &[u8]) -> Option<i64> {
     if number.is_empty() {
@@ -223,6 +236,13 @@ mod tests {
     fn texts_that_are_not_as_many_as_the_shape_says_are_declined() {
         assert_eq!(read(&[INPUT, b"\x3a\x04\x00\x00\x00\x00"].concat(), 2), None);
         assert_eq!(read(&[INPUT, b"\x3a\x03\x00\x00\x00"].concat(), 2), None);
+    }
+
+    #[test]
+    fn the_model_is_known_before_the_tensor_has_come() {
+        assert_eq!(read_model(b"\x0a\x04imdb\x12\x012\x2a\xff\x01"), Some(("imdb", 2)));
+        assert_eq!(read_model(b"\x0a\x04imdb\x12\x01x\x2a\xff\x01"), None);
+        assert_eq!(read_model(INPUT), None);
     }
 
     #[test]

@@ -1,0 +1,67 @@
+"""Own data as people have them, through the command: spellings that make no difference, and rows that teach nothing."""
+
+import csv
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from textmodel import VersionFolder, load_engine
+from training.cli import main
+
+STEMS = ("나무", "바다", "하늘", "구름", "사람", "시간", "마음", "노래", "친구", "여행")
+ENDINGS = {"p": ("좋아요", "최고예요"), "n": ("싫어요", "별로예요")}
+
+
+def _write(path: Path, rows: list[tuple[str, str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    return path
+
+
+def _train(folder: Path, data: Path, *options: str) -> VersionFolder:
+    assert main(["--name", "mine", "--data", str(data), "--models", str(folder), *options]) == 0
+    return VersionFolder(folder / "mine" / "1")
+
+
+def test_rows_with_windows_line_ends_are_learned_as_well_as_others(tmp_path: Path) -> None:
+    rows = [(f"hello {n}\r\nthe {('parcel', 'invoice')[n % 2]}\r\nthanks", "ab"[n % 2]) for n in range(40)]
+    folder = _train(tmp_path, _write(tmp_path / "a.csv", rows))
+    assert folder.metadata.test_metrics.accuracy == 1
+    engine = load_engine(folder.path)
+    texts = ["hello 7\nthe parcel\nthanks", "hello 8\nthe invoice\nthanks"]
+    answers = engine.classify([*texts, *(text.replace("\n", "\r\n") for text in texts)]).probabilities
+    assert answers.argmax(axis=1).tolist() == [0, 1, 0, 1]
+    assert answers[:2].tolist() == answers[2:].tolist()
+
+
+def test_a_model_of_decomposed_letters_answers_composed_ones(tmp_path: Path) -> None:
+    rows = [(f"{STEMS[n % 10]}{n} {ENDINGS['pn'[n % 2]][n // 2 % 2]}", "pn"[n % 2]) for n in range(120)]
+    data = _write(tmp_path / "a.csv", [(unicodedata.normalize("NFD", text), label) for text, label in rows])
+    test = _write(tmp_path / "b.csv", [(f"새{text}", label) for text, label in rows])
+    folder = _train(tmp_path, data, "--test-data", str(test))
+    assert folder.metadata.test_metrics.accuracy == 1
+    assert folder.metadata.data_set.unknown_word_ratio is not None
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([], "no text with a word"),
+        ([("", "a"), ("  ", "b")], "no text with a word"),
+        ([("!?", "a"), ("...", "b")], "no text with a word"),
+        ([("one", "a"), ("two", "b")], "each label needs 3 different texts, but 'a' has 1, 'b' has 1"),
+        ([("one", "a"), ("two", "b"), ("three", "c")], "each label needs 3 different texts"),
+        ([(f"text {n}", "a") for n in range(9)], "every text has the label 'a': two labels are needed"),
+        ([("the same", "ab"[n % 2]) for n in range(40)], "each label needs 3 different texts"),
+    ],
+)
+def test_rows_that_teach_nothing_are_one_line(
+    rows: list[tuple[str, str]], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = _write(tmp_path / "a.csv", rows)
+    assert main(["--name", "mine", "--data", str(data), "--models", str(tmp_path / "models")]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "models").exists()

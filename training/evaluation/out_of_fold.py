@@ -1,0 +1,97 @@
+"""Logits of labelled texts by classifiers of the `ngram` preset that have not learned them: of cross-validation, each
+text by the classifier of its fold, which learned from the other folds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.classifiers import features, linear_svm
+from training.classifiers.selection import select
+from training.data.keras_datasets import Examples
+from training.settings import OWN_DATA, PRESETS, Settings
+
+_WORDS: Mapping[str, Any] = {"features": "words", "max_ngram": 2}
+_BOTH: Mapping[str, Any] = {"features": "both", "max_ngram": 2, "char_ngrams": (1, 5), "char_spans": "across-words"}
+_MAX_CHARACTERS = 20_000_000
+"""Texts with more in all are read as words alone: their n-grams of characters would take gigabytes."""
+_MIN_BUCKETS = 1 << 16
+"""There are four buckets or more for each character, up to the preset's number: few texts are checked faster so."""
+_SAMPLE_TEXTS = 5_000
+_SAMPLE_CHARACTERS = 1_000_000
+"""Of the texts that the cost is chosen on."""
+_TOLERANCE = 0.1
+"""As in the trials of `training.classifiers.selection`: the accuracy is that of a longer fit."""
+
+
+def fold_of_texts(
+    texts: NDArray[np.uint64], classes: NDArray[np.int64], folds: int, seed: int = 0
+) -> NDArray[np.int64]:
+    """Returns the fold of each row, (rows,). Copies of a text are in one fold, or a classifier would have learned what
+    it is asked. Each class is spread evenly over the folds.
+
+    Args:
+        texts: (rows,), equal for copies of a text.
+        classes: (rows,). A text with several classes counts for the first.
+        folds: number of folds.
+        seed: of the order in which the texts of a class are dealt.
+    """
+    _, first, text = np.unique(texts, return_index=True, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(first))
+    order = order[np.argsort(classes[first][order], kind="stable")]
+    fold = np.empty(len(first), np.int64)
+    fold[order] = np.arange(len(first)) % folds
+    return fold[text]
+
+
+def choose_settings(examples: Examples, classes: int, seed: int = 0) -> Settings:
+    """Returns the settings of the `ngram` preset: n-grams of words and characters, or of words alone if the texts are
+    long; and the cost that suits a sample.
+    """
+    lengths = np.array([len(text) for text in examples.texts or ()])
+    order = np.random.default_rng(seed).permutation(len(examples))
+    count = int(np.searchsorted(np.cumsum(lengths[order]), _SAMPLE_CHARACTERS))
+    sample = np.sort(order[: max(1, min(count, _SAMPLE_TEXTS))])
+    preset = PRESETS[OWN_DATA]["ngram"]
+    buckets = min(preset.buckets, max(_MIN_BUCKETS, 1 << int(4 * lengths.sum()).bit_length()))
+    choice = _WORDS if lengths.sum() > _MAX_CHARACTERS else _BOTH
+    return select(replace(preset, buckets=buckets, **choice), examples.take(sample), classes).best.settings
+
+
+def logits(
+    settings: Settings,
+    examples: Examples,
+    classes: int,
+    fold: NDArray[np.int64],
+    fitted: Callable[[int], object] = lambda _: None,
+) -> NDArray[np.float32]:
+    """Returns logits, (texts, units): a unit for each class; of two classes, class 1 alone.
+
+    Args:
+        settings: with one choice of features, and with the cost.
+        examples: the texts.
+        classes: number of classes.
+        fold: (texts,), from 0.
+        fitted: called with the number of folds that are done.
+    """
+    counts = features.count_matrix(features.vectorizer(settings), examples)
+    targets = examples.learned(classes)
+    wanted = np.array([1]) if classes == 2 else np.arange(classes)
+    found = np.empty((len(examples), len(wanted)), np.float32)
+    for number in range(int(fold.max()) + 1):
+        learned, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        weighting = features.fit_weighting(settings, counts[learned], targets[learned])
+        model = linear_svm.fit(
+            weighting.vectors(counts[learned]),
+            examples.classes[learned],
+            wanted,
+            cost=settings.required_cost,
+            seed=settings.seed,
+            tolerance=_TOLERANCE,
+        )
+        found[held_out] = weighting.vectors(counts[held_out]) @ model.kernel + model.bias
+        fitted(number + 1)
+    return found
