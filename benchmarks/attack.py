@@ -245,6 +245,11 @@ async def json_elements(target: Target) -> Counter[str]:
     return await posts(target, [plain, gzip.compress(plain)], 60, 4, ["", "Content-Encoding: gzip\r\n"])
 
 
+async def json_texts(target: Target) -> Counter[str]:
+    """96 JSON bodies of one text of 15 MiB, 16 at a time"""
+    return await posts(target, [b'{"texts":["' + b"x" * (15 * MIB) + b'"]}'], 96, 16)
+
+
 async def json_escapes(target: Target) -> Counter[str]:
     """60 JSON bodies of 15 MiB of escaped characters in 16 texts, 4 at a time"""
     text = b'"' + b"\\u00e9" * (MIB // 7) + b'"'
@@ -276,6 +281,7 @@ ATTACKS: Sequence[Callable[[Target], Coroutine[Any, Any, Counter[str]]]] = (
     silent_connections,
     slow_bodies,
     json_elements,
+    json_texts,
     json_escapes,
     json_nesting,
     pipelined_requests,

@@ -71,16 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-class Row(NamedTuple):
+class BenchmarkText(NamedTuple):
     """A text and its label."""
 
     text: str
     label: str
 
 
-def _read(path: Path) -> list[Row]:
+def _read(path: Path) -> list[BenchmarkText]:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [Row(row["text"], str(row["label"])) for row in map(json.loads, lines)]
+        return [BenchmarkText(row["text"], str(row["label"])) for row in map(json.loads, lines)]
 
 
 class Found(NamedTuple):
@@ -102,7 +102,7 @@ class Found(NamedTuple):
     seconds: float
 
 
-def _check(name: str, rows: Sequence[Row], seeds: int) -> None:
+def _check(name: str, rows: Sequence[BenchmarkText], seeds: int) -> None:
     """Prints what each run finds, and the mean."""
     print(f"{name}: {len(rows):,} rows, {round(WRONG * len(rows)):,} labels made wrong")
     print("".join(f"{field.replace('_', ' '):>23}" for field in Found._fields), flush=True)
@@ -117,7 +117,7 @@ def _line(found: Sequence[float] | NDArray[np.float64]) -> str:
     return "".join(f"{value:23,.3f}" for value in found)
 
 
-def _found(rows: Sequence[Row], seed: int) -> Found:
+def _found(rows: Sequence[BenchmarkText], seed: int) -> Found:
     """Gives rows another label at random, each of the others with the same chance, and checks the file."""
     random = np.random.default_rng(seed)
     labels = sorted({row.label for row in rows})
@@ -151,7 +151,7 @@ def _found(rows: Sequence[Row], seed: int) -> Found:
     )
 
 
-def _labelled_rows(rows: Sequence[Row], labels: Sequence[str], console: Console) -> label_check.LabelledRows:
+def _labelled_rows(rows: Sequence[BenchmarkText], labels: Sequence[str], console: Console) -> label_check.LabelledRows:
     """Writes the rows with these labels into a file, and reads it as the command does."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "data.jsonl")
@@ -173,7 +173,7 @@ def _confident_learning(logits: NDArray[np.float32], classes: NDArray[np.int64])
     return np.flatnonzero((confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != classes))
 
 
-def _contradicting(rows: Sequence[Row]) -> NDArray[np.bool_]:
+def _contradicting(rows: Sequence[BenchmarkText]) -> NDArray[np.bool_]:
     """Tells which rows have a text that comes with another label too, (rows,)."""
     labels: dict[int, set[str]] = defaultdict(set)
     hashes = [text_hash(row.text) for row in rows]

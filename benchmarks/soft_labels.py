@@ -23,8 +23,9 @@ from textmodel import load_engine
 from training.data.labelled_file import LabelledFile, LabelledFiles, TrainingFiles
 from training.data.soft_labels import NO_SOFT_COLUMNS, PREFIX, SoftColumns
 from training.evaluation import markdown
+from training.run import Run
 from training.settings import OWN_DATA, PRESETS, Preset
-from training.train import Result, train
+from training.train import train
 
 LABELS = ("negative", "positive")
 SOFT = SoftColumns({label: PREFIX + label for label in LABELS})
@@ -149,7 +150,7 @@ class _Run:
             f"{evaluation.expected_calibration_error:.4f}",
         )
 
-    def _train(self, preset: Preset, data: Sequence[Path], test: Path, soft: SoftColumns = NO_SOFT_COLUMNS) -> Result:
+    def _train(self, preset: Preset, data: Sequence[Path], test: Path, soft: SoftColumns = NO_SOFT_COLUMNS) -> Run:
         files = TrainingFiles(
             LabelledFiles([LabelledFile(path, soft=soft) for path in data]), LabelledFiles([LabelledFile(test)])
         )

@@ -13,6 +13,9 @@ from textmodel import ModelError
 from textmodel.extras import needs_extra
 
 if TYPE_CHECKING:
+    from bulk.driver import Totals
+    from bulk.inputs import Columns
+    from textfiles import ReadOptions
     from textmodel import VersionFolder
 
 _PROGRAM = "text-classifier-bulk"
@@ -55,15 +58,9 @@ def _run(options: argparse.Namespace) -> int:
 
     from bulk.cluster import check_nodes, cluster  # noqa: PLC0415
     from bulk.driver import run  # noqa: PLC0415
-    from bulk.output_folder import REJECTED, OutputFolder  # noqa: PLC0415
+    from bulk.output_folder import OutputFolder  # noqa: PLC0415
 
-    settings = {
-        "version": f"{folder.metadata.name}/{folder.path.name} of {folder.metadata.created_at.isoformat()}",
-        **{f"{name} column": value for name, value in vars(columns).items() if value},
-        **({"thresholds": " ".join(map(str, thresholds))} if thresholds else {}),
-        **({"input": " ".join(reading.arguments())} if reading.arguments() else {}),
-    }
-    with closing(OutputFolder(options.output, settings)) as outputs:
+    with closing(OutputFolder(options.output, _settings(folder, columns, thresholds, reading))) as outputs:
         remaining = [input_ for input_ in inputs if not outputs.is_finished(input_)]
         if len(remaining) < len(inputs):
             print(f"finished already: {len(inputs) - len(remaining)} of {counted(len(inputs), 'file')}", flush=True)
@@ -85,9 +82,28 @@ def _run(options: argparse.Namespace) -> int:
                 )
         except RayError as error:
             return _fail(1, f"error: {getattr(error, 'cause', error)!r}")
-    print(f"Classified {counted(totals.rows, 'row')} of {counted(totals.files, 'file')} into {options.output}")
+    return _report(totals, options.output)
+
+
+def _settings(
+    folder: "VersionFolder", columns: "Columns", thresholds: Sequence[float] | None, reading: "ReadOptions"
+) -> dict[str, str]:
+    """Returns what the outputs depend on besides their inputs."""
+    return {
+        "version": f"{folder.metadata.name}/{folder.path.name} of {folder.metadata.created_at.isoformat()}",
+        **{f"{name} column": value for name, value in vars(columns).items() if value},
+        **({"thresholds": " ".join(map(str, thresholds))} if thresholds else {}),
+        **({"input": " ".join(reading.arguments())} if reading.arguments() else {}),
+    }
+
+
+def _report(totals: "Totals", output: Path) -> int:
+    """Prints the totals of a run. Returns the exit status."""
+    from bulk.output_folder import REJECTED  # noqa: PLC0415
+
+    print(f"Classified {counted(totals.rows, 'row')} of {counted(totals.files, 'file')} into {output}")
     if totals.rejected:
-        print(f"Rejected {counted(totals.rejected, 'row')}: {options.output / REJECTED} has the reasons")
+        print(f"Rejected {counted(totals.rejected, 'row')}: {output / REJECTED} has the reasons")
     if totals.misencoded > totals.rows:
         print("Most rows are not UTF-8: name their encoding with --encoding, as cp1252, euc-kr or shift_jis")
     if totals.failed:
@@ -145,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
         "--min-probability", type=_probability, metavar="P", default=0, help="mark labels of a lower probability"
     )
     command.add_argument(
-        "--use-thresholds", action="store_true", help="mark labels below the version's own threshold for them"
+        "--use-thresholds", action="store_true", help="mark labels below the version's own threshold of the label"
     )
     command.add_argument(
         "--abstained-column",

@@ -53,7 +53,7 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--input-format",
         choices=[each.value[1:] for each in Format],
-        help="format of the input (default: the ending of the name says it)",
+        help="format of the input (default: by the ending of the name)",
     )
     group.add_argument(
         "--encoding",
@@ -70,12 +70,12 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
         "--quoting",
         choices=_QUOTING,
         default=_QUOTING[0],
-        help="none: quotation marks in CSV and TSV are text (default: %(default)s, they enclose fields)",
+        help="none: quotation marks in CSV and TSV are ordinary text (default: %(default)s, they enclose fields)",
     )
     group.add_argument(
         "--no-header",
         action="store_true",
-        help="CSV and TSV have no row of column names: columns are named by their numbers, from 1",
+        help="CSV and TSV files have no row of column names: name columns by number, from 1",
     )
 
 

@@ -168,7 +168,7 @@ class _HashedText(_Text):
         return known
 
     def _kept_ngrams(
-        self, grams: hashed_ngrams.NGrams, shares: NDArray[np.float64]
+        self, grams: hashed_ngrams.StreamNGrams, shares: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Returns start, end and share of the n-grams whose bucket is kept."""
         buckets = self._kept[self.ids]

@@ -18,7 +18,7 @@ from textmodel.hashed_ngrams import MAX_WORD, WORD_SEED
 from textmodel.metadata import HashedNGrams, NGrams, Tokenization
 from textmodel.ngrams import HASH_MASK, HASH_MULTIPLIER, HASH_SHIFT
 from textmodel.tokenization import FILTERS, STAND_IN
-from textmodel.unicode_graph import Stream
+from textmodel.unicode_graph import GraphStream
 from textmodel.unicode_text import UNSPACED
 from textmodel.vocabulary import FIRST_WORD, UNKNOWN
 
@@ -88,7 +88,7 @@ def tokenize(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return split.indices[:, 0], split.values
 
 
-class Features(NamedTuple):
+class GraphFeatures(NamedTuple):
     """The distinct features of a batch of texts, one text after another in no order."""
 
     row: tf.Tensor
@@ -99,11 +99,11 @@ class Features(NamedTuple):
     """int64 (total,): how often the text has it."""
 
 
-def features(vectorizer: NGrams, words: Words) -> Features:
+def features(vectorizer: NGrams, words: Words) -> GraphFeatures:
     """Returns the features of a batch, as `ngrams.features` does."""
     keys = [row * vectorizer.features + feature for row, feature in _windows(vectorizer, words)]
     key, _, count = tf.unique_with_counts(tf.concat(keys, 0), tf.int64)
-    return Features(key // vectorizer.features, key % vectorizer.features, count)
+    return GraphFeatures(key // vectorizer.features, key % vectorizer.features, count)
 
 
 def _windows(vectorizer: NGrams, words: Words) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
@@ -162,7 +162,9 @@ class NGramVectorizer(tf.Module):
         return _weigh(self._vectorizer, features(self._vectorizer, words), self.scale, batch)
 
 
-def _weigh(vectorizer: NGrams | HashedNGrams, features: Features, scale: tf.Tensor, batch: tf.Tensor) -> Components:
+def _weigh(
+    vectorizer: NGrams | HashedNGrams, features: GraphFeatures, scale: tf.Tensor, batch: tf.Tensor
+) -> Components:
     """Returns the components of the texts' vectors, as `ngrams.weigh` does."""
     row, feature, count = features
     value = tf.cast(tf.gather(scale, feature), tf.float32)
@@ -218,7 +220,7 @@ class HashedNGramVectorizer(tf.Module):
         feature, is_kept = self._rows(hashes)
         size = max(self._vectorizer.kept, 1)
         key, _, count = tf.unique_with_counts(tf.boolean_mask(row * size + feature, is_kept), tf.int64)
-        found = Features(key // size, key % size, count)
+        found = GraphFeatures(key // size, key % size, count)
         edges = unicode_graph.words(stream)
         word_row = tf.gather(stream.row, edges.begin)
         known = tf.cast(self._known(stream, edges), tf.int32)
@@ -236,7 +238,7 @@ class HashedNGramVectorizer(tf.Module):
         row = tf.minimum(tf.searchsorted(self.kept, bucket), self._vectorizer.kept - 1)
         return tf.cast(row, tf.int64), tf.gather(self.kept, row) == bucket
 
-    def _known(self, stream: Stream, edges: unicode_graph.WordEdges) -> tf.Tensor:
+    def _known(self, stream: GraphStream, edges: unicode_graph.WordEdges) -> tf.Tensor:
         """Returns whether each word is known, as `hashed_ngrams.known_words` does."""
         begin, end = edges
         pairs = _step(_step(tf.zeros_like(stream.code[:-1]), stream.code[:-1]), stream.code[1:])
@@ -269,14 +271,14 @@ class _Hashed(NamedTuple):
     """int64 (total,)"""
 
 
-def _hashed_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[_Hashed]:
+def _hashed_ngrams(vectorizer: HashedNGrams, stream: GraphStream) -> Iterator[_Hashed]:
     if vectorizer.words:
         yield from _hashed_words(vectorizer, stream)
     if vectorizer.characters is not None:
         yield from _hashed_characters(vectorizer, stream)
 
 
-def _hashed_characters(vectorizer: HashedNGrams, stream: Stream) -> Iterator[_Hashed]:
+def _hashed_characters(vectorizer: HashedNGrams, stream: GraphStream) -> Iterator[_Hashed]:
     characters = vectorizer.characters
     assert characters is not None
     is_space = stream.kind == SPACE
@@ -298,7 +300,7 @@ def _hashed_characters(vectorizer: HashedNGrams, stream: Stream) -> Iterator[_Ha
         yield _held(held, tf.gather(stream.row, start), hashes)
 
 
-def _hashed_words(vectorizer: HashedNGrams, stream: Stream) -> Iterator[_Hashed]:
+def _hashed_words(vectorizer: HashedNGrams, stream: GraphStream) -> Iterator[_Hashed]:
     begin, end = unicode_graph.words(stream)
     words = _hash_words(stream, begin, end)
     yield _Hashed(tf.gather(stream.row, begin), words)
@@ -311,7 +313,7 @@ def _hashed_words(vectorizer: HashedNGrams, stream: Stream) -> Iterator[_Hashed]
         yield _held(held, tf.gather(stream.row, starts), hashes)
 
 
-def _hash_words(stream: Stream, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+def _hash_words(stream: GraphStream, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
     lengths = tf.minimum(end - begin, MAX_WORD)
 
     def longer(place: tf.Tensor, words: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -36,7 +36,7 @@ _BITS_PER_WORD = 16
 _MAX_WORD_BITS = 1 << 24
 
 
-class NGrams(NamedTuple):
+class StreamNGrams(NamedTuple):
     """The n-grams of one length in a stream."""
 
     start: NDArray[np.int64]
@@ -145,7 +145,7 @@ def count_words(texts: Sequence[str], bits: NDArray[np.uint8]) -> WordCounts:
     return WordCounts(*(np.bincount(rows, minlength=len(texts)).astype(np.int32) for rows in (row, known)))
 
 
-def ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
+def ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[StreamNGrams]:
     """Yields the n-grams of a stream, one length after another: of words, then of characters."""
     if vectorizer.words:
         yield from word_ngrams(vectorizer, stream)
@@ -153,7 +153,7 @@ def ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
         yield from character_ngrams(vectorizer, stream)
 
 
-def character_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
+def character_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[StreamNGrams]:
     """Yields the n-grams of characters, one length after another."""
     characters = vectorizer.characters
     assert characters is not None
@@ -173,14 +173,14 @@ def character_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGram
             if not characters.across_words:
                 held &= spaces[start + order - 1] == spaces[start + 1]
         start = start[held]
-        yield NGrams(start, start + order, hashes[held] & (vectorizer.buckets - 1))
+        yield StreamNGrams(start, start + order, hashes[held] & (vectorizer.buckets - 1))
 
 
-def word_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
+def word_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[StreamNGrams]:
     """Yields the n-grams of words, from those of one word on."""
     begins, ends = unicode_text.words(stream)
     words = _word_hashes(stream, begins, ends)
-    yield NGrams(begins, ends, words & (vectorizer.buckets - 1))
+    yield StreamNGrams(begins, ends, words & (vectorizer.buckets - 1))
     hashes = step(0, words)
     for order in range(2, vectorizer.words + 1):
         # Each is named by the word that it begins with.
@@ -188,7 +188,7 @@ def word_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[NGrams]:
         hashes = step(hashes[: len(last)], last)
         start, end = begins[: len(hashes)], ends[order - 1 :]
         held = stream.row[start] == stream.row[end - 1]
-        yield NGrams(start[held], end[held], hashes[held] & (vectorizer.buckets - 1))
+        yield StreamNGrams(start[held], end[held], hashes[held] & (vectorizer.buckets - 1))
 
 
 def _word_hashes(stream: Stream, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ _SYLLABLE_COUNT = _LEAD_COUNT * _VOWEL_COUNT * _TRAIL_COUNT
 _CODE_BITS = 21
 
 
-class Stream(NamedTuple):
+class GraphStream(NamedTuple):
     """The normalized characters of texts: see `textmodel.unicode_text.Stream`."""
 
     row: tf.Tensor
@@ -41,7 +41,7 @@ class WordEdges(NamedTuple):
     """int64 (words,)"""
 
 
-def read(text: tf.Tensor) -> Stream:
+def read(text: tf.Tensor) -> GraphStream:
     """Reads texts, string (batch,), UTF-8."""
     decoded = tf.strings.unicode_decode(tf.strings.join([" ", text, " "]), "UTF-8")
     row, code = decoded.value_rowids(), tf.cast(decoded.values, tf.int64)
@@ -55,10 +55,10 @@ def read(text: tf.Tensor) -> Stream:
     kind = tf.where(kind == UNASSIGNED, tf.constant(WORD, tf.int64), kind)
     same_row = row == _before(row, -1)
     stays = ~(same_row & (kind == SPACE) & (_before(kind, SPACE) == SPACE))
-    return Stream(tf.boolean_mask(row, stays), tf.boolean_mask(code, stays), tf.boolean_mask(kind, stays))
+    return GraphStream(tf.boolean_mask(row, stays), tf.boolean_mask(code, stays), tf.boolean_mask(kind, stays))
 
 
-def words(stream: Stream) -> WordEdges:
+def words(stream: GraphStream) -> WordEdges:
     """Finds the words of a stream."""
     kind, before = stream.kind, _before(stream.kind, SPACE)
     in_word = kind >= WORD

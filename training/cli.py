@@ -97,7 +97,7 @@ def _train(options: dict[str, Any], source: "TrainingFiles | Path | None") -> No
         from training.train import train  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from training import report  # noqa: PLC0415
+    from training import run_tables  # noqa: PLC0415
     from training.evaluation.promotion import Gate  # noqa: PLC0415
 
     console = Console()
@@ -107,13 +107,13 @@ def _train(options: dict[str, Any], source: "TrainingFiles | Path | None") -> No
         allow_removed_thresholds=options["allow_removed_thresholds"],
     )
     promotion = gate if options["promote_if_better"] else None
-    result = train(chosen, options["name"], source, options["models"], console, gate=promotion)
+    run = train(chosen, options["name"], source, options["models"], console, gate=promotion)
     if chosen.data_set == OWN_DATA:
-        console.print(report.per_class(result.classes, result.evaluation))
-    console.print(report.summary(result.search, result.evaluation, result.uncalibrated, result.costs))
-    console.print(f"Wrote {result.folder.path}", soft_wrap=True)
-    if result.decision:
-        console.print(result.decision.sentence(result.folder.path), soft_wrap=True, markup=False, highlight=False)
+        console.print(run_tables.per_class(run))
+    console.print(run_tables.summary(run))
+    console.print(f"Wrote {run.folder.path}", soft_wrap=True)
+    if run.decision:
+        console.print(run.decision.sentence(run.folder.path), soft_wrap=True, markup=False, highlight=False)
 
 
 def parsed(words: Sequence[str]) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def add_own_data(parser: argparse.ArgumentParser) -> None:
         type=share,
         metavar="SHARE",
         default=0.2,
-        help="share of the texts that is held out for the test, by a hash of the text (default: %(default)s)",
+        help="share of the texts to hold out for the test, by a hash of the text (default: %(default)s)",
     )
     parser.add_argument("--name", type=_name, required=True, help="name of the model")
     _add_training(parser, OWN_DATA)

@@ -17,18 +17,23 @@ if TYPE_CHECKING:
 def add_evaluate(command: argparse.ArgumentParser) -> None:
     """Adds the options of `evaluate`. `run` takes them when they are parsed."""
     command.description = (
-        "Measure a version on labelled texts: accuracy, macro-F1, calibration, each label, the most confident mistakes,"
-        " and the share of unknown words beside that of its training texts."
+        "Measure a version on labelled texts: accuracy, macro-F1, calibration, each label, the most confident errors,"
+        " and the share of unknown words compared with that of its training texts."
     )
     command.add_argument("--model", required=True, metavar="NAME", help="the model")
     command.add_argument(
-        "--version", type=int, metavar="N", help="its version (default: the one in service: pinned, or the highest)"
+        "--model-version",
+        "--version",
+        dest="version",
+        type=int,
+        metavar="N",
+        help="its version (default: the version in service: the pinned or the highest)",
     )
     command.add_argument(
         "--report",
         type=output_file(".html", ".md"),
         metavar="FILE",
-        help="write a report: .html, or .md with its figures",
+        help="write a report: .html, or .md with separate figures",
     )
     add_labelled_files(command)
     add_models(command)

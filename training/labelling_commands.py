@@ -28,15 +28,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from training.data.bad_rows import BadRows
+    from training.data.labelled_file import LabelledFile, LabelledText
     from training.data.pool import PoolText
     from training.evaluation.acquisition import Candidate
     from training.evaluation.label_check import Suspect
 
 _KINDS = ("margin", "disagreement")
 _SHOWN = 20
-"""Rows that `check` shows."""
+"""Number of rows that `check` shows."""
 _EXCERPT = 300
-"""Characters of their texts."""
+"""Characters of the text of such a row."""
+_WIDTH = 24
+"""Characters of a label, on the terminal."""
 
 
 def add_select(command: argparse.ArgumentParser) -> None:
@@ -63,21 +66,30 @@ def add_select(command: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="FILE",
-        help="files of texts that have a label already, as those of earlier rounds: they are not chosen",
+        help="files of texts that have a label already, such as those of earlier rounds: these texts are not chosen",
     )
     command.add_argument(
         "--text-column", default="text", metavar="NAME", help="column, or key, of the texts (default: %(default)s)"
     )
     command.add_argument("--model", required=True, metavar="NAME", help="the model")
-    command.add_argument("--version", type=int, metavar="N", help="its version (default: the one in service)")
+    command.add_argument(
+        "--model-version",
+        "--version",
+        dest="version",
+        type=int,
+        metavar="N",
+        help="its version (default: the version in service)",
+    )
     command.add_argument(
         "--other-version",
         type=int,
         metavar="N",
         help="disagreement: the version to compare with (default: the shadow version)",
     )
-    command.add_argument("--by", choices=_KINDS, default="margin", help="what decides (default: %(default)s)")
-    command.add_argument("--count", type=_count, default=200, metavar="N", help="how many texts (default: %(default)s)")
+    command.add_argument("--by", choices=_KINDS, default="margin", help="the criterion (default: %(default)s)")
+    command.add_argument(
+        "--count", type=_count, default=200, metavar="N", help="number of texts (default: %(default)s)"
+    )
     command.add_argument(
         "--output",
         required=True,
@@ -186,7 +198,7 @@ def add_check(command: argparse.ArgumentParser) -> None:
         "--output",
         type=output_file(".jsonl", ".csv"),
         metavar="FILE",
-        help="write all of these rows to this file, .jsonl or .csv (default: show the first on the terminal)",
+        help="write all these rows to this file, .jsonl or .csv (default: only show the first on the terminal)",
     )
     command.set_defaults(run=_check)
 
@@ -222,15 +234,17 @@ def _table(suspects: "Sequence[Suspect]", *, several_files: bool) -> "Table":
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table()
+    def place(file: "LabelledFile", row: "LabelledText") -> str:
+        return f"{file.name}: {row.number:,}" if several_files else f"{row.number:,}"
+
+    table = Table(expand=True)
     for name in (suspects[0].file.unit, "label", "suggested", "probability"):
-        table.add_column(name)
-    table.add_column("text", no_wrap=True, overflow="ellipsis")
+        table.add_column(name, no_wrap=True, max_width=_WIDTH)
+    table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1)
     for suspect in suspects:
-        line = f"{suspect.row.number:,}"
-        same = f"(the text of {suspect.same_text}) " if suspect.same_text else ""
+        same = f"(as {suspect.file.unit} {place(*suspect.same_text)}) " if suspect.same_text else ""
         table.add_row(
-            Text(f"{suspect.file.name}: {line}" if several_files else line),
+            Text(place(suspect.file, suspect.row)),
             Text(suspect.row.label),
             Text(suspect.suggested),
             f"{suspect.probability:.3f}",
@@ -264,6 +278,6 @@ def _fields(suspect: "Suspect") -> "Mapping[str, str | int | float]":
         "label": suspect.row.label,
         "suggested": suspect.suggested,
         "probability": round(suspect.probability, 6),
-        "same_text": suspect.same_text,
+        "same_text": f"{same[0]}: {same[1].number}" if (same := suspect.same_text) else "",
         "text": suspect.row.text,
     }

@@ -34,7 +34,7 @@ def add_judge(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--promote",
         action="store_true",
-        help="if the shadow is better, put it in service: pin it, and end the shadow; the exit status is"
+        help="if the shadow is better, put it into service: pin it, and remove the shadow file; the exit status is"
         " 0 in both cases",
     )
     add_allowances(command)

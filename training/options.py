@@ -47,7 +47,7 @@ def add_bad_rows(parser: argparse.ArgumentParser) -> None:
         "--bad-rows",
         type=Path,
         metavar="FILE",
-        help="leave out the rows that cannot be used, and list them in this file (default: they are an error)",
+        help="leave out rows that cannot be used, and list them in this file (default: such rows are an error)",
     )
 
 
@@ -58,13 +58,13 @@ def add_soft_labels(parser: argparse.ArgumentParser) -> None:
         type=_probability_columns,
         metavar="NAME,NAME,...",
         default={},
-        help="columns, or keys, of the probability of each label, as p_yes,p_no or yes=NAME,no=NAME: texts that have"
-        " these are learned by them, and need no label (default: all texts are learned by their labels)",
+        help="columns, or keys, with the probability of each label, as p_yes,p_no or yes=NAME,no=NAME: training uses"
+        " the probabilities of texts that have them, which need no label (default: training uses labels only)",
     )
     parser.add_argument(
         "--weight-column",
         metavar="NAME",
-        help="column, or key, of how many texts like it each text counts as (default: each counts as 1)",
+        help="column, or key, with the weight of each text in training (default: all weights are 1)",
     )
 
 
@@ -166,30 +166,29 @@ def add_promotion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--promote-if-better",
         action="store_true",
-        help="compare the new version with the one in service on the test texts that neither has learned; unless it is"
-        " better (95%% confidence), write it as candidate-<version>, which is not served. The exit status is 0 in both"
-        " cases. The more often the same test texts decide, the less their result says of new texts",
+        help="compare the new version with the version in service on the test texts that neither was trained on; unless"
+        " it is better (95%% confidence), write it as candidate-<version>, which is not served. The exit status is 0 in"
+        " both cases. The more often the same test texts decide, the less the result says about new texts",
     )
     parser.add_argument(
         "--promotion-metric",
         choices=get_args(PromotionMetric),
         default=get_args(PromotionMetric)[0],
-        help="what has to be better; macro-f1 counts each label the same, however few texts it has"
-        " (default: %(default)s)",
+        help="the metric that must be better; macro-f1 gives each label the same weight (default: %(default)s)",
     )
     add_allowances(parser)
 
 
 def add_allowances(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that allow a promoted version to lack what the one in service has."""
+    """Adds the options that allow a promoted version to lack labels or thresholds of the version in service."""
     parser.add_argument(
         "--allow-removed-labels",
         action="store_true",
-        help="promote a version that lacks a label of the one in service",
+        help="promote even if the version lacks a label of the version in service",
     )
     parser.add_argument(
         "--allow-removed-thresholds",
         action="store_true",
-        help="promote a version without thresholds for abstention (--target-precision), though the one in service has"
-        " some",
+        help="promote even if the version lacks the thresholds for abstention (--target-precision) of the version in"
+        " service",
     )

@@ -73,41 +73,41 @@ def add_settings(parser: argparse.ArgumentParser, data_set: str) -> None:
     setting(
         "--features",
         str,
-        "n-grams of words, of characters, or both; auto: the best on held-out texts",
+        "n-grams of words, of characters, or both; auto: the most accurate on held-out texts",
         get_args(Features),
     )
     setting("--max-ngram", _ngram, "longest n-gram of words")
     setting("--char-ngrams", _lengths, "shortest and longest n-gram of characters, as 2,5")
-    setting("--char-spans", str, "whether n-grams of characters end at words or cross them", get_args(CharSpans))
-    setting("--min-df", _count, "minimum document frequency: training texts that have to hold a feature")
+    setting("--char-spans", str, "whether n-grams of characters stay within words or cross them", get_args(CharSpans))
+    setting("--min-df", _count, "minimum document frequency: number of training texts in which a feature must occur")
     setting("--term-frequency", str, "term weighting: binary or log counts", get_args(TermFrequency))
     setting("--idf-power", _power, "exponent of a feature's inverse document frequency")
-    setting("--divergence-power", _power, "exponent of the divergence of classes among the texts with a feature")
-    setting("--buckets", _buckets, "number of buckets that n-grams are hashed to, a power of two")
-    setting("--cost", _positive, "cost of errors beside large weights, C of an SVM; auto: the best on held-out texts")
+    setting("--divergence-power", _power, "exponent of the divergence of the classes of the texts with a feature")
+    setting("--buckets", _buckets, "number of buckets for hashed n-grams, a power of two")
+    setting("--cost", _positive, "cost of errors, C of an SVM; auto: the most accurate on held-out texts")
     setting("--vectorizer", str, "input of the network", get_args(VectorizerName))
     setting("--num-words", _words, "number of word indices, including the reserved 0 to 3")
-    setting("--sequence-length", _count, "embedding: number of words of a text that are read, including the start mark")
-    setting("--embedding-dim", _count, "embedding: components of a word's vector")
+    setting("--sequence-length", _count, "embedding: maximum number of words of a text, including the start mark")
+    setting("--embedding-dim", _count, "embedding: size of a word's vector")
     setting("--layers", _layers, "units of the hidden layers")
     setting("--loss", str, "loss function", get_args(Loss))
     setting("--optimizer", str, "optimizer", get_args(Optimizer))
     setting("--learning-rate", _positive, "learning rate of the optimizer")
-    setting("--epochs", _count, "maximum number of epochs of the search for the best one")
-    setting("--patience", _count, "epochs without a lower validation loss that end the search")
+    setting("--epochs", _count, "maximum number of epochs in the search for the best epoch")
+    setting("--patience", _count, "end the search after this number of epochs without a lower validation loss")
     setting("--batch-size", _count, "texts in a mini-batch; auto: by the number of training texts")
     if data_set == OWN_DATA:
-        setting("--validation-split", share, "share of the training texts that is held out for validation")
+        setting("--validation-split", share, "share of the training texts to hold out for validation")
     else:
-        setting("--validation-samples", _count, "number of training texts, the first ones, held out for validation")
+        setting("--validation-samples", _count, "number of texts to hold out for validation, from the beginning")
     setting("--class-weights", str, "balanced: rare labels count as much as frequent ones", get_args(ClassWeights))
     parser.add_argument(
         "--target-precision",
         type=share,
         metavar="SHARE",
         default=argparse.SUPPRESS,
-        help="find on validation texts the probability from which each label is right with this precision, and store it"
-        " with the version (default: do not)",
+        help="find the lowest probability at which each label reaches this precision on validation texts, and store it"
+        " with the version (default: no thresholds)",
     )
     setting("--seed", _seed, "seed of the initial weights and of the shuffling")
 

@@ -2,9 +2,9 @@
 
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -20,47 +20,28 @@ from textfiles import InputError
 from textmodel import ModelError, load_engine, metadata, probes
 from textmodel.metadata import Abstention, HashedNGrams, Metadata
 from textmodel.version_folder import VersionFolder, new_version, served_version, version_path
-from training import report
+from training import report, run_tables
 from training.classifiers.classifier import Classifier
 from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
 from training.classifiers.ngram import NGramClassifier
 from training.classifiers.selection import select
 from training.data import file_dataset, keras_datasets, text_hashes
-from training.data.file_dataset import SoftQuality
 from training.data.keras_datasets import SplitDataset
-from training.data.labelled_file import TrainingFiles
+from training.data.labelled_file import LabelledText, TrainingFiles
+from training.data.quality import Quality, SoftQuality
 from training.data.targets import Copies
 from training.evaluation.abstention import find_abstention, threshold_warnings
 from training.evaluation.metrics import Answers, Evaluation, evaluate
-from training.evaluation.promotion import Decision, Gate, decide, in_service, lost_thresholds
+from training.evaluation.promotion import Gate, decide, in_service, lost_thresholds
 from training.evaluation.version_evaluation import LoadedVersion
 from training.export import export
 from training.golden_probes import make_probes
 from training.progress import epochs_shown, trials_shown
-from training.report import Search
-from training.resource_usage import Cost, Costs
+from training.resource_usage import Costs
+from training.run import Classes, Run, Search
 from training.settings import Settings
 
 _PACKAGES = ("keras", "numpy", "scikit-learn", "tensorflow")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run made."""
-
-    folder: VersionFolder
-    search: Search
-    """What was tried on texts that were held out."""
-    evaluation: Evaluation
-    """On the test set."""
-    uncalibrated: Evaluation | None
-    """The same before calibration, for a preset that is calibrated."""
-    costs: Sequence[Cost]
-    """What the parts of the run cost, in order."""
-    classes: report.Classes
-    """What each class had to learn from."""
-    decision: Decision | None
-    """Whether the version goes into service, where that was asked."""
 
 
 def train(
@@ -71,7 +52,7 @@ def train(
     console: Console,
     *,
     gate: Gate | None = None,
-) -> Result:
+) -> Run:
     """Trains a model and writes it as the next version in `<models>/<name>/`.
 
     Args:
@@ -91,77 +72,92 @@ def train(
     incumbent = in_service(models / name) if gate else None
     if settings.target_precision is None:
         _check_thresholds(models / name, gate, incumbent, console)
-    command = _command(settings, name, source)
     costs = Costs()
     with costs.of("reading the data"):
-        if isinstance(source, TrainingFiles):
-            own = file_dataset.load(source, settings, console)
-            settings = replace(settings, num_words=len(own.vocabulary), validation_samples=own.validation_texts)
-            console.print(report.findings(own.quality))
-            data: SplitDataset = own
-            quality: file_dataset.Quality | None = own.quality
-            test_rows = partial(file_dataset.test_rows, source, own)
-        else:
-            data, quality = keras_datasets.load(settings.data_set, source, settings.num_words), None
-            test_rows = partial(keras_datasets.test_rows, data.name, source)
-    if settings.validation_samples >= len(data.training):
-        raise InputError(
-            f"--validation-samples {settings.validation_samples} leaves nothing of the {len(data.training)} training"
-            " texts: ask for fewer"
-        )
-
+        data = _load(settings, source, console)
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(new_version(models, name))
         except OSError as error:
             raise InputError(f"--models {models}: cannot write there: {error.strerror}: name another folder") from error
-
-        fit = (_fit_ngram if settings.preset == "ngram" else _fit_dense)(settings, data, console, costs)
-        classifier = fit.classifier
+        fit = (_fit_ngram if settings.preset == "ngram" else _fit_dense)(data.settings, data.split, console, costs)
         with costs.of("exporting and probing"):
-            hashed = isinstance(classifier.vectorizer, HashedNGrams)
-            export(classifier, None if hashed else data.vocabulary, data.labels, folder.path, data.tokenization)
-            folder.assets_extra.mkdir(exist_ok=True)
-            if isinstance(data, file_dataset.FileDataset):
-                text_hashes.write(folder.assets_extra / text_hashes.FILE, data.training_hashes.tolist())
-            _describe(name, fit, data, quality.soft if quality else None).write(folder.metadata_file)
-            probes.write(folder.probes_file, make_probes(classifier, data.vocabulary, data.training))
-            # What was exported has to answer as the network, or it is not published.
-            load_engine(folder.path, "tensorflow")
-        classes = report.Classes(
-            data.labels,
-            np.bincount(data.training.classes, minlength=len(data.labels)),
-            classifier.class_weights(data.training.learned(len(data.labels))),
-        )
-        report.write(
+            _export(folder, name, fit, data)
+        run = Run(
             folder,
-            classes,
+            _command(settings, name, source),
+            _classes(fit, data.split),
             fit.search,
             fit.evaluation,
-            command,
-            quality=quality,
-            uncalibrated=fit.uncalibrated,
-            costs=costs.parts,
-            answers=fit.answers,
+            fit.uncalibrated,
+            fit.answers,
+            data.quality,
+            costs.parts,
         )
-        decision = None
+        report.write(run)
         if gate:
-            decision = decide(incumbent, folder, test_rows(), gate)
-            folder.is_candidate = not decision.promoted
-    return Result(folder, fit.search, fit.evaluation, fit.uncalibrated, costs.parts, classes, decision)
+            run = replace(run, decision=decide(incumbent, folder, data.test_rows(), gate))
+            folder.is_candidate = not (run.decision and run.decision.promoted)
+    return run
+
+
+class _Data(NamedTuple):
+    settings: Settings
+    """The settings of the run, with the sizes that follow from the data filled in."""
+    split: SplitDataset
+    quality: Quality | None
+    """The findings about the user's own files; None for Keras's data sets."""
+    test_rows: Callable[[], Iterable[LabelledText]]
+    """Reads the test texts again, for a gate."""
+
+
+def _load(settings: Settings, source: TrainingFiles | Path | None, console: Console) -> _Data:
+    if isinstance(source, TrainingFiles):
+        own = file_dataset.load(source, settings, console)
+        settings = replace(settings, num_words=len(own.vocabulary), validation_samples=own.validation_texts)
+        console.print(run_tables.findings(own.quality))
+        data = _Data(settings, own, own.quality, partial(file_dataset.test_rows, source, own))
+    else:
+        split = keras_datasets.load(settings.data_set, source, settings.num_words)
+        data = _Data(settings, split, None, partial(keras_datasets.test_rows, split.name, source))
+    if settings.validation_samples >= len(data.split.training):
+        raise InputError(
+            f"--validation-samples {settings.validation_samples} leaves nothing of the {len(data.split.training)}"
+            " training texts: ask for fewer"
+        )
+    return data
+
+
+def _export(folder: VersionFolder, name: str, fit: "_Fit", data: _Data) -> None:
+    """Writes the version's files except its report, and checks that it answers as the network does."""
+    classifier, split = fit.classifier, data.split
+    vocabulary = None if isinstance(classifier.vectorizer, HashedNGrams) else split.vocabulary
+    export(classifier, vocabulary, split.labels, folder.path, split.tokenization)
+    folder.assets_extra.mkdir(exist_ok=True)
+    if isinstance(split, file_dataset.FileDataset):
+        text_hashes.write(folder.assets_extra / text_hashes.FILE, split.training_hashes.tolist())
+    _describe(name, fit, split, data.quality.soft if data.quality else None).write(folder.metadata_file)
+    probes.write(folder.probes_file, make_probes(classifier, split.vocabulary, split.training))
+    load_engine(folder.path, "tensorflow")
+
+
+def _classes(fit: "_Fit", data: SplitDataset) -> Classes:
+    count = len(data.labels)
+    weights = fit.classifier.class_weights(data.training.learned(count))
+    return Classes(data.labels, np.bincount(data.training.classes, minlength=count), weights)
 
 
 class _Fit(NamedTuple):
     settings: Settings
-    """With all that was chosen."""
+    """The settings of the run, with everything that a search chose filled in."""
     classifier: Classifier
     search: Search
     held_out: int
-    """Training texts that the search held out."""
+    """Number of training texts that the search held out."""
     evaluation: Evaluation
     uncalibrated: Evaluation | None
     answers: Answers
-    """To the test set."""
+    """The answers to the texts of the test set."""
     abstention: Abstention | None
 
 
@@ -207,7 +203,7 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
     """Chooses features and cost on held-out texts, fits on all training texts, and evaluates on the test set."""
     with costs.of("choosing features and cost"), trials_shown(console) as tried:
         selection = select(settings, data.training, len(data.labels), tried)
-    console.print(report.trials(selection))
+    console.print(run_tables.trials(selection))
     abstention = None
     if settings.target_precision:
         if selection.sample is not None:

@@ -27,8 +27,8 @@ class Answer(NamedTuple):
     known_words: list[int]
 
 
-class Comparison(Protocol):
-    """Compares another version with the one in service."""
+class AnswerListener(Protocol):
+    """Gets the answers of a version in service."""
 
     def offer(self, texts: Sequence[str], answer: Answer, request_id: str) -> None:
         """Takes a request that the version in service has answered."""
@@ -38,7 +38,7 @@ class Comparison(Protocol):
 class ShadowSlot:
     """The shadow of a version in service, if it has one. For the event loop's thread only."""
 
-    running: Comparison | None = None
+    running: AnswerListener | None = None
 
 
 @dataclass(frozen=True)

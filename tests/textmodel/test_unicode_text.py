@@ -86,7 +86,7 @@ graph_tokenize = tf.function(unicode_graph.tokenize, input_signature=TEXT)
 @example(["", "e\u0301", " ", "\0", "\u0301", "a\u0315\u0300\u05ae"])
 def test_the_graph_reads_the_same_characters_and_words(texts: list[str]) -> None:
     expected, found = read(texts), graph_read(tensor(texts))
-    for name in unicode_graph.Stream._fields:
+    for name in unicode_graph.GraphStream._fields:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     row, word = graph_tokenize(tensor(texts))
     words = [(number, word) for number, text in enumerate(texts) for word in tokenize(text)]
@@ -97,5 +97,5 @@ def test_the_graph_reads_the_same_characters_and_words(texts: list[str]) -> None
 def test_the_graph_reads_every_code_point_alike(context: str) -> None:
     text = "".join(context % chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000)
     expected, found = read([text]), graph_read(tensor([text]))
-    for name in unicode_graph.Stream._fields:
+    for name in unicode_graph.GraphStream._fields:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))

@@ -4,6 +4,8 @@ import csv
 import gzip
 import json
 import random
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,8 +87,16 @@ def test_rows_with_one_text_and_different_labels_come_first(tmp_path: Path) -> N
     assert check(write(tmp_path / "f.csv", content), "--output", tmp_path / "out.jsonl") == 0
     first, second = listed(tmp_path / "out.jsonl")
     assert (first["line"], first["suggested"], second["line"]) == (63, "bill", 9)
-    assert first["same_text"] == f"{tmp_path / 'f.csv'}: line 62"
+    assert first["same_text"] == f"{tmp_path / 'f.csv'}: 62"
     assert second["same_text"] == ""
+
+
+def test_long_texts_leave_room_for_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = [(f"{text} {'as I said before ' * 30}", label) for text, label in flipped(rows(), 9)]
+    assert check(write(tmp_path / "f.csv", content)) == 0
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("│"))
+    assert [cell.strip() for cell in row.split("│")][1:4] == ["9", "bill", "bug"]
+    assert "…" in row
 
 
 def test_copies_with_one_wrong_label_do_not_hide_each_other(tmp_path: Path) -> None:
@@ -222,3 +232,13 @@ def test_only_the_first_rows_are_shown(tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "Shown are the first 20: --output FILE writes all." in said
     assert sum(line.startswith("│") for line in said.splitlines()) == 20
+
+
+def test_no_tensorflow_is_needed(tmp_path: Path) -> None:
+    script = (
+        "import sys; from training.cli import main\n"
+        "print(main(['check', '--data', sys.argv[1]]), sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", script, str(write(tmp_path / "f.csv", rows()))]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "0 []"

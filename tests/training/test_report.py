@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from training.curves import curves
 from training.evaluation.figures import confusion_matrix, png
 from training.evaluation.fonts import drawable, legend
 from training.evaluation.metrics import evaluate
-from training.report import curves
 
 HISTORY = {
     "loss": [3.0, 2.0, 1.0],

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from textfiles import InputError, Unreadable, counted, listed
+from textfiles import InputError, Unreadable, counted
 from textfiles.progress import bytes_shown
 from textmodel.tokenization import is_word
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
@@ -27,6 +27,7 @@ from training.data.bad_rows import BadRows
 from training.data.keras_datasets import Examples, SplitDataset
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText, TrainingFiles
 from training.data.labels import alike_among, lists_among
+from training.data.quality import MAX_TEXT_BYTES, Quality, SoftQuality
 from training.data.sequences import FlatSequences, FlatTexts
 from training.data.soft_labels import SoftColumns
 from training.data.splitting import held_out, keys_for_test, keys_for_validation
@@ -35,110 +36,10 @@ from training.data.text_hashes import text_hash
 from training.data.tokens import tokenize_all
 from training.settings import Settings
 
-MAX_TEXT_BYTES = 1 << 20
-"""Maximum length of a text in UTF-8: what a server takes by default. A model need not learn what it is never asked."""
-
 # Worked on at a time.
 _BLOCK_CHARACTERS = 1 << 18
 _BLOCK_INDICES = 1 << 22
 _BLOCK_TEXTS = 1 << 11
-
-
-@dataclass(frozen=True)
-class SoftQuality:
-    """The findings about soft labels and weights."""
-
-    soft: int
-    """Training texts that are learned by a soft label."""
-    unlabelled: int
-    """Of them, those without a label."""
-    left_out: int
-    """Texts without a label that are copies of test texts: left out."""
-    without_weight: int
-    """Rows of weight 0: left out."""
-    weight: float
-    """The sum of the weights of the training texts."""
-
-    def described(self) -> list[tuple[str, str]]:
-        """Returns the name and the value of each finding, for people."""
-        return [
-            ("training texts with a soft label", f"{self.soft:,}"),
-            ("of them without a label", f"{self.unlabelled:,}"),
-            ("unlabelled copies of test texts, left out", f"{self.left_out:,}"),
-            ("rows of weight 0, left out", f"{self.without_weight:,}"),
-            ("sum of the weights of the training texts", f"{self.weight:,.6g}"),
-        ]
-
-
-@dataclass(frozen=True)
-class Quality:
-    """The findings about the files, mostly numbers of rows."""
-
-    rows: int
-    bad: int
-    """Rows that cannot be used: set aside."""
-    without_words: int
-    """Left out."""
-    too_long: int
-    """Longer than `MAX_TEXT_BYTES`: left out."""
-    copies: int
-    """Their text is that of an earlier row. They stay, on one side of each split."""
-    conflicts: int
-    """Their text has another label in another row. They stay."""
-    seen_in_training: int
-    """Test texts that are training texts too, which only a file of test texts can have. They stay."""
-    merged: int
-    """Rows that look like several that an open quotation mark has merged."""
-    merged_at: str
-    """The file and line of the first of them."""
-    unknown_in_validation: float
-    """The share of the words of the validation texts that a model of the other training texts does not know."""
-    unknown_in_test: float
-    """The share of the words of the test texts that the model does not know."""
-    label_lists: tuple[str, ...]
-    """Labels that look like lists of labels."""
-    soft: SoftQuality | None
-    """Of soft labels and weights, where the files have such columns."""
-    alike_labels: tuple[str, ...]
-    """Labels that differ from another in case or white space alone."""
-
-    def described(self) -> list[tuple[str, str]]:
-        """Returns the name and the value of each finding, for people."""
-        return [
-            ("rows read", f"{self.rows:,}"),
-            ("bad rows, set aside", f"{self.bad:,}"),
-            ("without a word, left out", f"{self.without_words:,}"),
-            (f"longer than {MAX_TEXT_BYTES:,} bytes, left out", f"{self.too_long:,}"),
-            ("rows that look like several merged ones", f"{self.merged:,}"),
-            ("copies of an earlier text", f"{self.copies:,}"),
-            ("texts that come with several labels", f"{self.conflicts:,}"),
-            ("test texts that are training texts too", f"{self.seen_in_training:,}"),
-            ("unknown words in validation texts", f"{self.unknown_in_validation:.2%}"),
-            ("unknown words in test texts", f"{self.unknown_in_test:.2%}"),
-            *(self.soft.described() if self.soft else ()),
-        ]
-
-    def warnings(self) -> list[str]:
-        """Returns what the user should look at, a line each."""
-        found = []
-        if self.merged:
-            found.append(
-                f"{counted(self.merged, 'row')} with many lines that look like rows, the first at {self.merged_at}: if"
-                " a quotation mark is not closed there, it merged rows; --quoting none reads quotation marks as text"
-            )
-        if self.label_lists:
-            found.append(
-                f"labels that look like lists of labels: {listed(self.label_lists)}: each list is a label of its own;"
-                " texts with several labels are not supported"
-            )
-        if self.alike_labels:
-            found.append(
-                f"labels that differ in case or white space alone: {listed(self.alike_labels)}: each is a class of its"
-                " own; if they mean the same, spell them alike"
-            )
-        if max(self.unknown_in_validation, self.unknown_in_test) >= unknown_words.HIGH_RATIO:
-            found.append(unknown_words.MEANING)
-        return found
 
 
 @dataclass(frozen=True)
@@ -148,7 +49,7 @@ class FileDataset(SplitDataset):
     validation_texts: int
     quality: Quality
     training_hashes: NDArray[np.uint64]
-    """(training texts,), of the texts that the model learns from, those for validation included."""
+    """(training texts,), including those for validation."""
     test_hashes: NDArray[np.uint64]
     """(test texts,), by which `test_rows` finds them."""
 
@@ -173,8 +74,8 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         if isinstance(files.test, LabelledFiles):
             texts.read(files.test, bad_rows, console, known_labels=frozenset(texts.targets.labels))
     _check(files, texts, count)
-    training, test, validation_texts = _split(files, settings, texts, count)
-    labels, classes, labelled = texts.targets.sorted_labels(), texts.targets.classes(), texts.targets.labelled()
+    training, test, validation_texts = split = _split(files, settings, texts, count)
+    labels, classes = texts.targets.sorted_labels(), texts.targets.classes()
     targets = texts.targets.targets() if columns else None
     hashes = np.frombuffer(texts.hashes, np.uint64)
     if targets and np.count_nonzero(targets.learned[training].sum(axis=0)) == 1:
@@ -193,37 +94,10 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     if len(vocabulary) == FIRST_WORD:
         raise InputError(f"{files.data}: holds no word that a vocabulary can hold: check --text-column")
     test_examples = Examples(FlatSequences(*everything, test), classes[test], FlatTexts(*raw, test))
-    unknown_in_test = test_examples.unknown_word_ratio
+    unknown = unknown_in_validation, test_examples.unknown_word_ratio
     if settings.preset == "ngram":
-        unknown_in_validation, unknown_in_test = _unknown_by_hashes(
-            training_examples, validation_texts, test_examples, settings.min_df
-        )
-    copies, _ = _copies_and_conflicts(hashes, classes)
-    _, conflicts = _copies_and_conflicts(hashes[labelled], classes[labelled])
-    quality = Quality(
-        rows=texts.rows,
-        bad=bad_rows.count,
-        without_words=texts.without_words,
-        too_long=texts.too_long,
-        copies=copies,
-        conflicts=conflicts,
-        seen_in_training=int(np.isin(hashes[test], hashes[training]).sum()),
-        merged=texts.merged,
-        merged_at=texts.merged_at,
-        unknown_in_validation=unknown_in_validation,
-        unknown_in_test=unknown_in_test,
-        label_lists=tuple(lists_among(labels)),
-        soft=None
-        if targets is None
-        else SoftQuality(
-            soft=int(texts.targets.soft()[training].sum()),
-            unlabelled=int((~labelled)[training].sum()),
-            left_out=len(texts) - len(training) - len(test),
-            without_weight=texts.without_weight,
-            weight=float(texts.targets.weights()[training].sum()),
-        ),
-        alike_labels=tuple(alike_among(labels)),
-    )
+        unknown = _unknown_by_hashes(training_examples, validation_texts, test_examples, settings.min_df)
+    quality = _quality(texts, split, unknown, bad_rows.count, has_targets=targets is not None)
     for warning in quality.warnings():
         console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     return FileDataset(
@@ -237,6 +111,52 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         quality=quality,
         training_hashes=hashes[training],
         test_hashes=hashes[test],
+    )
+
+
+def _quality(texts: "_Texts", split: "_Split", unknown: tuple[float, float], bad: int, *, has_targets: bool) -> Quality:
+    """Returns the findings.
+
+    Args:
+        unknown: the shares of unknown words in validation and test texts.
+        bad: number of bad rows.
+        has_targets: whether the files have columns of soft labels or weights.
+    """
+    hashes, classes, labelled = (
+        np.frombuffer(texts.hashes, np.uint64),
+        texts.targets.classes(),
+        texts.targets.labelled(),
+    )
+    training, test, labels = split.training, split.test, texts.targets.sorted_labels()
+    copies, _ = _copies_and_conflicts(hashes, classes)
+    _, conflicts = _copies_and_conflicts(hashes[labelled], classes[labelled])
+    unknown_in_validation, unknown_in_test = unknown
+    return Quality(
+        rows=texts.rows,
+        bad=bad,
+        without_words=texts.without_words,
+        too_long=texts.too_long,
+        copies=copies,
+        conflicts=conflicts,
+        seen_in_training=int(np.isin(hashes[test], hashes[training]).sum()),
+        merged=texts.merged,
+        merged_at=texts.merged_at,
+        unknown_in_validation=unknown_in_validation,
+        unknown_in_test=unknown_in_test,
+        label_lists=tuple(lists_among(labels)),
+        soft=_soft_quality(texts, split) if has_targets else None,
+        alike_labels=tuple(alike_among(labels)),
+    )
+
+
+def _soft_quality(texts: "_Texts", split: "_Split") -> SoftQuality:
+    training = split.training
+    return SoftQuality(
+        soft=int(texts.targets.soft()[training].sum()),
+        unlabelled=int((~texts.targets.labelled())[training].sum()),
+        left_out=len(texts) - len(training) - len(split.test),
+        without_weight=texts.without_weight,
+        weight=float(texts.targets.weights()[training].sum()),
     )
 
 
@@ -267,14 +187,14 @@ class _Texts:
 
     def __init__(self, columns: SoftColumns) -> None:
         self.words: dict[str, int] = defaultdict(itertools.count(1).__next__)
-        """From 1, as they come: 0 stands for the start of a text."""
+        """From 1, in the order of occurrence: 0 stands for the start of a text."""
         self.targets = RowTargets(columns)
         self.indices = array("i")
         self.ends = array("q")
         self._utf8 = TemporaryFile()  # noqa: SIM115, it stays open
         self._text_ends = array("q")
         self.hashes = array("Q")
-        """Two texts that share one by chance would be taken for copies: that does no harm."""
+        """Two texts with the same hash count as copies, which does no harm."""
         self.rows = self.without_words = self.too_long = self.merged = self.without_weight = 0
         self.merged_at = ""
         self._pending: list[LabelledText] = []
@@ -287,7 +207,7 @@ class _Texts:
     def read(
         self, files: LabelledFiles, bad_rows: BadRows, console: Console, known_labels: Container[str] | None = None
     ) -> None:
-        """Adds the rows of files. Rows with another label than the known ones, if given, are bad."""
+        """Adds the rows of files. If known labels are given, rows with another label are bad."""
         with bytes_shown(console, f"Reading {files}", files.size()) as progress:
             for file, row in files.rows(bad_rows, progress):
                 self.rows += 1
@@ -345,7 +265,8 @@ def _check(files: TrainingFiles, texts: _Texts, count: int) -> None:
     if separate_test and len(texts) == count:
         raise InputError(f"{files.test}: holds no text to test on: give a file with texts as --test-data")
     if not count:
-        raise InputError(f"{files.data}: holds no text with a word in it: check --text-column")
+        too_long = f" of at most {MAX_TEXT_BYTES:,} bytes" if texts.too_long else ""
+        raise InputError(f"{files.data}: holds no text{too_long} with a word in it: check --text-column")
     if not files.data.soft.probabilities:
         hashes, classes = np.frombuffer(texts.hashes, np.uint64)[:count], texts.targets.classes()[:count]
         _check_labels(files.data, texts.targets.sorted_labels(), hashes, classes, needed=2 if separate_test else 3)
@@ -356,7 +277,7 @@ def _check(files: TrainingFiles, texts: _Texts, count: int) -> None:
 def _check_labels(
     files: LabelledFiles, labels: Sequence[str], hashes: NDArray[np.uint64], classes: NDArray[np.int64], needed: int
 ) -> None:
-    """Checks that there are classes, and that each has as many different texts as there are parts."""
+    """Checks that there are two or more classes, each with at least one different text for each part."""
     if len(labels) < 2:
         raise InputError(
             f"{files}: every text has the label {labels[0]!r}: two labels are needed: check --label-column"
@@ -373,7 +294,7 @@ def _check_labels(
 
 
 class _Split(NamedTuple):
-    """Which texts are on which side."""
+    """The texts of each side of the split."""
 
     training: NDArray[np.int64]
     """Shuffled, those for validation first."""
@@ -423,7 +344,7 @@ def _unknown_ratio(training: Examples, validation_texts: int, words: int) -> flo
 
 
 def _word_counts(examples: Examples, words: int) -> NDArray[np.int64]:
-    """Returns how often each word occurs, (words,), of sequences of the words' numbers."""
+    """Returns the number of occurrences of each word, (words,), in sequences of word numbers."""
     counts = np.zeros(words + 1, np.int64)
     for at in range(0, len(examples), _BLOCK_TEXTS):
         counts += np.bincount(np.concatenate(examples.sequences[at : at + _BLOCK_TEXTS]), minlength=len(counts))

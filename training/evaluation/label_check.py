@@ -14,16 +14,16 @@ from textfiles import InputError, counted
 from textfiles.progress import bytes_shown
 from training.classifiers.features import describe
 from training.data.bad_rows import BadRows
-from training.data.file_dataset import MAX_TEXT_BYTES
 from training.data.keras_datasets import Examples
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText
+from training.data.quality import MAX_TEXT_BYTES
 from training.data.text_hashes import text_hash
 from training.data.tokens import tokenize_all
 from training.evaluation import label_noise, out_of_fold
 from training.evaluation.version_evaluation import batches
 
 FOLDS = 5
-"""Of the cross-validation. A label with fewer different texts cannot be checked."""
+"""Folds of the cross-validation. A label with fewer different texts cannot be checked."""
 _MAX_NAMED = 5
 
 
@@ -40,18 +40,13 @@ class LabelledRows:
     texts: NDArray[np.uint64]
     """(rows,), equal for copies of a text."""
     without_words: int
-    """Number of rows that were left out."""
+    """Number of rows that were left out because the text has no word."""
     too_long: int
-    """The same, longer than `MAX_TEXT_BYTES`."""
+    """Number of rows that were left out because the text is longer than `MAX_TEXT_BYTES`."""
 
     def examples(self) -> Examples:
         """Returns the texts as classifiers of the `ngram` preset take them."""
         return Examples([np.empty(0, np.int32)] * len(self.rows), self.classes, [row.text for _, row in self.rows])
-
-    def where(self, at: int) -> str:
-        """Returns the file and line of a row."""
-        file, row = self.rows[at]
-        return file.where(row.number)
 
 
 class Suspect(NamedTuple):
@@ -62,9 +57,9 @@ class Suspect(NamedTuple):
     suggested: str
     """The likeliest of the other labels."""
     probability: float
-    """That the label is wrong."""
-    same_text: str
-    """The file and line of another row with the same text and the suggested label; empty if there is none."""
+    """The probability that the label is wrong."""
+    same_text: tuple[LabelledFile, LabelledText] | None
+    """The first row with the same text and the suggested label, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +68,12 @@ class LabelCheck:
 
     rows: LabelledRows
     suspects: Sequence[Suspect]
-    """The most certain first."""
+    """By falling probability of a wrong label."""
     unchecked: dict[str, int]
     """The labels with too few texts, with their numbers of rows."""
 
     def notes(self) -> list[str]:
-        """Returns what was not checked, a sentence each."""
+        """Returns what was not checked, one sentence each."""
         found = []
         if self.unchecked:
             named = [f"{label!r} ({counted(count, 'row')})" for label, count in self.unchecked.items()]
@@ -139,11 +134,8 @@ def found_in(rows: LabelledRows, logits: NDArray[np.float32]) -> LabelCheck:
     """Finds the rows by the logits, (rows, units), of classifiers that have not learned them."""
     checkable = _checkable(rows)
     noise = label_noise.fit(logits, rows.classes)
-    chances = label_noise.true_classes(logits, rows.classes, rows.texts, noise)
-    given = np.arange(len(rows.rows)), rows.classes
-    wrong = np.where(checkable[rows.classes], 1 - chances[given], 0)
-    chances[given] = -1
-    suggested = chances.argmax(axis=1)
+    verdicts = label_noise.judge(logits, rows.classes, rows.texts, noise)
+    wrong = np.where(checkable[rows.classes], verdicts.wrong, 0)
     listed = label_noise.listed(wrong)
     same_text = _first_rows(rows, listed)
     return LabelCheck(
@@ -152,9 +144,9 @@ def found_in(rows: LabelledRows, logits: NDArray[np.float32]) -> LabelCheck:
             Suspect(
                 file,
                 row,
-                rows.labels[suggested[at]],
+                rows.labels[verdicts.suggested[at]],
                 float(wrong[at]),
-                same_text.get((rows.texts[at], suggested[at]), ""),
+                same_text.get((rows.texts[at], verdicts.suggested[at])),
             )
             for at in listed
             for file, row in [rows.rows[at]]
@@ -163,11 +155,13 @@ def found_in(rows: LabelledRows, logits: NDArray[np.float32]) -> LabelCheck:
     )
 
 
-def _first_rows(rows: LabelledRows, listed: NDArray[np.int64]) -> dict[tuple[np.uint64, np.int64], str]:
-    """Returns where the first row with each text and class is, of the texts of the rows that are listed."""
-    found: dict[tuple[np.uint64, np.int64], str] = {}
+def _first_rows(
+    rows: LabelledRows, listed: NDArray[np.int64]
+) -> dict[tuple[np.uint64, np.int64], tuple[LabelledFile, LabelledText]]:
+    """Returns the first row with each text and class, of the texts of the rows that are listed."""
+    found: dict[tuple[np.uint64, np.int64], tuple[LabelledFile, LabelledText]] = {}
     for at in np.flatnonzero(np.isin(rows.texts, rows.texts[listed])):
-        found.setdefault((rows.texts[at], rows.classes[at]), rows.where(int(at)))
+        found.setdefault((rows.texts[at], rows.classes[at]), rows.rows[int(at)])
     return found
 
 

@@ -21,14 +21,17 @@ MIN_RATE = 0.033
 """The mean share of wrong labels in ten public test sets (Northcutt, Athalye and Mueller, "Pervasive Label Errors in
 Test Sets Destabilize Machine Learning Benchmarks", NeurIPS 2021). A few thousand texts tell no lower rates apart."""
 MIN_PROBABILITY = 0.1
-"""Of being wrong: labels with less are not listed in any case."""
+"""Labels that are wrong with a lower probability are never listed."""
 _MAX_RATE = 0.4
 _BOUNDS = ((-7, 7), (-20, 20), (np.log(MIN_RATE), np.log(_MAX_RATE)))
-"""Of the logarithms of temperature and rate, and of the shift between them."""
+"""Bounds of the fit: of the logarithm of the temperature, of the shift, and of the logarithm of the rate."""
 _PRIOR = (2.0, 8.0, 0.0)
-"""Of the same, as in `training.classifiers.temperature_scaling`."""
-_MAX_LOGITS = 500_000
-"""The number that the fit takes, of texts drawn at random."""
+"""Half the precisions of the prior of the same three, as in `training.classifiers.temperature_scaling`."""
+_FIT_TEXTS = 2_000
+_FIT_LOGITS = 500_000
+"""The noise is fitted to as many texts, drawn at random, as have so many logits, or to the former number."""
+_ROWS = 1 << 14
+"""Rows that are judged at a time."""
 
 
 class Noise(NamedTuple):
@@ -52,7 +55,7 @@ def fit(logits: NDArray[np.float32], classes: NDArray[np.int64], seed: int = 0) 
         seed: of the draw of texts, if there are many.
     """
     texts, units = logits.shape
-    rows = np.random.default_rng(seed).permutation(texts)[: max(1, _MAX_LOGITS // units)]
+    rows = np.random.default_rng(seed).permutation(texts)[: max(_FIT_TEXTS, _FIT_LOGITS // units)]
     some, mine, others = logits[rows], classes[rows], max(units, 2) - 1
 
     def noise(parameters: NDArray[np.float64]) -> Noise:
@@ -69,10 +72,17 @@ def fit(logits: NDArray[np.float32], classes: NDArray[np.int64], seed: int = 0) 
     return noise(minimize(loss, start, method="L-BFGS-B", bounds=_BOUNDS, options={"ftol": 1e-7}).x)
 
 
-def true_classes(
-    logits: NDArray[np.float32], classes: NDArray[np.int64], texts: NDArray[np.uint64], noise: Noise
-) -> NDArray[np.float64]:
-    """Returns the probability of each class to be the right one, given the text and its labels, (rows, classes).
+class Verdicts(NamedTuple):
+    """What is to be said of the label of each row."""
+
+    wrong: NDArray[np.float64]
+    """(rows,), the probability that it is wrong."""
+    suggested: NDArray[np.int64]
+    """(rows,), the likeliest of the other classes."""
+
+
+def judge(logits: NDArray[np.float32], classes: NDArray[np.int64], texts: NDArray[np.uint64], noise: Noise) -> Verdicts:
+    """Judges labels by Bayes' rule, from what the classifier says and how often labels are wrong.
 
     Copies of a text have one right class. Where all have the same label they count as one row, since rows are copied
     with their labels; where they have several, each is a vote.
@@ -83,17 +93,26 @@ def true_classes(
         texts: (rows,), equal for copies of a text.
         noise: how often a label is wrong.
     """
-    right = noise.probabilities(logits)
-    wrong = noise.rate / (right.shape[1] - 1)
-    votes = np.zeros(right.shape)
-    votes[np.arange(len(classes)), classes] = 1
-    for rows in _contradicting(classes, texts):
-        right[rows] = right[rows].mean(axis=0)
-        votes[rows] = np.bincount(classes[rows], minlength=right.shape[1])
-    with np.errstate(divide="ignore"):
-        logs = np.log(right) + votes * np.log((1 - noise.rate) / wrong)
-    chances = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return np.asarray(chances / chances.sum(axis=1, keepdims=True))
+    found = Verdicts(np.empty(len(classes)), np.empty(len(classes), np.int64))
+
+    def put(rows: NDArray[np.int64], right: NDArray[np.float64], votes: NDArray[np.integer | np.bool_]) -> None:
+        with np.errstate(divide="ignore"):
+            logs = np.log(right) + votes * np.log((1 - noise.rate) * (right.shape[1] - 1) / noise.rate)
+        chances = np.exp(logs - logs.max(axis=1, keepdims=True))
+        chances /= chances.sum(axis=1, keepdims=True)
+        given = np.arange(len(rows)), classes[rows]
+        found.wrong[rows] = 1 - chances[given]
+        chances[given] = -1
+        found.suggested[rows] = chances.argmax(axis=1)
+
+    for first in range(0, len(classes), _ROWS):
+        rows = np.arange(first, min(first + _ROWS, len(classes)))
+        right = noise.probabilities(logits[rows])
+        put(rows, right, np.arange(right.shape[1]) == classes[rows, np.newaxis])
+    for some in _contradicting(classes, texts):
+        right = np.tile(noise.probabilities(logits[some]).mean(axis=0), (len(some), 1))
+        put(np.array(some), right, np.bincount(classes[some], minlength=right.shape[1]))
+    return found
 
 
 def _contradicting(classes: NDArray[np.int64], texts: NDArray[np.uint64]) -> list[list[int]]:

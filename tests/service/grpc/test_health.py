@@ -25,14 +25,17 @@ def test_watchers_hear_each_change_and_end_with_the_stop() -> None:
             RESPONSE.NOT_SERVING,
             RESPONSE.SERVICE_UNKNOWN,
         ]
+        assert health.serving is False
         health.set(True)
+        assert health.serving is True
         assert (await anext(known)).status == RESPONSE.SERVING
         health.stop()
+        assert health.serving is False
         assert [response.status async for response in known] == [RESPONSE.NOT_SERVING]
         assert [response.status async for response in unknown] == []
         health.set(True)
         assert (await health.Check(request("a"), ANY)).status == RESPONSE.NOT_SERVING
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound, match=r"services/b not found: the services are a$"):
             await health.Check(request("b"), ANY)
 
     asyncio.run(test())

@@ -9,6 +9,7 @@ import pytest
 
 from tests.server_process import ROOT
 
+HANGS = "import signal; signal.pause()"
 BUILD = ROOT / "service" / "grpc" / "native" / "build.py"
 
 
@@ -24,7 +25,7 @@ def built_with(cargo: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     library.write_bytes(b"an older one")
     module: dict[str, Any] = runpy.run_path(str(BUILD))
     build = module["build_or_say_why_not"]
-    build.__globals__.update(BUILD=tmp_path / "build", RESOLVE_SECONDS=0.3)
+    build.__globals__.update(BUILD=tmp_path / "build", RESOLVE_SECONDS=0.3 if cargo == HANGS else 60)
     build(library)
     return library
 
@@ -34,7 +35,7 @@ def built_with(cargo: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         (None, "cargo is not installed"),
         ("import sys; sys.exit('error: no network')", "cargo generate-lockfile failed: error: no network"),
-        ("import signal; signal.pause()", "cargo's registry has not answered"),
+        (HANGS, "cargo's registry has not answered"),
     ],
     ids=["no cargo", "no registry", "a registry that does not answer"],
 )

@@ -1,14 +1,23 @@
 """Files that cannot be read take down their version alone. The server runs without root's right to ignore modes."""
 
+import asyncio
 import errno
 import os
 import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service.config import Config
+from service.inference.reconciler import Reconciler
+from service.inference.repository import ModelRepository
+from service.inference.version_policy import VersionPolicy
+from service.process.worker import publisher
+from service.telemetry.metrics import VersionStates
+from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
 from tests.server_process import UNPRIVILEGED, serving
 from tests.tiny_model import write_model
 from text_classifier import Client, State
@@ -113,7 +122,33 @@ def test_labels_exchanged_behind_a_linked_folder_are_noticed(models: Path, tmp_p
         assert client.classify(["oil"], model="sentiment")[0].label in ("bad", "good")
 
 
-def test_one_model_that_fails_unexpectedly_stops_no_other(models: Path) -> None:
+def test_a_model_whose_update_fails_unexpectedly_stops_no_other(models: Path) -> None:
+    shutil.copytree(models / "sentiment" / "1", models / "sentiment" / "2")
+    (models / "sentiment" / "shadow").write_text("2")
+    page = MetricsPage(bytearray(PAGE_BYTES))
+
+    def start_shadow(*_: object) -> Any:
+        raise RuntimeError("nobody expects it")
+
+    async def test() -> None:
+        repository = ModelRepository()
+        reconciler = Reconciler(
+            repository,
+            models,
+            engine="auto",
+            policy=VersionPolicy(1, {}),
+            publish=publisher(Config(models=models), page),
+            states=VersionStates(page),
+            start_shadow=start_shadow,
+        )
+        await reconciler.load()
+        assert repository.get("topic", 0).version == 1
+        await reconciler.close()
+
+    asyncio.run(test())
+
+
+def test_a_pin_that_is_no_file_stops_no_other_model(models: Path) -> None:
     with serving(models, *FOLLOWING, run_by=UNPRIVILEGED) as server:
         (models / "sentiment" / "pin").mkdir()
         server.event("cannot choose a version", model="sentiment")

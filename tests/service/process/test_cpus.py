@@ -4,9 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from service.config import Config
+from service.process import supervisor
 from service.process.cpus import available_cpus
 from tests.server_process import ROOT
 
@@ -62,6 +66,29 @@ def test_a_container_finds_its_quota_where_its_group_is_mounted(
     assert available_cpus(proc(tmp_path, kind, group, root=root)) == 1
 
 
+@pytest.mark.skipif(ALL < 2, reason="needs two CPUs")
+@pytest.mark.parametrize(
+    ("groups", "mount"),
+    [
+        ("4:memory:/\n", "cgroup2 cgroup rw"),
+        ("4:memory:/\n", "cgroup cgroup rw,cpu"),
+        ("4:cpu:/\n", "cgroup cgroup rw,memory"),
+        ("4:cpuset:/\n", "cgroup cgroup rw,cpuset"),
+        ("0::/\n", "cgroup cgroup rw,cpu"),
+        ("0::/\n", "tmpfs cgroup rw"),
+        ("4:cpu:/\n", "tmpfs cgroup rw,cpu"),
+    ],
+)
+def test_a_group_has_its_quota_in_the_hierarchy_of_its_controller_alone(
+    groups: str, mount: str, tmp_path: Path
+) -> None:
+    for kind in ("cgroup", "cgroup2"):
+        set_quota(tmp_path / "mount", kind, 100_000)
+    (tmp_path / "cgroup").write_text(groups)
+    (tmp_path / "mountinfo").write_text(f"30 20 0:26 / {tmp_path}/mount rw,nosuid shared:9 - {mount}\n")
+    assert available_cpus(tmp_path) == ALL
+
+
 @pytest.mark.parametrize("text", ["", "garbage\n", "3:cpu:/x\n"])
 def test_without_readable_control_groups_the_affinity_counts(text: str, tmp_path: Path) -> None:
     (tmp_path / "cgroup").write_text(text)
@@ -84,3 +111,11 @@ def test_a_process_in_a_real_group_with_a_quota_sees_it() -> None:
         assert done.stdout == "1\n"
     finally:
         group.rmdir()
+
+
+def test_by_default_there_is_a_worker_for_each_available_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "available_cpus", lambda: 3)
+    output: Any = SimpleNamespace(on_drop=None)
+    for workers, expected in ((0, 3), (1, 1)):
+        started = supervisor.Supervisor(Config(port=0, http_port=None, workers=workers), output)
+        assert len(started._workers) == expected

@@ -1,9 +1,13 @@
 """A process that does not respond is replaced; one that loads a model is given time."""
 
+import asyncio
 import os
+import select
 import signal
 import socket
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +56,8 @@ def test_a_client_leaves_a_server_that_is_stuck_as_a_whole(
 ) -> None:
     shorter = {"grpc.keepalive_time_ms": 1000, "grpc.keepalive_timeout_ms": 500, "grpc.http2.ping_timeout_ms": 500}
     monkeypatch.setattr(calls, "CHANNEL_OPTIONS", tuple((dict(calls.CHANNEL_OPTIONS) | shorter).items()))
-    assert shorter.keys() <= dict(CHANNEL_OPTIONS).keys()  # the shipped clients have longer ones
+    shipped: dict[str, Any] = dict(CHANNEL_OPTIONS)  # longer ones
+    assert all(shorter[name] < shipped[name] <= 20_000 for name in shorter)
     with (
         serving(tiny_models, "--workers", "1") as stuck,
         Client(f"ipv4:{stuck.address},{server.address}", timeout=60) as client,
@@ -88,10 +93,85 @@ def test_the_default_is_five_seconds() -> None:
 def test_a_load_is_told_to_the_supervisor_from_its_begin_to_its_end() -> None:
     supervisor, child = child_pipe()
     heartbeat = Heartbeat(child, timeout=5)
-    with heartbeat.loading():
-        assert supervisor.receive() == [Signal.LOADING]
+    for _ in range(2):
+        with heartbeat.loading():
+            assert supervisor.receive() == [Signal.LOADING]
+        assert supervisor.receive() == [Signal.BEAT]
+    with heartbeat.loading(), heartbeat.loading():
+        pass
+    assert supervisor.receive() == [Signal.LOADING, Signal.LOADING, Signal.LOADING, Signal.BEAT]
+    supervisor.close()
+    child.close()
+
+
+def test_an_event_loop_tells_that_it_runs_unless_nobody_waits_for_it() -> None:
+    supervisor, child = child_pipe()
+
+    async def run(timeout: float) -> None:
+        async with Heartbeat(child, timeout).running():
+            if timeout:
+                await asyncio.get_running_loop().run_in_executor(None, select.select, [supervisor], [], [], 60)
+            else:
+                await asyncio.sleep(0)
+
+    asyncio.run(run(0))
+    assert supervisor.receive() == []
+    asyncio.run(run(1000))
     assert supervisor.receive() == [Signal.BEAT]
     supervisor.close()
+    child.close()
+
+
+def test_a_child_hears_whether_the_server_serves_until_the_supervisor_is_gone() -> None:
+    supervisor, child = child_pipe()
+
+    async def heard() -> list[bool]:
+        changes = []
+        supervisor.tell(True)
+        async for change in child.serving():
+            changes.append(change)
+            if len(changes) == 1:
+                supervisor.tell(False)
+            else:
+                supervisor.close()
+        return changes
+
+    assert asyncio.run(heard()) == [True, False]
+    child.close()
+
+
+def test_a_child_that_is_gone_hears_nothing() -> None:
+    supervisor, child = child_pipe()
+    child.close()
+    supervisor.tell(True)
+    assert supervisor.receive() == []
+    supervisor.close()
+
+
+def test_a_supervisor_s_end_can_be_waited_for_until_it_is_closed() -> None:
+    supervisor, child = child_pipe()
+    child.ready()
+    assert select.select([supervisor], [], [], 60)[0] == [supervisor]
+    supervisor.close()
+    assert supervisor.fileno() == -1
+    child.close()
+
+
+def test_a_child_that_waits_beats_and_returns_when_the_supervisor_is_gone() -> None:
+    supervisor, child = child_pipe()
+    waiting = threading.Thread(target=child.wait, args=(0.001,))
+    waiting.start()
+    received: list[Signal | Failure] = []
+    while len(received) < 3:
+        assert select.select([supervisor], [], [], 60)[0]
+        received += supervisor.receive()
+    supervisor.tell(True)  # is no reason to return
+    assert select.select([supervisor], [], [], 60)[0]
+    received += supervisor.receive()
+    supervisor.close()
+    waiting.join(60)
+    assert not waiting.is_alive()
+    assert set(received) == {Signal.BEAT}
     child.close()
 
 

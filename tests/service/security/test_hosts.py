@@ -39,7 +39,7 @@ def test_a_host_header_is_a_name_and_a_port(header: str, name: str | None) -> No
         ("127.0.0.1", ("a.example", "*"), ("b.example", ""), ()),
     ],
 )
-def test_hosts_are_those_of_the_option_or_the_loopback_names_where_that_is_listened_on(
+def test_hosts_are_those_of_the_option_or_the_loopback_names(
     listening: str, configured: tuple[str, ...], allowed: tuple[str, ...], refused: tuple[str, ...]
 ) -> None:
     hosts = AllowedHosts(listening, configured)
@@ -60,9 +60,7 @@ def test_hosts_are_those_of_the_option_or_the_loopback_names_where_that_is_liste
         ("10.0.0.7", False),
     ],
 )
-def test_only_loopback_addresses_and_unix_sockets_are_reached_from_this_machine_alone(
-    host: str, loopback: bool
-) -> None:
+def test_loopback_addresses_and_unix_sockets_are_reached_from_this_machine_alone(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 
 

@@ -68,7 +68,10 @@ def test_a_model_tells_its_engine_and_the_labels_of_its_training(page: MetricsPa
     assert shown(page, metrics.TRAINING_LABELS) == {("m", "1", "x"): [0.75], ("m", "1", "y"): [0.25]}
     ModelMetrics(page, "old", 1, "compiled", ["x", "y"])
     ModelMetrics(page, "empty", 1, "compiled", ["x", "y"], label_texts=(0, 0))
-    assert {labels[0] for labels in shown(page, metrics.TRAINING_LABELS)} == {"m"}
+    ModelMetrics(page, "one", 1, "compiled", ["x", "y"], label_texts=(1, 0))
+    training = shown(page, metrics.TRAINING_LABELS)
+    assert {labels[0] for labels in training} == {"m", "one"}
+    assert training["one", "1", "x"] == [1]
 
 
 def test_texts_are_counted_by_label_probability_and_unknown_words(page: MetricsPage) -> None:

@@ -18,8 +18,9 @@ from textfiles import InputError, ReadOptions
 from textmodel.unicode_text import tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
 from training.data import file_dataset
-from training.data.file_dataset import MAX_TEXT_BYTES, FileDataset, load
+from training.data.file_dataset import FileDataset, load
 from training.data.labelled_file import LabelledFile, LabelledFiles, TrainingFiles
+from training.data.quality import MAX_TEXT_BYTES
 from training.settings import OWN_DATA, PRESETS
 
 Rows = list[tuple[str, str]]

@@ -94,7 +94,7 @@ def test_the_curve_begins_with_the_surest_answer_and_ends_with_the_accuracy() ->
     assert precision[-1] == pytest.approx((probabilities.argmax(axis=1) == classes).mean())
 
 
-def test_a_label_that_never_reaches_the_precision_has_a_threshold_above_every_probability() -> None:
+def test_a_label_that_never_reaches_the_precision_has_a_threshold_above_1() -> None:
     assert UNREACHABLE == 2
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from textfiles import InputError
 from training.data.labelled_file import LabelledFile, LabelledText
-from training.evaluation.captured import Answers, Captured, Pair, read_captured
+from training.evaluation.captured import Captured, Pair, PairAnswers, read_captured
 
 VERSIONS = {"model": "m", "version": 1, "shadow_version": 2}
 
@@ -34,7 +34,7 @@ def labelled(folder: Path, *rows: tuple[str, str]) -> list[tuple[LabelledFile, L
 
 @pytest.mark.parametrize(("truth", "gain"), [("y", 1), ("x", -1), ("z", 0)])
 def test_the_gain_of_a_text_is_that_of_the_shadow(truth: str, gain: int) -> None:
-    assert Answers("x", "y").gain(truth) == gain
+    assert PairAnswers("x", "y").gain(truth) == gain
 
 
 def test_files_of_a_capture_are_summed_up_for_each_pair(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_files_of_a_capture_are_summed_up_for_each_pair(tmp_path: Path) -> None:
     assert str(Pair("m", 1, 2)) == "m, version 1 in service and 2 as its shadow"
     first = found[Pair("m", 1, 2)]
     assert (first.texts, first.disagreements, first.dropped) == (15, 3, 3)
-    assert (first.disagreeing, dict(first.counts), first.labels) == ({"a": Answers("x", "y")}, {"a": 2}, {"x", "y"})
+    assert (first.disagreeing, dict(first.counts), first.labels) == ({"a": PairAnswers("x", "y")}, {"a": 2}, {"x", "y"})
 
 
 def test_a_capture_with_a_foreign_line_or_without_a_file_is_an_error(tmp_path: Path) -> None:

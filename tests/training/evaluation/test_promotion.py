@@ -156,7 +156,7 @@ def with_thresholds(models: Path) -> Path:
     return models
 
 
-def test_a_version_without_thresholds_that_the_incumbent_has_is_refused_before_training(
+def test_a_version_that_lacks_thresholds_is_refused_before_training(
     files: Path, with_thresholds: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["imdb", "--data-dir", str(files), "--models", str(with_thresholds), "--promote-if-better", *QUICK]

@@ -1,9 +1,10 @@
-//! Makes the `:authority` of every call one that the HTTP/2 library accepts, before it reads it.
+//! Rewrites the `:authority` header of each call into one that the HTTP/2 library accepts.
 //!
-//! gRPC's C core, and so clients in Python, C++ and Ruby, names a list of addresses or the path of a socket there, as in
-//! `ipv4:127.0.0.1:1,127.0.0.1:2`. The library refuses such calls, since that is no authority of a URI. This server reads it
-//! nowhere, so other characters replace those that could be wrong. Its length stays, and so do both HPACK tables: entries
-//! count by their lengths. A Huffman-coded authority stays too: the C core sends none.
+//! gRPC's C core, which clients in Python, C++ and Ruby use, sends a list of addresses or the path of a socket as authority,
+//! such as `ipv4:127.0.0.1:1,127.0.0.1:2`. The library rejects such calls, because that is not a valid authority of a
+//! URI. This server never uses the authority, so each character that could be invalid is replaced. The length stays the
+//! same, and with it the state of the HPACK tables, whose entries count by length. Huffman-coded authorities pass
+//! unchanged: the C core sends none.
 
 const NAME: &[u8] = b":authority";
 /// The index of the name in HPACK's static table (RFC 7541, appendix A).
@@ -13,15 +14,15 @@ const HUFFMAN: u8 = 0x80;
 /// What the next byte of a header block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// The first of a header.
+    /// The first byte of a header.
     Header,
-    /// A further one of an index that matters no more.
+    /// A further byte of an index whose value does not matter.
     Index(After),
-    /// The first of a string's length.
+    /// The first byte of a string's length.
     Length(Text),
-    /// A further one of a string's length: the length so far, and its bits.
+    /// A further byte of a string's length: the length so far, and its bits.
     Longer(Text, usize, u32),
-    /// One of so many of a string.
+    /// A byte of a string, of which so many are left.
     Text(Text, usize),
 }
 
@@ -34,7 +35,7 @@ enum After {
 /// A string of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Text {
-    /// A name, and how much of it is that of the authority; None: it is another.
+    /// A name, and how many of its bytes match `:authority`; None: it is another name.
     Name(Option<usize>),
     /// The value of the authority, or of another header.
     Value { authority: bool },
@@ -48,12 +49,12 @@ impl Authorities {
         Self(Next::Header)
     }
 
-    /// A header block begins.
+    /// Starts a header block.
     pub fn begin(&mut self) {
         self.0 = Next::Header;
     }
 
-    /// Passes over bytes of a header block, and replaces those of an authority.
+    /// Reads bytes of a header block, and replaces invalid ones of an authority.
     pub fn read(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let taken = if let Next::Text(_, left) = self.0 { left.min(bytes.len()) } else { 1 };
@@ -108,7 +109,7 @@ fn header(byte: u8) -> Next {
 }
 
 impl Text {
-    /// What a Huffman-coded string is.
+    /// Returns what a Huffman-coded string of this kind is.
     fn coded(self) -> Self {
         match self {
             Self::Name(_) => Self::Name(None),
@@ -116,7 +117,7 @@ impl Text {
         }
     }
 
-    /// What follows the length of a string.
+    /// Returns what follows the length of a string.
     fn of(self, length: usize) -> Next {
         if length == 0 { self.ended() } else { Next::Text(self, length) }
     }
@@ -128,7 +129,7 @@ impl Text {
         }
     }
 
-    /// Passes over a part of the string, of which so many bytes are left then.
+    /// Reads a part of the string, after which so many bytes are left.
     fn read(self, part: &mut [u8], left: usize) -> Next {
         let text = match self {
             Self::Name(matched) => Self::Name(matched.and_then(|matched| {

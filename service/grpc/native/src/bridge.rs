@@ -1,5 +1,5 @@
-//! Between the transport's threads and Python's event loop: what happens goes there in batches, with one wake-up for all
-//! that has come; what handlers answer comes back over a channel for each call.
+//! The queue between the transport's threads and Python's event loop. Events reach Python in batches, with one wake-up for
+//! all that are pending; a channel for each call carries the actions of its handler back.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -18,15 +18,15 @@ use crate::compression::Encoding;
 use crate::method::Method;
 use crate::status::Status;
 
-/// What a handler does with its call.
+/// An action of a handler.
 pub enum Action {
     /// Sends the headers.
     Headers(HeaderMap, Encoding),
-    /// Sends a message with its prefix, and tells when HTTP/2 has taken it.
+    /// Sends a message with its prefix, and reports when HTTP/2 has accepted it.
     Message(Bytes),
     /// Sends the only message, and ends the call.
     Answer(Bytes, Status),
-    /// Takes the next message of the request.
+    /// Reads the next message of the request.
     Read,
     /// Ends the call.
     Finish(Status),
@@ -44,20 +44,20 @@ pub struct NewCall {
     pub actions: UnboundedSender<Action>,
 }
 
-/// What Python's event loop hears of.
+/// An event for Python's event loop.
 pub enum Event {
     Call(NewCall),
     /// The next message of the request; None: its end.
     Message(u64, Option<Message>),
-    /// HTTP/2 has taken the message that was sent last.
+    /// HTTP/2 has accepted the message that was sent last.
     Sent(u64),
-    /// Nobody waits for the answer any more.
+    /// The client has cancelled the call or gone, the deadline has passed, or the server closes.
     Cancelled(u64),
-    /// A TLS handshake wants the certificates as they are now.
+    /// A TLS handshake needs the current certificates.
     Handshake(oneshot::Sender<()>),
     /// All connections have ended.
     Stopped,
-    /// This transport has failed at a place of its source, and ended a call or a connection for it.
+    /// A panic, by its place in the source, has ended a call or a connection.
     Panicked(String),
 }
 

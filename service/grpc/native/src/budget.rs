@@ -1,10 +1,10 @@
-//! The bytes that calls may hold together: of messages that have come in part or wait for their handlers, and of answers
-//! that their clients have not taken.
+//! A bound on the memory of all calls together: for messages that are incomplete or wait for their handlers, and for
+//! responses that clients have not read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that may be held, and those that are.
+/// The bytes that may be held, and the bytes that are.
 pub struct Budget {
     limit: usize,
     held: AtomicUsize,
@@ -16,7 +16,7 @@ impl Budget {
     }
 }
 
-/// Bytes that are held, until this is dropped.
+/// Bytes that a call holds. Dropping this releases them.
 pub struct Charge {
     budget: Arc<Budget>,
     bytes: usize,
@@ -36,7 +36,7 @@ impl Charge {
         added
     }
 
-    /// Parts with what is held, for it to be held elsewhere.
+    /// Moves the held bytes into a new charge.
     pub fn take(&mut self) -> Self {
         Self { budget: Arc::clone(&self.budget), bytes: std::mem::take(&mut self.bytes) }
     }

@@ -24,14 +24,14 @@ use crate::codec::{Message, Messages, ReadError};
 use crate::compression::Encoding;
 use crate::deadline::parse_timeout;
 use crate::fast_path::{FastMethod, Kind, Outcome};
-use crate::limits::{MESSAGE, SMALL_ANSWER, TURN_MESSAGES};
+use crate::limits::{MESSAGE, SMALL_RESPONSE, TURN_MESSAGES};
 use crate::method::Method;
 use crate::panics;
 use crate::response::{Gone, ResponseWriter};
 use crate::server::{Shared, Stage};
 use crate::status::{Code, Status};
 
-/// Answers one call. A panic ends this call with INTERNAL and no other.
+/// Answers one call. A panic ends this call alone, with INTERNAL.
 pub async fn answer(shared: Arc<Shared>, peer: Arc<str>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     let mut writer = ResponseWriter::new(respond);
     let end = unless_panicked(run(&shared, peer, request, &mut writer)).await;
@@ -46,7 +46,7 @@ pub async fn answer(shared: Arc<Shared>, peer: Arc<str>, request: Request<RecvSt
     }
 }
 
-/// Awaits the work of a call, up to a panic in it.
+/// Runs the work of a call, and catches its panic.
 async fn unless_panicked(work: impl Future<Output = Result<(), End>>) -> Result<(), End> {
     let mut work = pin!(work);
     poll_fn(|context| {
@@ -56,7 +56,7 @@ async fn unless_panicked(work: impl Future<Output = Result<(), End>>) -> Result<
     .await
 }
 
-/// How a call ends that no handler ended.
+/// Why a call ends without its handler.
 #[derive(Debug)]
 enum End {
     Status(Status),
@@ -133,10 +133,10 @@ async fn run(
     }
 }
 
-/// What is left of a call for its handler.
+/// What the fast path leaves to the handler.
 enum Left {
     Nothing,
-    /// The call, from a message on that has been read, or from its next one.
+    /// The rest of the call, with its next message if that has been read.
     Call(Option<Message>),
 }
 
@@ -193,7 +193,7 @@ async fn passed(deadline: Option<Instant>) {
     }
 }
 
-/// One call whose headers are in order.
+/// One call with valid headers.
 struct Call<'a> {
     shared: &'a Arc<Shared>,
     deadline: Option<Instant>,
@@ -202,7 +202,7 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Returns the first message if it came with the headers: most do.
+    /// Returns the first message if it arrived with the headers, as most do.
     async fn message_that_is_here(&mut self) -> Result<Option<Message>, End> {
         let mut next = pin!(poll_fn(|context| self.messages.poll_next(context)));
         Ok(poll_once(next.as_mut()).await.transpose()?.flatten())
@@ -214,7 +214,7 @@ impl Call<'_> {
         let (messages, fast_path) = (&mut self.messages, &self.shared.fast_path);
         let mut next = pin!(poll_fn(|context| match messages.poll_next(context) {
             Poll::Pending => {
-                let refusal = messages.beginning().and_then(|(length, come)| fast_path.refuse(kind, length, come));
+                let refusal = messages.beginning().and_then(|(length, part)| fast_path.refuse(kind, length, part));
                 refusal.map_or(Poll::Pending, |status| Poll::Ready(Err(ReadError::Bad(status))))
             }
             ready => ready,
@@ -243,7 +243,7 @@ impl Call<'_> {
         let answer = self.shared.fast_path.answer(fast.kind, &message);
         match while_wanted(self.shared, self.writer, self.deadline, answer).await {
             Ok(Outcome::Answered(response)) => {
-                let sent = if response.len() <= SMALL_ANSWER {
+                let sent = if response.len() <= SMALL_RESPONSE {
                     self.writer.send_message(response).map_err(End::from)
                 } else {
                     self.send(response).await
@@ -296,17 +296,17 @@ impl Call<'_> {
         Ok(Left::Nothing)
     }
 
-    /// Sends a message as the client has room for it: one that does not read holds up its own call, and holds bytes that
-    /// are counted.
+    /// Sends a message as the client's window allows. A client that does not read delays its own call alone, and the bytes
+    /// that it holds count against the budget.
     async fn send(&mut self, mut message: Bytes) -> Result<(), End> {
         let mut charge = Charge::none(&self.shared.budget);
-        if message.len() > SMALL_ANSWER && !charge.add(message.len()) {
+        if message.len() > SMALL_RESPONSE && !charge.add(message.len()) {
             let text = "the server holds too many answers that wait for their clients, try again later";
             return Err(Status::new(Code::ResourceExhausted, text).into());
         }
         loop {
             let room = self.room(message.len()).await?;
-            let part = if message.len() <= SMALL_ANSWER { message.len() } else { room.min(message.len()) };
+            let part = if message.len() <= SMALL_RESPONSE { message.len() } else { room.min(message.len()) };
             self.writer.send_message(message.split_to(part))?;
             if message.is_empty() {
                 return Ok(());
@@ -314,7 +314,7 @@ impl Call<'_> {
         }
     }
 
-    /// Waits until the client has room for some of so many bytes. Returns of how many.
+    /// Waits until the client's window has room for some of so many bytes. Returns for how many.
     async fn room(&mut self, wanted: usize) -> Result<usize, End> {
         let mut room = pin!(self.writer.room(wanted));
         if let Some(room) = poll_once(room.as_mut()).await {
@@ -328,7 +328,7 @@ impl Call<'_> {
         }
     }
 
-    /// Gives the call to its handler in Python and does what that asks for.
+    /// Gives the call to its handler in Python and carries out the handler's actions.
     async fn hand_over(
         mut self,
         method: Arc<Method>,
@@ -353,7 +353,8 @@ impl Call<'_> {
         end
     }
 
-    /// Carries messages to and from a handler until it ends the call, or nobody waits for it any more.
+    /// Carries messages to and from a handler, until it ends the call, the client goes, the deadline passes or the server
+    /// closes.
     async fn converse(&mut self, id: u64, mut actions: UnboundedReceiver<Action>) -> Result<(), End> {
         let bridge = &self.shared.bridge;
         let mut stage = self.shared.stage.subscribe();
@@ -394,7 +395,7 @@ impl Call<'_> {
     }
 }
 
-/// Waits for what a call needs, as long as somebody waits for the call. Most of it is there at once.
+/// Awaits a future until the client goes, the deadline passes or the server closes. Most futures are ready at once.
 async fn while_wanted<T>(
     shared: &Shared,
     writer: &mut ResponseWriter,

@@ -1,4 +1,4 @@
-//! Length-prefixed messages in DATA frames. A message's bytes are bounded before memory is taken for them.
+//! Length-prefixed messages in DATA frames. A message's size is checked before memory is allocated for it.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,15 +12,15 @@ use crate::status::{Code, Status};
 
 /// Compressed flag and length.
 const PREFIX_BYTES: usize = 5;
-/// Memory that is taken for a message before that much of it has come.
+/// Maximum memory that is allocated for a message before its bytes arrive.
 const FIRST_CAPACITY: usize = 1 << 16;
 
-/// A message as it came.
+/// A message as it was received.
 pub struct Message {
     bytes: Bytes,
     compression: Option<Encoding>,
     limit: usize,
-    /// Holds its bytes, if they are many.
+    /// The memory it holds, if it came in several frames.
     _charge: Charge,
 }
 
@@ -39,7 +39,7 @@ impl Message {
 pub enum ReadError {
     /// The client has cancelled the call, or the connection has gone.
     Gone,
-    /// The client sent what ends the call.
+    /// The client sent something invalid or too large.
     Bad(Status),
 }
 
@@ -54,12 +54,12 @@ impl Messages {
         Self { stream, assembler: Assembler::new(encoding, limit, budget) }
     }
 
-    /// Returns the length of a message that has come in part, and what has come of it.
+    /// Returns the length of an incomplete message, and the part that has been received; None: it is compressed.
     pub fn beginning(&self) -> Option<(usize, &[u8])> {
         self.assembler.beginning()
     }
 
-    /// Returns the next message, or None at the end of the request. A call that is dropped loses nothing.
+    /// Returns the next message, or None at the end of the request. Cancel-safe.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Message>, ReadError>> {
         loop {
             match self.assembler.take() {
@@ -69,7 +69,7 @@ impl Messages {
             }
             match ready!(self.stream.poll_data(context)) {
                 Some(Ok(frame)) => {
-                    // The window opens as frames are read: what is held is bounded by the budget and the message's limit.
+                    // The window opens as frames are read: the budget and the message's limit bound the memory.
                     if self.stream.flow_control().release_capacity(frame.len()).is_err() {
                         return Poll::Ready(Err(ReadError::Gone));
                     }
@@ -88,11 +88,11 @@ impl Messages {
     }
 }
 
-/// Puts messages together from DATA frames.
+/// Assembles messages from DATA frames.
 pub struct Assembler {
-    /// What is left of a frame.
+    /// The unread rest of the last frame.
     frame: Bytes,
-    /// Frames of one message, when it came in several.
+    /// The bytes of a message that spans several frames.
     partial: BytesMut,
     charge: Charge,
     encoding: Encoding,
@@ -128,20 +128,19 @@ impl Assembler {
         Ok(())
     }
 
-    fn come(&self) -> &[u8] {
+    fn received(&self) -> &[u8] {
         if self.partial.is_empty() { &self.frame } else { &self.partial }
     }
 
-    /// Returns the length of a message that has come in part, and what has come of it; None: it is compressed.
     fn beginning(&self) -> Option<(usize, &[u8])> {
-        let (flag, length) = prefix(self.come())?;
-        (flag == 0).then(|| (length, &self.come()[PREFIX_BYTES..]))
+        let (flag, length) = prefix(self.received())?;
+        (flag == 0).then(|| (length, &self.received()[PREFIX_BYTES..]))
     }
 
-    /// Takes a whole message of what has come. Most come in one frame and are not copied.
+    /// Takes the next complete message. Most arrive in one frame and are not copied.
     pub fn take(&mut self) -> Result<Option<Message>, Status> {
-        let come = self.come();
-        let Some((flag, length)) = prefix(come) else { return Ok(None) };
+        let received = self.received();
+        let Some((flag, length)) = prefix(received) else { return Ok(None) };
         if length > self.limit {
             // As gRPC's core says it.
             let message = format!("SERVER: Received message larger than max ({length} vs. {})", self.limit);
@@ -152,7 +151,7 @@ impl Assembler {
             1 => Some(self.encoding),
             _ => return Err(Status::new(Code::Internal, "a message's compressed flag is neither 0 nor 1")),
         };
-        if come.len() < PREFIX_BYTES + length {
+        if received.len() < PREFIX_BYTES + length {
             return Ok(None);
         }
         let bytes = if self.partial.is_empty() {
@@ -169,8 +168,8 @@ impl Assembler {
 }
 
 /// Reads a message's compressed flag and length.
-fn prefix(come: &[u8]) -> Option<(u8, usize)> {
-    let (prefix, _) = come.split_at_checked(PREFIX_BYTES)?;
+fn prefix(received: &[u8]) -> Option<(u8, usize)> {
+    let (prefix, _) = received.split_at_checked(PREFIX_BYTES)?;
     Some((prefix[0], u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize))
 }
 

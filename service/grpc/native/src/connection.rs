@@ -14,7 +14,7 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::call;
 use crate::io::{Activity, Watched};
-use crate::limits::{CONNECTION_WINDOW, HANDSHAKE, LAST_WORDS, Limits, SEND_BUFFER, STREAM_WINDOW};
+use crate::limits::{CONNECTION_WINDOW, FLUSH, HANDSHAKE, Limits, SEND_BUFFER, STREAM_WINDOW};
 use crate::server::{Shared, Stage};
 
 /// Serves a connection until it ends.
@@ -72,14 +72,14 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Sends what is left, for a moment: the calls have been ended.
+/// Sends what is pending, for a limited time: the calls have ended.
 async fn flush<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Watched<T>, Bytes>) {
     connection.graceful_shutdown();
     let mut closed = pin!(poll_fn(|context| connection.poll_closed(context)));
-    timeout(LAST_WORDS, &mut closed).await.ok();
+    timeout(FLUSH, &mut closed).await.ok();
 }
 
-/// The calls of one connection that are under way.
+/// The calls in flight on one connection.
 struct Calls {
     count: AtomicUsize,
     start: Instant,
@@ -117,11 +117,11 @@ impl Drop for UnderWay {
     }
 }
 
-/// What the passing of time asks for.
+/// What a timer asks for.
 enum Next {
-    /// The connection is to take no further calls.
+    /// Accept no further calls.
     Drain,
-    /// The client has gone.
+    /// The client no longer responds.
     Close,
 }
 
@@ -135,7 +135,7 @@ struct Life {
 }
 
 impl Life {
-    /// Waits for what is next. A wait that is dropped loses nothing.
+    /// Waits for the next timer. Cancel-safe.
     async fn next(&mut self, calls: &Calls, pings: &mut PingPong) -> Next {
         loop {
             let now = Instant::now();

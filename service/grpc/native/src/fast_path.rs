@@ -1,5 +1,5 @@
-//! What is answered without Python: plain requests for models of the compiled engine. Whatever else comes is declined, and
-//! Python's handlers get it as it came: they say what is wrong, or answer.
+//! Answers plain requests for models of the compiled engine without Python. It declines all others, valid or not: the
+//! handlers in Python get them unchanged.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub struct FastMethod {
     pub metrics: MethodMetrics,
 }
 
-/// What has become of a request.
+/// The outcome of a request.
 pub enum Outcome {
     /// The response with its prefix.
     Answered(Bytes),
@@ -65,18 +65,18 @@ pub struct FastPath {
     pub methods: HashMap<usize, FastMethod>,
     pub limits: RequestLimits,
     pub models: Arc<ArcSwap<Models>>,
-    /// Those that calls need; none: they need none.
+    /// The tokens that calls need; None: they need none.
     pub tokens: Arc<ArcSwapOption<Tokens>>,
 }
 
 impl FastPath {
-    /// Returns the method with this number if its calls may be answered here, and this one with these headers is.
+    /// Returns the method with this number, if a call of it with these headers may be answered here.
     pub fn method(&self, index: usize, headers: &HeaderMap) -> Option<&FastMethod> {
         let method = self.methods.get(&index)?;
         self.tokens.load().as_ref().is_none_or(|tokens| tokens.accept(headers)).then_some(method)
     }
 
-    /// Answers a request, refuses it because too much waits, or declines it.
+    /// Answers a request, refuses it because the queue is full, or declines it.
     pub async fn answer(&self, kind: Kind, message: &Message) -> Outcome {
         let Ok(message) = message.bytes() else { return Outcome::Declined };
         match kind {
@@ -85,11 +85,11 @@ impl FastPath {
         }
     }
 
-    /// Returns the refusal of a request whose beginning names a model that too much waits for already.
-    pub fn refuse(&self, kind: Kind, length: usize, beginning: &[u8]) -> Option<Status> {
+    /// Returns the refusal of an incomplete request, if the part that has been received names a model whose queue is full.
+    pub fn refuse(&self, kind: Kind, length: usize, part: &[u8]) -> Option<Status> {
         let (name, number) = match kind {
-            Kind::Classify | Kind::ClassifyStream => classify::read_model(beginning)?,
-            Kind::ModelInfer => infer::read_model(beginning)?,
+            Kind::Classify | Kind::ClassifyStream => classify::read_model(part)?,
+            Kind::ModelInfer => infer::read_model(part)?,
         };
         let version = self.find(name, number)?;
         (length > version.inline_bytes && version.is_full_for(length, &self.limits)).then(|| refusal(&version))
@@ -126,7 +126,7 @@ impl FastPath {
         self.models.load().find(name, number).cloned()
     }
 
-    /// Classifies texts, at once if they are few bytes, otherwise when it is their turn.
+    /// Classifies texts: at once if they are short, otherwise in their turn.
     async fn predict(&self, version: &Version, texts: &[&str]) -> Result<Prediction, Outcome> {
         let bytes = texts.iter().map(|text| text.len()).sum();
         if texts.is_empty() || !texts.iter().all(|text| self.is_plain(version, text)) {
@@ -151,7 +151,7 @@ impl FastPath {
         Ok(prediction)
     }
 
-    /// Tells whether the engine reads a text as it is: one that Python would change first is declined.
+    /// Tells whether the engine reads a text unchanged. Python normalizes others first, so they are declined.
     fn is_plain(&self, version: &Version, text: &str) -> bool {
         text.len() <= self.limits.text_bytes.min(TURN_BYTES)
             && (text.is_ascii()
@@ -163,7 +163,7 @@ impl FastPath {
     }
 }
 
-/// Classifies texts of so many bytes that it takes a good part of a millisecond, then lets others have a turn, and so on.
+/// Classifies texts in parts of about half a millisecond, and yields to other calls in between.
 async fn classify_in_turns(
     version: &Version,
     texts: &[&str],
@@ -203,7 +203,7 @@ fn refusal(version: &Version) -> Status {
     overloaded(&version.overload)
 }
 
-/// Returns the status of a refusal, as Python has put it. It is a serialized `google.rpc.Status`.
+/// Returns the status of a refusal from a serialized `google.rpc.Status`, which Python has written.
 pub fn overloaded(details: &[u8]) -> Status {
     let mut status = Status::new(Code::ResourceExhausted, metadata::status_message(details).unwrap_or_default());
     if let Ok(details) = metadata::binary(details) {

@@ -1,5 +1,5 @@
-//! What a connection's bytes tell before HTTP/2 reads them: when the client was heard last, and whether it only pings. On the
-//! way authorities become acceptable.
+//! Watches the bytes of a connection before HTTP/2 parses them: notes when the client was last active, detects floods of
+//! pings, and rewrites authorities.
 
 use std::io;
 use std::pin::Pin;
@@ -21,15 +21,15 @@ const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// Flags of HEADERS whose header block has something before or behind it. gRPC's C core sends none.
+/// Flags of HEADERS frames that contain more than the header block. gRPC's C core sends none of them.
 const PADDED_OR_PRIORITY: u8 = 0x28;
-/// So many pings may come too early, one after another.
+/// Number of successive pings that may come too early.
 const EARLY_PINGS: u32 = 2;
 
-/// GOAWAY with ENHANCE_YOUR_CALM and the text at which gRPC clients ping less often.
+/// GOAWAY with ENHANCE_YOUR_CALM and the text that makes gRPC clients ping less often.
 const TOO_MANY_PINGS: &[u8] = b"\x00\x00\x16\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0btoo_many_pings";
 
-/// When a client was heard last.
+/// When a client was last active.
 pub struct Activity {
     start: Instant,
     read: AtomicU64,
@@ -40,7 +40,7 @@ impl Activity {
         self.start + Duration::from_millis(self.read.load(Ordering::Relaxed))
     }
 
-    fn heard(&self, now: Instant) {
+    fn note(&self, now: Instant) {
         let passed = now.duration_since(self.start).as_millis();
         self.read.store(u64::try_from(passed).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -70,7 +70,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
         let now = Instant::now();
-        self.activity.heard(now);
+        self.activity.note(now);
         if self.frames.read(&mut buffer.filled_mut()[before..], now) {
             return Poll::Ready(Ok(()));
         }
@@ -110,11 +110,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 
 /// Follows the frames of one direction.
 pub struct Frames {
-    /// Bytes to pass over before the next frame's header.
+    /// Bytes to skip before the next frame's header.
     skip: usize,
-    /// Whether they are a part of a header block that is followed.
+    /// Whether these are part of a header block whose authority is rewritten.
     block: bool,
-    /// Whether the next frame is too.
+    /// Whether the next frame continues that block.
     continues: bool,
     authorities: Authorities,
     header: [u8; HEADER_BYTES],
@@ -139,7 +139,7 @@ impl Frames {
         }
     }
 
-    /// Passes over bytes. Tells whether they are those of a client that does more than ping.
+    /// Reads bytes. Returns false once the client floods with pings.
     pub fn read(&mut self, mut bytes: &mut [u8], now: Instant) -> bool {
         while !bytes.is_empty() {
             if self.skip > 0 {

@@ -1,4 +1,4 @@
-//! A gRPC server below Python: it carries calls to handlers on Python's event loop.
+//! A gRPC server whose handlers run on Python's event loop.
 
 mod authority;
 mod bridge;

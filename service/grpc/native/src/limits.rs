@@ -1,30 +1,30 @@
-//! What one server bounds.
+//! The limits of a server.
 
 use std::time::Duration;
 
-/// How long a client may take to greet: TLS and HTTP/2's preface.
+/// Maximum time for the TLS handshake, and for HTTP/2's preface.
 pub const HANDSHAKE: Duration = Duration::from_secs(20);
-/// How long a message may take to come once its call waits for nothing else.
+/// Maximum time for the message of a unary call that is answered without Python.
 pub const MESSAGE: Duration = Duration::from_secs(60);
-/// How long a connection may take to send what is left when the server ends it.
-pub const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Maximum time to send what is pending when the server closes a connection.
+pub const FLUSH: Duration = Duration::from_millis(500);
 /// Unread bytes of one stream, and of one connection.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Unsent bytes of one stream that HTTP/2 holds.
 pub const SEND_BUFFER: usize = 256 * 1024;
-/// Bytes that calls hold together: of messages that come in several frames, and of answers that wait for their clients.
+/// Bytes that all calls hold together: of messages in several frames, and of responses that clients have not read.
 pub const HELD_BYTES: usize = 48 * 1024 * 1024;
-/// Answers of fewer bytes are sent at once, whether the client has room for them or not.
-pub const SMALL_ANSWER: usize = 16 * 1024;
+/// Responses of up to so many bytes are sent at once, whatever the client's window.
+pub const SMALL_RESPONSE: usize = 16 * 1024;
 /// Connections of one port and thread.
 pub const CONNECTIONS: usize = 4096;
-/// Calls of one method that are in Python at once.
+/// Calls of one method in Python at the same time.
 pub const CALLS_IN_PYTHON: usize = 1024;
-/// Calls of one method that stream, or whose request has not come, and that are answered without Python. The
-/// instrumentation in Python has the same bound.
+/// Calls of one method that are answered without Python and wait for their client: for a request, or in a stream. The
+/// instrumentation in Python has the same limit.
 pub const CALLS_WAITING_FOR_CLIENTS: usize = 1000;
-/// Calls that are handed to Python in one turn of its event loop.
+/// Calls that Python receives in one iteration of its event loop.
 pub const CALLS_PER_TURN: usize = 64;
 /// Bytes of text that are classified without a pause: about half a millisecond.
 pub const TURN_BYTES: usize = 64 * 1024;
@@ -32,7 +32,7 @@ pub const TURN_BYTES: usize = 64 * 1024;
 pub const TURN_MESSAGES: usize = 32;
 /// What RFC 9113 counts for each header beside its name and value.
 const HEADER_OVERHEAD: usize = 32;
-/// Header lists up to so many times the metadata's limit are decoded, to be refused with a status that says why.
+/// Header lists of up to so many times the metadata's limit are decoded, so that a status can refuse them with a reason.
 const DECODED_METADATA: u32 = 4;
 
 /// Limits that the configuration sets.

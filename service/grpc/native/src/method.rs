@@ -10,7 +10,7 @@ pub struct Method {
     pub index: usize,
     /// Calls that Python has not begun.
     waiting: AtomicUsize,
-    /// Calls that it has, or will.
+    /// Calls that are in Python, begun or not.
     in_python: AtomicUsize,
     /// Calls that are answered without Python and wait for their clients.
     waiting_for_clients: AtomicUsize,
@@ -49,13 +49,13 @@ impl Method {
         self.waiting.load(Ordering::Relaxed) >= limit
     }
 
-    /// A call that waited has begun, or will not.
+    /// Notes that Python has begun a call.
     pub fn begun(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A place in a bounded number of calls. It is free again when this is dropped.
+/// A place among a limited number of calls. Dropping it frees the place.
 pub struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {

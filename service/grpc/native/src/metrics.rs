@@ -1,4 +1,4 @@
-//! Time series in memory that Python shares with whoever serves metrics: the same numbers, added to without the GIL.
+//! Updates the time series in the memory that Python shares with the metrics server, without the GIL.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -117,8 +117,8 @@ pub struct Place<'a> {
 }
 
 impl Version {
-    /// Tells whether there is no room for a request that is known by its bytes alone: it may have as many texts for them as
-    /// those that wait.
+    /// Tells whether the queue has no room for a request of which only the size is known. Its number of texts is estimated
+    /// from the requests in the queue.
     pub fn is_full_for(&self, bytes: usize, limits: &RequestLimits) -> bool {
         let queue = &self.queue;
         let (waiting, held) = (queue.texts.load(Ordering::Relaxed), queue.bytes.load(Ordering::Relaxed));
@@ -142,7 +142,7 @@ impl Version {
 }
 
 impl<'a> Place<'a> {
-    /// Waits for the request's turn, which lasts as long as what is returned. Whoever has it does not wait any more.
+    /// Waits for the request's turn, which lasts until the permit is dropped. The place in the queue is free from then on.
     pub async fn turn(self) -> Option<SemaphorePermit<'a>> {
         self.queue.turns[threads::number()].acquire().await.ok()
     }

@@ -24,7 +24,7 @@ struct Api {
     classify: unsafe extern "C" fn(*const c_void, *const Text, usize, *mut f32, *mut i32, *mut i32) -> c_int,
 }
 
-/// What a network says of some texts.
+/// The classification of texts.
 pub struct Prediction {
     pub classes: usize,
     /// (texts, classes).

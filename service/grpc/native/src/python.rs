@@ -32,7 +32,7 @@ use crate::status::Status;
 use crate::tls::Certificates;
 use crate::tokens::{Stamp, Tokens};
 
-/// What is set up before the start.
+/// The settings of a server, before its start.
 #[derive(Default)]
 struct Setup {
     limits: Limits,
@@ -90,7 +90,7 @@ impl Server {
         })
     }
 
-    /// Sets the status of a refusal when too many calls wait: a serialized `google.rpc.Status`.
+    /// Sets the status of a call that is refused because too many wait: a serialized `google.rpc.Status`.
     fn set_overload_status(&self, status: Vec<u8>) -> PyResult<()> {
         self.set_up(|setup| {
             setup.overload = status;
@@ -144,7 +144,7 @@ impl Server {
         })
     }
 
-    /// Listens on a socket of the file system.
+    /// Listens on a Unix domain socket.
     fn add_unix_socket(&self, path: &str, tls: bool) -> PyResult<()> {
         self.set_up(|setup| {
             setup.ports.push(Port::unix(path, tls)?);
@@ -152,7 +152,7 @@ impl Server {
         })
     }
 
-    /// Sets the certificates of handshakes from now on.
+    /// Sets the certificates of new handshakes.
     fn set_certificates(&self, chain: &[u8], key: &[u8], client_authorities: Option<&[u8]>) -> PyResult<()> {
         self.certificates.set(chain, key, client_authorities).map_err(PyValueError::new_err)
     }
@@ -163,7 +163,7 @@ impl Server {
         let setup = setup.ok_or_else(|| PyRuntimeError::new_err("the server has been started"))?;
         let mut ports = Vec::with_capacity(self.threads);
         for _ in 1..self.threads {
-            ports.push(setup.ports.iter().map(Port::again).collect::<Result<_, _>>()?);
+            ports.push(setup.ports.iter().map(Port::try_clone).collect::<Result<_, _>>()?);
         }
         ports.push(setup.ports);
         let held_bytes = HELD_BYTES.max(2 * setup.limits.message_bytes);
@@ -197,7 +197,7 @@ impl Server {
         Ok(taken)
     }
 
-    /// Takes no further connections and calls.
+    /// Accepts no further connections and calls.
     fn drain(&self) {
         self.stage.send_replace(Stage::Draining);
     }
@@ -254,7 +254,7 @@ create_exception!(
     "A message that ends its call: code, details."
 );
 
-/// A message of a request, as it came.
+/// A message of a request, as it was received.
 #[pyclass(frozen, module = "service.grpc._native_server")]
 pub struct Message(codec::Message);
 
@@ -283,7 +283,7 @@ impl Handshake {
     }
 }
 
-/// One call. What is asked of it after its end has no effect.
+/// One call. Its methods have no effect after the call has ended.
 #[pyclass(frozen, module = "service.grpc._native_server")]
 pub struct Call {
     headers: HeaderMap,
@@ -300,7 +300,7 @@ impl From<NewCall> for Call {
 
 impl Call {
     fn act(&self, action: Action) {
-        self.actions.send(action).ok(); // it fails when nobody waits any more
+        self.actions.send(action).ok(); // fails once the call has ended
     }
 }
 
@@ -338,7 +338,7 @@ impl Call {
         })
     }
 
-    /// Tells whether the client takes messages of this encoding.
+    /// Tells whether the client accepts messages of this encoding.
     fn accepts(&self, name: &str) -> bool {
         Encoding::from_name(name).is_some_and(|encoding| encoding.is_accepted(self.headers.get("grpc-accept-encoding")))
     }
@@ -355,7 +355,7 @@ impl Call {
         Ok(())
     }
 
-    /// Sends a message: an event tells when HTTP/2 has taken it.
+    /// Sends a message: an event reports when HTTP/2 has accepted it.
     #[pyo3(signature = (message, encoding_name=None))]
     fn send_message(&self, message: &[u8], encoding_name: Option<&str>) -> PyResult<()> {
         self.act(Action::Message(encode(message, encoding(encoding_name)?)));

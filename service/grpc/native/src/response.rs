@@ -16,7 +16,7 @@ static GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 static GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 static APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// The client is not there any more.
+/// The client has gone.
 #[derive(Debug)]
 pub struct Gone;
 
@@ -60,7 +60,7 @@ impl ResponseWriter {
         }
     }
 
-    /// Waits until the client's window has room for some of so many bytes, and returns for how many. Sends the headers.
+    /// Sends the headers, and waits until the client's window has room for some of so many bytes. Returns for how many.
     pub async fn room(&mut self, wanted: usize) -> Result<usize, Gone> {
         self.send_headers(HeaderMap::new(), Encoding::Identity)?;
         let State::Open(stream) = &mut self.state else { return Err(Gone) };

@@ -35,24 +35,24 @@ const BACKLOG: i32 = 1024;
 /// Pause after an accept that failed: descriptors may be short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where a server stands in its life.
+/// The stage of a server's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Running,
-    /// New connections and calls are refused, calls under way go on.
+    /// New connections and calls are refused, calls in flight go on.
     Draining,
     /// All calls are ended.
     Closing,
 }
 
 impl Stage {
-    /// Waits until the server has come this far.
+    /// Waits until the server has reached this stage.
     pub async fn reached(self, stage: &mut watch::Receiver<Stage>) {
         stage.wait_for(|stage| *stage >= self).await.ok();
     }
 }
 
-/// What all threads of a server share.
+/// The state that all threads of a server share.
 pub struct Shared {
     pub limits: Limits,
     pub methods: HashMap<String, Arc<Method>>,
@@ -60,20 +60,20 @@ pub struct Shared {
     pub certificates: Arc<Certificates>,
     pub stage: watch::Sender<Stage>,
     pub next_call: AtomicU64,
-    /// The status of a refusal when too many calls wait: a serialized `google.rpc.Status`.
+    /// The status of a call that is refused because too many wait: a serialized `google.rpc.Status`.
     pub overload: Vec<u8>,
     pub fast_path: FastPath,
     pub budget: Arc<Budget>,
 }
 
 impl Shared {
-    /// Returns the status of a call for which there is no room.
+    /// Returns the status of a call that is refused because too many wait.
     pub fn overloaded(&self) -> Status {
         overloaded(&self.overload)
     }
 }
 
-/// A port, or a socket of the file system, that is listened on.
+/// A TCP port or Unix domain socket that listens.
 pub enum Port {
     Tcp { listener: StdTcpListener, tls: bool },
     Unix { listener: StdUnixListener, tls: bool },
@@ -104,7 +104,7 @@ impl Port {
         Ok(Self::Tcp { listener: socket.into(), tls })
     }
 
-    /// Listens on a socket of the file system, in the place of one that is there: who starts the server holds the path.
+    /// Listens on a Unix domain socket, and replaces one that exists: whoever starts the server has reserved the path.
     pub fn unix(path: &str, tls: bool) -> io::Result<Self> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -116,7 +116,7 @@ impl Port {
     }
 
     /// Returns another listener on the same port, for another thread.
-    pub fn again(&self) -> io::Result<Self> {
+    pub fn try_clone(&self) -> io::Result<Self> {
         match self {
             Self::Tcp { listener, tls } => Self::tcp(listener.local_addr()?, *tls),
             Self::Unix { listener, tls } => Ok(Self::Unix { listener: listener.try_clone()?, tls: *tls }),
@@ -124,7 +124,7 @@ impl Port {
     }
 }
 
-/// Serves ports on threads of their own. `Event::Stopped` tells when all have ended.
+/// Serves ports, each set on a thread of its own. `Event::Stopped` reports that all have ended.
 pub fn start(shared: &Arc<Shared>, ports: Vec<Vec<Port>>) -> io::Result<()> {
     let running = Arc::new(AtomicUsize::new(ports.len()));
     for (number, ports) in ports.into_iter().enumerate() {
@@ -165,7 +165,7 @@ async fn listen(shared: Arc<Shared>, port: Port) {
             accepted = listener.accept() => match accepted {
                 Ok(_) if connections.len() >= CONNECTIONS => {} // it is closed
                 Ok(accepted) => {
-                    connections.spawn(greet(Arc::clone(&shared), accepted, tls));
+                    connections.spawn(serve_connection(Arc::clone(&shared), accepted, tls));
                 }
                 Err(_) => sleep(ACCEPT_PAUSE).await,
             },
@@ -200,8 +200,8 @@ impl Listener {
     }
 }
 
-/// Serves a connection that has just been accepted.
-async fn greet(shared: Arc<Shared>, accepted: Accepted, tls: bool) {
+/// Serves a connection that has been accepted.
+async fn serve_connection(shared: Arc<Shared>, accepted: Accepted, tls: bool) {
     match accepted {
         Accepted::Unix(stream) => secure(shared, "unix:".into(), stream, tls).await,
         Accepted::Tcp(stream, address) => {
@@ -211,7 +211,7 @@ async fn greet(shared: Arc<Shared>, accepted: Accepted, tls: bool) {
     }
 }
 
-/// Serves a connection, behind a TLS handshake if there is to be one.
+/// Serves a connection, after a TLS handshake if the port is encrypted.
 async fn secure<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Arc<str>, stream: T, tls: bool) {
     if !tls {
         return connection::serve(shared, peer, stream).await;

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-/// The certificates of handshakes from now on.
+/// The certificates of new handshakes.
 #[derive(Default)]
 pub struct Certificates(ArcSwapOption<ServerConfig>);
 

@@ -1,5 +1,5 @@
-//! Bearer tokens, as Python has read them. A call whose token is not known here, or whose file has changed since, is
-//! declined: Python reads the file again, and says what is wrong.
+//! Bearer tokens, as Python has read them. A call without one of them, or after a change of their file, is declined: Python
+//! reads the file again and says what is wrong.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,0 +1,106 @@
+"""The findings about the user's own files."""
+
+from dataclasses import dataclass
+
+from textfiles import counted, listed
+from training.data import unknown_words
+
+MAX_TEXT_BYTES = 1 << 20
+"""Maximum length of a text in UTF-8: the default limit of a server, which classifies no longer texts."""
+
+
+@dataclass(frozen=True)
+class SoftQuality:
+    """The findings about soft labels and weights."""
+
+    soft: int
+    """Training texts with a soft label."""
+    unlabelled: int
+    """Those of them without a label."""
+    left_out: int
+    """Unlabelled copies of test texts, left out."""
+    without_weight: int
+    """Rows of weight 0, left out."""
+    weight: float
+    """The sum of the weights of the training texts."""
+
+    def described(self) -> list[tuple[str, str]]:
+        """Returns the name and the value of each finding, for people."""
+        return [
+            ("training texts with a soft label", f"{self.soft:,}"),
+            ("of them without a label", f"{self.unlabelled:,}"),
+            ("unlabelled copies of test texts, left out", f"{self.left_out:,}"),
+            ("rows of weight 0, left out", f"{self.without_weight:,}"),
+            ("sum of the weights of the training texts", f"{self.weight:,.6g}"),
+        ]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The findings about the files, mostly numbers of rows."""
+
+    rows: int
+    bad: int
+    """Rows that cannot be used, set aside."""
+    without_words: int
+    """Left out."""
+    too_long: int
+    """Texts longer than `MAX_TEXT_BYTES`, left out."""
+    copies: int
+    """Rows with the text of an earlier row, kept on one side of each split."""
+    conflicts: int
+    """Rows whose text has another label in another row, kept."""
+    seen_in_training: int
+    """Test texts that are training texts too, kept. Only a file of test texts can have them."""
+    merged: int
+    """Rows that look like several rows merged by an unclosed quotation mark."""
+    merged_at: str
+    """The file and line of the first of them."""
+    unknown_in_validation: float
+    """Share of unknown words in the validation texts, for a model of the other training texts."""
+    unknown_in_test: float
+    """Share of unknown words in the test texts."""
+    label_lists: tuple[str, ...]
+    """Labels that look like lists of labels."""
+    soft: SoftQuality | None
+    """Findings about soft labels and weights, if the files have such columns."""
+    alike_labels: tuple[str, ...]
+    """Labels that differ from another label only in case or white space."""
+
+    def described(self) -> list[tuple[str, str]]:
+        """Returns the name and the value of each finding, for people."""
+        return [
+            ("rows read", f"{self.rows:,}"),
+            ("bad rows, set aside", f"{self.bad:,}"),
+            ("without a word, left out", f"{self.without_words:,}"),
+            (f"longer than {MAX_TEXT_BYTES:,} bytes, left out", f"{self.too_long:,}"),
+            ("rows that look like several merged ones", f"{self.merged:,}"),
+            ("copies of an earlier text", f"{self.copies:,}"),
+            ("texts that come with several labels", f"{self.conflicts:,}"),
+            ("test texts that are training texts too", f"{self.seen_in_training:,}"),
+            ("unknown words in validation texts", f"{self.unknown_in_validation:.2%}"),
+            ("unknown words in test texts", f"{self.unknown_in_test:.2%}"),
+            *(self.soft.described() if self.soft else ()),
+        ]
+
+    def warnings(self) -> list[str]:
+        """Returns warnings for the user, one line each."""
+        found = []
+        if self.merged:
+            found.append(
+                f"{counted(self.merged, 'row')} with many lines that look like rows, the first at {self.merged_at}: if"
+                " a quotation mark is not closed there, it merged rows; --quoting none reads quotation marks as text"
+            )
+        if self.label_lists:
+            found.append(
+                f"labels that look like lists of labels: {listed(self.label_lists)}: each list is a label of its own;"
+                " texts with several labels are not supported"
+            )
+        if self.alike_labels:
+            found.append(
+                f"labels that differ in case or white space alone: {listed(self.alike_labels)}: each is a class of its"
+                " own; if they mean the same, spell them alike"
+            )
+        if max(self.unknown_in_validation, self.unknown_in_test) >= unknown_words.HIGH_RATIO:
+            found.append(unknown_words.MEANING)
+        return found

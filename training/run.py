@@ -1,0 +1,88 @@
+"""A training run: what it tried and made, for the report, the terminal and its caller."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textmodel.version_folder import VersionFolder
+from training.classifiers.dense import History
+from training.classifiers.selection import Selection
+from training.data.quality import Quality
+from training.evaluation.metrics import Answers, Evaluation
+from training.evaluation.promotion import Decision
+from training.resource_usage import Cost
+
+Search = History | Selection
+"""The trials of a preset on held-out texts, before the model is fitted."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The training texts of each class."""
+
+    labels: Sequence[str]
+    training_texts: NDArray[np.int64]
+    """(classes,)"""
+    weights: NDArray[np.float64]
+    """(classes,), the weight of a text in the loss."""
+
+    def table(self, evaluation: Evaluation) -> list[list[str]]:
+        """Returns the rows of a table of the classes, the header first."""
+        columns = zip(
+            self.labels,
+            self.training_texts,
+            self.weights,
+            evaluation.support,
+            evaluation.precision,
+            evaluation.recall,
+            evaluation.f1,
+            strict=True,
+        )
+        head = ["label", "training texts", "weight", "test texts", "precision", "recall", "F1"]
+        return [
+            head,
+            *(
+                [label, f"{texts:,}", f"{weight:.3g}", f"{support:,}", *(f"{share:.3f}" for share in shares)]
+                for label, texts, weight, support, *shares in columns
+            ),
+        ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run and its version."""
+
+    folder: VersionFolder
+    command: str
+    """A command that trains the same model."""
+    classes: Classes
+    search: Search
+    evaluation: Evaluation
+    """The metrics on the test texts."""
+    uncalibrated: Evaluation | None
+    """The metrics on the test texts before calibration; None for a preset without calibration."""
+    answers: Answers
+    """The answers to the test texts."""
+    quality: Quality | None
+    """The findings about the user's own files."""
+    costs: Sequence[Cost]
+    """The costs of the parts of the run, in order."""
+    decision: Decision | None = None
+    """Whether the version goes into service, if a gate decided."""
+
+    def test_metrics(self) -> list[tuple[str, str]]:
+        """Returns names and values of the metrics on the test texts, after and before calibration."""
+        metrics = [("accuracy", f"{self.evaluation.accuracy:.4f}"), ("macro-F1", f"{self.evaluation.macro_f1:.4f}")]
+        for kind, some in (("", self.evaluation), (" before calibration", self.uncalibrated)):
+            if some:
+                metrics += [
+                    (f"log loss{kind}", f"{some.log_loss:.4f}"),
+                    (f"expected calibration error{kind}", f"{some.expected_calibration_error:.4f}"),
+                ]
+        return metrics
+
+    def cost_table(self) -> list[tuple[str, str, str]]:
+        """Returns part, seconds and peak memory so far in MB of each part."""
+        return [(cost.part, f"{cost.seconds:.1f}", f"{cost.peak_memory / 1e6:,.0f}") for cost in self.costs]
