@@ -71,7 +71,13 @@ class PoolFile(TextFile):
             elif self.text_column not in row.value:
                 yield Unreadable(row.number, f"no key {self.text_column!r}: its keys are {listed(row.value, 20)}")
             else:
-                yield Row(row.number, msgspec.json.decode(row.value[self.text_column]))
+                yield self._decoded(row.number, row.value[self.text_column])
+
+    def _decoded(self, number: int, value: msgspec.Raw) -> Row[Any] | Unreadable:
+        try:
+            return Row(number, msgspec.json.decode(value))
+        except msgspec.DecodeError as error:
+            return Unreadable(number, f"{self.text_column!r}: {error}")
 
     def _separated_values(self, file: IO[bytes]) -> Iterator[Row[Any] | Unreadable]:
         columns, rows = self.separated(file)

@@ -74,3 +74,11 @@ def test_a_text_in_another_encoding_is_a_bad_row_and_the_others_are_read(name: s
 def test_a_file_without_the_column_is_an_error(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no column 'text': its columns are 'n', 'body'"):
         list(pool_texts([PoolFile(written(tmp_path / name))], BadRows()))
+
+
+def test_a_number_out_of_range_is_a_bad_row_and_the_next_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": 1e999}\n{"text": "good"}\n')
+    first, second = PoolFile(tmp_path / "a.jsonl").texts()
+    assert first == Unreadable(1, "'text': Number out of range")
+    assert not isinstance(second, Unreadable)
+    assert (second.text, second.number) == ("good", 2)

@@ -112,6 +112,14 @@ def test_weights_multiply_what_is_learned_and_judged_and_a_weight_of_0_is_no_row
     np.testing.assert_array_equal(without.training_hashes, data.training_hashes)
 
 
+def test_rows_of_weight_0_are_no_test_texts_when_these_are_read_again(tmp_path: Path) -> None:
+    rows = [{**row, "w": 1} for row in _labelled(40)]
+    copies = [{**row, "text": row["text"].upper(), "w": 0} for row in rows]
+    files = _files(tmp_path, [*rows, *copies], WEIGHTED, None)
+    data = load(files, SETTINGS, Console(file=StringIO()))
+    assert len(list(file_dataset.test_rows(files, data))) == len(data.test)
+
+
 def test_weights_and_probabilities_multiply(tmp_path: Path) -> None:
     rows = [{**row, "w": 4} for row in _soft(20)]
     data = _load(tmp_path, rows, SoftColumns(SOFT.probabilities, "w"), test=_labelled(4))
