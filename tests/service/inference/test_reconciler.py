@@ -17,7 +17,7 @@ from service.inference.servable import Servable
 from service.inference.version_policy import VersionPolicy
 from service.telemetry import metrics
 from service.telemetry.metrics import VersionStates
-from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
+from service.telemetry.shared_metrics import PAGE_BYTES, Family, MetricsPage
 from textmodel import ModelError, VersionFolder
 
 
@@ -85,7 +85,7 @@ class Reconciled:
     def served(self) -> int:
         return self.repository.get("m", 0).version
 
-    def shown(self, family: metrics.Family) -> set[tuple[str, ...]]:
+    def shown(self, family: Family) -> set[tuple[str, ...]]:
         series = (series for series, values in self.page.read() if values.any())
         return {each.labels for each in series if each.live and each.family == family.name}
 
