@@ -145,6 +145,7 @@ def test_a_bad_value_ends_with_status_2_and_says_what_is_right(
         (["--watch-interval", "0"], "watch_interval", 0),
         (["--heartbeat-timeout", "0.0"], "heartbeat_timeout", 0),
         (["--log-format", "json"], "log_format", "json"),
+        (["--models", "my models"], "models", Path("my models")),
         (["--pin", ""], "pin", ()),
         (["--pin", "imdb=1, reuters=9223372036854775807,"], "pin", (("imdb", 1), ("reuters", 2**63 - 1))),
         (

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from text_classifier.calls import CHANNEL_OPTIONS, classifications, classify_request, metadata, model
+from text_classifier.calls import CHANNEL_OPTIONS, classifications, classify_request, metadata, model, models
 from text_classifier.results import (
     Classification,
     Explanation,
     LabelScore,
     Model,
+    Server,
     Shadow,
     State,
     WordContribution,
@@ -139,6 +140,16 @@ def test_a_model_has_every_field_of_the_message() -> None:
         target_precision=0.5,
     )
     assert model(pb2.Model(name="m")) == Model("m", 0, State.UNSPECIFIED, "", False, (), 0, "", 0, "", None, (), 0)
+
+
+def test_a_list_of_models_names_the_server() -> None:
+    message = pb2.ListModelsResponse(
+        models=[pb2.Model(name="m", version=1), pb2.Model(name="m", version=2)],
+        server=pb2.Server(version="1.2", transport="native"),
+    )
+    found = models(message)
+    assert [(each.name, each.version) for each in found] == [("m", 1), ("m", 2)]
+    assert found.server == Server("1.2", "native")
 
 
 def test_states_are_those_of_the_contract() -> None:

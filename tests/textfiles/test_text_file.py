@@ -291,6 +291,7 @@ def test_the_delimiter_is_the_option_or_that_of_the_format(
         ("a.tsv", "id,text,label", "give --delimiter ','"),
         ("a.csv", "id,body,label", "its columns are 'id', 'body', 'label'$"),
         ("a.csv", "body", "its columns are 'body'$"),
+        ("a.csv", "BODY X LABEL", "its columns are 'BODY X LABEL'$"),
         ("a.csv", ",".join(map(str, range(22))), "'19' and 2 more$"),
     ],
 )

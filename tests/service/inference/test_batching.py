@@ -10,7 +10,7 @@ import pytest
 
 from service.errors import DeadlineExceeded, Overloaded
 from service.inference.batching import Batcher, QueueLimits
-from service.telemetry.metrics import DROPPED, ModelMetrics
+from service.telemetry.metrics import BATCH, DROPPED, QUEUE, ModelMetrics
 from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
 from textmodel import Prediction
 
@@ -222,3 +222,20 @@ def test_small_requests_are_answered_inline_and_larger_ones_in_the_thread() -> N
         assert (await large).words.tolist() == [5]
 
     with_batcher(test)
+
+
+def test_a_request_that_is_answered_inline_has_waited_for_nothing() -> None:
+    page = MetricsPage(bytearray(PAGE_BYTES))
+
+    async def run() -> None:
+        engine = GatedEngine()
+        engine.inline_bytes = 10
+        engine.gate.release()
+        batcher = Batcher("m", engine, LIMITS, ModelMetrics(page, "m", 1, "gated", ["label"]))
+        batcher.classify(["a", "b", "c"], 3)
+        await batcher.close()
+
+    asyncio.run(run())
+    counted = {series.family: values.tolist() for series, values in page.read()}
+    assert (counted[QUEUE.name][0], counted[QUEUE.name][-1]) == (1, 0)
+    assert counted[BATCH.name][-1] == 3

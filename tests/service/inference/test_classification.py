@@ -109,6 +109,7 @@ def test_a_negative_number_of_scores_is_refused() -> None:
         ({"min_probability": 0.5}, [False, False, True]),
         ({"min_probability": 0.75}, [True, False, True]),
         ({"min_probability": 0.76}, [True, True, True]),
+        ({"min_probability": 1.0}, [True, True, True]),
         ({"use_thresholds": True}, [False, True, True]),
         ({"use_thresholds": True, "min_probability": 0.51}, [True, True, True]),
         ({}, [False, False, False]),
@@ -118,6 +119,12 @@ def test_an_answer_below_its_threshold_is_marked_and_one_at_it_is_not(
     fields: dict[str, Any], abstained: list[bool]
 ) -> None:
     assert [each.abstained for each in answer(["a", "b", "tie"], **fields).classifications] == abstained
+
+
+@pytest.mark.parametrize("min_probability", [-0.01, 1.01, math.nan])
+def test_what_is_no_probability_is_refused(min_probability: float) -> None:
+    with pytest.raises(InvalidArgument, match=r"min_probability: .* is no probability: send a number from 0 to 1"):
+        answer(["a"], min_probability=min_probability)
 
 
 def test_the_metrics_are_told_of_every_text() -> None:

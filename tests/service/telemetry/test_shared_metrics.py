@@ -51,6 +51,13 @@ def test_a_series_has_one_value_and_a_histogram_those_of_its_buckets_and_its_sum
     assert (COUNTER.length, GAUGE.length, HISTOGRAM.length) == (1, 1, 4)
 
 
+def test_a_page_tells_who_writes_it() -> None:
+    memory = bytearray(PAGE_BYTES)
+    Counter(MetricsPage(memory, owner=7), COUNTER, ("a",)).add()
+    reader = MetricsPage(memory)
+    assert (reader.owner, reader.dropped) == (7, 0)
+
+
 def test_many_observations_at_once_count_as_one_by_one() -> None:
     values = np.linspace(0, 2, 41)
     one_by_one, at_once = MetricsPage(bytearray(PAGE_BYTES)), MetricsPage(bytearray(PAGE_BYTES))

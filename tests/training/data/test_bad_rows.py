@@ -52,6 +52,7 @@ def test_the_encoding_is_hinted_at_where_most_bad_rows_have_another(
     with pytest.raises(InputError) as error, BadRows() as bad_rows:
         add(bad_rows)
     assert ("most are not UTF-8: name their encoding with --encoding, as cp1252" in str(error.value)) == hinted
+    assert str(error.value).endswith("--bad-rows FILE") != hinted
 
 
 def test_bad_rows_are_set_aside_in_a_file(tmp_path: Path) -> None:
@@ -81,3 +82,17 @@ def test_a_file_that_cannot_be_written_is_an_error_at_once(tmp_path: Path) -> No
         BadRows(tmp_path / "no" / "b.jsonl"),
     ):
         pass
+
+
+def test_a_run_without_bad_rows_ends_well_and_an_error_of_its_own_is_kept(tmp_path: Path) -> None:
+    with BadRows() as bad_rows:
+        pass
+    assert bad_rows.count == 0
+
+    def run() -> None:
+        with BadRows() as bad_rows:
+            _add(bad_rows, tmp_path, 3)
+            raise InputError("other")
+
+    with pytest.raises(InputError, match=r"^other$"):
+        run()

@@ -38,8 +38,8 @@ def test_texts_that_are_not_blank_come_with_their_places(name: str, numbers: lis
 
 
 def test_plain_text_keeps_all_but_its_line_ends(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("  X a \r\nb\t")
-    assert [each.text for each in pool_texts([PoolFile(tmp_path / "a.txt")], BadRows())] == ["  X a ", "b\t"]
+    (tmp_path / "a.txt").write_text("  a X \r\nX\r\nb\t")
+    assert [each.text for each in pool_texts([PoolFile(tmp_path / "a.txt")], BadRows())] == ["  a X ", "X", "b\t"]
 
 
 def test_rows_that_cannot_be_used_come_with_their_reason(tmp_path: Path) -> None:
