@@ -132,11 +132,12 @@ class Reconciler:
 
     async def _scan(self) -> None:
         try:
-            found = await self._run_in_thread(on_disk, self._folder)
+            found, misnamed = await self._run_in_thread(on_disk, self._folder)
         except OSError as error:
             reason = f"{self._folder}: {error.strerror}"
             self._problems.report("", "cannot read the models folder", reason=reason)
             return
+        self._report_misnamed(misnamed)
         if not found and self._models:
             # More likely a volume that is gone than the wish to serve no model at all.
             self._problems.report("", "the models folder is empty", folder=str(self._folder))
@@ -185,6 +186,13 @@ class Reconciler:
         await self._compare(model, candidate)
         if not model.versions:
             del self._models[name]
+
+    def _report_misnamed(self, names: list[str]) -> None:
+        if names:
+            hint = "use letters, digits, '.', '-' and '_', a letter or digit first"
+            self._problems.report(".", "not a model name: ignored", level="warning", names=names, hint=hint)
+        else:
+            self._problems.solved(".")
 
     def _report_ignored(self, name: str, found: OnDisk) -> None:
         subject = f"{name}/"

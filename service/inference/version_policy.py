@@ -29,14 +29,20 @@ class OnDisk:
     """Why the folder or its pin cannot be read."""
 
 
-def on_disk(folder: Path) -> dict[str, OnDisk]:
-    """Finds the models in a folder, by name: the folders that hold a version, or cannot be read.
+def on_disk(folder: Path) -> tuple[dict[str, OnDisk], list[str]]:
+    """Finds the models in a folder, by name: the folders that hold a version, or cannot be read. Also returns the names
+    of those whose name cannot name a model; hidden ones are left out.
 
     Raises:
         OSError: the folder itself cannot be read.
     """
-    names = sorted(entry.name for entry in folder.iterdir() if is_model_name(entry.name))
-    return {name: found for name in names if (found := _model_on_disk(folder / name)) != OnDisk()}
+    models, misnamed = {}, []
+    for name in sorted(entry.name for entry in folder.iterdir()):
+        if is_model_name(name):
+            models[name] = _model_on_disk(folder / name)
+        elif not name.startswith(".") and _model_on_disk(folder / name).folders:
+            misnamed.append(name)
+    return {name: found for name, found in models.items() if found != OnDisk()}, misnamed
 
 
 def _model_on_disk(model: Path) -> OnDisk:

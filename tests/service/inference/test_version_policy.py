@@ -37,13 +37,14 @@ def test_a_folder_that_cannot_be_read_has_no_order() -> None:
 
 
 def test_models_are_the_folders_with_versions_or_with_a_problem(tmp_path: Path) -> None:
-    for folder in ("b/1", "b/02", "b/x", "a/3", "empty", ".hidden/1", "bad/1"):
+    for folder in ("b/1", "b/02", "b/x", "a/3", "empty", ".hidden/1", "bad/1", "my model/1", "my notes"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "file").touch()
     (tmp_path / "b" / "pin").write_text("1\n")
     (tmp_path / "b" / "shadow").write_text("2\n")
     (tmp_path / "bad" / "pin").write_text("one")
-    found = on_disk(tmp_path)
+    found, misnamed = on_disk(tmp_path)
+    assert misnamed == ["my model"]
     assert list(found) == ["a", "b", "bad"]
     assert found["a"] == OnDisk({3: tmp_path / "a" / "3"})
     assert list(found["b"].folders) == [1, 2]

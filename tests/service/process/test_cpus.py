@@ -4,9 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from service.config import Config
+from service.process import supervisor
 from service.process.cpus import available_cpus
 from tests.server_process import ROOT
 
@@ -107,3 +111,11 @@ def test_a_process_in_a_real_group_with_a_quota_sees_it() -> None:
         assert done.stdout == "1\n"
     finally:
         group.rmdir()
+
+
+def test_by_default_there_is_a_worker_for_each_available_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "available_cpus", lambda: 3)
+    output: Any = SimpleNamespace(on_drop=None)
+    for workers, expected in ((0, 3), (1, 1)):
+        started = supervisor.Supervisor(Config(port=0, http_port=None, workers=workers), output)
+        assert len(started._workers) == expected

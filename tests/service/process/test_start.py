@@ -336,6 +336,9 @@ def test_a_port_can_be_reserved_again_right_after_a_server_has_closed_connection
 def test_a_version_with_leading_zeros_serves_and_a_bad_name_is_told(tiny_models: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_models / "topic" / "1", tmp_path / "topic" / "000123")
     shutil.copytree(tiny_models / "topic" / "1", tmp_path / "topic" / "v1")
+    shutil.copytree(tiny_models / "topic", tmp_path / "my topic")
+    (tmp_path / "my notes").mkdir()
     with serving(tmp_path, "--workers", "1") as server, Client(server.address, timeout=60) as client:
         assert client.classify(["oil"], model="topic")[0].version == 123
         assert server.event("not a version: ignored", model="topic")["names"] == ["v1"]
+        assert server.event("not a model name: ignored")["names"] == ["my topic"]
