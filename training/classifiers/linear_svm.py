@@ -65,6 +65,7 @@ def fit(
         machine = LinearSVC(C=cost, tol=tolerance, max_iter=_MAX_ITERATIONS, dual=True, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             machine.fit(vectors, targets, weights)
         if len(machine.classes_) == 2:  # scikit-learn fits the second class alone
             machine.coef_ = np.vstack([-machine.coef_, machine.coef_])

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -82,3 +84,10 @@ def test_texts_that_count_more_are_learned_better() -> None:
         )
         shares.append(((VECTORS @ model.kernel + model.bias)[rare == 1, 0] > 0).mean())
     assert shares[0] < shares[1]
+
+
+def test_many_classes_of_few_texts_are_fitted_without_a_warning() -> None:
+    classes = np.arange(60) % 40
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        linear_svm.fit(csr_array(np.eye(60)), classes, np.arange(40), cost=1.0)
