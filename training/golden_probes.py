@@ -22,6 +22,8 @@ _EDGES = (
     "tab\tline\nreturn\rno\u00a0break the end",
 )
 _LONG = 5_000  # words
+_MAX_WORD = 100
+"""Characters of a word that a probe holds: a text may be a single word of a megabyte."""
 
 
 def make_probes(classifier: Classifier, vocabulary: Vocabulary, examples: Examples) -> list[Probe]:
@@ -38,7 +40,7 @@ def make_probes(classifier: Classifier, vocabulary: Vocabulary, examples: Exampl
 def _excerpts(vocabulary: Vocabulary, examples: Examples) -> Iterator[str]:
     for number, words in enumerate(_EXCERPTS):
         at = number * len(examples) // len(_EXCERPTS)
-        text = " ".join(_words(vocabulary, examples, at)[:words])
+        text = " ".join(word[:_MAX_WORD] for word in _words(vocabulary, examples, at)[:words])
         yield (text, f"{text.upper()}!", f'"{text.capitalize()}", (he) said.')[number % 3]
 
 
@@ -50,4 +52,4 @@ def _words(vocabulary: Vocabulary, examples: Examples, at: int) -> list[str]:
 
 def _long(vocabulary: Vocabulary) -> str:
     words = vocabulary.entries[FIRST_WORD : FIRST_WORD + 500]
-    return " ".join(words[number % len(words)] for number in range(_LONG))
+    return " ".join(words[number % len(words)][:_MAX_WORD] for number in range(_LONG))

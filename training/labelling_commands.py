@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 _KINDS = ("margin", "disagreement")
 _SHOWN = 20
-"""Rows that `check` shows."""
+"""Number of rows that `check` shows."""
 _EXCERPT = 300
-"""Characters of their texts."""
+"""Characters of the text of such a row."""
 _WIDTH = 24
-"""Of a label, on the terminal."""
+"""Characters of a label, on the terminal."""
 
 
 def add_select(command: argparse.ArgumentParser) -> None:

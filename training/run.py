@@ -60,11 +60,11 @@ class Run:
     classes: Classes
     search: Search
     evaluation: Evaluation
-    """On the test texts."""
+    """The metrics on the test texts."""
     uncalibrated: Evaluation | None
-    """On the test texts before calibration, for a preset with calibration."""
+    """The metrics on the test texts before calibration; None for a preset without calibration."""
     answers: Answers
-    """To the test texts."""
+    """The answers to the test texts."""
     quality: Quality | None
     """The findings about the user's own files."""
     costs: Sequence[Cost]

@@ -103,10 +103,10 @@ def train(
 
 class _Data(NamedTuple):
     settings: Settings
-    """With the numbers that the data decide."""
+    """The settings of the run, with the sizes that follow from the data filled in."""
     split: SplitDataset
     quality: Quality | None
-    """Of the user's own files."""
+    """The findings about the user's own files; None for Keras's data sets."""
     test_rows: Callable[[], Iterable[LabelledText]]
     """Reads the test texts again, for a gate."""
 
@@ -149,15 +149,15 @@ def _classes(fit: "_Fit", data: SplitDataset) -> Classes:
 
 class _Fit(NamedTuple):
     settings: Settings
-    """With all that was chosen."""
+    """The settings of the run, with everything that a search chose filled in."""
     classifier: Classifier
     search: Search
     held_out: int
-    """Training texts that the search held out."""
+    """Number of training texts that the search held out."""
     evaluation: Evaluation
     uncalibrated: Evaluation | None
     answers: Answers
-    """To the test set."""
+    """The answers to the texts of the test set."""
     abstention: Abstention | None
 
 

@@ -449,3 +449,13 @@ def test_the_arguments_of_options_give_the_options(options: ReadOptions) -> None
     parser = Parser("test")
     add_read_options(parser)
     assert read_options(vars(parser.parse_args(options.arguments()))) == options
+
+
+def test_options_are_given_by_as_few_arguments_as_they_need() -> None:
+    assert ReadOptions().arguments() == []
+    every = ReadOptions(format=Format.TSV, encoding="cp1252", delimiter="\t", quoting=False, header=False)
+    assert every.arguments() == [
+        *("--input-format", "tsv", "--encoding", "cp1252", "--delimiter", "tab"),
+        *("--quoting", "none", "--no-header"),
+    ]
+    assert ReadOptions(delimiter=";").arguments() == ["--delimiter", ";"]

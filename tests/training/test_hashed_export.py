@@ -1,6 +1,7 @@
 """The export of classifiers on hashed n-grams: both engines answer as NumPy does from the specification."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,7 +19,9 @@ from textmodel.ngrams import weigh
 from textmodel.probes import TOLERANCE
 from textmodel.tensorflow_engine import TensorFlowEngine
 from textmodel.version_folder import VersionFolder
+from training.classifiers.ngram import NGramClassifier
 from training.export import export
+from training.settings import OWN_DATA, PRESETS
 
 TEXTS = ["", "정말 최고예요ㅠㅠ!!", "the don't THE", "e\u0301té 😀😀", "word " * 500]
 VECTORIZER = HashedNGrams(2, CharacterNGrams(1, 4, across_words=True), 1 << 12, 3000, "log", normalize=True)
@@ -121,3 +124,25 @@ def test_an_int8_kernel_is_within_half_a_step() -> None:
     assert rounded.dtype == np.int8
     assert (np.abs(rounded * scale - kernel) <= scale * 0.501).all()
     assert np.abs(rounded).max(axis=0).tolist() == [0, 127, 127, 127]
+
+
+@pytest.mark.parametrize("classes", [9, 100])
+def test_the_largest_model_of_a_hundred_classes_or_fewer_stays_below_40_mb(classes: int, tmp_path: Path) -> None:
+    settings = replace(PRESETS[OWN_DATA]["ngram"], features="both", max_ngram=2, char_ngrams=(1, 5), cost=1.0)
+    classifier = NGramClassifier(settings, classes)
+    most = classifier.max_features
+    assert most is not None
+    vectorizer = msgspec.structs.replace(classifier.vectorizer, kept=most)
+    quantized = classes >= 10
+    fitted = Fitted(
+        vectorizer,  # type: ignore[arg-type]
+        classifier.layers,
+        np.arange(most, dtype=np.int32),
+        np.ones(most, np.float16),
+        word_bits(np.random.default_rng(0).integers(0, 1 << 32, 2_000_000)),
+        np.ones((most, classes), np.int8 if quantized else np.float16),
+        np.ones(classes, np.float32) if quantized else None,
+        np.ones(classes, np.float32),
+    )
+    export(fitted, None, [f"label {number}" for number in range(classes)], tmp_path / "1")
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 40_000_000

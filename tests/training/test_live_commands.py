@@ -169,7 +169,7 @@ def test_labels_are_found_whatever_became_of_white_space(
 ) -> None:
     judged.labels.write_text(f'text,label\n"{spelling}",y\n', newline="")
     assert judged.judge() == 0
-    assert "of 40 disagreements 1 has a label" in capsys.readouterr().out
+    assert "labels for 1 of 40 disagreements" in capsys.readouterr().out
 
 
 def test_labels_go_by_meaning(judged: Judged, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,7 +198,7 @@ def test_labels_are_read_as_other_files_are(judged: Judged, tmp_path: Path, caps
     judged.labels.write_bytes("text;label\ntext 1;y\ntext 2;\n".encode("utf-16"))
     more.write_text("text;label\ntext 3;y\n")
     assert judged.judge("--labels", str(more), "--delimiter", ";", "--bad-rows", str(bad_rows)) == 0
-    assert "of 40 disagreements 2 have a label" in capsys.readouterr().out
+    assert "labels for 2 of 40 disagreements" in capsys.readouterr().out
     assert json.loads(bad_rows.read_text())["line"] == 3
 
 

@@ -50,6 +50,7 @@ def test_a_model_of_decomposed_letters_answers_composed_ones(tmp_path: Path) -> 
         ([], "no text with a word"),
         ([("", "a"), ("  ", "b")], "no text with a word"),
         ([("!?", "a"), ("...", "b")], "no text with a word"),
+        ([("word " * 210_000, "ab"[n % 2]) for n in range(4)], "no text of at most 1,048,576 bytes with a word"),
         ([("one", "a"), ("two", "b")], "each label needs 3 different texts, but 'a' has 1, 'b' has 1"),
         ([("one", "a"), ("two", "b"), ("three", "c")], "each label needs 3 different texts"),
         ([(f"text {n}", "a") for n in range(9)], "every text has the label 'a': two labels are needed"),

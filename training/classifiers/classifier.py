@@ -1,4 +1,4 @@
-"""What every classifier has: a vectorizer and dense layers behind it."""
+"""The base of all classifiers: a vectorizer, followed by dense layers."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -13,7 +13,7 @@ from training.settings import ClassWeights, Settings
 
 
 class Classifier(ABC):
-    """A vectorizer and dense layers. The same settings and texts give the same weights.
+    """A vectorizer, followed by dense layers. The same settings and texts give the same weights.
 
     Args:
         settings: how it is built and trained.

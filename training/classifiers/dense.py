@@ -19,7 +19,7 @@ History = Mapping[str, Sequence[float]]
 
 
 class DenseClassifier(Classifier):
-    """A multi-hot vector or an embedding, and dense layers behind it."""
+    """A multi-hot vector or an embedding, followed by dense layers."""
 
     def __init__(self, settings: Settings, classes: int) -> None:
         super().__init__(settings, classes)
@@ -67,7 +67,7 @@ class DenseClassifier(Classifier):
         return np.hstack([1 - output, output]) if self._binary else output
 
     def dense_weights(self) -> list[NDArray[np.floating[Any]]]:
-        """Returns the network's kernels and biases behind the embedding, if it has one."""
+        """Returns the kernels and biases of the layers after the embedding, if there is one."""
         weights: list[NDArray[np.floating[Any]]] = self.network.get_weights()
         return weights[-2 * len(self.layers) :]
 
@@ -107,7 +107,7 @@ class DenseClassifier(Classifier):
 
 
 def _is_classes(targets: tf.Tensor) -> bool:
-    """Tells whether targets of more than two classes are the classes, (texts, 1), not their shares."""
+    """Tells whether targets of more than two classes are class numbers, (texts, 1), rather than shares."""
     return bool(targets.shape[-1] == 1)
 
 
@@ -137,5 +137,5 @@ def batch_size(texts: int) -> int:
 
 
 def best_epoch(history: History) -> int:
-    """Returns the epoch, from 1, with the lowest validation loss; the first of equals."""
+    """Returns the first epoch, from 1, with the lowest validation loss."""
     return int(np.argmin(history["val_loss"])) + 1

@@ -35,7 +35,7 @@ def vectorizer(settings: Settings) -> NGrams | HashedNGrams:
 
 
 def describe(settings: Settings) -> str:
-    """Names the features of settings."""
+    """Returns a description of the features of settings."""
     parts = []
     if settings.max_ngram:
         parts.append("words" if settings.max_ngram == 1 else f"words 1-{settings.max_ngram}")
@@ -45,7 +45,7 @@ def describe(settings: Settings) -> str:
 
 
 def count_matrix(vectorizer: NGrams | HashedNGrams, examples: Examples) -> csr_array:
-    """Returns how often each text has each feature, int32 (texts, features)."""
+    """Returns the count of each feature in each text, int32 (texts, features)."""
     if isinstance(vectorizer, NGrams):
         found = ngrams.features(vectorizer, examples.sequences)
     else:
@@ -54,7 +54,7 @@ def count_matrix(vectorizer: NGrams | HashedNGrams, examples: Examples) -> csr_a
 
 
 class Weighting(NamedTuple):
-    """The features that are kept, and their weights."""
+    """The kept features and their weights."""
 
     vectorizer: NGrams | HashedNGrams
     kept: NDArray[np.int64]

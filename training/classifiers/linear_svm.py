@@ -17,9 +17,9 @@ from sklearn.svm import LinearSVC
 _REST = -1
 TOLERANCE = 0.01
 _MAX_ITERATIONS = 100
-"""Noisy texts take some 20 passes over them; weights after 100 answer as those at the optimum do."""
+"""Maximum number of passes. Noisy texts take about 20; after 100 the answers equal those of the optimum."""
 _MAX_COEFFICIENTS = 1 << 24
-"""Features times classes that are fitted together: LIBLINEAR holds them several times, in 64 bits."""
+"""Maximum number of features times classes in one fit: LIBLINEAR keeps several copies of them, in 64 bits."""
 
 
 class LinearModel(NamedTuple):
@@ -77,7 +77,7 @@ def fit(
 
 
 def _chunks(classes: NDArray[np.int64], features: int) -> Iterator[NDArray[np.int64]]:
-    """Yields the classes, as many at a time as memory allows."""
+    """Yields the classes in chunks that fit into memory."""
     size = max(2, _MAX_COEFFICIENTS // features)
     for first in range(0, len(classes), size):
         yield classes[first : first + size]

@@ -17,11 +17,11 @@ from training.data.targets import Copies
 from training.settings import Settings
 
 _TEXTS_AT_ONCE = 2048
-"""How many are predicted together: their sparse vectors are held in memory."""
+"""Number of texts predicted together, whose sparse vectors are in memory."""
 _MAX_BYTES = {np.float16: 16_000_000, np.int8: 34_000_000}
-"""Bytes of the features of a version folder, by the type of the kernel."""
+"""Size of a feature in a version folder in bytes, by the type of the kernel."""
 _MIN_FEATURES = 1 << 15
-"""Features that a model of any number of classes may keep."""
+"""Number of features that a model with any number of classes may keep."""
 _MIN_CLASSES_INT8 = 10
 """Number of classes from which the weights of hashed n-grams are rounded to 8 bits, not 16."""
 
@@ -37,15 +37,15 @@ class NGramClassifier(Classifier):
 
     vectorizer: NGrams | HashedNGrams
     weighting: Weighting
-    """Known after `fit`, as all that follows."""
+    """Set by `fit`, like the following attributes."""
     kernel: NDArray[np.float16] | NDArray[np.int8]
     """(kept features, units)"""
     kernel_scale: NDArray[np.float32] | None
-    """(units,), what the columns of an int8 kernel are multiplied by."""
+    """(units,), the scale of each column of an int8 kernel."""
     bias: NDArray[np.float32]
     """(units,)"""
     known_words: NDArray[np.uint8]
-    """Of hashed n-grams, (bits / 8,): the bits of the words that it knows."""
+    """(bits / 8,), for hashed n-grams: the bits of the known words."""
 
     def __init__(self, settings: Settings, classes: int) -> None:
         super().__init__(settings, classes)
@@ -76,7 +76,7 @@ class NGramClassifier(Classifier):
         """Weighs the features and fits the output layer."""
         counts = features.count_matrix(self.vectorizer, examples)
         learned = examples.learned(self._classes)
-        self.weighting = features.fit_weighting(self._settings, counts, learned, self._max_features())
+        self.weighting = features.fit_weighting(self._settings, counts, learned, self.max_features)
         if isinstance(self.vectorizer, HashedNGrams):
             self.vectorizer = msgspec.structs.replace(self.vectorizer, kept=len(self.weighting.kept))
             self.known_words = unknown_words.known_words(examples.texts or (), self._settings.min_df)
@@ -91,7 +91,9 @@ class NGramClassifier(Classifier):
         )
         self.calibrate(temperature_scaling.IDENTITY)
 
-    def _max_features(self) -> int | None:
+    @property
+    def max_features(self) -> int | None:
+        """How many hashed features are kept at most, so that the version folder stays small. None: all."""
         if not isinstance(self.vectorizer, HashedNGrams):
             return None
         # Kernel and scale are written once for TensorFlow and once for the compiled engine, the bucket for TensorFlow.
@@ -120,7 +122,7 @@ class NGramClassifier(Classifier):
         return unknown_words.unknown_ratio(examples.texts or (), self.known_words)
 
     def calibrate(self, calibration: Calibration) -> None:
-        """Makes a calibration part of the weights, and rounds them."""
+        """Applies a calibration to the weights, and rounds them."""
         kernel = self._model.kernel / np.float32(calibration.temperature)
         self.bias = (self._model.bias / calibration.temperature + calibration.shift).astype(np.float32)
         if self._kernel_type is np.float16:

@@ -1,4 +1,4 @@
-"""Chooses the features and the cost of the `ngram` preset by accuracy on texts that were not learned from.
+"""Chooses the features and the cost of the `ngram` preset by accuracy on held-out texts.
 
 Up to `_FEW_TEXTS` training texts are cross-validated; of more, the validation texts are held out. Where several choices
 are open, they are tried on a sample. Then the cost is adjusted, and the calibration fitted, on all texts.
@@ -27,15 +27,15 @@ _SAMPLE_TEXTS = 20_000
 _SAMPLE_CHARACTERS = 4_000_000
 _SAMPLE_CLASSES = 50
 _SAMPLE_UNITS = 400_000
-"""Texts times classes that choices are tried on."""
+"""Maximum number of texts times classes in the trials of choices."""
 _ALL_UNITS = 5_000_000
-"""Texts times classes that the cost is adjusted on."""
+"""Maximum number of texts times classes in the adjustment of the cost."""
 _COSTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _FIRST_COST = 0.3
 _TOLERANCE = 0.1
-"""At which the fit of a trial ends: LIBLINEAR's own default. Accuracy is the same, after a third fewer passes."""
+"""Tolerance of the fits of trials, LIBLINEAR's default: the same accuracy with a third fewer passes."""
 _HOPELESS = 0.02
-"""How far below the best accuracy the first cost of a choice ends the trials of its other costs."""
+"""If the first cost of a choice is this much less accurate than the best trial, its other costs are not tried."""
 
 _CHOICES: Sequence[Mapping[str, Any]] = (
     {"features": "both", "max_ngram": 2, "char_ngrams": (1, 5), "char_spans": "across-words"},
@@ -45,42 +45,42 @@ _CHOICES: Sequence[Mapping[str, Any]] = (
     {"features": "characters", "char_ngrams": (1, 5), "char_spans": "across-words"},
     {"features": "characters", "char_ngrams": (2, 5), "char_spans": "within-words"},
 )
-"""What is tried where the user does not fix it. The first of equals is chosen."""
+"""The choices, unless the user fixes them. Of equally accurate ones the first is chosen."""
 
 
 class Trial(NamedTuple):
-    """Features and a cost that were tried."""
+    """A trial of features and a cost."""
 
     settings: Settings
-    """With this choice of features and this cost."""
+    """The settings with these features and this cost."""
     accuracy: float
     """On texts that were held out."""
     texts: int
-    """How many texts took part, those held out included."""
+    """Number of texts in the trial, including those held out."""
     seconds: float
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What was tried and chosen."""
+    """The trials and the choice."""
 
     trials: Sequence[Trial]
     best: Trial
     calibration: Calibration
-    """That suits texts that were held out."""
+    """The calibration fitted on the held-out texts."""
     held_out: int
-    """Training texts that were held out, all of them in cross-validation."""
+    """Number of held-out training texts: all of them in cross-validation."""
     folds: int
-    """Of the cross-validation; 1 without."""
+    """Number of folds of the cross-validation; 1 without it."""
     probabilities: NDArray[np.float32]
     """Calibrated, of the texts that were held out, (texts, units). Where the units are a sample of the classes, their
     sum is 1 all the same."""
     classes: NDArray[np.int64]
     """(texts,), of the same, positions among the units."""
     weights: NDArray[np.float64]
-    """(texts,), how much each counts. A text with a soft label is there once for each class that it may have."""
+    """(texts,), the weight of each. A text with a soft label occurs once for each of its classes."""
     sample: int | None
-    """How many of the classes were tried, if not all: the accuracy is an estimate, and the probabilities are theirs."""
+    """Number of classes in the trials, if not all: then the accuracy is an estimate."""
 
 
 class _Fold(NamedTuple):
@@ -122,7 +122,7 @@ def candidates(settings: Settings) -> list[Settings]:
 
 
 def _normalized(settings: Settings) -> Settings:
-    """Returns the settings with what has no effect left out, and what is missing filled in."""
+    """Returns the settings without those that have no effect, and with defaults for missing ones."""
     if settings.features == "words":
         return replace(settings, max_ngram=settings.max_ngram or 2, char_ngrams=None, char_spans=None)
     spans = settings.char_spans or "across-words"
@@ -285,7 +285,7 @@ def _accuracy(
 
 
 def _cross_validation(examples: Examples, random: np.random.Generator) -> Iterator[_Fold]:
-    """Yields folds that are alike in their classes. Copies of a text are in one of them."""
+    """Yields stratified folds. Copies of a text are in the same fold."""
     _, first, text = np.unique(_copies(examples), return_index=True, return_inverse=True)
     order = random.permutation(len(first))
     order = order[np.argsort(examples.classes[first][order], kind="stable")]
@@ -305,7 +305,7 @@ def _copies(examples: Examples) -> NDArray[np.int64]:
 
 
 def _some_classes(classes: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Returns so many of the classes, two at least, rising; of two, class 1 alone."""
+    """Returns a sample of the classes, at least two, in ascending order; of two classes, only class 1."""
     if classes == 2:
         return np.array([1])
     count = max(2, count)

@@ -1,4 +1,4 @@
-"""Calibration: from the logits of one-vs-rest classifiers to probabilities that are as often right as they say.
+"""Calibration: turns the logits of one-vs-rest classifiers into calibrated probabilities.
 
 Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017), with the shift that a hinge
 loss needs beside it (Platt, "Probabilistic Outputs for Support Vector Machines", 1999): one of each for all classes. A
@@ -15,13 +15,13 @@ from scipy.special import log_expit, log_softmax, logsumexp
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 _BOUNDS = ((-7, 7), (-20, 20))
-"""Of the temperature's logarithm and of the shift."""
+"""Bounds of the logarithm of the temperature and of the shift."""
 _PRIOR = (2.0, 8.0)
-"""Of the same, the precisions of their prior, halved: what a deviation costs beside the log loss of all texts."""
+"""Half the precisions of their prior: the cost of a squared deviation, relative to the log loss of all texts."""
 
 
 class Calibration(NamedTuple):
-    """What the logits of an output layer become: `logits / temperature + shift`."""
+    """Transforms the logits of an output layer to `logits / temperature + shift`."""
 
     temperature: float
     shift: float
@@ -47,7 +47,7 @@ def fit(
     others: float = 1,
     weights: NDArray[np.float64] | None = None,
 ) -> Calibration:
-    """Returns the likeliest calibration.
+    """Returns the most likely calibration.
 
     Args:
         logits: (texts, units), of texts that the classifier was not fitted on.

@@ -49,7 +49,7 @@ class FileDataset(SplitDataset):
     validation_texts: int
     quality: Quality
     training_hashes: NDArray[np.uint64]
-    """(training texts,), of the texts that the model learns from, those for validation included."""
+    """(training texts,), including those for validation."""
     test_hashes: NDArray[np.uint64]
     """(test texts,), by which `test_rows` finds them."""
 
@@ -187,14 +187,14 @@ class _Texts:
 
     def __init__(self, columns: SoftColumns) -> None:
         self.words: dict[str, int] = defaultdict(itertools.count(1).__next__)
-        """From 1, as they come: 0 stands for the start of a text."""
+        """From 1, in the order of occurrence: 0 stands for the start of a text."""
         self.targets = RowTargets(columns)
         self.indices = array("i")
         self.ends = array("q")
         self._utf8 = TemporaryFile()  # noqa: SIM115, it stays open
         self._text_ends = array("q")
         self.hashes = array("Q")
-        """Two texts that share one by chance would be taken for copies: that does no harm."""
+        """Two texts with the same hash count as copies, which does no harm."""
         self.rows = self.without_words = self.too_long = self.merged = self.without_weight = 0
         self.merged_at = ""
         self._pending: list[LabelledText] = []
@@ -207,7 +207,7 @@ class _Texts:
     def read(
         self, files: LabelledFiles, bad_rows: BadRows, console: Console, known_labels: Container[str] | None = None
     ) -> None:
-        """Adds the rows of files. Rows with another label than the known ones, if given, are bad."""
+        """Adds the rows of files. If known labels are given, rows with another label are bad."""
         with bytes_shown(console, f"Reading {files}", files.size()) as progress:
             for file, row in files.rows(bad_rows, progress):
                 self.rows += 1
@@ -265,7 +265,8 @@ def _check(files: TrainingFiles, texts: _Texts, count: int) -> None:
     if separate_test and len(texts) == count:
         raise InputError(f"{files.test}: holds no text to test on: give a file with texts as --test-data")
     if not count:
-        raise InputError(f"{files.data}: holds no text with a word in it: check --text-column")
+        too_long = f" of at most {MAX_TEXT_BYTES:,} bytes" if texts.too_long else ""
+        raise InputError(f"{files.data}: holds no text{too_long} with a word in it: check --text-column")
     if not files.data.soft.probabilities:
         hashes, classes = np.frombuffer(texts.hashes, np.uint64)[:count], texts.targets.classes()[:count]
         _check_labels(files.data, texts.targets.sorted_labels(), hashes, classes, needed=2 if separate_test else 3)
@@ -276,7 +277,7 @@ def _check(files: TrainingFiles, texts: _Texts, count: int) -> None:
 def _check_labels(
     files: LabelledFiles, labels: Sequence[str], hashes: NDArray[np.uint64], classes: NDArray[np.int64], needed: int
 ) -> None:
-    """Checks that there are classes, and that each has as many different texts as there are parts."""
+    """Checks that there are two or more classes, each with at least one different text for each part."""
     if len(labels) < 2:
         raise InputError(
             f"{files}: every text has the label {labels[0]!r}: two labels are needed: check --label-column"
@@ -293,7 +294,7 @@ def _check_labels(
 
 
 class _Split(NamedTuple):
-    """Which texts are on which side."""
+    """The texts of each side of the split."""
 
     training: NDArray[np.int64]
     """Shuffled, those for validation first."""
@@ -343,7 +344,7 @@ def _unknown_ratio(training: Examples, validation_texts: int, words: int) -> flo
 
 
 def _word_counts(examples: Examples, words: int) -> NDArray[np.int64]:
-    """Returns how often each word occurs, (words,), of sequences of the words' numbers."""
+    """Returns the number of occurrences of each word, (words,), in sequences of word numbers."""
     counts = np.zeros(words + 1, np.int64)
     for at in range(0, len(examples), _BLOCK_TEXTS):
         counts += np.bincount(np.concatenate(examples.sequences[at : at + _BLOCK_TEXTS]), minlength=len(counts))

@@ -79,11 +79,11 @@ class Examples:
         return Examples(sequences, self.classes[rows], texts, self.targets and self.targets.part(rows))
 
     def learned(self, count: int) -> csr_array:
-        """Returns what the texts are learned as, float64 (texts, count), of so many classes: see `Targets`."""
+        """Returns the targets of training, float64 (texts, count), for this number of classes: see `Targets`."""
         return self.targets.learned if self.targets else one_hot(self.classes, count)
 
     def judged(self, count: int) -> csr_array:
-        """Returns what answers to the texts are judged by, float64 (texts, count), of so many classes."""
+        """Returns the targets of evaluation, float64 (texts, count), for this number of classes."""
         return self.targets.judged if self.targets else one_hot(self.classes, count)
 
 
@@ -93,7 +93,7 @@ class SplitDataset:
 
     name: str
     tokenization: Tokenization
-    """How its texts are read: by Keras's rules, or as text that people write."""
+    """The tokenization of its texts."""
     labels: tuple[str, ...]
     vocabulary: Vocabulary
     training: Examples
@@ -227,7 +227,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _read_npy(content: bytes) -> NDArray[Any]:
-    """Reads an array, which may hold lists, without running code from the file, as `numpy.load` would."""
+    """Reads an array, which may contain lists. Unlike `numpy.load`, it runs no code from the file."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -242,7 +242,7 @@ def _read_npy(content: bytes) -> NDArray[Any]:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles lists, numbers and arrays, and nothing else."""
+    """Unpickles only lists, numbers and arrays."""
 
     def find_class(self, module: str, name: str) -> object:
         module = module.replace("numpy.core.", "numpy._core.")  # its name before NumPy 2

@@ -1,4 +1,4 @@
-"""Reads files of labelled texts as a stream: a row at a time, whatever the size of the files."""
+"""Reads files of labelled texts as a stream, a row at a time."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class LabelledText(NamedTuple):
     """A text, and its label or soft label or both."""
 
     text: str
-    """Empty where the file has no text."""
+    """Empty if the file has no text."""
     label: str
     """On one line, without white space around it; empty if the row has a soft label alone."""
     number: int
@@ -41,9 +41,9 @@ class LabelledText(NamedTuple):
     looks_merged: bool = False
     """As in `textfiles.Row`."""
     soft_label: Mapping[str, float] | None = None
-    """The probability of each label that is not negligible, above 0, with the sum 1; None if the row has none."""
+    """The probability of each label, with the sum 1 and without negligible ones; None if the row has none."""
     weight: float = 1.0
-    """From 0: how many rows like it the row counts as."""
+    """The weight of the row, from 0: the number of rows that it counts as."""
 
 
 Fields = Row[Mapping[str, Any]] | Unreadable
@@ -200,7 +200,7 @@ class LabelledFile(TextFile):
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """One file or several, read one after another as if they were one. All have the same columns and options."""
+    """One or more files, read as if they were one. All have the same columns and options."""
 
     files: Sequence[LabelledFile]
 

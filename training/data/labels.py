@@ -1,4 +1,4 @@
-"""Labels: which values of a file are labels, and which of them are the same class."""
+"""The values of a file that are labels, and the labels that are the same class."""
 
 import re
 import unicodedata
@@ -46,7 +46,7 @@ def _canonical(text: str) -> str:
 
 
 def alike_among(labels: Iterable[str]) -> list[str]:
-    """Returns the labels that differ from another in case or white space alone."""
+    """Returns the labels that differ from another label only in case or white space."""
     spellings: dict[str, list[str]] = defaultdict(list)
     for label in labels:
         spellings["".join(label.casefold().split())].append(label)

@@ -15,7 +15,7 @@ _ROWS = 1000
 
 
 class PoolText(NamedTuple):
-    """A text, and where it is."""
+    """A text and its position."""
 
     text: str
     file: TextFile

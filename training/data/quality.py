@@ -6,7 +6,7 @@ from textfiles import counted, listed
 from training.data import unknown_words
 
 MAX_TEXT_BYTES = 1 << 20
-"""Maximum length of a text in UTF-8: what a server takes by default. A model need not learn what it is never asked."""
+"""Maximum length of a text in UTF-8: the default limit of a server, which classifies no longer texts."""
 
 
 @dataclass(frozen=True)
@@ -14,13 +14,13 @@ class SoftQuality:
     """The findings about soft labels and weights."""
 
     soft: int
-    """Training texts that are learned by a soft label."""
+    """Training texts with a soft label."""
     unlabelled: int
-    """Of them, those without a label."""
+    """Those of them without a label."""
     left_out: int
-    """Texts without a label that are copies of test texts: left out."""
+    """Unlabelled copies of test texts, left out."""
     without_weight: int
-    """Rows of weight 0: left out."""
+    """Rows of weight 0, left out."""
     weight: float
     """The sum of the weights of the training texts."""
 
@@ -41,31 +41,31 @@ class Quality:
 
     rows: int
     bad: int
-    """Rows that cannot be used: set aside."""
+    """Rows that cannot be used, set aside."""
     without_words: int
     """Left out."""
     too_long: int
-    """Longer than `MAX_TEXT_BYTES`: left out."""
+    """Texts longer than `MAX_TEXT_BYTES`, left out."""
     copies: int
-    """Their text is that of an earlier row. They stay, on one side of each split."""
+    """Rows with the text of an earlier row, kept on one side of each split."""
     conflicts: int
-    """Their text has another label in another row. They stay."""
+    """Rows whose text has another label in another row, kept."""
     seen_in_training: int
-    """Test texts that are training texts too, which only a file of test texts can have. They stay."""
+    """Test texts that are training texts too, kept. Only a file of test texts can have them."""
     merged: int
-    """Rows that look like several that an open quotation mark has merged."""
+    """Rows that look like several rows merged by an unclosed quotation mark."""
     merged_at: str
     """The file and line of the first of them."""
     unknown_in_validation: float
-    """The share of the words of the validation texts that a model of the other training texts does not know."""
+    """Share of unknown words in the validation texts, for a model of the other training texts."""
     unknown_in_test: float
-    """The share of the words of the test texts that the model does not know."""
+    """Share of unknown words in the test texts."""
     label_lists: tuple[str, ...]
     """Labels that look like lists of labels."""
     soft: SoftQuality | None
-    """Of soft labels and weights, where the files have such columns."""
+    """Findings about soft labels and weights, if the files have such columns."""
     alike_labels: tuple[str, ...]
-    """Labels that differ from another in case or white space alone."""
+    """Labels that differ from another label only in case or white space."""
 
     def described(self) -> list[tuple[str, str]]:
         """Returns the name and the value of each finding, for people."""
@@ -84,7 +84,7 @@ class Quality:
         ]
 
     def warnings(self) -> list[str]:
-        """Returns what the user should look at, a line each."""
+        """Returns warnings for the user, one line each."""
         found = []
         if self.merged:
             found.append(

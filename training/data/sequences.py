@@ -1,4 +1,4 @@
-"""Sequences of word indices, and texts, packed into one array each: little more memory than their contents."""
+"""Sequences of word indices, and texts, each packed into one array to save memory."""
 
 import mmap
 from collections.abc import Sequence

@@ -15,18 +15,18 @@ from typing import Any
 from training.data.labels import label_of
 
 PREFIX = "p_"
-"""What the name of a column of probabilities begins with, before its label."""
+"""Prefix of the name of a column of probabilities, before its label."""
 SUM_TOLERANCE = 0.02
-"""How far from 1 the sum of a row's probabilities may be: three times 0.33 is right."""
+"""Maximum difference of the sum of a row's probabilities from 1: three times 0.33 is valid."""
 NEGLIGIBLE = 0.01
 """The probability below which a label is left out of a row, and the others are divided by their sum. What a row costs
 in training grows with its labels; so they are 100 at most, and mostly one or two."""
 
 MAX_WEIGHT = 1e6
-"""A fit on larger weights does not converge."""
+"""Maximum weight: with larger weights a fit does not converge."""
 
 _ROUNDING = 1e-6
-"""How far outside of 0 to 1 a probability of a model in 32 bits may be."""
+"""Rounding error of probabilities in 32 bits, outside 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Splits by a hash of the text: a text stays on its side as the files grow, and copies of it are on one side."""
+"""Splits by a hash of the text: a text stays on its side when files grow, and copies are on the same side."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 _KEY_BITS = 32
 
 _MAX_RATIO = 1.5
-"""A class gives at most so many times its share, and at least its share divided by this."""
+"""The share of a class is at most multiplied, and at most divided, by this factor."""
 
 
 def keys_for_test(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -49,7 +49,7 @@ def held_out(
 
 
 def _count(keys: NDArray[np.uint64], copies: NDArray[np.int64], share: float, keep: int) -> int:
-    """Returns how many texts of a class are held out, of those that come first."""
+    """Returns the number of texts of a class to hold out, of those that come first."""
     candidates = int((copies <= max(share * copies.sum(), 1)).sum())
     below = int((keys[:candidates] < share * (1 << _KEY_BITS)).sum())
     wanted = share * len(keys)

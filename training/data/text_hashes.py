@@ -1,4 +1,4 @@
-"""Hashes that tell texts apart, whatever the file, the run and the version that they come with.
+"""Hashes that identify texts across files, runs and versions.
 
 Texts that differ only in case, white space, punctuation, control characters or the form of their Unicode characters
 have one hash. So copies of a text stay on one side of a split, and a version knows which texts it has learned.
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from textmodel import ModelError
 
 FILE = "training_texts.npy"
-"""In a version's `assets.extra/`: the hashes of the texts that it has learned, uint64 (texts,), sorted."""
+"""In a version's `assets.extra/`: the hashes of its training texts, uint64 (texts,), sorted."""
 
 
 def text_hash(text: str) -> int:
-    """Returns the 64 bits of a text's hash. The chance that two texts of a million share one is 1 in 37 million."""
+    """Returns the 64-bit hash of a text. Among a million texts, the chance of a collision is 1 in 37 million."""
     return int.from_bytes(hashlib.blake2b(canonical(text).encode(errors="replace"), digest_size=8).digest())
 
 

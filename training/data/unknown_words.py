@@ -1,4 +1,4 @@
-"""Which words of new texts are unknown, and what their share means."""
+"""Unknown words of new texts, and the meaning of their share."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from textmodel import hashed_ngrams
 
 HIGH_RATIO = 0.2
-"""A share from which on a warning says what it means."""
+"""Share of unknown words from which a run warns."""
 
 MEANING = (
     "unknown words: many words of new texts do not occur in the training texts, and the model decides by the others."

@@ -27,14 +27,14 @@ decide for rare labels, of which a few right answers in a row say little; for ot
 
 @dataclass(frozen=True)
 class SelectiveMetrics:
-    """What is answered when answers below the thresholds are left out."""
+    """How many texts are answered, and how many rightly, when answers below the thresholds are left out."""
 
     texts: int
-    """All texts."""
+    """Number of all texts."""
     answered: int
-    """Those that are not abstained from."""
+    """Number of texts whose answer reaches the threshold of its label."""
     right: int
-    """Those of them whose label is right."""
+    """Number of answered texts whose label is right."""
 
     @property
     def coverage(self) -> float:

@@ -31,9 +31,9 @@ class Candidate(NamedTuple):
     score: float
     """The lower, the sooner it should be labelled."""
     labels: Sequence[str]
-    """One of each version."""
+    """The label that each version gives."""
     probabilities: Sequence[float]
-    """Of these labels."""
+    """The probability of each of these labels."""
 
 
 class Unlabelled:

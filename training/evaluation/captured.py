@@ -64,7 +64,7 @@ class PairAnswers(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """How the versions compare by true labels, and what a person has to know of these."""
+    """How the versions compare by true labels, and what looks wrong with the labels."""
 
     comparison: LiveComparison
     other_rows: int
@@ -73,7 +73,7 @@ class Judgement(NamedTuple):
     """True labels that neither version gave any captured text, with their numbers of texts."""
 
     def notes(self) -> list[str]:
-        """Returns what a person has to know beside the verdict, a sentence each."""
+        """Returns caveats to show with the verdict, one sentence each."""
         found = []
         if self.other_rows:
             found.append(f"Left out {counted(self.other_rows, 'row')} without the text of a captured disagreement.")
@@ -93,15 +93,15 @@ class Captured:
     texts: int = 0
     """Number of texts that were compared."""
     disagreements: int = 0
-    """On how many of them the versions disagree. Some of these may have been lost on their way to the files."""
+    """Number of texts on which the versions disagree. The files may lack some of these texts."""
     dropped: int = 0
     """Number of texts that were not compared because the server was under load."""
     disagreeing: dict[str, PairAnswers] = field(default_factory=dict)
-    """What the versions say of each text on which they disagree, by `_key`."""
+    """The labels that the versions give each text on which they disagree, by `_key`."""
     counts: Counter[str] = field(default_factory=Counter)
-    """How often each of them came."""
+    """How often each of these texts came, by `_key`."""
     labels: set[str] = field(default_factory=set)
-    """What the versions said of any text."""
+    """All labels that the versions gave a captured text."""
 
     def add(self, line: "_Text | _Compared") -> None:
         """Adds a line of a file."""

@@ -23,7 +23,7 @@ from training.evaluation import label_noise, out_of_fold
 from training.evaluation.version_evaluation import batches
 
 FOLDS = 5
-"""Of the cross-validation. A label with fewer different texts cannot be checked."""
+"""Folds of the cross-validation. A label with fewer different texts cannot be checked."""
 _MAX_NAMED = 5
 
 
@@ -40,9 +40,9 @@ class LabelledRows:
     texts: NDArray[np.uint64]
     """(rows,), equal for copies of a text."""
     without_words: int
-    """Number of rows that were left out."""
+    """Number of rows that were left out because the text has no word."""
     too_long: int
-    """The same, longer than `MAX_TEXT_BYTES`."""
+    """Number of rows that were left out because the text is longer than `MAX_TEXT_BYTES`."""
 
     def examples(self) -> Examples:
         """Returns the texts as classifiers of the `ngram` preset take them."""
@@ -57,7 +57,7 @@ class Suspect(NamedTuple):
     suggested: str
     """The likeliest of the other labels."""
     probability: float
-    """That the label is wrong."""
+    """The probability that the label is wrong."""
     same_text: tuple[LabelledFile, LabelledText] | None
     """The first row with the same text and the suggested label, if there is one."""
 
@@ -68,12 +68,12 @@ class LabelCheck:
 
     rows: LabelledRows
     suspects: Sequence[Suspect]
-    """The most certain first."""
+    """By falling probability of a wrong label."""
     unchecked: dict[str, int]
     """The labels with too few texts, with their numbers of rows."""
 
     def notes(self) -> list[str]:
-        """Returns what was not checked, a sentence each."""
+        """Returns what was not checked, one sentence each."""
         found = []
         if self.unchecked:
             named = [f"{label!r} ({counted(count, 'row')})" for label, count in self.unchecked.items()]

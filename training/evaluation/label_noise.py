@@ -21,12 +21,12 @@ MIN_RATE = 0.033
 """The mean share of wrong labels in ten public test sets (Northcutt, Athalye and Mueller, "Pervasive Label Errors in
 Test Sets Destabilize Machine Learning Benchmarks", NeurIPS 2021). A few thousand texts tell no lower rates apart."""
 MIN_PROBABILITY = 0.1
-"""Of being wrong: labels with less are not listed in any case."""
+"""Labels that are wrong with a lower probability are never listed."""
 _MAX_RATE = 0.4
 _BOUNDS = ((-7, 7), (-20, 20), (np.log(MIN_RATE), np.log(_MAX_RATE)))
-"""Of the logarithms of temperature and rate, and of the shift between them."""
+"""Bounds of the fit: of the logarithm of the temperature, of the shift, and of the logarithm of the rate."""
 _PRIOR = (2.0, 8.0, 0.0)
-"""Of the same, as in `training.classifiers.temperature_scaling`."""
+"""Half the precisions of the prior of the same three, as in `training.classifiers.temperature_scaling`."""
 _FIT_TEXTS = 2_000
 _FIT_LOGITS = 500_000
 """The noise is fitted to as many texts, drawn at random, as have so many logits, or to the former number."""

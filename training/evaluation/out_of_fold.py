@@ -2,7 +2,7 @@
 text by the classifier of its fold, which learned from the other folds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +14,14 @@ from training.classifiers.selection import select
 from training.data.keras_datasets import Examples
 from training.settings import OWN_DATA, PRESETS, Settings
 
-_WORDS: Mapping[str, Any] = {"features": "words", "max_ngram": 2}
 _BOTH: Mapping[str, Any] = {"features": "both", "max_ngram": 2, "char_ngrams": (1, 5), "char_spans": "across-words"}
-_MAX_CHARACTERS = 20_000_000
-"""Texts with more in all are read as words alone: their n-grams of characters would take gigabytes."""
+_WORDS: Mapping[str, Any] = {"features": "words", "max_ngram": 2}
+_CHARACTERS: Mapping[str, Any] = {"features": "characters", "char_ngrams": (1, 3), "char_spans": "across-words"}
+_SHORT = 300
+"""Characters of a text, on average, up to which texts are read by all of their n-grams: the words of longer ones are
+enough, and ten times faster."""
+_LONG_WORD = 10
+"""Characters between white space, on average, from which texts have no spaces between words."""
 _MIN_BUCKETS = 1 << 16
 """There are four buckets or more for each character, up to the preset's number: few texts are checked faster so."""
 _SAMPLE_TEXTS = 5_000
@@ -48,17 +52,23 @@ def fold_of_texts(
 
 
 def choose_settings(examples: Examples, classes: int, seed: int = 0) -> Settings:
-    """Returns the settings of the `ngram` preset: n-grams of words and characters, or of words alone if the texts are
-    long; and the cost that suits a sample.
+    """Returns the settings of the `ngram` preset: with features that suit the length of the texts, and the cost that
+    suits a sample.
     """
-    lengths = np.array([len(text) for text in examples.texts or ()])
+    texts = examples.texts or ()
+    lengths = np.array([len(text) for text in texts])
     order = np.random.default_rng(seed).permutation(len(examples))
     count = int(np.searchsorted(np.cumsum(lengths[order]), _SAMPLE_CHARACTERS))
-    sample = np.sort(order[: max(1, min(count, _SAMPLE_TEXTS))])
+    sample = examples.take(np.sort(order[: max(1, min(count, _SAMPLE_TEXTS))]))
     preset = PRESETS[OWN_DATA]["ngram"]
     buckets = min(preset.buckets, max(_MIN_BUCKETS, 1 << int(4 * lengths.sum()).bit_length()))
-    choice = _WORDS if lengths.sum() > _MAX_CHARACTERS else _BOTH
-    return select(replace(preset, buckets=buckets, **choice), examples.take(sample), classes).best.settings
+    choice = _BOTH if lengths.mean() <= _SHORT else _features_of_long(sample.texts or ())
+    return select(replace(preset, buckets=buckets, **choice), sample, classes).best.settings
+
+
+def _features_of_long(texts: Sequence[str]) -> Mapping[str, Any]:
+    words = sum(len(text.split()) for text in texts)
+    return _WORDS if sum(map(len, texts)) < _LONG_WORD * words else _CHARACTERS
 
 
 def logits(

@@ -14,10 +14,10 @@ from training.settings import PromotionMetric
 
 @dataclass(frozen=True)
 class Gate:
-    """What a new version has to be to take over."""
+    """The conditions on which a new version replaces the one in service."""
 
     metric: PromotionMetric = "accuracy"
-    """What has to be better."""
+    """The metric in which the new version has to be better."""
     allow_removed_labels: bool = False
     """Whether the new version may lack a label of the one in service."""
     allow_removed_thresholds: bool = False

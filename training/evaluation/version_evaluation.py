@@ -63,7 +63,7 @@ class Mistake(NamedTuple):
     predicted: str
     confidence: float
     excerpt: str
-    """Its first `EXCERPT` characters."""
+    """The first `EXCERPT` characters of the text."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ class FileEvaluation:
     """The version's labels, then those of the texts that it does not know."""
     texts: int
     evaluation: Evaluation
-    """Of all labels. Its log loss leaves out the texts whose labels the version does not know."""
+    """The metrics over all labels. The log loss leaves out texts whose labels the version does not know."""
     unknown_word_ratio: float
     """The share of the words of the texts that the version's vocabulary does not hold; 0 without words."""
     learned: int
     """The number of texts that the version has learned."""
     selective: SelectiveMetrics | None
-    """When answers below the version's thresholds are left out; None: it has none."""
+    """The metrics when answers below the version's thresholds are left out; None if it has no thresholds."""
     mistakes: list[Mistake]
     """The `MAX_MISTAKES` most confident, by falling confidence."""
 
@@ -157,7 +157,7 @@ class VersionComparison:
     """The labels that neither version knows, with their numbers of texts: both are wrong on them."""
 
     def notes(self) -> list[str]:
-        """Returns what a person has to know beside the verdict, a sentence each."""
+        """Returns caveats to show with the verdict, one sentence each."""
         found = []
         if self.learned:
             found.append(f"Left out {counted(self.learned, 'text')} that one of the versions has learned.")

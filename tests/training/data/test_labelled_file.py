@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from textfiles import MAX_LINE_BYTES, InputError
 from training.data.bad_rows import BadRows
-from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText
+from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText, TrainingFiles
 
 ROWS = [
     LabelledText("A good film, really", "positive", 0),
@@ -212,3 +212,15 @@ def test_the_rows_of_several_files_come_in_order_with_their_files_and_progress(t
     assert len(positions) == 4
     assert files.size() == 2 * files.files[0].size() >= positions[-1] > files.files[0].size()
     assert (files.name, str(files)) == ("a.csv and 1 other file", f"{tmp_path}/a.csv and 1 other file")
+
+
+def test_files_give_the_arguments_of_the_command_without_folders(tmp_path: Path) -> None:
+    data = LabelledFiles([LabelledFile(tmp_path / name, "body", "topic") for name in ("a.csv", "b.csv")])
+    columns = ["--text-column", "body", "--label-column", "topic"]
+    held_out = TrainingFiles(data, 0.2, tmp_path / "bad.jsonl")
+    assert held_out.arguments() == [
+        *("--data", "a.csv", "b.csv", *columns),
+        *("--test-split", "0.2", "--bad-rows", "bad.jsonl"),
+    ]
+    test = LabelledFiles([LabelledFile(tmp_path / "test.csv", "body", "topic")])
+    assert TrainingFiles(data, test).arguments() == ["--data", "a.csv", "b.csv", *columns, "--test-data", "test.csv"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from training.classifiers.temperature_scaling import Calibration
 from training.evaluation import label_noise
 from training.evaluation.label_noise import Noise
 
@@ -52,7 +53,7 @@ def test_the_list_is_as_long_as_the_expected_f1_is_highest() -> None:
 
 
 def test_copies_vote_where_they_contradict_each_other_and_count_once_where_not() -> None:
-    noise = Noise(label_noise.Calibration(1, 0), 0.1)
+    noise = Noise(Calibration(1, 0), 0.1)
     logits = np.full((6, 1), -1, np.float32)  # class 0 is the likelier one
     one = label_noise.judge(logits[:1], np.array([1]), texts_of(1), noise).wrong[0]
     copies = label_noise.judge(logits[:3], np.array([1, 1, 1]), np.zeros(3, np.uint64), noise).wrong
@@ -67,5 +68,5 @@ def test_copies_vote_where_they_contradict_each_other_and_count_once_where_not()
 
 def test_the_likeliest_other_class_is_suggested() -> None:
     logits = np.array([[3, 2, -3], [3, -3, -1]], np.float32)
-    verdicts = label_noise.judge(logits, np.array([0, 0]), texts_of(2), Noise(label_noise.Calibration(1, 0), 0.05))
+    verdicts = label_noise.judge(logits, np.array([0, 0]), texts_of(2), Noise(Calibration(1, 0), 0.05))
     assert verdicts.suggested.tolist() == [1, 2]
