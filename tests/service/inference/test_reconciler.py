@@ -141,7 +141,7 @@ def test_as_many_versions_are_kept_as_the_policy_says(run: Callable[..., None]) 
     run(test, VersionPolicy(2, {}))
 
 
-def test_a_refused_version_leaves_the_last_in_service_and_is_tried_again_when_asked(
+def test_a_refused_version_leaves_the_one_before_in_service_and_is_tried_again(
     run: Callable[..., None],
 ) -> None:
     async def test(reconciled: Reconciled) -> None:
