@@ -50,4 +50,4 @@ def test_a_version_that_needs_tensorflow_fails_and_names_the_extra(
         assert client.classify(["a film"], model="sentiment")
         failed = client.model("topic", version=1)
     assert failed.state is State.FAILED
-    assert "pip install 'text-classifier[tensorflow]'" in failed.state_reason
+    assert "-e '.[tensorflow]'" in failed.state_reason

@@ -181,14 +181,14 @@ def _hashed(**changes: Any) -> tuple[Any, ...]:
     [
         ({"buckets": 3}, "power of two"),
         ({"buckets": 0}, "power of two"),
-        ({"words": 4}, "up to 3 words"),
+        ({"words": 4}, "at most 3 words"),
         ({"max": 7}, "6 characters"),
         ({"min": 0}, "6 characters"),
         ({"min": 3}, "6 characters"),
         ({"kept": np.array([3, 0], np.int32)}, "kept buckets must be in ascending order"),
         ({"kept": np.array([0, 4], np.int32)}, "kept buckets must be in ascending order"),
         ({"kept": np.array([-1, 2], np.int32)}, "kept buckets must be in ascending order"),
-        ({"kept": np.array([1], np.int32)}, "each with a scale"),
+        ({"kept": np.array([1], np.int32)}, "with one scale each"),
         ({"known": np.zeros(0, np.uint8)}, "power of two of bytes"),
         ({"known": np.zeros(3, np.uint8)}, "power of two of bytes"),
     ],
@@ -208,5 +208,5 @@ def test_hashed_ngrams_are_a_tuple_or_none() -> None:
 def test_a_table_of_characters_holds_ascii_and_nothing_but_characters() -> None:
     layers = ((np.ones((2, 2), np.float32), np.ones(2, np.float32), "softmax"),)
     for characters in (table()[:127], np.full(200, 0x110000, np.uint32)):
-        with pytest.raises(ValueError, match="128 or more, each a character"):
+        with pytest.raises(ValueError, match="128 or more uint32 code points"):
             Network(characters, (), layers, 0, 0, hashed=_hashed())

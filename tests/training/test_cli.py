@@ -281,7 +281,9 @@ def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[s
     assert "(default: 1000)" in said
     assert "(default: rmsprop)" in said
     assert "(default: 10000 for dense, 20000 for ngram)" in said
-    assert "ngram: minimum document frequency: training texts that have to hold a feature (default: 2)" in said
+    assert (
+        "ngram: minimum document frequency: number of training texts in which a feature must occur (default: 2)" in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -292,7 +294,7 @@ def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[s
         (["--name", "mine"], "required: --data"),
         (["--name", "mine", "--data", "a.txt"], "a.txt: plain text has no labels"),
         (["--name", "mine", "--data", "a.csv"], "a.csv: No such file"),
-        (["--name", "mine", "--data", "a.csv", "--label-column", "text"], "both the text and the label"),
+        (["--name", "mine", "--data", "a.csv", "--label-column", "text"], "the column 'text' is named for two things"),
         (["--name", "mine", "--data", "a.csv", "imdb"], "imdb: the ending of the name"),
         (["imdb", "--data", "a.csv"], "unrecognized arguments: --data a.csv: see text-classifier-train imdb --help"),
         (["imdb", "--test-split", "0.3"], "unrecognized arguments: --test-split"),
