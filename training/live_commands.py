@@ -19,7 +19,8 @@ def add_judge(command: argparse.ArgumentParser) -> None:
     command.description = (
         "Tell whether a shadow version is better than the version in service, on the live traffic that a server has"
         " captured (--capture): the difference of their accuracies with its 95% confidence interval, from true labels"
-        " for the texts on which they disagree, or for a random sample of these. The exit status is 0 whatever the"
+        " for the texts on which they disagree, or for a random sample of these. Disagreements on texts that either"
+        " version has learned are left out, as far as the versions record them. The exit status is 0 whatever the"
         " verdict."
     )
     command.add_argument("--captured", required=True, type=Path, metavar="DIR", help="the server's --capture folder")
@@ -52,6 +53,7 @@ def _versions(text: str) -> tuple[int, int]:
 
 def _judge(options: dict[str, Any]) -> None:
     # Imported here: help need not wait for them.
+    from training.data import text_hashes  # noqa: PLC0415
     from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation.captured import read_captured  # noqa: PLC0415
 
@@ -59,13 +61,16 @@ def _judge(options: dict[str, Any]) -> None:
     pair, captured = _chosen(read_captured(options["captured"]), options["model"], options["versions"])
     with BadRows(options["bad_rows"]) as bad_rows:
         rows = list(labels.rows(bad_rows))
-    judgement = captured.judge(rows)
-    comparison = judgement.comparison
     model = options["models"] / pair.model
-    names = [str(model / str(number)) for number in (pair.version, pair.shadow_version)]
-    print(f"{comparison.sentence(*names)}.")
+    paths = [model / str(number) for number in (pair.version, pair.shadow_version)]
+    recorded = {path: text_hashes.read(path) for path in paths}
+    judgement = captured.judge(rows, [hashes for hashes in recorded.values() if hashes is not None])
+    comparison = judgement.comparison
+    print(f"{comparison.sentence(*map(str, paths))}.")
     for note in judgement.notes():
         print(note)
+    if unknown := [str(path) for path, hashes in recorded.items() if hashes is None]:
+        print(f"Which texts {' and '.join(unknown)} learned is not recorded: they count like new texts.")
     if captured.dropped:
         print(f"Not compared, because the server was under load: {counted(captured.dropped, 'text')}.")
     if options["promote"]:

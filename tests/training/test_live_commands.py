@@ -11,6 +11,7 @@ from textmodel import VersionFolder
 from textmodel.metadata import Abstention
 from textmodel.version_folder import pinned_version, served_version, shadow_version
 from training.cli import main
+from training.data import text_hashes
 
 SHIPPED = Path(__file__).parents[2] / "models" / "nsmc" / "1"
 WEIGHTS = {"weights.safetensors", "training_texts.npy"}
@@ -207,3 +208,36 @@ def test_a_capture_that_lacks_its_counts_is_an_error(judged: Judged, capsys: pyt
         path.write_text("".join(line for line in path.open() if '"compared"' not in line))
     assert judged.judge() == 2
     assert "the capture holds 40 disagreements, but its lines of the kind 'compared' count 0" in capsys.readouterr().err
+
+
+def learn(version: Path, *texts: str) -> None:
+    text_hashes.write(version / "assets.extra" / text_hashes.FILE, map(text_hashes.text_hash, texts))
+
+
+def test_disagreements_on_texts_that_a_version_has_learned_are_left_out(
+    judged: Judged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = judged.models / "m"
+    learn(model / "1", *(f"TEXT {number}!" for number in range(20)))
+    learn(model / "2", *(f"text {number}" for number in range(10, 37)))
+    assert judged.judge("--promote") == 0
+    said = capsys.readouterr().out
+    assert "difference of accuracy +0.0031" in said  # 3 of 963
+    assert "on 963 texts; labels for 3 of 3 disagreements" in said
+    assert "Left out 37 disagreements on texts that one of the versions has learned." in said
+    assert "is not recorded" not in said
+    assert said.endswith("Not promoted.\n")
+    judged.write("captured-3-1.jsonl", counted(1_000, 40))  # which the files lack: as many of them are learned
+    assert judged.judge() == 0
+    assert "on 1,926 texts; labels for 3 of 6 disagreements" in capsys.readouterr().out
+    learn(model / "1", *(f"text {number}" for number in range(40)))
+    assert judged.judge() == 2
+    assert "one of the versions has learned all 40 texts with a label" in capsys.readouterr().err
+
+
+def test_judge_says_which_version_does_not_record_what_it_has_learned(
+    judged: Judged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learn(judged.models / "m" / "1", "another text")
+    assert judged.judge() == 0
+    assert f"Which texts {judged.models}/m/2 learned is not recorded" in capsys.readouterr().out

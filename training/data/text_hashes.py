@@ -59,6 +59,14 @@ def write(path: Path, hashes: Iterable[int]) -> None:
     np.save(path, np.unique(np.fromiter(hashes, np.uint64)), allow_pickle=False)
 
 
+def contained(hashes: NDArray[np.uint64], known: NDArray[np.uint64] | None) -> NDArray[np.bool_]:
+    """Tells which hashes, (n,), are among known ones, (texts,), sorted. None: none is known."""
+    if known is None or not len(known):
+        return np.zeros(len(hashes), np.bool_)
+    found = np.searchsorted(known, hashes).clip(max=len(known) - 1)
+    return np.asarray(known[found] == hashes)
+
+
 def read(folder: Path) -> NDArray[np.uint64] | None:
     """Reads the hashes of a version's folder, None if the version does not record them.
 

@@ -2,15 +2,17 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from textfiles import InputError, counted, listed
+from training.data import text_hashes
 from training.data.labelled_file import LabelledFile, LabelledText
 from training.data.labels import label_of
 from training.evaluation.live_comparison import LiveComparison
@@ -69,6 +71,8 @@ class Judgement(NamedTuple):
     comparison: LiveComparison
     other_rows: int
     """Rows whose text was not captured as a disagreement."""
+    learned: int
+    """Disagreements that were left out, since one of the versions has learned their texts."""
     new_labels: Counter[str]
     """True labels that neither version gave any captured text, with their numbers of texts."""
 
@@ -77,6 +81,12 @@ class Judgement(NamedTuple):
         found = []
         if self.other_rows:
             found.append(f"Left out {counted(self.other_rows, 'row')} without the text of a captured disagreement.")
+        if self.learned:
+            found.append(
+                f"Left out {counted(self.learned, 'disagreement')} on texts that one of the versions has learned. How"
+                " many of the texts on which the versions agree were learned too is unknown: on new texts alone the"
+                " difference is at least as far from 0."
+            )
         if self.new_labels:
             texts = counted(self.new_labels.total(), "text")
             found.append(
@@ -117,11 +127,15 @@ class Captured:
             self.disagreeing[key] = answers
             self.counts[key] += 1
 
-    def judge(self, rows: Iterable[tuple[LabelledFile, LabelledText]]) -> Judgement:
-        """Compares the versions by true labels.
+    def judge(
+        self, rows: Iterable[tuple[LabelledFile, LabelledText]], training_hashes: Sequence[NDArray[np.uint64]] = ()
+    ) -> Judgement:
+        """Compares the versions by true labels, on the texts that neither has learned as far as that is known: of the
+        texts on which they agree only the number is.
 
         Args:
             rows: texts with their true labels; those that were not captured as disagreements are left out.
+            training_hashes: sorted, of the texts that a version has learned, of each version that records them.
 
         Raises:
             InputError: no row has such a text, two give one text different labels, or the capture is not whole.
@@ -145,13 +159,34 @@ class Captured:
                 f"the capture holds {counted(self.counts.total(), 'disagreement')}, but its lines of the kind"
                 f" 'compared' count {self.disagreements:,}: keep its files as the server wrote them"
             )
-        gains = [self.disagreeing[key].gain(label) for key, label in truth.items()]
-        counts = [self.counts[key] for key in truth]
+        learned = self._learned(training_hashes)
+        new = {key: label for key, label in truth.items() if key not in learned}
+        if not new:
+            raise InputError(
+                f"--labels: one of the versions has learned all {counted(len(truth), 'text')} with a label: label other"
+                " texts of the capture"
+            )
+        left_out = sum(self.counts[key] for key in learned)
+        # Of the disagreements that the files lack, as large a share is taken to be learned.
+        left_out_of_lost = round(lost * left_out / self.counts.total())
         comparison = LiveComparison(
-            self.texts, self.disagreements, len(self.counts) + lost, np.array(gains), np.array(counts)
+            self.texts - left_out - left_out_of_lost,
+            self.disagreements - left_out - left_out_of_lost,
+            len(self.counts) - len(learned) + lost - left_out_of_lost,
+            np.array([self.disagreeing[key].gain(label) for key, label in new.items()]),
+            np.array([self.counts[key] for key in new]),
         )
-        new_labels = Counter(label for label in truth.values() if label not in self.labels)
-        return Judgement(comparison, other_rows, new_labels)
+        new_labels = Counter(label for label in new.values() if label not in self.labels)
+        return Judgement(comparison, other_rows, left_out + left_out_of_lost, new_labels)
+
+    def _learned(self, training_hashes: Sequence[NDArray[np.uint64]]) -> set[str]:
+        """Returns the disagreeing texts that a version has learned, by `_key`."""
+        keys = list(self.disagreeing)
+        hashes = np.array([text_hashes.text_hash(key) for key in keys], np.uint64)
+        learned = np.zeros(len(keys), np.bool_)
+        for known in training_hashes:
+            learned |= text_hashes.contained(hashes, known)
+        return {keys[at] for at in np.flatnonzero(learned)}
 
 
 def _key(text: str) -> str:

@@ -48,10 +48,7 @@ class LoadedVersion:
 
     def has_learned(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Tells of texts' hashes, (n,), which the version has learned, as far as it records that."""
-        if self.training_hashes is None or not len(self.training_hashes):
-            return np.zeros(len(hashes), np.bool_)
-        found = np.searchsorted(self.training_hashes, hashes).clip(max=len(self.training_hashes) - 1)
-        return np.asarray(self.training_hashes[found] == hashes)
+        return text_hashes.contained(hashes, self.training_hashes)
 
 
 class Mistake(NamedTuple):
