@@ -123,7 +123,10 @@ def _select(options: dict[str, Any]) -> None:
         candidates = by_disagreement(version, other[0], texts) if other else by_margin(version, texts)
         chosen = choose(candidates, options["count"])
     if unlabelled.left_out:
-        print(f"Left out {counted(unlabelled.left_out, 'text')} of the pool that have a label already.")
+        print(
+            f"Left out {counted(unlabelled.left_out, 'text')} of the pool that a version has learned or that are in"
+            " --labelled."
+        )
     if not chosen:
         raise InputError(
             "no text was chosen: the versions agree on all texts of the pool that have no label"
@@ -189,7 +192,7 @@ def _tasks(chosen: "Sequence[Candidate]", *, is_array: bool) -> bytes:
 def add_check(command: argparse.ArgumentParser) -> None:
     """Adds the options of `check`. `run` takes them when they are parsed."""
     command.description = (
-        "List the rows whose label is probably wrong, the most certain first: those with the same text as others and"
+        "List the rows whose label may be wrong, the most probable first: those with the same text as others and"
         " another label, and those whose label a classifier finds unlikely that has not learned them"
         " (cross-validation). The exit status is 0 whatever is found."
     )
@@ -216,10 +219,7 @@ def _check(options: dict[str, Any]) -> None:
     result = label_check.check(rows, console)
     if result.suspects:
         console.print(_table(result.suspects[:_SHOWN], several_files=len(files.files) > 1), soft_wrap=False)
-    console.print(
-        f"{counted(len(rows.rows), 'row')} checked: {counted(len(result.suspects), 'label')}"
-        f" {'is' if len(result.suspects) == 1 else 'are'} probably wrong."
-    )
+    console.print(result.sentence())
     for note in result.notes():
         console.print(note)
     if options["output"]:
@@ -238,7 +238,7 @@ def _table(suspects: "Sequence[Suspect]", *, several_files: bool) -> "Table":
         return f"{file.name}: {row.number:,}" if several_files else f"{row.number:,}"
 
     table = Table(expand=True)
-    for name in (suspects[0].file.unit, "label", "suggested", "probability"):
+    for name in (suspects[0].file.unit, "label", "suggested", "P(wrong)"):
         table.add_column(name, no_wrap=True, max_width=_WIDTH)
     table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1)
     for suspect in suspects:

@@ -84,7 +84,12 @@ def add_settings(parser: argparse.ArgumentParser, data_set: str) -> None:
     setting("--idf-power", _power, "exponent of a feature's inverse document frequency")
     setting("--divergence-power", _power, "exponent of the divergence of the classes of the texts with a feature")
     setting("--buckets", _buckets, "number of buckets for hashed n-grams, a power of two")
-    setting("--cost", _positive, "cost of errors, C of an SVM; auto: the most accurate on held-out texts")
+    setting(
+        "--cost",
+        _positive,
+        "weight of errors on training texts: the higher, the closer the fit, and the sooner it overfits (C of a"
+        " linear SVM); auto: the most accurate on held-out texts",
+    )
     setting("--vectorizer", str, "input of the network", get_args(VectorizerName))
     setting("--num-words", _words, "number of word indices, including the reserved 0 to 3")
     setting("--sequence-length", _count, "embedding: maximum number of words of a text, including the start mark")

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -61,14 +62,16 @@ def test_wrong_labels_are_listed_with_the_right_ones(tmp_path: Path, capsys: pyt
         assert each["suggested"] == {"bill": "bug", "bug": "bill"}[given]
         assert 0.3 < float(str(each["probability"])) < 1
     said = capsys.readouterr().out
-    assert "60 rows checked: 2 labels are probably wrong." in said
+    expected = round(sum(float(str(each["probability"])) for each in found))
+    assert re.search(rf"2 rows to look at; about {expected} of their labels (is|are) wrong\.", said)
+    assert "P(wrong)" in said
     assert f"Wrote 2 rows to {output}" in said
 
 
 def test_without_wrong_labels_the_list_is_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out.csv"
     assert check(write(tmp_path / "f.csv", rows()), "--output", output) == 0
-    assert "60 rows checked: 0 labels are probably wrong." in capsys.readouterr().out
+    assert "60 rows checked: 0 rows to look at." in capsys.readouterr().out
     assert len(output.read_text().splitlines()) == 1
 
 
@@ -191,7 +194,7 @@ def test_a_label_with_few_texts_is_named_and_not_checked(tmp_path: Path, capsys:
     content = [*rows(), ("invoice and tax number 99 please", "bil"), ("!!", "bug")]
     assert check(write(tmp_path / "f.csv", content)) == 0
     said = capsys.readouterr().out
-    assert "61 rows checked: 0 labels are probably wrong." in said
+    assert "61 rows checked: 0 rows to look at." in said
     assert "Labels with fewer than 5 different texts, which cannot be checked: 'bil' (1 row)." in said
     assert "Left out 1 row without a word." in said
 

@@ -107,7 +107,7 @@ def test_texts_that_have_a_label_are_left_out(models: Path, tmp_path: Path, caps
         learned.unlink()
     assert [task["text"] for task in written(tmp_path / "out.jsonl")] == ["moving oil"]
     assert capsys.readouterr().out.splitlines() == [
-        "Left out 2 texts of the pool that have a label already.",
+        "Left out 2 texts of the pool that a version has learned or that are in --labelled.",
         f"Wrote 1 text to {tmp_path / 'out.jsonl'}: the pool has no more, of 200 asked for",
     ]
 

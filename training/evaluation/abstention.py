@@ -147,12 +147,13 @@ def threshold_warnings(abstention: Abstention, labels: Sequence[str], answers: S
         )
     if always:
         found.append(
-            f"labels whose answers all count as sure, threshold 0: {listed(always)}: together they reach {target}"
+            f"labels with the threshold 0: {listed(always)}: all their answers together reach {target}, so none of them"
+            " abstains"
         )
     if few:
         found.append(
-            f"labels that fewer than {PRIOR_TEXTS} validation texts got: {listed(few)}: their thresholds rest mostly on"
-            " how well all labels together are calibrated"
+            f"labels that the model gave to fewer than {PRIOR_TEXTS} validation texts: {listed(few)}: their thresholds"
+            " rest mostly on how well all labels together are calibrated"
         )
     return found
 

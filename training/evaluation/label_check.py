@@ -1,4 +1,4 @@
-"""Which rows of files have a label that is probably wrong: by a classifier that has not learned the row, or because
+"""Which rows of files have a label that may be wrong: by a classifier that has not learned the row, or because
 other rows have the same text and another label.
 """
 
@@ -50,7 +50,7 @@ class LabelledRows:
 
 
 class Suspect(NamedTuple):
-    """A row whose label is probably wrong."""
+    """A row whose label may be wrong."""
 
     file: LabelledFile
     row: LabelledText
@@ -71,6 +71,13 @@ class LabelCheck:
     """By falling probability of a wrong label."""
     unchecked: dict[str, int]
     """The labels with too few texts, with their numbers of rows."""
+
+    def sentence(self) -> str:
+        """Returns how many rows are listed, and how many of their labels are wrong by the sum of the probabilities."""
+        found = f"{counted(len(self.rows.rows), 'row')} checked: {counted(len(self.suspects), 'row')} to look at"
+        wrong = max(round(sum(suspect.probability for suspect in self.suspects)), 1)
+        verb = "is" if wrong == 1 else "are"
+        return f"{found}; about {wrong:,} of their labels {verb} wrong." if self.suspects else f"{found}."
 
     def notes(self) -> list[str]:
         """Returns what was not checked, one sentence each."""
@@ -117,7 +124,7 @@ def read(files: LabelledFiles, bad_rows: BadRows, console: Console) -> LabelledR
 
 
 def check(rows: LabelledRows, console: Console) -> LabelCheck:
-    """Finds the rows whose label is probably wrong.
+    """Finds the rows whose label may be wrong.
 
     Args:
         rows: what is checked.

@@ -72,8 +72,8 @@ def test_thresholds_of_few_texts_of_none_and_of_all_are_warned_of() -> None:
     warnings = threshold_warnings(Abstention(0.9, (UNREACHABLE, 0.0, 0.8, 0.7)), labels, [500, 500, 99, 100])
     assert [warning.partition(": ")[0].split(",")[0] for warning in warnings] == [
         "labels that never reach the precision 0.9",
-        "labels whose answers all count as sure",
-        "labels that fewer than 100 validation texts got",
+        "labels with the threshold 0",
+        "labels that the model gave to fewer than 100 validation texts",
     ]
     for label, warning in zip(labels[:3], warnings, strict=True):
         assert f": {label!r}: " in warning
