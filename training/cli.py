@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,7 +131,15 @@ def parsed(words: Sequence[str]) -> dict[str, Any]:
             allow_abbrev=False,
         )
         add_own_data(parser)
+        if words and not words[0].startswith("-"):
+            parser.error(_no_command(words[0]))
     return vars(parser.parse_args(words))
+
+
+def _no_command(word: str) -> str:
+    close = get_close_matches(word, COMMANDS, n=1)
+    meant = f"did you mean {close[0]}?" if close else f"the commands are {', '.join(COMMANDS)}"
+    return f"no such command {word!r}: {meant}"
 
 
 def add_own_data(parser: argparse.ArgumentParser) -> None:

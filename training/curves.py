@@ -43,7 +43,7 @@ def trial_curves(selection: Selection) -> Figure:
         axes.plot(costs, accuracies, line, marker=".", color=color, label=f"{name}, {texts:,} texts")
     cost, accuracy = selection.best.settings.required_cost, selection.best.accuracy
     axes.plot(cost, accuracy, "*", markersize=14, color="tab:red", label=f"chosen: {accuracy:.3f}")
-    axes.set(title="Accuracy on texts that were held out", xlabel="cost", xscale="log")
+    axes.set(title=f"{selection.metric.capitalize()} on texts that were held out", xlabel="cost", xscale="log")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     return figure

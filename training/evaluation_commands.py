@@ -87,6 +87,8 @@ def _compare(options: dict[str, Any]) -> None:
 
     files = labelled_files(options, options["data"])
     a, b = (_version_at(options["models"], options[name]) for name in "ab")
+    if a.folder.path.resolve() == b.folder.path.resolve():
+        raise InputError(f"{options['a']} and {options['b']} are the same version: name two")
     with BadRows(options["bad_rows"]) as bad_rows:
         result = compare_on_files(a, b, files, bad_rows)
     for comparison in filter(None, (result.accuracy, result.macro_f1)):

@@ -154,9 +154,9 @@ def _method(search: Search, data: DataSetMetadata) -> str:
         else f"{search.held_out:,} validation texts"
     )
     chosen = (
-        f"were chosen by accuracy on {how}"
+        f"were chosen by {search.metric} on {how}"
         if len(search.trials) > 1
-        else f"were given; their accuracy is that on {how}"
+        else f"were given; their {search.metric} is that on {how}"
     )
     return (
         f"The features ({describe(search.best.settings)}) and the cost of errors"

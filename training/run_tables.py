@@ -31,7 +31,7 @@ def per_class(run: Run) -> Table:
 
 def trials(selection: Selection) -> Table:
     """Returns the best trial of each choice of features."""
-    table = Table("features", "cost", "texts", "accuracy", "seconds", "")
+    table = Table("features", "cost", "texts", selection.metric, "seconds", "")
     by_choice: dict[tuple[str, int], list[Trial]] = defaultdict(list)
     for trial in selection.trials:
         by_choice[describe(trial.settings), trial.texts].append(trial)
@@ -52,7 +52,7 @@ def _found(search: Search) -> list[tuple[str, str]]:
     return [
         ("features", describe(best.settings)),
         ("cost", f"{best.settings.required_cost:g}"),
-        (f"accuracy on held-out texts{sample}", f"{best.accuracy:.4f}"),
+        (f"{search.metric} on held-out texts{sample}", f"{best.accuracy:.4f}"),
     ]
 
 

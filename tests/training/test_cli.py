@@ -291,6 +291,8 @@ def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[s
     [
         ([], "required: --data, --name: see text-classifier-train --help"),
         (["--data", "a.csv"], "required: --name"),
+        (["evalute", "--model", "x"], "no such command 'evalute': did you mean evaluate?"),
+        (["frobnicate"], "no such command 'frobnicate': the commands are imdb, reuters, evaluate, compare, judge, "),
         (["--name", "mine"], "required: --data"),
         (["--name", "mine", "--data", "a.txt"], "a.txt: plain text has no labels"),
         (["--name", "mine", "--data", "a.csv"], "a.csv: No such file"),

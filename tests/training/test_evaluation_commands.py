@@ -186,7 +186,7 @@ def test_several_files_are_evaluated_as_one_and_mistakes_name_theirs(
     assert "| b.csv: 22 |" in report.read_text()
 
 
-@pytest.mark.parametrize("command", [["evaluate", "--model", "sentiment"], ["compare", "sentiment/1", "sentiment/1"]])
+@pytest.mark.parametrize("command", [["evaluate", "--model", "sentiment"], ["compare", "sentiment/1", "topic/1"]])
 def test_bad_rows_are_listed_or_set_aside(
     command: list[str], tiny_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,12 +275,20 @@ def test_compare_says_which_version_is_better_and_ends_with_status_0(
     assert "on 600 texts.\n" in said
 
 
-def test_compare_of_a_folder_with_itself_is_undecided(
+def test_compare_of_a_version_with_itself_is_refused(
     half_right: Path, versions: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(versions / "sentiment" / "1")
-    assert main(["compare", folder, "sentiment/1", "--data", str(half_right), "--models", str(versions)]) == 0
-    assert "undecided whether sentiment/1 is better or worse" in capsys.readouterr().out
+    assert main(["compare", folder, "sentiment/1", "--data", str(half_right), "--models", str(versions)]) == 2
+    assert f"{folder} and sentiment/1 are the same version: name two" in capsys.readouterr().err
+
+
+def test_compare_refuses_labels_that_neither_version_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        write_model(tmp_path, "mine")
+    data = _write(tmp_path / "a.csv", [("the film", "grain")])
+    assert main(["compare", "mine/1", "mine/2", "--data", str(data), "--models", str(tmp_path)]) == 2
+    assert "knows none of the labels 'grain': its labels are " in capsys.readouterr().err
 
 
 def test_compare_goes_by_the_names_of_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -298,7 +306,6 @@ def test_compare_goes_by_the_names_of_the_labels(tmp_path: Path, capsys: pytest.
             ["evaluate", "--model", "topic"],
             "knows none of the labels 'positive', 'neutral': its labels are 'grain'",
         ),
-        (["compare", "topic/1", "topic/1"], "knows none of the labels 'positive', 'neutral': its labels are 'grain'"),
         (["evaluate", "--model", "sentiments"], "has no model 'sentiments': its models are sentiment, topic"),
         (["evaluate", "--model", "topic", "--version", "7"], "has no version 7: its versions are 1"),
         (["evaluate", "--model", "topic", "--report", "a.pdf"], "'a.pdf' ends neither in .html nor in .md"),
@@ -323,7 +330,7 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(
     assert says in said
 
 
-@pytest.mark.parametrize("arguments", [["evaluate", "--model", "sentiment"], ["compare", "sentiment/1", "sentiment/1"]])
+@pytest.mark.parametrize("arguments", [["evaluate", "--model", "sentiment"], ["compare", "sentiment/1", "topic/1"]])
 def test_a_file_without_texts_is_refused(
     arguments: list[str], tiny_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -334,7 +341,7 @@ def test_a_file_without_texts_is_refused(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["evaluate", "--model", "sentiment", "--report", "report.html"], ["compare", "sentiment/1", "sentiment/1"]],
+    [["evaluate", "--model", "sentiment", "--report", "report.html"], ["compare", "sentiment/1", "topic/1"]],
     ids=["evaluate", "compare"],
 )
 def test_no_tensorflow_is_needed(arguments: list[str], tiny_models: Path, half_right: Path) -> None:

@@ -58,6 +58,7 @@ def test_soft_labels_and_weights_become_a_version_that_records_them(
     assert data.weight == 2 * 120 + 36 - data.test_texts
     assert folder.metadata.test_metrics.accuracy > 0.9
     said, card = capsys.readouterr().out, (folder.report / "model_card.md").read_text()
+    assert ("expected accuracy by soft labels on held-out texts" in said) == (preset == "ngram")
     assert "--probability-columns p_billing,p_delivery,p_device --weight-column w" in card
     for report in (said, card):
         for finding in ("training texts with a soft label", "rows of weight 0, left out", "sum of the weights"):

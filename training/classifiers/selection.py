@@ -81,6 +81,13 @@ class Selection:
     """(texts,), the weight of each. A text with a soft label occurs once for each of its classes."""
     sample: int | None
     """Number of classes in the trials, if not all: then the accuracy is an estimate."""
+    by_soft_labels: bool
+    """Whether some texts are judged by soft labels: then the accuracy is the expected one."""
+
+    @property
+    def metric(self) -> str:
+        """The name of the trials' accuracy."""
+        return "expected accuracy by soft labels" if self.by_soft_labels else "accuracy"
 
 
 class _Fold(NamedTuple):
@@ -185,6 +192,7 @@ def select(
         classes=chosen.classes,
         weights=chosen.weights,
         sample=None if classes in (2, units) else units,
+        by_soft_labels=bool((np.diff(examples.judged(classes).indptr) > 1).any()),
     )
 
 

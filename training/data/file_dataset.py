@@ -8,7 +8,7 @@ the numbers become indices.
 import itertools
 import mmap
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryFile
@@ -97,7 +97,8 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     unknown = unknown_in_validation, test_examples.unknown_word_ratio
     if settings.preset == "ngram":
         unknown = _unknown_by_hashes(training_examples, validation_texts, test_examples, settings.min_df)
-    quality = _quality(texts, split, unknown, bad_rows.count, has_targets=targets is not None)
+    words_alone = settings.preset == "ngram" and settings.features == "words"
+    quality = _quality(texts, split, unknown, bad_rows.count, has_targets=targets is not None, words_alone=words_alone)
     for warning in quality.warnings():
         console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     return FileDataset(
@@ -114,13 +115,16 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     )
 
 
-def _quality(texts: "_Texts", split: "_Split", unknown: tuple[float, float], bad: int, *, has_targets: bool) -> Quality:
+def _quality(
+    texts: "_Texts", split: "_Split", unknown: tuple[float, float], bad: int, *, has_targets: bool, words_alone: bool
+) -> Quality:
     """Returns the findings.
 
     Args:
         unknown: the shares of unknown words in validation and test texts.
         bad: number of bad rows.
         has_targets: whether the files have columns of soft labels or weights.
+        words_alone: whether the run was told to use n-grams of words alone.
     """
     hashes, classes, labelled = (
         np.frombuffer(texts.hashes, np.uint64),
@@ -137,7 +141,9 @@ def _quality(texts: "_Texts", split: "_Split", unknown: tuple[float, float], bad
         without_words=texts.without_words,
         too_long=texts.too_long,
         copies=copies,
+        labelled=int(labelled.sum()),
         conflicts=conflicts,
+        test_texts=len(test),
         seen_in_training=int(np.isin(hashes[test], hashes[training]).sum()),
         merged=texts.merged,
         merged_at=texts.merged_at,
@@ -146,6 +152,8 @@ def _quality(texts: "_Texts", split: "_Split", unknown: tuple[float, float], bad
         label_lists=tuple(lists_among(labels)),
         soft=_soft_quality(texts, split) if has_targets else None,
         alike_labels=tuple(alike_among(labels)),
+        weightless_labels={label: rows for label, rows in texts.weightless.items() if rows and label not in labels},
+        words_alone=words_alone,
     )
 
 
@@ -196,6 +204,8 @@ class _Texts:
         self.hashes = array("Q")
         """Two texts with the same hash count as copies, which does no harm."""
         self.rows = self.without_words = self.too_long = self.merged = self.without_weight = 0
+        self.weightless: Counter[str] = Counter()
+        """The labels of rows of weight 0, with their numbers of rows."""
         self.merged_at = ""
         self._pending: list[LabelledText] = []
         """Rows that are not yet tokenized."""
@@ -223,6 +233,7 @@ class _Texts:
             self.merged_at = self.merged_at or file.where(row.number)
         if not row.weight:
             self.without_weight += 1
+            self.weightless[row.label] += bool(row.label)
             return
         if len(row.text.encode(errors="replace")) > MAX_TEXT_BYTES:
             self.too_long += 1

@@ -1,5 +1,6 @@
 """The findings about the user's own files."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from textfiles import counted, listed
@@ -7,6 +8,9 @@ from training.data import unknown_words
 
 MAX_TEXT_BYTES = 1 << 20
 """Maximum length of a text in UTF-8: the default limit of a server, which classifies no longer texts."""
+
+_HIGH_SHARE = 0.01
+"""Share of the texts from which a run warns of copies in the training texts, and of contradictory labels."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,11 @@ class Quality:
     """Texts longer than `MAX_TEXT_BYTES`, left out."""
     copies: int
     """Rows with the text of an earlier row, kept on one side of each split."""
+    labelled: int
+    """Rows with a label, of those that are kept."""
     conflicts: int
-    """Rows whose text has another label in another row, kept."""
+    """Those of them whose text has another label in another row, kept."""
+    test_texts: int
     seen_in_training: int
     """Test texts that are training texts too, kept. Only a file of test texts can have them."""
     merged: int
@@ -66,6 +73,10 @@ class Quality:
     """Findings about soft labels and weights, if the files have such columns."""
     alike_labels: tuple[str, ...]
     """Labels that differ from another label only in case or white space."""
+    weightless_labels: Mapping[str, int]
+    """Labels of which all rows have the weight 0, with their numbers of rows."""
+    words_alone: bool
+    """Whether the run was told to use n-grams of words alone."""
 
     def described(self) -> list[tuple[str, str]]:
         """Returns the name and the value of each finding, for people."""
@@ -101,6 +112,25 @@ class Quality:
                 f"labels that differ in case or white space alone: {listed(self.alike_labels)}: each is a class of its"
                 " own; if they mean the same, spell them alike"
             )
+        if self.weightless_labels:
+            texts = counted(sum(self.weightless_labels.values()), "text")
+            found.append(
+                f"labels of which every text has the weight 0: {listed(self.weightless_labels)}: the model does not"
+                f" know them, and is not tested on them: {texts} left out"
+            )
+        if self.seen_in_training > _HIGH_SHARE * self.test_texts:
+            found.append(
+                f"{self.seen_in_training:,} of {counted(self.test_texts, 'test text')}"
+                f" ({self.seen_in_training / self.test_texts:.1%}) are training texts too: they make the test metrics"
+                " look better than they are on new texts; leave these texts out of one of the two"
+            )
+        if self.conflicts > _HIGH_SHARE * self.labelled:
+            rows = counted(self.labelled, "row")
+            found.append(
+                f"{self.conflicts:,} of {rows} with a label ({self.conflicts / self.labelled:.1%}) have a text that"
+                " comes with several labels: no model can be right on all of them; text-classifier-train check lists"
+                " rows to look at"
+            )
         if max(self.unknown_in_validation, self.unknown_in_test) >= unknown_words.HIGH_RATIO:
-            found.append(unknown_words.MEANING)
+            found.append(unknown_words.meaning(words_alone=self.words_alone))
         return found

@@ -10,12 +10,22 @@ from textmodel import hashed_ngrams
 HIGH_RATIO = 0.2
 """Share of unknown words from which a run warns."""
 
-MEANING = (
+_MEANING = (
     "unknown words: many words of new texts do not occur in the training texts, and the model decides by the others."
-    " More training texts help. In inflected languages and languages without spaces, --features characters helps too"
+    " More training texts help"
 )
+_CHARACTERS = ". In inflected languages and languages without spaces, --features characters helps too"
 
 _TEXTS_AT_ONCE = 2048
+
+
+def meaning(*, words_alone: bool) -> str:
+    """Returns what a high share means, and what helps.
+
+    Args:
+        words_alone: whether the model has n-grams of words alone, and could have those of characters.
+    """
+    return _MEANING + _CHARACTERS * words_alone
 
 
 def known_words(texts: Sequence[str], min_df: int) -> NDArray[np.uint8]:

@@ -101,7 +101,8 @@ def notes(result: FileEvaluation) -> list[str]:
             f"The model has learned {result.learned:,} of these texts: on new texts it is likely to be less accurate."
         )
     if result.unknown_word_ratio >= unknown_words.HIGH_RATIO:
-        found.append(f"Mind the {unknown_words.MEANING}.")
+        words_alone = result.version.folder.metadata.training.get("features") == "words"
+        found.append(f"Mind the {unknown_words.meaning(words_alone=words_alone)}.")
     return found
 
 

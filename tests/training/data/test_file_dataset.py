@@ -314,3 +314,29 @@ def test_the_test_rows_are_the_test_texts_again(test_rows: Rows | None, tmp_path
         tuple(sequence.tolist()) for sequence in data.test.sequences
     )
     assert Counter(row.label for row in again) == Counter(data.labels[label] for label in data.test.classes)
+
+
+def test_test_texts_that_are_training_texts_are_warned_of_above_a_hundredth(tmp_path: Path) -> None:
+    rows, other = _rows(200), [(f"later film {number}", label) for number, (_, label) in enumerate(_rows(200))]
+    few, many = (_load(tmp_path, rows, [*other, *rows[:seen]]).quality for seen in (2, 50))
+    assert few.seen_in_training == 2
+    assert not any("training texts too" in warning for warning in few.warnings())
+    assert sum("50 of 250 test texts (20.0%) are training texts too" in warning for warning in many.warnings()) == 1
+
+
+def test_contradictory_labels_are_warned_of_above_a_hundredth(tmp_path: Path) -> None:
+    rows = _rows(400)
+    few, many = (_load(tmp_path, [*rows, *((text, "yes") for text, _ in rows[:some:2])]).quality for some in (4, 40))
+    assert (few.conflicts, many.conflicts) == (4, 40)
+    assert not any("several labels" in warning for warning in few.warnings())
+    assert sum("40 of 420 rows with a label (9.5%)" in warning for warning in many.warnings()) == 1
+
+
+@pytest.mark.parametrize(("features", "advised"), [("words", True), ("characters", False), ("auto", False)])
+def test_characters_are_advised_against_unknown_words_where_the_run_has_words_alone(
+    features: str, advised: bool, tmp_path: Path
+) -> None:
+    rows = [(f"word{number} other{number} the", label) for number, (_, label) in enumerate(_rows(200))]
+    (warning,) = _load(tmp_path, rows, preset="ngram", features=features).quality.warnings()
+    assert warning.startswith("unknown words: ")
+    assert ("--features characters" in warning) == advised

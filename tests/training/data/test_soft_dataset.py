@@ -165,3 +165,13 @@ def test_rows_that_cannot_be_split_are_an_error(
     with pytest.raises(InputError) as error:
         _load(tmp_path, rows, columns, test)
     assert says in " ".join([str(error.value), *error.value.details])
+
+
+def test_a_label_without_a_weight_above_0_is_warned_of(tmp_path: Path) -> None:
+    rows: list[Row] = [{**row, "w": 1} for row in _labelled(40)]
+    rows += [{"text": f"lost {n}", "label": "lost", "w": 0} for n in range(5)]
+    rows += [{"text": "review without", "label": "yes", "w": 0}]
+    data = _load(tmp_path, rows, WEIGHTED)
+    (warning,) = (each for each in data.quality.warnings() if "weight 0" in each)
+    assert warning.startswith("labels of which every text has the weight 0: 'lost': ")
+    assert "5 texts" in warning
