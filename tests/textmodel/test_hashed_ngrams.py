@@ -122,9 +122,12 @@ def test_a_run_without_spaces_is_known_by_most_of_its_pairs_of_characters() -> N
 
 
 def test_without_ngrams_of_characters_a_run_is_known_as_a_whole_only() -> None:
-    words = ["東京は大きい都", *(f"the{number}" for number in range(500))]
-    bits = word_bits(known_hashes(words, characters=False).hash)
-    assert count_words(["東京は大きい都", "東京は大きい", "東京は", "the7"], bits).known.tolist() == [1, 0, 0, 1]
+    run = "東京は大きい都でありその人口もまた大きい"
+    parts = [run[start:end] for start in range(len(run)) for end in range(start + 2, len(run))]
+    for characters, known in ((True, len(parts)), (False, len(parts) / 8)):  # some by chance
+        bits = word_bits(known_hashes([run], characters=characters).hash)
+        assert count_words([run], bits).known.tolist() == [1]
+        assert (count_words(parts, bits).known.sum() >= known) == characters
 
 
 @pytest.mark.parametrize("words", [1, 1000, 100_000])
