@@ -160,6 +160,7 @@ class Reconciler:
             self._problems.report(name, "cannot choose a version", model=name, reason=str(error))
             return
         self._problems.solved(name)
+        self._report_no_shadow(name, found)
         if not wanted and name not in self._models:
             return
         model = self._models.setdefault(name, Model())
@@ -199,6 +200,13 @@ class Reconciler:
         if found.ignored:
             names = list(found.ignored)
             self._problems.report(subject, "not a version: ignored", level="warning", model=name, names=names)
+        else:
+            self._problems.solved(subject)
+
+    def _report_no_shadow(self, name: str, found: OnDisk) -> None:
+        subject = f"{name}/shadow"
+        if reason := self._policy.why_no_shadow(name, found):
+            self._problems.report(subject, "no shadow", level="warning", model=name, reason=reason)
         else:
             self._problems.solved(subject)
 

@@ -76,7 +76,7 @@ class VersionPolicy:
         """Returns a model's versions in the order of preference, and its pin.
 
         A pinned version comes first even if it does not exist: no other version may take its place. A shadow version
-        is left out.
+        is left out. The only version of a model is no shadow: it answers.
 
         Raises:
             ModelError: the folder or its pin cannot be read.
@@ -93,9 +93,24 @@ class VersionPolicy:
         return [pin, *(number for number in newest_first if number != pin)], pin
 
     def shadow(self, name: str, found: OnDisk) -> int | None:
-        """Returns the version that is a shadow; None if there is none, or it is pinned to be the one that answers."""
-        shadow = self.shadows.get(name) if found.shadow is None else found.shadow
-        return None if not found.folders or shadow == self._pin(name, found) else shadow
+        """Returns the version that is a shadow; None if there is none."""
+        if not found.folders or self.why_no_shadow(name, found):
+            return None
+        return self._named_shadow(name, found)
+
+    def why_no_shadow(self, name: str, found: OnDisk) -> str:
+        """Returns why the version that is named as the shadow answers instead; empty if it does not."""
+        shadow, pin = self._named_shadow(name, found), self._pin(name, found)
+        if shadow is None or not found.folders:
+            return ""
+        if shadow == pin:
+            return f"version {shadow} is the shadow and pinned: the pin counts; remove one of the two"
+        if pin is None and found.folders.keys() == {shadow}:
+            return f"version {shadow} is the shadow, but the only version: it is served until there is another"
+        return ""
+
+    def _named_shadow(self, name: str, found: OnDisk) -> int | None:
+        return self.shadows.get(name) if found.shadow is None else found.shadow
 
     def _pin(self, name: str, found: OnDisk) -> int | None:
         return self.pins.get(name) if found.pin is None else found.pin

@@ -291,6 +291,26 @@ def test_a_shadow_is_compared_with_the_version_in_service_until_either_changes(r
     run(test, VersionPolicy(1, {}, {"m": 2}), shadows)
 
 
+@pytest.mark.parametrize("pins", [{}, {"m": 1}], ids=["only version", "pinned"])
+def test_the_only_or_pinned_version_serves_although_it_is_the_shadow_with_a_warning(
+    pins: dict[str, int], run: Callable[..., None]
+) -> None:
+    async def test(reconciled: Reconciled) -> None:
+        reconciled.write("m/1")
+        with capture_logs() as logs:
+            await reconciled.reconciler.load()
+            await reconciled.scan()
+        assert reconciled.served == 1
+        (warning,) = (line for line in logs if line["log_level"] == "warning")
+        assert (warning["event"], warning["model"]) == ("no shadow", "m")
+        assert warning["reason"].startswith("version 1 is the shadow")
+        reconciled.write("m/2")
+        await reconciled.scan()
+        assert reconciled.served == (1 if pins else 2)
+
+    run(test, VersionPolicy(1, pins, {"m": 1}), [])
+
+
 def test_closing_lets_go_of_everything(run: Callable[..., None]) -> None:
     shadows: list[Any] = []
 
