@@ -229,6 +229,10 @@ def _named_version(file: Path) -> int | None:
     try:
         content = _read_start(file).decode(errors="replace").strip()
     except FileNotFoundError:
+        if file.is_symlink():  # not the same as no file: it must not undo a rollback
+            raise ModelError(
+                f"{file}: is a link to a file that does not exist: write a version number, or remove it"
+            ) from None
         return None
     number = version_number(content)
     if number is None:

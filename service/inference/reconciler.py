@@ -99,7 +99,11 @@ class Reconciler:
             _log.warning("waiting for a model", folder=str(self._folder), reason=self._why_none())
 
     def _why_none(self) -> str:
-        refused = [f"{known.name}/{known.version}: {known.reason}" for known in self._repository.list() if known.reason]
+        refused = [
+            f"{known.name}/{known.version}: {known.reason}"
+            for known in self._repository.list()
+            if known.reason and known.version
+        ]
         return "; ".join([*self._problems.reasons, *refused]) or (
             f"{self._folder} holds no folder NAME/VERSION; train a model with text-classifier-train, or set --models"
         )
@@ -158,6 +162,7 @@ class Reconciler:
             wanted, pinned = self._policy.order(name, found)
         except ModelError as error:
             self._problems.report(name, "cannot choose a version", model=name, reason=str(error))
+            await self._refuse_choice(name, found, str(error))
             return
         self._problems.solved(name)
         self._report_no_shadow(name, found)
@@ -253,6 +258,19 @@ class Reconciler:
             version.state = State.FAILED
         self._states.refused(version.name, version.version, kind)
         log.error("model refused", kind=kind, reason=reason)
+
+    async def _refuse_choice(self, name: str, found: OnDisk, reason: str) -> None:
+        """Shows why no version of a model can be chosen, as its version 0. The version in service stays."""
+        model = self._models.setdefault(name, Model())
+        if found.folders:
+            model.on_disk = found.folders
+        for version in list(model.versions.values()):
+            if version.version and not version.servable and version.version not in model.on_disk:
+                await self._retire(model, version)  # an earlier pin named it
+        whole = model.versions.setdefault(0, ModelVersion(name, 0, State.FAILED))
+        if whole.reason != reason:
+            whole.reason = reason
+            self._states.refused(name, 0, ModelError.kind)
 
     def _refuse_missing(self, version: ModelVersion, model: Model) -> None:
         """Refuses a version that a pin or a shadow file names, and that has no folder; logs that once."""

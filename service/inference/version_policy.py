@@ -26,7 +26,7 @@ class OnDisk:
     ignored: tuple[str, ...] = ()
     """Names that look like versions but are not."""
     problem: str = ""
-    """Why the folder or its pin cannot be read."""
+    """Why the folder, its pin or its shadow file cannot be read."""
 
 
 def on_disk(folder: Path) -> tuple[dict[str, OnDisk], list[str]]:
@@ -48,13 +48,18 @@ def on_disk(folder: Path) -> tuple[dict[str, OnDisk], list[str]]:
 def _model_on_disk(model: Path) -> OnDisk:
     try:
         folders, ignored = scan_model(model)
-        if not folders:
-            return OnDisk(ignored=tuple(ignored))
-        return OnDisk(folders, pinned_version(model), shadow_version(model), tuple(ignored))
-    except ModelError as error:
-        return OnDisk(problem=str(error))
     except OSError as error:
-        return OnDisk(problem=f"{error.filename}: {error.strerror}")
+        return OnDisk(problem=_reason(error))
+    if not folders:
+        return OnDisk(ignored=tuple(ignored))
+    try:
+        return OnDisk(folders, pinned_version(model), shadow_version(model), tuple(ignored))
+    except (ModelError, OSError) as error:
+        return OnDisk(folders, ignored=tuple(ignored), problem=_reason(error))
+
+
+def _reason(error: ModelError | OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
 @dataclass(frozen=True)

@@ -266,6 +266,66 @@ def test_a_pinned_version_without_a_folder_is_not_replaced_by_another(run: Calla
     run(test, VersionPolicy(1, {"m": 7}))
 
 
+@pytest.mark.parametrize("file", ["pin", "shadow"])
+@pytest.mark.parametrize("running", [False, True], ids=["at the start", "while it serves"])
+def test_a_file_that_names_no_version_is_shown_as_failed_until_it_is_repaired(
+    running: bool, file: str, run: Callable[..., None]
+) -> None:
+    async def test(reconciled: Reconciled) -> None:
+        reconciled.write("m/1")
+        path = reconciled.folder / "m" / file
+        if running:
+            await reconciled.scan()
+            (reconciled.folder / "m" / "pin").write_text("8")
+            await reconciled.scan()
+            assert "m/8" in reconciled.states()
+        path.write_text("x")
+        if running and file == "shadow":
+            (reconciled.folder / "m" / "pin").unlink()
+        await reconciled.scan()
+        await reconciled.scan()
+        failed = reconciled.repository.list()[0]
+        assert (failed.version, failed.state) == (0, State.FAILED)
+        assert "'x' is not a version" in failed.reason
+        assert reconciled.states() == {"m/0": State.FAILED} | ({"m/1": State.AVAILABLE} if running else {})
+        assert reconciled.shown(metrics.REFUSED) == {("m", "0", "malformed")}
+        if running:
+            assert reconciled.served == 1
+        path.unlink()
+        await reconciled.scan()
+        assert (reconciled.served, reconciled.states()) == (1, {"m/1": State.AVAILABLE})
+        assert reconciled.shown(metrics.REFUSED) == set()
+        path.write_text("x")
+        await reconciled.scan()
+        shutil.rmtree(reconciled.folder / "m")
+        reconciled.write("n/1")
+        await reconciled.scan()
+        assert reconciled.states() == {"n/1": State.AVAILABLE}
+
+    run(test)
+
+
+def test_a_dangling_link_in_place_of_the_pin_does_not_undo_a_rollback(run: Callable[..., None]) -> None:
+    async def test(reconciled: Reconciled) -> None:
+        reconciled.write("m/1")
+        reconciled.write("m/2")
+        pin = reconciled.folder / "m" / "pin"
+        pin.write_text("1")
+        await reconciled.reconciler.load()
+        pin.unlink()
+        pin.symlink_to("nowhere")
+        with capture_logs() as logs:
+            await reconciled.scan()
+        assert [line["event"] for line in logs] == ["cannot choose a version"]
+        assert "a link to a file that does not exist" in logs[0]["reason"]
+        assert reconciled.served == 1
+        pin.unlink()
+        await reconciled.scan()
+        assert reconciled.served == 2
+
+    run(test)
+
+
 def test_a_shadow_is_compared_with_the_version_in_service_until_either_changes(run: Callable[..., None]) -> None:
     shadows: list[Any] = []
 

@@ -53,4 +53,4 @@ def test_models_are_the_folders_with_versions_or_with_a_problem(tmp_path: Path) 
     assert list(found["b"].folders) == [1, 2]
     assert (found["b"].pin, found["b"].shadow) == (1, 2)
     assert found["bad"].problem
-    assert not found["bad"].folders
+    assert list(found["bad"].folders) == [1]
