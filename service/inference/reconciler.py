@@ -246,6 +246,7 @@ class Reconciler:
         self._states.accepted(name, number)
         if replaced and model.in_service is replaced:
             model.in_service = servable
+            _warn_of_labels(replaced, servable)
         self._repository.changed()
         log.info("model loaded", engine=engine.name, classes=len(servable.labels))
         if replaced:
@@ -281,10 +282,17 @@ class Reconciler:
 
     def _put_in_service(self, model: Model, servable: Servable, *, pinned: bool) -> None:
         if model.in_service is not servable:
-            model.in_service = servable
+            before, model.in_service = model.in_service, servable
             self._states.in_service(servable.name, servable.version)
             self._repository.changed()
             _log.info("model in service", model=servable.name, version=servable.version, pinned=pinned)
+            if before:
+                _warn_of_labels(before, servable)
+            if model.shadow and model.shadow.candidate is servable and not pinned:
+                reason = (
+                    "the shadow version is now in service, because it is the highest: a pin keeps it out of service"
+                )
+                _log.warning("shadow in service", model=servable.name, version=servable.version, reason=reason)
 
     async def _compare(self, model: Model, candidate: Servable | None) -> None:
         """Has the version in service compared with this one; None: with none."""
@@ -341,3 +349,17 @@ class Reconciler:
             await self._compare(model, None)
         self._models.clear()
         self._repository.changed()
+
+
+def _warn_of_labels(before: Servable, after: Servable) -> None:
+    """Warns that another version with other labels is in service, which clients may not expect."""
+    removed, added = set(before.labels) - set(after.labels), set(after.labels) - set(before.labels)
+    if removed or added:
+        _log.warning(
+            "labels changed",
+            model=after.name,
+            version=after.version,
+            previous=before.version,
+            removed=listing(removed),
+            added=listing(added),
+        )

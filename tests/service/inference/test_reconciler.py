@@ -61,7 +61,8 @@ class Reconciled:
     def _publish(self, folder: VersionFolder, files: Any, name: str, version: int, engine: Any) -> Servable:
         batcher: Any = Batcher(self.closed, f"{name}/{version}")
         unused: Any = None
-        return Servable(name, version, ("x", "y"), unused, engine, batcher, unused, unused)
+        labels = ("x", "z") if engine.name == "other labels" else ("x", "y")
+        return Servable(name, version, labels, unused, engine, batcher, unused, unused)
 
     def _start(self, shadows: list[Any], in_service: Servable, candidate: Servable) -> Any:
         async def close() -> None:
@@ -369,6 +370,49 @@ def test_the_only_or_pinned_version_serves_although_it_is_the_shadow_with_a_warn
         assert reconciled.served == (1 if pins else 2)
 
     run(test, VersionPolicy(1, pins, {"m": 1}), [])
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_shadow_that_goes_into_service_as_the_highest_version_is_a_warning(
+    pinned: bool, run: Callable[..., None]
+) -> None:
+    async def test(reconciled: Reconciled) -> None:
+        for version in ("1", "2"):
+            reconciled.write(f"m/{version}")
+        shadow = reconciled.folder / "m" / "shadow"
+        shadow.write_text("2")
+        await reconciled.reconciler.load()
+        if pinned:
+            (reconciled.folder / "m" / "pin").write_text("2")  # promoted
+        shadow.unlink()
+        with capture_logs() as logs:
+            await reconciled.scan()
+        warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+        assert (reconciled.served, warnings) == (2, [] if pinned else ["shadow in service"])
+
+    run(test, None, [])
+
+
+@pytest.mark.parametrize("version", ["m/2", "m/1"], ids=["another version", "exchanged files"])
+def test_other_labels_in_service_are_a_warning_with_the_removed_and_added_ones(
+    version: str, run: Callable[..., None]
+) -> None:
+    async def test(reconciled: Reconciled) -> None:
+        reconciled.write("m/1")
+        await reconciled.reconciler.load()
+        reconciled.write(version, "other labels")
+        with capture_logs() as logs:
+            await reconciled.scan()
+            await reconciled.scan()
+        (warning,) = (line for line in logs if line["log_level"] == "warning")
+        assert (warning["event"], warning["previous"], warning["version"]) == ("labels changed", 1, int(version[2:]))
+        assert (warning["removed"], warning["added"]) == ("y", "z")
+        reconciled.write("m/3", "other labels")
+        with capture_logs() as logs:
+            await reconciled.scan()
+        assert (reconciled.served, [line for line in logs if line["log_level"] == "warning"]) == (3, [])
+
+    run(test)
 
 
 def test_closing_lets_go_of_everything(run: Callable[..., None]) -> None:
