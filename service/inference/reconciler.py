@@ -162,7 +162,7 @@ class Reconciler:
             wanted, pinned = self._policy.order(name, found)
         except ModelError as error:
             self._problems.report(name, "cannot choose a version", model=name, reason=str(error))
-            await self._refuse_choice(name, found, str(error))
+            await self._refuse_choice(name, found, error)
             return
         self._problems.solved(name)
         self._report_no_shadow(name, found)
@@ -260,7 +260,7 @@ class Reconciler:
         self._states.refused(version.name, version.version, kind)
         log.error("model refused", kind=kind, reason=reason)
 
-    async def _refuse_choice(self, name: str, found: OnDisk, reason: str) -> None:
+    async def _refuse_choice(self, name: str, found: OnDisk, error: ModelError) -> None:
         """Shows why no version of a model can be chosen, as its version 0. The version in service stays."""
         model = self._models.setdefault(name, Model())
         if found.folders:
@@ -269,6 +269,7 @@ class Reconciler:
             if version.version and not version.servable and version.version not in model.on_disk:
                 await self._retire(model, version)  # an earlier pin named it
         whole = model.versions.setdefault(0, ModelVersion(name, 0, State.FAILED))
+        reason = reason_for_clients(error, self._folder / name, "the model's folder")
         if whole.reason != reason:
             whole.reason = reason
             self._states.refused(name, 0, ModelError.kind)

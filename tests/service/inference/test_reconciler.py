@@ -287,7 +287,7 @@ def test_a_file_that_names_no_version_is_shown_as_failed_until_it_is_repaired(
         await reconciled.scan()
         failed = reconciled.repository.list()[0]
         assert (failed.version, failed.state) == (0, State.FAILED)
-        assert "'x' is not a version" in failed.reason
+        assert failed.reason == f"{file}: 'x' is not a version: write a version number, or remove the file"
         assert reconciled.states() == {"m/0": State.FAILED} | ({"m/1": State.AVAILABLE} if running else {})
         assert reconciled.shown(metrics.REFUSED) == {("m", "0", "malformed")}
         if running:

@@ -106,7 +106,7 @@ def test_a_start_with_unreadable_versions_serves_the_others(models: Path) -> Non
         assert "Permission denied" in server.event("cannot choose a version", model="another")["reason"]
         another = client.model("another")
         assert (another.version, another.state) == (0, State.FAILED)
-        assert "Permission denied" in another.state_reason
+        assert another.state_reason == "the model's folder: Permission denied"
         assert 'model_refused{model="another",reason="malformed",version="0"} 1.0' in server.metrics()
         bad.chmod(0o755)
         server.event("model in service", model="sentiment", version=2)
