@@ -50,7 +50,9 @@ def _run(options: argparse.Namespace) -> int:
     abstained = options.abstained_column if abstains else None
     columns = Columns(options.text_column, options.label_column, options.probability_column, abstained)
     reading = read_options(vars(options))
-    inputs = find_inputs(options.inputs, options.output, options.format and _OUTPUTS[options.format], reading)
+    skipped: list[str] = []
+    output_format = options.format and _OUTPUTS[options.format]
+    inputs = find_inputs(options.inputs, options.output, output_format, reading, skipped.append)
     folder = _version(options.model)
     thresholds = _thresholds(folder, options) if abstains else None
     from ray.exceptions import RayError  # noqa: PLC0415
@@ -61,6 +63,7 @@ def _run(options: argparse.Namespace) -> int:
     from bulk.output_folder import OutputFolder  # noqa: PLC0415
 
     with closing(OutputFolder(options.output, _settings(folder, columns, thresholds, reading))) as outputs:
+        print(*skipped, sep="\n", end="\n" if skipped else "", flush=True)
         remaining = [input_ for input_ in inputs if not outputs.is_finished(input_)]
         if len(remaining) < len(inputs):
             print(f"finished already: {len(inputs) - len(remaining)} of {counted(len(inputs), 'file')}", flush=True)

@@ -131,7 +131,7 @@ _INVALID = pa.Array.from_buffers(pa.string(), 2, pa.array([b"ok", b"\xff"]).buff
         ("a.csv", _bytes(b"body,label\na,b\nc, \n"), "line 3: the label is empty"),
         ("a.csv", _bytes(b'body,label\na,b\nc,"d\ne"\n'), "line 3: the label is on several lines"),
         ("a.csv", _bytes(b"body,label\n" + b"a" * MAX_LINE_BYTES + b",b\n"), "line 2: longer than"),
-        ("a.csv", _bytes(b'body,label\n"' + b"a\n" * (MAX_LINE_BYTES // 2 + 1)), "line 2: a field is longer than"),
+        ("a.csv", _bytes(b'body,label\n"' + b"a\n" * (MAX_LINE_BYTES // 2 + 1)), "8,388,610: a field is longer than"),
         ("a.csv.gz", _bytes(b"body,label\n"), "not a whole gzip file"),
         ("a.csv.gz", _bytes(gzip.compress(b"body,label\na,b\n")[:-9]), "not a whole gzip file"),
         ("a.jsonl", _bytes(b"{}\n"), "line 1: no key 'body'"),
