@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
                 )
         except RayError as error:
             return _fail(1, f"error: {getattr(error, 'cause', error)!r}")
-    return _report(totals, options.output)
+    return _report(totals, options.output, options.encoding or "UTF-8")
 
 
 def _settings(
@@ -100,7 +100,7 @@ def _settings(
     }
 
 
-def _report(totals: "Totals", output: Path) -> int:
+def _report(totals: "Totals", output: Path, encoding: str) -> int:
     """Prints the totals of a run. Returns the exit status."""
     from bulk.output_folder import REJECTED  # noqa: PLC0415
 
@@ -108,7 +108,7 @@ def _report(totals: "Totals", output: Path) -> int:
     if totals.rejected:
         print(f"Rejected {counted(totals.rejected, 'row')}: {output / REJECTED} has the reasons")
     if totals.misencoded > totals.rows:
-        print("Most rows are not UTF-8: name their encoding with --encoding, as cp1252, euc-kr or shift_jis")
+        print(f"Most rows are not {encoding}: name their encoding with --encoding, as cp1252, euc-kr or shift_jis")
     if totals.failed:
         return _fail(1, f"error: no output for {counted(totals.failed, 'file')}: the lines above give the reasons")
     return 0

@@ -499,3 +499,34 @@ def test_a_bad_row_whose_lines_are_prose_states_them_and_stays_one(tmp_path: Pat
     path = _written(tmp_path / "a.tsv", b'text\tlabel\n"a\nb\nc\nd\ne "f"\tx\nlast\ty\n')
     reason = "text follows a closing quotation mark; double the marks inside a field, or use --quoting none"
     assert _separated(path)[1] == [Unreadable(2, f"in the row of lines 2 to 6: {reason}"), Row(7, ["last", "y"])]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"é": 1, "a": NaN}', "NaN is not JSON"),
+        ('{"a": [1, -Infinity]}', "-Infinity is not JSON"),
+        ('{"a":Infinity}', "Infinity is not JSON"),
+        ('{"a": nope, "b": "NaN"}', "JSON is malformed"),
+        ('{"a": "NaN", "b": nope}', "JSON is malformed"),
+    ],
+)
+def test_numbers_that_json_lacks_are_named(line: str, reason: str, tmp_path: Path) -> None:
+    text = TextFile(_written(tmp_path / "a.jsonl", line.encode()))
+    with text.open() as file:
+        (row,) = text.objects(file)
+    assert isinstance(row, Unreadable)
+    assert row.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_that_nothing_marks_is_named_by_its_zero_bytes(encoding: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"not UTF-8 .* zero bytes are a sign of utf-16-le or utf-16-be: name"):
+        _separated(_written(tmp_path / "a.csv", "本文,種類\r\n良い,x\r\n".encode(encoding)))
+
+
+def test_a_missing_column_hints_at_a_wrong_encoding(tmp_path: Path) -> None:
+    path = _written(tmp_path / "a.csv", "café,label\n".encode())
+    table = TextFile(path, ReadOptions(encoding="cp1252"))
+    with table.open() as file, pytest.raises(InputError, match="look wrong, the encoding is not cp1252: correct"):
+        table.column("café", table.separated(file)[0])

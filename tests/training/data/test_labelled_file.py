@@ -126,7 +126,11 @@ _INVALID = pa.Array.from_buffers(pa.string(), 2, pa.array([b"ok", b"\xff"]).buff
         ("a.csv", _bytes(b'body,label\n"a\n\nb",c\nd,e,f\n'), "line 5: 3 columns, but the first row has 2"),
         ("a.csv", _bytes(b"body,label\na\n"), "line 2: 1 column,"),
         ("a.csv", _bytes(b'body,label\n"a\nb",c\nd\xff,e\n'), "line 4: not UTF-8 .*0xff"),
-        ("a.csv", _bytes(b'body,label\na,b\n"c\n,d\n'), "line 3: in the row of lines 3 to 4: a quotation mark is opened here"),
+        (
+            "a.csv",
+            _bytes(b'body,label\na,b\n"c\n,d\n'),
+            "line 3: in the row of lines 3 to 4: a quotation mark is opened here",
+        ),
         ("a.csv", _bytes(b'body,label\na,b\n"c"d,e\n'), "line 3: text follows a closing quotation mark"),
         ("a.csv", _bytes(b"body,label\na,b\nc, \n"), "line 3: the label is empty"),
         ("a.csv", _bytes(b'body,label\na,b\nc,"d\ne"\n'), "line 3: the label is on several lines"),
