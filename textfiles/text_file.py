@@ -33,7 +33,7 @@ _DELIMITERS = ",;\t|"
 """The field separators that the hint of an error tries."""
 _MAX_COLUMNS_NAMED = 20
 _BYTE = re.compile(r"\(byte (\d+)\)")
-_NO_NUMBER = re.compile(rb"-?(NaN|Infinity)\b")
+_NO_NUMBER = re.compile(rb"(NaN|Infinity)\b")
 
 
 @dataclass(frozen=True)
