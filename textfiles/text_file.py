@@ -93,8 +93,8 @@ class TextFile:
         if path == STANDARD_INPUT and found is None:
             raise InputError(f"{self}: name its format with --input-format")
         if found is None or (found is Format.PARQUET and self.compression):
-            member = f"the name {name!r} in it" if self.compression is Compression.ZIP else "the name"
-            raise InputError(f"{self}: the ending of {member} has to say the format: {FORMATS} are read")
+            holds = f"holds {name!r}: " if self.compression is Compression.ZIP else ""
+            raise InputError(f"{self}: {holds}the ending of the name has to say the format: {FORMATS} are read")
         self.format = found
         self._copy: IO[bytes] | None = None
         """Of standard input."""

@@ -81,7 +81,7 @@ def test_files_of_a_folder_that_are_not_read_are_reported_with_the_reason(tmp_pa
     assert found.output == Path("a.csv")
     assert lines == [
         "skipped 4 files: no.zip (File is not a zip file),"
-        " other.zip (the ending of the name 'data/a.dat' in it has to say the format),"
+        " other.zip (holds 'data/a.dat'),"
         " sub/two.zip (holds 2 files ('a.csv', 'b.csv')), x.json (the ending of the name has to say the format)"
     ]
 
