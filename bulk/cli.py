@@ -50,7 +50,9 @@ def _run(options: argparse.Namespace) -> int:
     abstained = options.abstained_column if abstains else None
     columns = Columns(options.text_column, options.label_column, options.probability_column, abstained)
     reading = read_options(vars(options))
-    inputs = find_inputs(options.inputs, options.output, options.format and _OUTPUTS[options.format], reading)
+    skipped: list[str] = []
+    output_format = options.format and _OUTPUTS[options.format]
+    inputs = find_inputs(options.inputs, options.output, output_format, reading, skipped.append)
     folder = _version(options.model)
     thresholds = _thresholds(folder, options) if abstains else None
     from ray.exceptions import RayError  # noqa: PLC0415
@@ -61,6 +63,7 @@ def _run(options: argparse.Namespace) -> int:
     from bulk.output_folder import OutputFolder  # noqa: PLC0415
 
     with closing(OutputFolder(options.output, _settings(folder, columns, thresholds, reading))) as outputs:
+        print(*skipped, sep="\n", end="\n" if skipped else "", flush=True)
         remaining = [input_ for input_ in inputs if not outputs.is_finished(input_)]
         if len(remaining) < len(inputs):
             print(f"finished already: {len(inputs) - len(remaining)} of {counted(len(inputs), 'file')}", flush=True)
@@ -82,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
                 )
         except RayError as error:
             return _fail(1, f"error: {getattr(error, 'cause', error)!r}")
-    return _report(totals, options.output)
+    return _report(totals, options.output, options.encoding or "UTF-8")
 
 
 def _settings(
@@ -97,7 +100,7 @@ def _settings(
     }
 
 
-def _report(totals: "Totals", output: Path) -> int:
+def _report(totals: "Totals", output: Path, encoding: str) -> int:
     """Prints the totals of a run. Returns the exit status."""
     from bulk.output_folder import REJECTED  # noqa: PLC0415
 
@@ -105,7 +108,7 @@ def _report(totals: "Totals", output: Path) -> int:
     if totals.rejected:
         print(f"Rejected {counted(totals.rejected, 'row')}: {output / REJECTED} has the reasons")
     if totals.misencoded > totals.rows:
-        print("Most rows are not UTF-8: name their encoding with --encoding, as cp1252, euc-kr or shift_jis")
+        print(f"Most rows are not {encoding}: name their encoding with --encoding, as cp1252, euc-kr or shift_jis")
     if totals.failed:
         return _fail(1, f"error: no output for {counted(totals.failed, 'file')}: the lines above give the reasons")
     return 0

@@ -1,11 +1,14 @@
 """The input files of a run, and the output of each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from textfiles import DEFAULT_OPTIONS, STANDARD_INPUT, Format, InputError, ReadOptions, TextFile
+from textfiles import DEFAULT_OPTIONS, STANDARD_INPUT, Format, InputError, ReadOptions, TextFile, counted
 from textfiles.formats import format_of, split_compression
+
+_MAX_NAMED = 5
+"""Skipped files whose names are printed."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,11 @@ class InputFile:
 
 
 def find_inputs(
-    paths: Sequence[Path], output: Path, format_: Format | None, options: ReadOptions = DEFAULT_OPTIONS
+    paths: Sequence[Path],
+    output: Path,
+    format_: Format | None,
+    options: ReadOptions = DEFAULT_OPTIONS,
+    report: Callable[[str], object] = lambda _: None,
 ) -> list[InputFile]:
     """Returns the files, and in folders every file whose ending names a format, except hidden ones.
 
@@ -78,16 +85,18 @@ def find_inputs(
         output: the output folder.
         format_: format of the outputs; None: that of the input, or JSON Lines for plain text.
         options: how the files are read. In a folder the ending of a name alone states the format.
+        report: called with a line about the other files in folders, if there are any.
 
     Raises:
         InputError: a path does not exist or its ending names no format, there is no file at all, two files would have
             the same output, or the output folder is inside an input folder.
     """
     found: dict[Path, InputFile] = {}
+    skipped: list[str] = []
     for path in paths:
         if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
             raise InputError(f"{output} is inside the input folder {path}: choose another --output")
-        for file in _files(path, options):
+        for file in _files(path, options, skipped):
             input_ = _input_file(file, path if path.is_dir() else path.parent, format_)
             if (other := found.setdefault(input_.output, input_)) is not input_:
                 raise InputError(
@@ -96,12 +105,21 @@ def find_inputs(
                 )
             if (output / input_.output).resolve() == file.path:
                 raise InputError(f"the output of {file.path} would overwrite it: choose another --output")
+    line = _skipped_line(skipped)
     if not found:
-        raise InputError(f"no file with a known ending in {', '.join(map(str, paths))}")
+        raise InputError(f"no file with a known ending in {', '.join(map(str, paths))}{line and f': {line}'}")
+    if line:
+        report(line)
     return list(found.values())
 
 
-def _files(path: Path, options: ReadOptions) -> Iterator[TextFile]:
+def _skipped_line(skipped: Sequence[str]) -> str:
+    more = f" and {len(skipped) - _MAX_NAMED:,} more" if len(skipped) > _MAX_NAMED else ""
+    return f"skipped {counted(len(skipped), 'file')}: {', '.join(skipped[:_MAX_NAMED])}{more}" if skipped else ""
+
+
+def _files(path: Path, options: ReadOptions, skipped: list[str]) -> Iterator[TextFile]:
+    """Yields the file at a path, or those in a folder. Adds the names of its other files, and the reasons."""
     if path == STANDARD_INPUT:
         raise InputError("standard input cannot be resumed: give a file")
     if not path.exists():
@@ -113,8 +131,9 @@ def _files(path: Path, options: ReadOptions) -> Iterator[TextFile]:
         if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path.resolve()).parts):
             try:
                 yield TextFile(file, replace(options, format=None))
-            except InputError:
-                continue  # a file of another kind
+            except InputError as error:
+                reason = str(error).removeprefix(f"{file}: ").partition(": ")[0]
+                skipped.append(f"{file.relative_to(path.resolve())} ({reason})")
 
 
 def _input_file(file: TextFile, root: Path, format_: Format | None) -> InputFile:

@@ -30,6 +30,9 @@ class Batch(NamedTuple):
 
 
 T = TypeVar("T")
+_EMPTY = "the text is empty"
+"""The reason to reject a row: its text is null, empty or white space, in any format."""
+
 Fields = Row[Sequence[str | None]]
 Object = Row[dict[str, msgspec.Raw]]
 
@@ -84,7 +87,8 @@ def _column_batches(
     """Gathers rows into batches with columns of strings."""
     schema = pa.schema([(name, pa.string()) for name in names])
     text = names.index(columns.text)
-    for fields, unreadable in _gathered(rows, lambda values: sum(map(len, filter(None, values)))):
+    checked = (_with_text(row, lambda values: values[text]) for row in rows)
+    for fields, unreadable in _gathered(checked, lambda values: sum(map(len, filter(None, values)))):
         arrays = [pa.array(column, pa.string()) for column in zip(*fields, strict=True)]
         batch = pa.record_batch(arrays, schema) if fields else pa.RecordBatch.from_pylist([], schema)
         yield Batch([values[text] or "" for values in fields], batch, unreadable, file.tell())
@@ -107,6 +111,15 @@ def _gathered(
             yield values, unreadable
             values, unreadable, total = [], [], 0
     yield values, unreadable
+
+
+def _with_text(row: Row[T] | Unreadable, text: Callable[[T], str | None]) -> Row[T] | Unreadable:
+    """Returns the row, or that its text is empty."""
+    return Unreadable(row.number, _EMPTY) if isinstance(row, Row) and _is_empty(text(row.value)) else row
+
+
+def _is_empty(text: str | None) -> bool:
+    return not text or text.isspace()
 
 
 def _line(line: Row[str] | Unreadable) -> Row[list[str]] | Unreadable:
@@ -139,7 +152,7 @@ def _objects(input_: InputFile, columns: Columns, file: IO[bytes]) -> Iterator[O
             yield Unreadable(row.number, f"no key {columns.text!r}: its keys are {', '.join(map(repr, row.value))}")
         elif taken := columns.added & row.value.keys():
             yield Unreadable(row.number, _taken(min(taken)))
-        elif not bytes(row.value[columns.text]).startswith(b'"'):
+        elif not bytes(row.value[columns.text]).startswith((b'"', b"null")):
             yield Unreadable(row.number, f"{columns.text!r} is not a string")
         else:
             yield row
@@ -148,7 +161,8 @@ def _objects(input_: InputFile, columns: Columns, file: IO[bytes]) -> Iterator[O
 def _kept(row: Object | Unreadable, columns: Columns) -> Row[tuple[str, bytes]] | Unreadable:
     if isinstance(row, Unreadable):
         return row
-    return Row(row.number, (msgspec.json.decode(row.value[columns.text], type=str), msgspec.json.encode(row.value)))
+    text = msgspec.json.decode(row.value[columns.text], type=str | None) or ""
+    return _with_text(Row(row.number, (text, msgspec.json.encode(row.value))), lambda kept: kept[0])
 
 
 def _fields(row: Object | Unreadable, names: Sequence[str]) -> Fields | Unreadable:
@@ -197,14 +211,14 @@ def _unreadable(batch: pa.RecordBatch, columns: Columns, number: int) -> Iterato
     """Yields the rows without a text or with bytes that are not UTF-8. The first row of the batch has this number."""
     try:
         batch.validate(full=True)
-        if not batch[columns.text].null_count:
+        if not any(map(_is_empty, batch[columns.text].to_pylist())):
             return
     except pa.ArrowInvalid:
         pass
     for at in range(len(batch)):
         try:
             (row,) = batch.slice(at, 1).to_pylist()
-            if row[columns.text] is None:
-                yield Unreadable(number + at, f"{columns.text!r} is null")
+            if _is_empty(row[columns.text]):
+                yield Unreadable(number + at, _EMPTY)
         except UnicodeDecodeError as error:
             yield Unreadable(number + at, invalid_text(error))

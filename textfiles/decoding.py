@@ -83,4 +83,7 @@ def invalid_text(error: UnicodeDecodeError) -> str:
 
 def wrong_encoding(error: UnicodeDecodeError, encoding: str) -> str:
     """Returns the reason why a line of a file that was read as of this encoding is no text."""
-    return f"{invalid_text(error) if encoding == UTF8 else f'not {encoding}'}: {ENCODING_HINT}"
+    reason = invalid_text(error) if encoding == UTF8 else f"not {encoding}"
+    if encoding == UTF8 and b"\0" in error.object:
+        reason += "; its zero bytes are a sign of utf-16-le or utf-16-be"
+    return f"{reason}: {ENCODING_HINT}"

@@ -1,6 +1,7 @@
 """Reads the rows of CSV and TSV."""
 
 import csv
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from textfiles.decoding import UTF8, wrong_encoding
@@ -13,6 +14,8 @@ result of a quotation mark that is never closed."""
 
 _MIN_MERGED = 10
 """Line breaks of a row that has to be looked at."""
+_MIN_SWALLOWED = 3
+"""Lines inside a bad row from which on they are looked at: a bad row needs less evidence than a valid one."""
 _MERGED_SHARE = 0.9
 """The share of a field's lines with as many delimiters as a row has, from which on they look like rows."""
 
@@ -40,17 +43,25 @@ class SeparatedRows:
         self, lines: Iterable[Row[bytes] | Unreadable], delimiter: str, *, quoting: bool = True, encoding: str = UTF8
     ) -> None:
         csv.field_size_limit(MAX_LINE_BYTES)  # of the whole process: the module has no other
-        self._lines = lines
+        self._lines = iter(lines)
+        self._again: deque[Row[bytes] | Unreadable] = deque()
+        """Lines that are read again, before further ones."""
+        self._taken: list[Row[bytes] | Unreadable] = []
+        """The lines of the current row."""
         self._encoding = encoding
         self._unreadable: Unreadable | None = None
         """The first line of the current row that cannot be read."""
         self._columns = 0
         self._delimiter = delimiter
-        self._reader = csv.reader(
+        self._quoting = quoting
+        self._reader = self._new_reader()
+
+    def _new_reader(self) -> Iterator[list[str]]:
+        return csv.reader(
             self._decoded(),
-            delimiter=delimiter,
-            strict=quoting,
-            quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE,
+            delimiter=self._delimiter,
+            strict=self._quoting,
+            quoting=csv.QUOTE_MINIMAL if self._quoting else csv.QUOTE_NONE,
         )
 
     def __iter__(self) -> Iterator[Row[list[str]] | Unreadable]:
@@ -58,24 +69,49 @@ class SeparatedRows:
 
     def __next__(self) -> Row[list[str]] | Unreadable:
         while True:
-            start = self._reader.line_num + 1
-            fields: list[str] = []
-            reason = ""
-            try:
-                fields = next(self._reader)
-            except StopIteration:
-                if self._unreadable is None:
-                    raise
-            except csv.Error as error:  # the next row begins on the next line
-                reason = _reason(error)
-            if unreadable := self._unreadable:
-                self._unreadable = None
-                return unreadable
-            if reason:
-                return Unreadable(start, reason)
-            if fields:
-                many_lines = self._reader.line_num - start >= _MIN_MERGED
-                return self._checked(Row(start, fields, many_lines and self._look_merged(fields)))
+            row = self._next_row()
+            if isinstance(row, Unreadable) and len(self._taken) > 1:
+                return self._first_line_only() if self._swallowed_rows() else self._with_lines(row)
+            if row:
+                return row
+
+    def _next_row(self) -> Row[list[str]] | Unreadable | None:
+        """Returns the next row, None for an empty line."""
+        self._taken.clear()
+        self._unreadable = None
+        fields: list[str] = []
+        reason = ""
+        try:
+            fields = next(self._reader)
+        except StopIteration:
+            if self._unreadable is None:
+                raise
+        except csv.Error as error:  # the next row begins on the next line
+            reason = _reason(error)
+        start = self._taken[0].number
+        if self._unreadable:
+            return self._unreadable
+        if reason:
+            return Unreadable(start, reason)
+        if not fields:
+            return None
+        return self._checked(Row(start, fields, len(self._taken) > _MIN_MERGED and self._look_merged(fields)))
+
+    def _swallowed_rows(self) -> bool:
+        """Returns whether a quotation mark that is not closed made rows a part of the current, bad row."""
+        lines = [line.value for line in self._taken[1:-1] if isinstance(line, Row)]
+        return self._look_like_rows([line.decode(errors="replace") for line in lines], _MIN_SWALLOWED)
+
+    def _first_line_only(self) -> Unreadable:
+        """Ends the current row after its first line: the others are read again, as rows."""
+        first, *others = self._taken
+        self._again.extendleft(reversed(others))
+        self._reader = self._new_reader()
+        return Unreadable(first.number, _REASONS["unexpected end of data"])
+
+    def _with_lines(self, row: Unreadable) -> Unreadable:
+        first, last = self._taken[0].number, self._taken[-1].number
+        return Unreadable(row.number, f"in the row of lines {first:,} to {last:,}: {row.reason}")
 
     def _checked(self, row: Row[list[str]]) -> Row[list[str]] | Unreadable:
         self._columns = self._columns or len(row.value)
@@ -84,15 +120,16 @@ class SeparatedRows:
         return row
 
     def _look_merged(self, fields: Sequence[str]) -> bool:
-        return any(self._holds_rows(field.split("\n")[1:-1]) for field in fields)
+        return any(self._look_like_rows(field.split("\n")[1:-1], _MIN_MERGED - 1) for field in fields)
 
-    def _holds_rows(self, lines: Sequence[str]) -> bool:
+    def _look_like_rows(self, lines: Sequence[str], least: int) -> bool:
         like_rows = sum(line.count(self._delimiter) == self._columns - 1 for line in lines)
-        return self._columns > 1 and len(lines) >= _MIN_MERGED - 1 and like_rows >= _MERGED_SHARE * len(lines)
+        return self._columns > 1 and len(lines) >= least and like_rows >= _MERGED_SHARE * len(lines)
 
     def _decoded(self) -> Iterator[str]:
         """Yields a line for each line of the file: the csv module counts them and follows the quotation marks."""
-        for line in self._lines:
+        while line := self._again.popleft() if self._again else next(self._lines, None):
+            self._taken.append(line)
             if isinstance(line, Unreadable):
                 self._unreadable = self._unreadable or line
                 yield "\n"

@@ -5,6 +5,7 @@ A row that cannot be read comes as `Unreadable`, and the rows after it are read:
 
 import io
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -31,6 +32,8 @@ STANDARD_INPUT = Path("-")
 _DELIMITERS = ",;\t|"
 """The field separators that the hint of an error tries."""
 _MAX_COLUMNS_NAMED = 20
+_BYTE = re.compile(r"\(byte (\d+)\)")
+_NO_NUMBER = re.compile(rb"(NaN|Infinity)\b")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class TextFile:
         if path == STANDARD_INPUT and found is None:
             raise InputError(f"{self}: name its format with --input-format")
         if found is None or (found is Format.PARQUET and self.compression):
-            raise InputError(f"{self}: the ending of the name has to say the format: {FORMATS} are read")
+            holds = f"holds {name!r}: " if self.compression is Compression.ZIP else ""
+            raise InputError(f"{self}: {holds}the ending of the name has to say the format: {FORMATS} are read")
         self.format = found
         self._copy: IO[bytes] | None = None
         """Of standard input."""
@@ -221,7 +225,7 @@ class TextFile:
                 try:
                     yield Row(line.number, decoder.decode(line.value))
                 except msgspec.DecodeError as error:
-                    yield Unreadable(line.number, str(error))
+                    yield Unreadable(line.number, _malformed(error, line.value))
 
     def record_batches(
         self, file: IO[bytes], rows: int, columns: Sequence[str] | None = None
@@ -260,7 +264,18 @@ class TextFile:
             names = [field.strip(' "') for field in header.split(delimiter)]
             if name in names or (len(columns) == 1 and len(names) > 1):
                 return f": the fields seem to be separated by {delimiter!r}: give --delimiter {_shown(delimiter)}"
+        if self.options.encoding and not header.isascii():
+            return f": if these names look wrong, the encoding is not {self.options.encoding}: correct --encoding"
         return ""
+
+
+def _malformed(error: msgspec.DecodeError, line: str) -> str:
+    """Returns the reason why a line is no JSON object. Python and Pandas write NaN, which JSON lacks."""
+    at = _BYTE.search(str(error))
+    number = _NO_NUMBER.match(line.encode(errors="replace"), int(at[1])) if at else None
+    if number:
+        return f"{number[0].decode()} is not JSON: write null or a number (byte {number.start()})"
+    return str(error)
 
 
 def _shown(delimiter: str) -> str:

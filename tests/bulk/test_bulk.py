@@ -28,7 +28,7 @@ from tests.server_process import ROOT
 from tests.tiny_model import WORDS
 from textmodel import VersionFolder, load_engine
 
-TEXTS = ["the moving film", "", 'dull, "dull"\nand don\'t!', "café \0 İstanbul 😀", "a film"]
+TEXTS = ["the moving film", "!", 'dull, "dull"\nand don\'t!', "café \0 İstanbul 😀", "a film"]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_each_format_becomes_each_format_with_the_answers_of_the_engine(
     text_file = f"deep/lines.{ending or 'jsonl'}{'' if ending == 'parquet' else '.gz'}"
     names = {kind: f"{kind}.{ending or default}" for kind, default in DEFAULTS.items()} | {"text": text_file}
     written = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert written == {*names.values(), "manifest.jsonl"}
+    assert written == {*names.values(), "manifest.jsonl", f"rejected/{text_file}.jsonl"}
     plain = [{"n": number, "text": text} for number, text in enumerate(TEXTS)]
     strings = [row | {"n": str(row["n"])} for row in plain]
     days = [date(2026, 1, 1 + number) for number in range(len(TEXTS))]
@@ -113,7 +113,7 @@ def test_each_format_becomes_each_format_with_the_answers_of_the_engine(
     if ending in ("csv", "jsonl"):
         typed = [row | {"day": str(row["day"]), "n": str(row["n"]) if is_text else row["n"]} for row in typed]
     assert _read(out / names["parquet"]) == _expected(model, typed)
-    assert _read(out / names["text"]) == _expected(model, [{"text": text} for text in ("one film", "", "moving")])
+    assert _read(out / names["text"]) == _expected(model, [{"text": text} for text in ("one film", "moving")])
 
 
 DEFAULTS = {"a": "csv", "b": "tsv", "json": "jsonl", "parquet": "parquet"}

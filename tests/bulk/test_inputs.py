@@ -1,6 +1,7 @@
 """Which files a run reads, and where their outputs go."""
 
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -60,3 +61,33 @@ def test_an_output_of_the_same_format_keeps_the_delimiter(
     (tmp_path / "a.csv").touch()
     (found,) = find_inputs([tmp_path / "a.csv"], tmp_path / "out", format_, ReadOptions(delimiter=";"))
     assert found.delimiter == delimiter
+
+
+def _zip(path: Path, *members: str) -> None:
+    with ZipFile(path, "w") as archive:
+        for member in members:
+            archive.writestr(member, "text\n")
+
+
+def test_files_of_a_folder_that_are_not_read_are_reported_with_the_reason(tmp_path: Path) -> None:
+    for name in ("a.csv", "x.json", ".hidden", "sub/.git/y.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    _zip(tmp_path / "sub" / "two.zip", "a.csv", "b.csv")
+    _zip(tmp_path / "other.zip", "data/a.dat")
+    (tmp_path / "no.zip").write_bytes(b"no archive")
+    lines: list[str] = []
+    (found,) = find_inputs([tmp_path], Path("/nowhere/out"), None, report=lines.append)
+    assert found.output == Path("a.csv")
+    assert lines == [
+        "skipped 4 files: no.zip (File is not a zip file),"
+        " other.zip (holds 'data/a.dat'),"
+        " sub/two.zip (holds 2 files ('a.csv', 'b.csv')), x.json (the ending of the name has to say the format)"
+    ]
+
+
+def test_at_most_five_files_that_are_not_read_are_named(tmp_path: Path) -> None:
+    for number in range(7):
+        (tmp_path / f"{number}.json").touch()
+    with pytest.raises(InputError, match=r"no file with a known ending in .*: skipped 7 files: 0\.json .* and 2 more$"):
+        find_inputs([tmp_path], Path("/nowhere/out"), None)

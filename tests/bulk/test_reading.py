@@ -1,6 +1,7 @@
 import gzip
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -67,3 +68,25 @@ def test_csv_is_read_as_the_options_say_and_written_alike(
     (batch,) = read_batches(input_, columns)
     encoded = encode(batch.rows, ["x"], np.array([0.5], np.float32), input_, columns, header=True)
     assert output in gzip.decompress(encoded)
+
+
+def _write_texts(path: Path, texts: list[str | None]) -> Path:
+    if path.suffix == ".parquet":
+        parquet.write_table(pa.table({"text": pa.array(texts, pa.string())}), path)
+    elif path.suffix == ".jsonl":
+        path.write_bytes(b"".join(msgspec.json.encode({"text": text}) + b"\n" for text in texts))
+    elif path.suffix == ".txt":
+        path.write_text("".join(f"{text or ''}\n" for text in texts))
+    else:
+        path.write_text("text,n\n" + "".join(f"{text or ''},1\n" for text in texts))
+    return path
+
+
+@pytest.mark.parametrize("format_", [None, Format.CSV])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.txt"])
+def test_empty_texts_are_rejected_in_every_format(name: str, format_: Format | None, tmp_path: Path) -> None:
+    path = _write_texts(tmp_path / name, ["a b", "", None, " ", "c"])
+    (input_,) = find_inputs([path], tmp_path / "out", format_)
+    batches = list(read_batches(input_, Columns()))
+    assert [text for batch in batches for text in batch.texts] == ["a b", "c"]
+    assert [row.reason for batch in batches for row in batch.unreadable] == ["the text is empty"] * 3

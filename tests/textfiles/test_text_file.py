@@ -47,7 +47,9 @@ def test_rows_after_one_that_cannot_be_read_are_read(tmp_path: Path) -> None:
         Row(2, ["1\n", "2"]),
         Unreadable(4, "1 column, but the first row has 2"),
         Unreadable(5, "text follows a closing quotation mark; double the marks inside a field, or use --quoting none"),
-        Unreadable(7, "not UTF-8 (invalid start byte 0xff): name the encoding with --encoding"),
+        Unreadable(
+            7, "in the row of lines 6 to 7: not UTF-8 (invalid start byte 0xff): name the encoding with --encoding"
+        ),
         Unreadable(8, "longer than 16,777,216 bytes"),
         Row(9, ["7", "8"]),
         Unreadable(10, "a quotation mark is opened here and never closed; double it, or use --quoting none"),
@@ -460,3 +462,71 @@ def test_options_are_given_by_as_few_arguments_as_they_need() -> None:
         *("--quoting", "none", "--no-header"),
     ]
     assert ReadOptions(delimiter=";").arguments() == ["--delimiter", ";"]
+
+
+_NOT_CLOSED = "a quotation mark is opened here and never closed; double it, or use --quoting none"
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        'a 5" nail\tx',  # text follows the mark that closes
+        'nail\tx"',  # the row has one column
+        'nail"\tx\ty',  # the row has three columns
+        "nail\tx",  # never closed
+        'nail \udcff"\tx',  # a valid row, but for its encoding
+    ],
+)
+@pytest.mark.parametrize("count", [3, 50])
+def test_rows_behind_an_open_quotation_mark_are_read(last: str, count: int, tmp_path: Path) -> None:
+    lines = ["text\tlabel", "first\tx", '"open\tx', *["text\tlabel"] * count, last]
+    path = _written(tmp_path / "a.tsv", "\n".join(lines).encode(errors="surrogateescape"))
+    _, rows = _separated(path)
+    assert rows[:2] == [Row(2, ["first", "x"]), Unreadable(3, _NOT_CLOSED)]
+    assert rows[2 : count + 2] == [Row(4 + at, ["text", "label"]) for at in range(count)]
+    assert [row.number for row in rows[count + 2 :]] == [count + 4]
+
+
+def test_many_open_quotation_marks_cost_a_row_each(tmp_path: Path) -> None:
+    block = ['"open\tx', *["text\tlabel"] * 9]
+    path = _written(tmp_path / "a.tsv", "\n".join(["text\tlabel", *block * 2000]).encode())
+    _, rows = _separated(path)
+    assert [row.number for row in rows] == list(range(2, 20_002))
+    assert sum(isinstance(row, Row) for row in rows) == 18_000
+
+
+def test_a_bad_row_whose_lines_are_prose_states_them_and_stays_one(tmp_path: Path) -> None:
+    path = _written(tmp_path / "a.tsv", b'text\tlabel\n"a\nb\nc\nd\ne "f"\tx\nlast\ty\n')
+    reason = "text follows a closing quotation mark; double the marks inside a field, or use --quoting none"
+    assert _separated(path)[1] == [Unreadable(2, f"in the row of lines 2 to 6: {reason}"), Row(7, ["last", "y"])]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"é": 1, "a": NaN}', "NaN is not JSON"),
+        ('{"a": [1, -Infinity]}', "Infinity is not JSON"),
+        ('{"a":Infinity}', "Infinity is not JSON"),
+        ('{"a": nope, "b": "NaN"}', "JSON is malformed"),
+        ('{"a": "NaN", "b": nope}', "JSON is malformed"),
+    ],
+)
+def test_numbers_that_json_lacks_are_named(line: str, reason: str, tmp_path: Path) -> None:
+    text = TextFile(_written(tmp_path / "a.jsonl", line.encode()))
+    with text.open() as file:
+        (row,) = text.objects(file)
+    assert isinstance(row, Unreadable)
+    assert row.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_that_nothing_marks_is_named_by_its_zero_bytes(encoding: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"not UTF-8 .* zero bytes are a sign of utf-16-le or utf-16-be: name"):
+        _separated(_written(tmp_path / "a.csv", "本文,種類\r\n良い,x\r\n".encode(encoding)))
+
+
+def test_a_missing_column_hints_at_a_wrong_encoding(tmp_path: Path) -> None:
+    path = _written(tmp_path / "a.csv", "café,label\n".encode())
+    table = TextFile(path, ReadOptions(encoding="cp1252"))
+    with table.open() as file, pytest.raises(InputError, match="look wrong, the encoding is not cp1252: correct"):
+        table.column("café", table.separated(file)[0])

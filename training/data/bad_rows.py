@@ -25,6 +25,7 @@ class BadRows(AbstractContextManager["BadRows"]):
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.count = self._misencoded = 0
+        self._encoding = "UTF-8"
         self._shown: list[str] = []
         self._part: IO[bytes] | None = None
 
@@ -32,6 +33,7 @@ class BadRows(AbstractContextManager["BadRows"]):
         """Adds a bad row of a file."""
         self.count += 1
         self._misencoded += row.has_wrong_encoding
+        self._encoding = file.options.encoding or "UTF-8"
         if self.path is None and len(self._shown) < _MAX_SHOWN:
             self._shown.append(f"{file.where(row.number)}: {row.reason}")
         if self._part:
@@ -64,7 +66,7 @@ class BadRows(AbstractContextManager["BadRows"]):
             return InputError(self._shown[0])
         more = self.count - len(self._shown)
         encoding = (
-            "; most are not UTF-8: name their encoding with --encoding, as cp1252, euc-kr or shift_jis"
+            f"; most are not {self._encoding}: name their encoding with --encoding, as cp1252, euc-kr or shift_jis"
             if 2 * self._misencoded > self.count
             else ""
         )

@@ -295,7 +295,13 @@ def _check_labels(
         )
     _, first = np.unique(hashes, return_index=True)
     counts = np.bincount(classes[first], minlength=len(labels))
-    few = [f"{label!r} has {count}" for label, count in zip(labels, counts, strict=True) if count < needed]
+    _, texts = np.unique(hashes, return_inverse=True)
+    every = np.bincount(np.unique(np.stack([texts, classes]), axis=1)[1], minlength=len(labels))
+    few = [
+        f"{label!r} has {own}" + (f" (and {more:,} that occur earlier with another label)" if more else "")
+        for label, own, more in zip(labels, counts, every - counts, strict=True)
+        if own < needed
+    ]
     if few:
         others = f" and {counted(len(few) - 5, 'more label')}" if len(few) > 5 else ""
         raise InputError(

@@ -3,7 +3,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from textfiles import InputError, TextFile, Unreadable
+from textfiles import InputError, ReadOptions, TextFile, Unreadable
+from textfiles.decoding import ENCODING_HINT
 from training.data.bad_rows import BadRows
 
 
@@ -53,6 +54,17 @@ def test_the_encoding_is_hinted_at_where_most_bad_rows_have_another(
         add(bad_rows)
     assert ("most are not UTF-8: name their encoding with --encoding, as cp1252" in str(error.value)) == hinted
     assert str(error.value).endswith("--bad-rows FILE") != hinted
+
+
+def test_the_hint_at_the_encoding_names_the_one_that_was_given(tmp_path: Path) -> None:
+    source = TextFile(tmp_path / "a.csv", ReadOptions(encoding="shift_jis"))
+
+    def add(bad_rows: BadRows) -> None:
+        for number in (1, 2):
+            bad_rows.add(source, Unreadable(number, f"not shift_jis: {ENCODING_HINT}"))
+
+    with pytest.raises(InputError, match="most are not shift_jis: name their encoding"), BadRows() as bad_rows:
+        add(bad_rows)
 
 
 def test_bad_rows_are_set_aside_in_a_file(tmp_path: Path) -> None:

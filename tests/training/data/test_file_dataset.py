@@ -252,6 +252,11 @@ def test_the_longest_text_is_what_a_server_takes_by_default() -> None:
         ([("w", "a"), ("v", "a")], None, "every text has the label 'a': two labels are needed"),
         ([*_rows(20), ("new", "x"), ("other", "x")], None, "needs 3 different texts, but 'x' has 2: add"),
         ([*_rows(20), *[("new", "x")] * 9], [("new", "x")], "needs 2 different texts, but 'x' has 1: add"),
+        (
+            [*_rows(20), *[(text, "x") for text, _ in _rows(20)] * 2],
+            None,
+            r"'x' has 0 \(and 20 that occur earlier with another label\): add",
+        ),
         (_rows(16, tuple("abcdefgh")), None, "'e' has 2 and 3 more labels"),
         (_rows(20), [("", "yes")], "test.jsonl: holds no text to test on"),
         (_rows(20), [("a", "yes"), ("a", "maybe")], "test.jsonl: line 2: no text to train on has the label 'maybe'"),
