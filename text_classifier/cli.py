@@ -11,9 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+# gRPC reads this when it is imported. Its own lines would come before the command's error.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 import grpc
 
 from text_classifier import __version__
+from text_classifier.advice import explain
 from text_classifier.arguments import Parser
 from text_classifier.calls import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 from text_classifier.client import Client
@@ -44,7 +48,7 @@ def main() -> int:
     except UsageError as error:
         return _fail(str(error), 2)
     except grpc.RpcError as error:
-        return _fail(_explain(error, options.address), 1)
+        return _fail(explain(error, options.address, encrypted=_encrypted(options)), 1)
     except KeyboardInterrupt:
         return 130
     except OSError as error:
@@ -139,7 +143,7 @@ def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
     authorities, certificate, key = (_read(options, name) for name in ("tls_ca", "tls_cert", "tls_key"))
     if (certificate is None) != (key is None):
         raise UsageError("mutual TLS needs both --tls-cert and --tls-key")
-    if not (options.tls or authorities or certificate):
+    if not _encrypted(options):
         return None
     # gRPC gives no reason if a file is wrong.
     context = ssl.create_default_context()
@@ -155,6 +159,10 @@ def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
         except (ssl.SSLError, ValueError) as error:
             raise UsageError("--tls-cert, --tls-key: not a PEM certificate and its key without password") from error
     return grpc.ssl_channel_credentials(authorities, key, certificate)
+
+
+def _encrypted(options: argparse.Namespace) -> bool:
+    return bool(options.tls or options.tls_ca or options.tls_cert)
 
 
 def _token(options: argparse.Namespace) -> str | None:
@@ -349,18 +357,6 @@ def _probability(value: str) -> float:
     if not 0 <= probability <= 1:
         raise argparse.ArgumentTypeError(f"{value!r} is not a number from 0 to 1")
     return probability
-
-
-def _explain(error: grpc.RpcError, address: str) -> str:
-    if error.code() is grpc.StatusCode.UNAVAILABLE and "http1.x" in str(error.details()).lower():
-        return f"{address} speaks HTTP, not gRPC: give the server's gRPC port, 50051 by default"
-    if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return f"no answer from {address}: {error.details()}: check that the server runs there, or set --address"
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"no answer from {address} in time: increase --timeout"
-    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-        return f"{address} requires a valid token: set --token-file or $TEXT_CLASSIFIER_TOKEN"
-    return f"{error.code().name}: {error.details()}"
 
 
 def _fail(message: str, status: int) -> int:
