@@ -23,6 +23,7 @@ from text_classifier.calls import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 from text_classifier.client import Client
 from text_classifier.highlighting import coloured, coloured_output, printable
 from text_classifier.results import Classification, Model
+from text_classifier.targets import MAX_TIMEOUT
 
 _SHOWN = 60
 """Maximum number of characters of a text beside its label."""
@@ -344,8 +345,8 @@ def _seconds(value: str) -> float:
         seconds = float(value)
     except ValueError:
         seconds = 0
-    if not 0 < seconds <= 1e9:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a positive number of seconds")
+    if not 0 < seconds <= MAX_TIMEOUT:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of seconds above 0, at most {MAX_TIMEOUT:.0f}")
     return seconds
 
 

@@ -1,13 +1,14 @@
 """Checks a server's address and a call's timeout, where gRPC would only fail later, or elsewhere."""
 
 import ipaddress
-import math
 import re
 from urllib.parse import unquote
 
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|google-c2p):(?!\d+$)")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _HOST = re.compile(r"[^\s/:,\[\]]+")
+MAX_TIMEOUT = 1e9
+"""Longest timeout in seconds, about 31 years. gRPC's arithmetic overflows at longer ones: the call expires at once."""
 _EXAMPLE = "give host and port, as 127.0.0.1:50051"
 _EXAMPLES = {"ipv4": "ipv4:10.0.0.1:50051,10.0.0.2:50051", "ipv6": "ipv6:[::1]:50051"}
 
@@ -93,12 +94,15 @@ def check_timeout(timeout: float | None) -> float | None:
 
     Raises:
         TypeError: it is not a number.
-        ValueError: it is not above 0.
+        ValueError: it is not above 0, or exceeds `MAX_TIMEOUT`.
     """
     if timeout is None:
         return None
     if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
         raise TypeError(f"timeout is {type(timeout).__name__}, not a number of seconds")
-    if not timeout > 0 or math.isinf(timeout):
-        raise ValueError(f"timeout is {timeout}: give a number of seconds above 0, or None for no deadline")
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise ValueError(
+            f"timeout is {timeout}: give a number of seconds above 0, at most {MAX_TIMEOUT:.0f}, or None for no"
+            " deadline"
+        )
     return timeout

@@ -205,6 +205,7 @@ def test_an_error_is_one_line_that_says_what_to_do(
         ("--model-version", str(2**63)),
         ("--timeout", "0"),
         ("--timeout", "nan"),
+        ("--timeout", "1e12"),
         ("--timeout", "1e300"),
         ("--model", b"\xff"),
     ],

@@ -88,6 +88,7 @@ def test_an_address_of_any_form_that_grpc_knows_is_taken(address: str) -> None:
         (-1.5, ValueError, "timeout is -1.5"),
         (float("nan"), ValueError, "timeout is nan"),
         (float("inf"), ValueError, "timeout is inf"),
+        (1e10, ValueError, "timeout is 10000000000.0: give a number of seconds above 0, at most 1000000000,"),
     ],
 )
 def test_a_timeout_that_is_none_is_refused_at_once(timeout: Any, kind: type[Exception], says: str) -> None:
