@@ -29,6 +29,8 @@ def explain(error: grpc.RpcError, address: str, *, encrypted: bool) -> str:
         address: the server's.
         encrypted: whether the command uses TLS.
     """
+    if "Cancelling all calls" in str(error.details()):  # CANCELLED or UNAVAILABLE, depending on the transport
+        return f"the server at {address} is stopping, and has ended the call: try again when it runs"
     match error.code():
         case grpc.StatusCode.UNAVAILABLE:
             return _unavailable(str(error.details()), address, encrypted)
@@ -36,8 +38,6 @@ def explain(error: grpc.RpcError, address: str, *, encrypted: bool) -> str:
             return f"no answer from {address} in time: increase --timeout"
         case grpc.StatusCode.UNAUTHENTICATED:
             return f"{address} requires a valid token: set --token-file or $TEXT_CLASSIFIER_TOKEN"
-        case grpc.StatusCode.CANCELLED if "Cancelling all calls" in str(error.details()):
-            return f"the server at {address} is stopping, and has ended the call: try again when it runs"
     return f"{error.code().name}: {error.details()}"
 
 

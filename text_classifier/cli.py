@@ -8,6 +8,7 @@ import ssl
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -107,7 +108,14 @@ def _add_classify_options(classify: argparse.ArgumentParser) -> None:
     classify.add_argument(
         "texts", metavar="TEXT", nargs="*", help="text to classify; - alone: standard input, one text per line"
     )
-    classify.add_argument("--file", metavar="FILE", help="file with one text per line; -: standard input")
+    classify.add_argument(
+        "--file",
+        metavar="FILE",
+        dest="files",
+        action="append",
+        default=[],
+        help="file with one text per line; -: standard input; several: one after the other",
+    )
     classify.add_argument("--model", metavar="NAME", type=_utf8, required=True, help="name of the model, e.g. imdb")
     classify.add_argument(
         "--model-version",
@@ -183,20 +191,20 @@ def _read(options: argparse.Namespace, name: str) -> bytes | None:
 
 
 def _classify(client: Client, options: argparse.Namespace) -> None:
-    source = "-" if options.texts == ["-"] else options.file
+    sources = [*options.files, *(["-"] if options.texts == ["-"] else [])]
     sent: deque[str] = deque()
     # A stream, since xargs may give more texts than a request can have.
     answers = client.classify_stream(
-        _remembered(_texts(options, source), sent),
+        _remembered(_texts(options.texts, sources), sent),
         model=options.model,
         version=options.model_version,
         top_k=options.top_k,
         explain=options.explain,
         min_probability=options.min_probability,
         use_thresholds=options.use_thresholds,
-        timeout=options.timeout or (DEFAULT_TIMEOUT if source is None else None),
+        timeout=options.timeout or (None if sources else DEFAULT_TIMEOUT),
     )
-    alone = source is None and len(options.texts) == 1
+    alone = not sources and len(options.texts) == 1
     for answer in answers:
         text = sent.popleft()
         if options.json:
@@ -206,15 +214,16 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
         sys.stdout.flush()
 
 
-def _texts(options: argparse.Namespace, source: str | None) -> Iterator[str]:
-    """Returns the texts of the command line, or of the source: a file, or - for standard input."""
-    if source is None:
-        if not options.texts:
+def _texts(given: list[str], sources: list[str]) -> Iterator[str]:
+    """Returns the texts of the command line, or of the sources: files, or - for standard input."""
+    if not sources:
+        if not given:
             raise UsageError("no text: give texts, or --file FILE, or - for standard input")
-        return iter(_checked(options.texts))
-    if options.texts not in ([], ["-"]):
+        return iter(_checked(given))
+    if given not in ([], ["-"]):
         raise UsageError("give texts or --file, not both")
-    return _lines(_open(source), "standard input" if source == "-" else source)
+    files = [(_open(source), "standard input" if source == "-" else source) for source in sources]
+    return chain.from_iterable(_lines(file, name) for file, name in files)
 
 
 def _remembered(texts: Iterator[str], sent: deque[str]) -> Iterator[str]:

@@ -39,6 +39,8 @@ def check_address(address: str, *, encrypted: bool) -> None:
         case "ipv4" | "ipv6" as family:
             for each in address.partition(":")[2].split(","):
                 _check_ip_and_port(unquote(each), address, family, encrypted)
+        case _ if not address.partition(":")[2].strip("/"):
+            raise ValueError(f"the address {address!r} has nothing behind its scheme: {_EXAMPLE}, or unix:/path")
         case _:
             pass  # gRPC's own
 
@@ -52,7 +54,7 @@ def _check_host_and_port(text: str, address: str, encrypted: bool) -> None:
         if "," in text:
             hint = f"; for several servers give a name in DNS, or {_EXAMPLES['ipv4']}"
         elif text.count(":") > 1:
-            hint = f"; write an IPv6 address in brackets, as [{text}]:50051"
+            hint = f"; write an IPv6 address in brackets, as {_bracketed(text)}"
         raise ValueError(f"the address {address!r} is no host and port: {_EXAMPLE}{hint}")
     _check_port(port, address, encrypted)
 
@@ -70,6 +72,17 @@ def _split(text: str) -> tuple[str, str]:
         return f"{host}]", rest.removeprefix(":") if rest.startswith(":") else rest
     host, _, port = text.partition(":")
     return (text, "") if ":" in port else (host, port)
+
+
+def _bracketed(text: str) -> str:
+    """Returns an IPv6 address without brackets as it has to be: what could be a port is one."""
+    host, _, port = text.rpartition(":")
+    try:
+        ipaddress.IPv6Address(host)
+        _check_port(port, text, encrypted=False)
+    except ValueError:
+        return f"[{text}]:50051"
+    return f"[{host}]:{port}"
 
 
 def _check_ip(host: str, address: str, family: str) -> None:

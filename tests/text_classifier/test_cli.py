@@ -134,6 +134,33 @@ def test_a_file_is_one_text_a_line(server: ServerProcess, tmp_path: Path) -> Non
     assert len(lines(classify(server, "--file", str(file)))) == 300
 
 
+def test_several_files_are_read_one_after_the_other(server: ServerProcess, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("one\n\ufefftwo\n")
+    second.write_text("\ufeffthree\n")
+    answers = lines(classify(server, "--file", str(first), "--file", str(second)))
+    assert [answer.split("\t")[2] for answer in answers][::2] == ["one", "three"]
+    missing = classify(server, "--file", str(first), "--file", "/nowhere/x")
+    assert (missing.returncode, missing.stdout) == (2, b"")
+
+
+def test_a_call_that_a_stopping_server_ends_is_told_as_that() -> None:
+    script = "import sys; from text_classifier.cli import main; sys.exit(main())"
+    for service in failing_service():
+        command = [sys.executable, "-c", script, "classify", "--model", "m", "--address", service.address, "-"]
+        typing = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert typing.stdin
+        assert typing.stdout
+        typing.stdin.write(b"film\n")
+        typing.stdin.flush()
+        assert typing.stdout.readline()
+    with typing:
+        assert typing.stderr
+        (line,) = typing.stderr.read().decode().splitlines()
+        assert "is stopping, and has ended the call" in line
+        assert typing.wait(60) == 1
+
+
 def test_an_answer_comes_before_the_next_line_is_typed(server: ServerProcess) -> None:
     script = "import sys; from text_classifier.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", script, "classify", "--model", "topic", "--address", server.address, "-"]
