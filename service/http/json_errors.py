@@ -1,7 +1,6 @@
 """Says what is wrong with the JSON of a request: which field, what it has to be, and what it is."""
 
 import re
-from collections.abc import Mapping
 
 import msgspec
 
@@ -45,7 +44,7 @@ def invalid_json(error: Exception, kind: object, place: str = "") -> InvalidArgu
 
 def _hint(kind: object, path: str) -> str:
     """Returns what a type of bodies adds to the error of one of its fields."""
-    hints: Mapping[str, str] = getattr(kind, "hints", {})
+    hints: dict[str, str] = getattr(kind, "hints", {})
     return next((f": {hint}" for name, hint in hints.items() if f".{name}[" in f"{path}["), "")
 
 

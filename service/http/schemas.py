@@ -3,7 +3,7 @@
 The OpenAPI document is built from these types, and shows their docstrings.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
@@ -239,7 +239,7 @@ class InferenceRequest(Struct):
     id: str = ""
     parameters: Parameters | UnsetType = UNSET
     texts_field: ClassVar[str] = "text"
-    hints: ClassVar[Mapping[str, str]] = {"data": "the datatype is BYTES, texts"}
+    hints: ClassVar[dict[str, str]] = {"data": "the datatype is BYTES, texts"}
 
     def all_texts(self) -> Iterable[str]:
         """Yields the texts, which errors call `texts_field`."""
