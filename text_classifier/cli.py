@@ -166,6 +166,8 @@ def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
             # Without an empty password OpenSSL would ask for one on the terminal.
             context.load_cert_chain(options.tls_cert, options.tls_key, password="")  # nosec B106
         except (ssl.SSLError, ValueError) as error:
+            if "MISMATCH" in str(error):  # KEY_VALUES_MISMATCH or KEY_TYPE_MISMATCH
+                raise UsageError("--tls-key: the key does not belong to the certificate of --tls-cert") from error
             raise UsageError("--tls-cert, --tls-key: not a PEM certificate and its key without password") from error
     return grpc.ssl_channel_credentials(authorities, key, certificate)
 
