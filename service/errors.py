@@ -179,7 +179,7 @@ def shortened(name: str) -> str:
     return name if len(name) <= _MAX_NAME_LENGTH else f"{name[:_MAX_NAME_LENGTH]}…"
 
 
-def reason_for_clients(error: ModelError, folder: Path) -> str:
-    """Returns what is wrong with a version, with paths inside the version folder only."""
-    reason = str(error).replace(f"{folder}/", "").replace(str(folder), "the version folder")
+def reason_for_clients(error: ModelError, folder: Path, whole: str = "the version folder") -> str:
+    """Returns what is wrong with a version or model, with paths inside its folder only. `whole` names that folder."""
+    reason = str(error).replace(f"{folder}/", "").replace(str(folder), whole)
     return reason.encode(errors="backslashreplace").decode()  # a file's name may not be UTF-8; protobuf's strings are

@@ -92,10 +92,18 @@ def rows_of(features: Features, kept: NDArray[np.integer]) -> Features:
     return Features(row_splits, row[held].astype(np.int32), features.counts[held])
 
 
-def known_hashes(texts: Sequence[str]) -> KnownHashes:
-    """Returns the hashes that tell what is known of texts."""
+def known_hashes(texts: Sequence[str], *, characters: bool) -> KnownHashes:
+    """Returns the hashes that tell what is known of texts.
+
+    Args:
+        texts: the training texts.
+        characters: whether the model has n-grams of characters. Without them it knows whole words only, and nothing of
+            an unknown run in a script without spaces.
+    """
     stream = unicode_text.read(texts)
     begins, ends = unicode_text.words(stream)
+    if not characters:
+        return KnownHashes(stream.row[begins], _word_hashes(stream, begins, ends))
     runs = _are_runs(stream, begins, ends)
     inside = np.zeros(len(stream.code) + 1, np.int64)  # where a pair of a run starts: not at the last place of it
     np.add.at(inside, begins[runs], 1)

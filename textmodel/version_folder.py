@@ -229,6 +229,10 @@ def _named_version(file: Path) -> int | None:
     try:
         content = _read_start(file).decode(errors="replace").strip()
     except FileNotFoundError:
+        if file.is_symlink():  # not the same as no file: it must not undo a rollback
+            raise ModelError(
+                f"{file}: is a link to a file that does not exist: write a version number, or remove it"
+            ) from None
         return None
     number = version_number(content)
     if number is None:
@@ -253,7 +257,7 @@ def _read_start(path: Path) -> bytes:
 
 def served_version(model: Path) -> int | None:
     """Returns the version of a model that a server puts into service: the pinned version, otherwise the highest that is
-    not a shadow, None if there is none.
+    not a shadow, or the only one; None if there is none.
 
     Raises:
         ModelError: the pin or the shadow file is not a version number.
@@ -263,7 +267,7 @@ def served_version(model: Path) -> int | None:
     if not found:
         return None
     pinned, shadow = pinned_version(model), shadow_version(model)
-    return max((number for number in found if number != shadow), default=None) if pinned is None else pinned
+    return max((number for number in found if number != shadow), default=max(found)) if pinned is None else pinned
 
 
 def promote_version(model: Path, number: int) -> Path:

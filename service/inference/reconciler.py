@@ -99,7 +99,11 @@ class Reconciler:
             _log.warning("waiting for a model", folder=str(self._folder), reason=self._why_none())
 
     def _why_none(self) -> str:
-        refused = [f"{known.name}/{known.version}: {known.reason}" for known in self._repository.list() if known.reason]
+        refused = [
+            f"{known.name}/{known.version}: {known.reason}"
+            for known in self._repository.list()
+            if known.reason and known.version
+        ]
         return "; ".join([*self._problems.reasons, *refused]) or (
             f"{self._folder} holds no folder NAME/VERSION; train a model with text-classifier-train, or set --models"
         )
@@ -158,8 +162,10 @@ class Reconciler:
             wanted, pinned = self._policy.order(name, found)
         except ModelError as error:
             self._problems.report(name, "cannot choose a version", model=name, reason=str(error))
+            await self._refuse_choice(name, found, error)
             return
         self._problems.solved(name)
+        self._report_no_shadow(name, found)
         if not wanted and name not in self._models:
             return
         model = self._models.setdefault(name, Model())
@@ -202,6 +208,13 @@ class Reconciler:
         else:
             self._problems.solved(subject)
 
+    def _report_no_shadow(self, name: str, found: OnDisk) -> None:
+        subject = f"{name}/shadow"
+        if reason := self._policy.why_no_shadow(name, found):
+            self._problems.report(subject, "no shadow", level="warning", model=name, reason=reason)
+        else:
+            self._problems.solved(subject)
+
     async def _load_version(self, model: Model, name: str, number: int) -> ModelVersion:
         """Loads a version, unless these very files were loaded or refused already."""
         version = model.versions.setdefault(number, ModelVersion(name, number))
@@ -233,6 +246,7 @@ class Reconciler:
         self._states.accepted(name, number)
         if replaced and model.in_service is replaced:
             model.in_service = servable
+            _warn_of_labels(replaced, servable)
         self._repository.changed()
         log.info("model loaded", engine=engine.name, classes=len(servable.labels))
         if replaced:
@@ -246,6 +260,20 @@ class Reconciler:
         self._states.refused(version.name, version.version, kind)
         log.error("model refused", kind=kind, reason=reason)
 
+    async def _refuse_choice(self, name: str, found: OnDisk, error: ModelError) -> None:
+        """Shows why no version of a model can be chosen, as its version 0. The version in service stays."""
+        model = self._models.setdefault(name, Model())
+        if found.folders:
+            model.on_disk = found.folders
+        for version in list(model.versions.values()):
+            if version.version and not version.servable and version.version not in model.on_disk:
+                await self._retire(model, version)  # an earlier pin named it
+        whole = model.versions.setdefault(0, ModelVersion(name, 0, State.FAILED))
+        reason = reason_for_clients(error, self._folder / name, "the model's folder")
+        if whole.reason != reason:
+            whole.reason = reason
+            self._states.refused(name, 0, ModelError.kind)
+
     def _refuse_missing(self, version: ModelVersion, model: Model) -> None:
         """Refuses a version that a pin or a shadow file names, and that has no folder; logs that once."""
         reason = f"{version.name} has no version {version.version}: its versions are {listing(model.on_disk)}"
@@ -255,10 +283,17 @@ class Reconciler:
 
     def _put_in_service(self, model: Model, servable: Servable, *, pinned: bool) -> None:
         if model.in_service is not servable:
-            model.in_service = servable
+            before, model.in_service = model.in_service, servable
             self._states.in_service(servable.name, servable.version)
             self._repository.changed()
             _log.info("model in service", model=servable.name, version=servable.version, pinned=pinned)
+            if before:
+                _warn_of_labels(before, servable)
+            if model.shadow and model.shadow.candidate is servable and not pinned:
+                reason = (
+                    "the shadow version is now in service, because it is the highest: a pin keeps it out of service"
+                )
+                _log.warning("shadow in service", model=servable.name, version=servable.version, reason=reason)
 
     async def _compare(self, model: Model, candidate: Servable | None) -> None:
         """Has the version in service compared with this one; None: with none."""
@@ -315,3 +350,17 @@ class Reconciler:
             await self._compare(model, None)
         self._models.clear()
         self._repository.changed()
+
+
+def _warn_of_labels(before: Servable, after: Servable) -> None:
+    """Warns that another version with other labels is in service, which clients may not expect."""
+    removed, added = set(before.labels) - set(after.labels), set(after.labels) - set(before.labels)
+    if removed or added:
+        _log.warning(
+            "labels changed",
+            model=after.name,
+            version=after.version,
+            previous=before.version,
+            removed=listing(removed),
+            added=listing(added),
+        )

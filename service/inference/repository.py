@@ -29,7 +29,10 @@ class State(enum.Enum):
 
 @dataclass
 class ModelVersion:
-    """What is known of a version folder. `servable` is set while `state` is AVAILABLE."""
+    """What is known of a version folder. `servable` is set while `state` is AVAILABLE.
+
+    Version 0 is the model itself: it is there, and FAILED, while its folder, pin or shadow file cannot be read.
+    """
 
     name: str
     version: int

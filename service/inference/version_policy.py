@@ -26,7 +26,7 @@ class OnDisk:
     ignored: tuple[str, ...] = ()
     """Names that look like versions but are not."""
     problem: str = ""
-    """Why the folder or its pin cannot be read."""
+    """Why the folder, its pin or its shadow file cannot be read."""
 
 
 def on_disk(folder: Path) -> tuple[dict[str, OnDisk], list[str]]:
@@ -48,13 +48,18 @@ def on_disk(folder: Path) -> tuple[dict[str, OnDisk], list[str]]:
 def _model_on_disk(model: Path) -> OnDisk:
     try:
         folders, ignored = scan_model(model)
-        if not folders:
-            return OnDisk(ignored=tuple(ignored))
-        return OnDisk(folders, pinned_version(model), shadow_version(model), tuple(ignored))
-    except ModelError as error:
-        return OnDisk(problem=str(error))
     except OSError as error:
-        return OnDisk(problem=f"{error.filename}: {error.strerror}")
+        return OnDisk(problem=_reason(error))
+    if not folders:
+        return OnDisk(ignored=tuple(ignored))
+    try:
+        return OnDisk(folders, pinned_version(model), shadow_version(model), tuple(ignored))
+    except (ModelError, OSError) as error:
+        return OnDisk(folders, ignored=tuple(ignored), problem=_reason(error))
+
+
+def _reason(error: ModelError | OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class VersionPolicy:
         """Returns a model's versions in the order of preference, and its pin.
 
         A pinned version comes first even if it does not exist: no other version may take its place. A shadow version
-        is left out.
+        is left out. The only version of a model is no shadow: it answers.
 
         Raises:
             ModelError: the folder or its pin cannot be read.
@@ -93,9 +98,24 @@ class VersionPolicy:
         return [pin, *(number for number in newest_first if number != pin)], pin
 
     def shadow(self, name: str, found: OnDisk) -> int | None:
-        """Returns the version that is a shadow; None if there is none, or it is pinned to be the one that answers."""
-        shadow = self.shadows.get(name) if found.shadow is None else found.shadow
-        return None if not found.folders or shadow == self._pin(name, found) else shadow
+        """Returns the version that is a shadow; None if there is none."""
+        if not found.folders or self.why_no_shadow(name, found):
+            return None
+        return self._named_shadow(name, found)
+
+    def why_no_shadow(self, name: str, found: OnDisk) -> str:
+        """Returns why the version that is named as the shadow answers instead; empty if it does not."""
+        shadow, pin = self._named_shadow(name, found), self._pin(name, found)
+        if shadow is None or not found.folders:
+            return ""
+        if shadow == pin:
+            return f"version {shadow} is the shadow and pinned: the pin counts; remove one of the two"
+        if pin is None and found.folders.keys() == {shadow}:
+            return f"version {shadow} is the shadow, but the only version: it is served until there is another"
+        return ""
+
+    def _named_shadow(self, name: str, found: OnDisk) -> int | None:
+        return self.shadows.get(name) if found.shadow is None else found.shadow
 
     def _pin(self, name: str, found: OnDisk) -> int | None:
         return self.pins.get(name) if found.pin is None else found.pin

@@ -1,6 +1,9 @@
 """The start of the server: options, logging, warnings, and the supervisor."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 
 import structlog
@@ -37,6 +40,8 @@ def start(settings: Config, environment: Mapping[str, str]) -> int:
         )
     for name in config.ignored_service_links(environment):
         log.info("environment variable of a Kubernetes Service: ignored", variable=name)
+    for option in _without_effect(settings):
+        log.warning("option without effect", option=option, reason="it needs --capture")
     for reason in (*exposures(settings), *_unbounded(settings)):
         log.warning("exposed", reason=reason)
     try:
@@ -52,6 +57,9 @@ def _check(settings: Config) -> None:
     Raises:
         StartError: it is missing or cannot be used. The processes of the server would find out one by one.
     """
+    with suppress(OSError):  # a folder that is missing or cannot be read may still come
+        if settings.models.exists() and not settings.models.is_dir():
+            raise StartError(f"--models: {settings.models} is not a folder")
     for option, path in _files(settings):
         try:
             read_bytes(path)
@@ -65,7 +73,19 @@ def _check(settings: Config) -> None:
         make_capture_folder(settings.capture)
     if settings.tracing == "on":
         _check_tracing()
+    if settings.engine == "tensorflow" and not find_spec("tensorflow"):
+        raise StartError(
+            f"--engine tensorflow needs TensorFlow, which is not installed: {how_to_install('tensorflow')}"
+        )
     choose_transport(settings)
+
+
+def _without_effect(settings: Config) -> Iterator[str]:
+    """Yields the flags of options that are set, but for a capture folder that is not."""
+    for option in fields(settings):
+        is_set = getattr(settings, option.name) != option.default
+        if option.name.startswith("capture_") and is_set and not settings.capture:
+            yield config.flag(option.name)
 
 
 def _unbounded(settings: Config) -> Iterator[str]:

@@ -224,6 +224,7 @@ class Supervisor:
                 if {signal.SIGTERM, signal.SIGINT} & received:
                     self._stop()
                 elif signal.SIGHUP in received:
+                    _log.info("scan requested", folder=str(self._config.models))
                     self._signal(signal.SIGHUP)  # the workers scan the models folder
         if self._kill_at is None:
             self._kill_silent_children(overslept)

@@ -104,7 +104,7 @@ def test_rows_are_the_places_of_the_buckets_that_are_kept() -> None:
 
 
 def test_a_word_is_known_if_the_bit_of_its_hash_is_set() -> None:
-    hashes = known_hashes(["bc 각", "x" * 70]).hash
+    hashes = known_hashes(["bc 각", "x" * 70], characters=True).hash
     assert hashes.tolist() == [hash_of(0x9E3779B9, list(map(ord, word))) for word in ("bc", "각", "x" * 64)]
     counts = count_words(["a bc, BC d", "", "q \u1100\u1161\u11a8", "..."], word_bits(hashes))
     assert (counts.words.tolist(), counts.known.tolist()) == ([4, 0, 2, 0], [2, 0, 1, 0])
@@ -112,13 +112,22 @@ def test_a_word_is_known_if_the_bit_of_its_hash_is_set() -> None:
 
 
 def test_a_run_without_spaces_is_known_by_most_of_its_pairs_of_characters() -> None:
-    bits = word_bits(known_hashes(["東京は大きい都", "the"]).hash)
+    bits = word_bits(known_hashes(["東京は大きい都", "the"], characters=True).hash)
     assert count_words(["東京は大きい都"], bits).known.tolist() == [1]
     assert count_words(["京は大都"], bits).known.tolist() == [1]  # two of three
     assert count_words(["京は小さ"], bits).known.tolist() == [0]  # one of three
     assert count_words(["た"], bits).known.tolist() == [0]
     assert count_words(["thethe"], bits).known.tolist() == [0]  # a script with spaces
-    assert known_hashes(["the"]).hash.tolist() == [hash_of(0x9E3779B9, list(map(ord, "the")))]
+    assert known_hashes(["the"], characters=True).hash.tolist() == [hash_of(0x9E3779B9, list(map(ord, "the")))]
+
+
+def test_without_ngrams_of_characters_a_run_is_known_as_a_whole_only() -> None:
+    run = "東京は大きい都でありその人口もまた大きい"
+    parts = [run[start:end] for start in range(len(run)) for end in range(start + 2, len(run))]
+    for characters, known in ((True, len(parts)), (False, len(parts) / 8)):  # some by chance
+        bits = word_bits(known_hashes([run], characters=characters).hash)
+        assert count_words([run], bits).known.tolist() == [1]
+        assert (count_words(parts, bits).known.sum() >= known) == characters
 
 
 @pytest.mark.parametrize("words", [1, 1000, 100_000])

@@ -274,15 +274,16 @@ def test_a_name_has_up_to_128_letters_digits_and_signs(name: str) -> None:
     assert is_model_name(name)
 
 
-def test_a_shadow_is_not_served_unless_it_is_pinned(tmp_path: Path) -> None:
+def test_a_shadow_is_not_served_unless_it_is_pinned_or_the_only_version(tmp_path: Path) -> None:
     for number in ("1", "2"):
         (tmp_path / number).mkdir()
     (tmp_path / "shadow").write_text("2\n")
     assert version_folder.shadow_version(tmp_path) == 2
     assert served_version(tmp_path) == 1
-    (tmp_path / "1").rmdir()
-    assert served_version(tmp_path) is None
     (tmp_path / "pin").write_text("2\n")
+    assert served_version(tmp_path) == 2
+    (tmp_path / "pin").unlink()
+    (tmp_path / "1").rmdir()
     assert served_version(tmp_path) == 2
 
 

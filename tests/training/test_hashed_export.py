@@ -70,7 +70,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         (Layer(len(LABELS), "one-vs-rest"),),
         kept,
         random.uniform(0.5, 2, len(kept)).astype(np.float16),
-        word_bits(known_hashes(["the don", "최고예요ㅠㅠ"]).hash),
+        word_bits(known_hashes(["the don", "최고예요ㅠㅠ"], characters=True).hash),
         kernel,
         kernel_scale,
         random.normal(size=len(LABELS)).astype(np.float32),

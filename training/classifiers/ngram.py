@@ -79,7 +79,9 @@ class NGramClassifier(Classifier):
         self.weighting = features.fit_weighting(self._settings, counts, learned, self.max_features)
         if isinstance(self.vectorizer, HashedNGrams):
             self.vectorizer = msgspec.structs.replace(self.vectorizer, kept=len(self.weighting.kept))
-            self.known_words = unknown_words.known_words(examples.texts or (), self._settings.min_df)
+            self.known_words = unknown_words.known_words(
+                examples.texts or (), self._settings.min_df, characters=self.vectorizer.characters is not None
+            )
         copies = Copies.of(learned)
         self._model = linear_svm.fit(
             copies.of_texts(self.weighting.vectors(counts)),

@@ -96,7 +96,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     test_examples = Examples(FlatSequences(*everything, test), classes[test], FlatTexts(*raw, test))
     unknown = unknown_in_validation, test_examples.unknown_word_ratio
     if settings.preset == "ngram":
-        unknown = _unknown_by_hashes(training_examples, validation_texts, test_examples, settings.min_df)
+        unknown = _unknown_by_hashes(training_examples, validation_texts, test_examples, settings)
     quality = _quality(texts, split, unknown, bad_rows.count, has_targets=targets is not None)
     for warning in quality.warnings():
         console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
@@ -326,13 +326,17 @@ def _split(files: TrainingFiles, settings: Settings, texts: _Texts, count: int) 
     return _Split(np.concatenate(shuffled), np.flatnonzero(is_test), int(is_validation.sum()))
 
 
-def _unknown_by_hashes(training: Examples, validation_texts: int, test: Examples, min_df: int) -> tuple[float, float]:
+def _unknown_by_hashes(
+    training: Examples, validation_texts: int, test: Examples, settings: Settings
+) -> tuple[float, float]:
     """Returns the shares of unknown words in validation and test texts, as models of hashed n-grams know words."""
+
+    def ratio(texts: Sequence[str], learned: Sequence[str]) -> float:
+        known = unknown_words.known_words(learned, settings.min_df, characters=settings.features != "words")
+        return unknown_words.unknown_ratio(texts, known)
+
     validation, others = (part.texts or () for part in training.split(validation_texts))
-    return (
-        unknown_words.unknown_ratio(validation, unknown_words.known_words(others, min_df)),
-        unknown_words.unknown_ratio(test.texts or (), unknown_words.known_words(training.texts or (), min_df)),
-    )
+    return ratio(validation, others), ratio(test.texts or (), training.texts or ())
 
 
 def _unknown_ratio(training: Examples, validation_texts: int, words: int) -> float:

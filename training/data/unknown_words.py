@@ -18,13 +18,17 @@ MEANING = (
 _TEXTS_AT_ONCE = 2048
 
 
-def known_words(texts: Sequence[str], min_df: int) -> NDArray[np.uint8]:
-    """Returns what a model of hashed n-grams knows that learns these texts: the words that so many of them hold, or
-    more, as the bits of `hashed_ngrams.word_bits`.
+def known_words(texts: Sequence[str], min_df: int, *, characters: bool) -> NDArray[np.uint8]:
+    """Returns the words that a model of hashed n-grams knows after training, as the bits of `hashed_ngrams.word_bits`.
+
+    Args:
+        texts: the training texts.
+        min_df: number of texts in which a known word occurs, at least.
+        characters: whether the model has n-grams of characters.
     """
     parts = [np.empty(0, np.uint32)]
     for some in _parts(texts):
-        row, hashes = hashed_ngrams.known_hashes(some)
+        row, hashes = hashed_ngrams.known_hashes(some, characters=characters)
         parts.append(np.unique(row << 32 | hashes).astype(np.uint32))  # without the row, once for each text
     known, frequency = np.unique(np.concatenate(parts), return_counts=True)
     return hashed_ngrams.word_bits(known[frequency >= min_df].astype(np.int64))

@@ -248,6 +248,7 @@ def test_sighup_looks_at_once_and_tries_refused_versions_again(models: Path) -> 
         bad.metadata_file.rename(bad.metadata_file.with_suffix(".away"))
         server.signal(signal.SIGHUP)
         refused = server.event("model refused", after=server.event("model refused"))
+        assert server.event("scan requested")["folder"] == str(models)
         server.signal(signal.SIGHUP)
         again = server.event("model refused", after=server.event("model refused", after=refused))
         bad.metadata_file.with_suffix(".away").rename(bad.metadata_file)

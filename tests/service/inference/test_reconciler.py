@@ -61,7 +61,8 @@ class Reconciled:
     def _publish(self, folder: VersionFolder, files: Any, name: str, version: int, engine: Any) -> Servable:
         batcher: Any = Batcher(self.closed, f"{name}/{version}")
         unused: Any = None
-        return Servable(name, version, ("x", "y"), unused, engine, batcher, unused, unused)
+        labels = ("x", "z") if engine.name == "other labels" else ("x", "y")
+        return Servable(name, version, labels, unused, engine, batcher, unused, unused)
 
     def _start(self, shadows: list[Any], in_service: Servable, candidate: Servable) -> Any:
         async def close() -> None:
@@ -266,6 +267,66 @@ def test_a_pinned_version_without_a_folder_is_not_replaced_by_another(run: Calla
     run(test, VersionPolicy(1, {"m": 7}))
 
 
+@pytest.mark.parametrize("file", ["pin", "shadow"])
+@pytest.mark.parametrize("running", [False, True], ids=["at the start", "while it serves"])
+def test_a_file_that_names_no_version_is_shown_as_failed_until_it_is_repaired(
+    running: bool, file: str, run: Callable[..., None]
+) -> None:
+    async def test(reconciled: Reconciled) -> None:
+        reconciled.write("m/1")
+        path = reconciled.folder / "m" / file
+        if running:
+            await reconciled.scan()
+            (reconciled.folder / "m" / "pin").write_text("8")
+            await reconciled.scan()
+            assert "m/8" in reconciled.states()
+        path.write_text("x")
+        if running and file == "shadow":
+            (reconciled.folder / "m" / "pin").unlink()
+        await reconciled.scan()
+        await reconciled.scan()
+        failed = reconciled.repository.list()[0]
+        assert (failed.version, failed.state) == (0, State.FAILED)
+        assert failed.reason == f"{file}: 'x' is not a version: write a version number, or remove the file"
+        assert reconciled.states() == {"m/0": State.FAILED} | ({"m/1": State.AVAILABLE} if running else {})
+        assert reconciled.shown(metrics.REFUSED) == {("m", "0", "malformed")}
+        if running:
+            assert reconciled.served == 1
+        path.unlink()
+        await reconciled.scan()
+        assert (reconciled.served, reconciled.states()) == (1, {"m/1": State.AVAILABLE})
+        assert reconciled.shown(metrics.REFUSED) == set()
+        path.write_text("x")
+        await reconciled.scan()
+        shutil.rmtree(reconciled.folder / "m")
+        reconciled.write("n/1")
+        await reconciled.scan()
+        assert reconciled.states() == {"n/1": State.AVAILABLE}
+
+    run(test)
+
+
+def test_a_dangling_link_in_place_of_the_pin_does_not_undo_a_rollback(run: Callable[..., None]) -> None:
+    async def test(reconciled: Reconciled) -> None:
+        reconciled.write("m/1")
+        reconciled.write("m/2")
+        pin = reconciled.folder / "m" / "pin"
+        pin.write_text("1")
+        await reconciled.reconciler.load()
+        pin.unlink()
+        pin.symlink_to("nowhere")
+        with capture_logs() as logs:
+            await reconciled.scan()
+        assert [line["event"] for line in logs] == ["cannot choose a version"]
+        assert "a link to a file that does not exist" in logs[0]["reason"]
+        assert reconciled.served == 1
+        pin.unlink()
+        await reconciled.scan()
+        assert reconciled.served == 2
+
+    run(test)
+
+
 def test_a_shadow_is_compared_with_the_version_in_service_until_either_changes(run: Callable[..., None]) -> None:
     shadows: list[Any] = []
 
@@ -289,6 +350,69 @@ def test_a_shadow_is_compared_with_the_version_in_service_until_either_changes(r
         assert reconciled.repository.models["m"].shadow is None
 
     run(test, VersionPolicy(1, {}, {"m": 2}), shadows)
+
+
+@pytest.mark.parametrize("pins", [{}, {"m": 1}], ids=["only version", "pinned"])
+def test_the_only_or_pinned_version_serves_although_it_is_the_shadow_with_a_warning(
+    pins: dict[str, int], run: Callable[..., None]
+) -> None:
+    async def test(reconciled: Reconciled) -> None:
+        reconciled.write("m/1")
+        with capture_logs() as logs:
+            await reconciled.reconciler.load()
+            await reconciled.scan()
+        assert reconciled.served == 1
+        (warning,) = (line for line in logs if line["log_level"] == "warning")
+        assert (warning["event"], warning["model"]) == ("no shadow", "m")
+        assert warning["reason"].startswith("version 1 is the shadow")
+        reconciled.write("m/2")
+        await reconciled.scan()
+        assert reconciled.served == (1 if pins else 2)
+
+    run(test, VersionPolicy(1, pins, {"m": 1}), [])
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_shadow_that_goes_into_service_as_the_highest_version_is_a_warning(
+    pinned: bool, run: Callable[..., None]
+) -> None:
+    async def test(reconciled: Reconciled) -> None:
+        for version in ("1", "2"):
+            reconciled.write(f"m/{version}")
+        shadow = reconciled.folder / "m" / "shadow"
+        shadow.write_text("2")
+        await reconciled.reconciler.load()
+        if pinned:
+            (reconciled.folder / "m" / "pin").write_text("2")  # promoted
+        shadow.unlink()
+        with capture_logs() as logs:
+            await reconciled.scan()
+        warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+        assert (reconciled.served, warnings) == (2, [] if pinned else ["shadow in service"])
+
+    run(test, None, [])
+
+
+@pytest.mark.parametrize("version", ["m/2", "m/1"], ids=["another version", "exchanged files"])
+def test_other_labels_in_service_are_a_warning_with_the_removed_and_added_ones(
+    version: str, run: Callable[..., None]
+) -> None:
+    async def test(reconciled: Reconciled) -> None:
+        reconciled.write("m/1")
+        await reconciled.reconciler.load()
+        reconciled.write(version, "other labels")
+        with capture_logs() as logs:
+            await reconciled.scan()
+            await reconciled.scan()
+        (warning,) = (line for line in logs if line["log_level"] == "warning")
+        assert (warning["event"], warning["previous"], warning["version"]) == ("labels changed", 1, int(version[2:]))
+        assert (warning["removed"], warning["added"]) == ("y", "z")
+        reconciled.write("m/3", "other labels")
+        with capture_logs() as logs:
+            await reconciled.scan()
+        assert (reconciled.served, [line for line in logs if line["log_level"] == "warning"]) == (3, [])
+
+    run(test)
 
 
 def test_closing_lets_go_of_everything(run: Callable[..., None]) -> None:

@@ -104,6 +104,10 @@ def test_a_start_with_unreadable_versions_serves_the_others(models: Path) -> Non
         assert client.classify(["oil"], model="sentiment")[0].version == 1
         assert client.model("sentiment", version=2).state is State.FAILED
         assert "Permission denied" in server.event("cannot choose a version", model="another")["reason"]
+        another = client.model("another")
+        assert (another.version, another.state) == (0, State.FAILED)
+        assert another.state_reason == "the model's folder: Permission denied"
+        assert 'model_refused{model="another",reason="malformed",version="0"} 1.0' in server.metrics()
         bad.chmod(0o755)
         server.event("model in service", model="sentiment", version=2)
     assert [line["event"] for line in server.log].count("cannot choose a version") == 1

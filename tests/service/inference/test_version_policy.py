@@ -21,9 +21,12 @@ FOLDERS = {1: Path("1"), 2: Path("2"), 10: Path("10")}
         ({"m": 10}, {"m": 10}, OnDisk(FOLDERS), ([10, 2, 1], 10), None),
         ({"m": 1}, {"m": 10}, OnDisk(FOLDERS), ([1, 2], 1), 10),
         ({"m": 1}, {"m": 10}, OnDisk(), ([], None), None),
+        ({}, {}, OnDisk({2: Path("2")}, shadow=2), ([2], None), None),
+        ({}, {"m": 2}, OnDisk({2: Path("2")}), ([2], None), None),
+        ({}, {"m": 3}, OnDisk({2: Path("2")}), ([2], None), 3),
     ],
 )
-def test_the_pinned_version_comes_first_then_the_newest_and_the_shadow_never(
+def test_the_pinned_version_comes_first_then_the_newest_but_no_shadow(
     pins: dict[str, int], shadows: dict[str, int], found: OnDisk, order: object, shadow: int | None
 ) -> None:
     policy = VersionPolicy(1, pins, shadows)
@@ -50,4 +53,4 @@ def test_models_are_the_folders_with_versions_or_with_a_problem(tmp_path: Path) 
     assert list(found["b"].folders) == [1, 2]
     assert (found["b"].pin, found["b"].shadow) == (1, 2)
     assert found["bad"].problem
-    assert not found["bad"].folders
+    assert list(found["bad"].folders) == [1]

@@ -23,9 +23,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.address import bound_socket, grpc_target
+from service.config import Config
 from service.errors import StartError
 from service.process import ports
 from service.process.ports import reserve
+from service.process.start import start
 from tests.server_process import ROOT, UNPRIVILEGED, ServerProcess, serving
 from text_classifier import Client
 
@@ -107,6 +109,7 @@ def test_a_worker_that_fails_again_and_again_ends_the_server_with_its_reason(tin
         (("--capture", "/dev/null"), "--capture /dev/null: is a file, not a folder"),
         (("--capture", "/dev/null/x"), "--capture /dev/null/x: cannot make the folder: Not a directory"),
         (("--log-format", "json", "--workers", "x"), "--workers: 'x' is not an integer"),
+        (("--models", "README.md"), "--models: README.md is not a folder"),
     ],
 )
 def test_what_an_option_names_is_checked_before_anything_starts(
@@ -117,6 +120,23 @@ def test_what_an_option_names_is_checked_before_anything_starts(
     (line,) = server.log
     assert line["line"].startswith("text-classifier-server: error: ")
     assert says in line["line"]
+
+
+def test_an_engine_whose_extra_is_missing_ends_the_start_with_the_extras_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(SystemExit) as exit_:
+        start(Config(models=tmp_path, engine="tensorflow"), {})
+    assert exit_.value.code == 2
+    assert "--engine tensorflow needs TensorFlow, which is not installed" in capsys.readouterr().err
+
+
+def test_options_of_a_capture_without_a_folder_are_a_warning(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path, "--capture-share", "0.5", "--capture-bytes", "2000000")
+    assert server.wait() == 1
+    warned = [line["option"] for line in server.log if line["event"] == "option without effect"]
+    assert warned == ["--capture-share", "--capture-bytes"]
 
 
 def starting(tmp_path: Path) -> dict[str, str]:

@@ -207,11 +207,12 @@ def test_words_of_ngram_models_are_known_as_the_model_knows_them(tmp_path: Path)
     chance = random.Random(0)
     japanese = ["".join(chance.choices("東京大阪山川田中人口上下", k=12)) for _ in range(200)]
     rows = [(text, "ab"[number % 2]) for number, text in enumerate(japanese)]
-    quality = _load(tmp_path, rows, preset="ngram").quality
+    quality = _load(tmp_path, rows, preset="ngram", features="auto").quality
     assert quality.unknown_in_validation < 0.05
     assert quality.unknown_in_test < 0.05
     foreign = [(f"한국어 문장 {number}", "a") for number in range(9)]
-    assert _load(tmp_path, rows, foreign, preset="ngram").quality.unknown_in_test > 0.8
+    assert _load(tmp_path, rows, foreign, preset="ngram", features="auto").quality.unknown_in_test > 0.8
+    assert _load(tmp_path, rows, preset="ngram", features="words").quality.unknown_in_test > 0.8  # whole runs alone
 
 
 def test_several_files_are_one_and_labels_of_one_meaning_are_one_class(tmp_path: Path) -> None:
