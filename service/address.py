@@ -17,7 +17,7 @@ UNIX = "unix:"
 BACKLOG = 2048
 """Connections that the kernel keeps until they are accepted."""
 _ANY = ("0.0.0.0", "::")  # nosec B104, compared with, not listened on
-_MAX_SOCKET_PATH = 107
+MAX_SOCKET_PATH = 107
 """Bytes of a Unix domain socket's path, without the final zero: Linux's `sockaddr_un`."""
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
 
@@ -29,7 +29,7 @@ def parse_host(text: str) -> str:
         ValueError: it is not an IP address, a host name, or `unix:` and a path.
     """
     if text.startswith(UNIX):
-        if not 0 < len(text.removeprefix(UNIX).encode(errors="surrogateescape")) <= _MAX_SOCKET_PATH:
+        if not 0 < len(text.removeprefix(UNIX).encode(errors="surrogateescape")) <= MAX_SOCKET_PATH:
             raise ValueError(text)
         return text
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from service.address import parse_host
+from service.address import MAX_SOCKET_PATH, parse_host
 from textmodel.names import MAX_VERSION, is_model_name
 
 MAX_INT32 = 2**31 - 1
@@ -116,7 +116,9 @@ def _parse_hosts(text: str) -> tuple[str, ...]:
 _HOST_NAME = re.compile(r"\*|[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?")
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
 
-HOST = ValueKind("HOST", "an IP address, a host name, or unix:PATH", parse_host)
+HOST = ValueKind(
+    "HOST", f"an IP address, a host name, or unix:PATH with a path of at most {MAX_SOCKET_PATH} bytes", parse_host
+)
 FOLDER = ValueKind("DIR", "a folder", _parse_path)
 FILE = ValueKind("FILE", "a file", _parse_path)
 PORT = integer("PORT", 0, 65535, "a port")

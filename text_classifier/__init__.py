@@ -6,19 +6,23 @@
 Needs grpcio and protobuf only. This package imports no other package of the project.
 """
 
-from text_classifier.async_client import AsyncClient
-from text_classifier.client import Client
-from text_classifier.results import (
-    Classification,
-    Explanation,
-    LabelScore,
-    Model,
-    ModelList,
-    Server,
-    Shadow,
-    State,
-    WordContribution,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from text_classifier.async_client import AsyncClient
+    from text_classifier.client import Client
+    from text_classifier.results import (
+        Classification,
+        Explanation,
+        LabelScore,
+        Model,
+        ModelList,
+        Server,
+        Shadow,
+        State,
+        WordContribution,
+    )
 
 __version__ = "0.1.0"
 
@@ -35,3 +39,14 @@ __all__ = [
     "State",
     "WordContribution",
 ]
+
+_CLIENTS = {"AsyncClient": "async_client", "Client": "client"}
+
+
+def __getattr__(name: str) -> object:
+    """Imports a name at its first use: the command sets gRPC's environment before gRPC is imported."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_CLIENTS.get(name, 'results')}"), name)
+    globals()[name] = value
+    return value

@@ -79,7 +79,7 @@ class AsyncClient:
         To end the call early, leave the loop; if you keep the generator, call `aclose`.
         """
         check_timeout(timeout)
-        calls.refuse_single_string(texts)
+        calls.check_texts(texts)
         request = partial(
             calls.classify_request,
             model=model,
@@ -89,12 +89,13 @@ class AsyncClient:
             min_probability=min_probability,
             use_thresholds=use_thresholds,
         )
+        request([])  # wrong arguments are raised now, not at the first `next`
         return self._stream(texts, request, timeout)
 
     async def _stream(
         self,
         texts: Iterable[str] | AsyncIterable[str],
-        request: Callable[[list[str]], pb2.ClassifyRequest],
+        request: Callable[..., pb2.ClassifyRequest],
         timeout: float | None,
     ) -> AsyncGenerator[Classification, None]:
         window = asyncio.Semaphore(calls.UNANSWERED_TEXTS)
@@ -102,9 +103,11 @@ class AsyncClient:
 
         async def requests() -> AsyncIterator[pb2.ClassifyRequest]:
             try:
+                number = 0
                 async for text in _each(texts):
                     await window.acquire()
-                    yield request([text])
+                    yield request([text], first=number)
+                    number += 1
             except Exception as error:  # gRPC would cancel the call without the cause
                 failure.append(error)
 
@@ -128,7 +131,7 @@ class AsyncClient:
 
     async def model(self, name: str, *, version: int = 0, timeout: float | None = None) -> Model:
         """Describes a model version; 0 is the version in service."""
-        request = pb2.GetModelRequest(name=name, version=version)
+        request = calls.model_request(name, version)
         return calls.model(await self._stub.GetModel(request, timeout=self._seconds(timeout), metadata=self._metadata))
 
     async def close(self) -> None:

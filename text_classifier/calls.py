@@ -2,7 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from google.protobuf.message import Message
 
 from text_classifier.results import (
     Classification,
@@ -76,10 +79,13 @@ def metadata(token: str | None, address: str, encrypted: bool) -> Metadata | Non
     `grpc.access_token_call_credentials` would not work: gRPC refuses it without TLS, even on the loopback interface.
 
     Raises:
+        TypeError: the token is not a string.
         ValueError: the token has other characters, or would leave this machine unencrypted.
     """
     if token is None:
         return None
+    if not isinstance(token, str):
+        raise TypeError(f"token is {type(token).__name__}, not str")
     if not TOKEN.fullmatch(token):
         raise ValueError("a token consists of visible ASCII characters, without spaces")
     if not encrypted and not _THIS_MACHINE.fullmatch(address):
@@ -96,36 +102,96 @@ def classify_request(
     explain: bool,
     min_probability: float,
     use_thresholds: bool,
+    first: int = 0,
 ) -> pb2.ClassifyRequest:
-    """Returns the request.
+    """Returns the request. `first` is the number of the first text, for errors.
 
     Raises:
-        TypeError: `texts` is a single string, or contains something else than strings.
+        TypeError: `texts` is a single string, or contains something else than strings; or an argument has another type.
         ValueError: a text contains a lone surrogate, which UTF-8 cannot encode, or a number is out of range.
     """
-    refuse_single_string(texts)
+    check_texts(texts)
     texts = list(texts)
+    if set(map(type, texts)) != {str}:  # protobuf takes bytes too
+        _check_strings(texts, first)
+    if not isinstance(model, str):
+        raise TypeError(f"model is {type(model).__name__}, not str")
+    fields: dict[str, Any] = {
+        "model": model,
+        "version": version,
+        "top_k": top_k,
+        "explain": explain,
+        "min_probability": min_probability,
+        "use_thresholds": use_thresholds,
+    }
     try:
-        return pb2.ClassifyRequest(
-            model=model,
-            version=version,
-            texts=texts,
-            top_k=top_k,
-            explain=explain,
-            min_probability=min_probability,
-            use_thresholds=use_thresholds,
-        )
-    except TypeError:
-        for number, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"texts[{number}] is {type(text).__name__}, not str") from None
+        return pb2.ClassifyRequest(texts=texts, **fields)
+    except (TypeError, ValueError):
+        _check_fields(pb2.ClassifyRequest, fields)
+        _check_encodable(texts, first)
         raise
 
 
-def refuse_single_string(texts: object) -> None:
-    """Raises TypeError for a string, which would be classified letter by letter."""
-    if isinstance(texts, str):
+def model_request(name: str, version: int) -> pb2.GetModelRequest:
+    """Returns the request for the description of a model.
+
+    Raises:
+        TypeError: an argument has another type.
+        ValueError: the name contains a lone surrogate, or the version is out of range.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name is {type(name).__name__}, not str")
+    fields: dict[str, Any] = {"name": name, "version": version}
+    try:
+        return pb2.GetModelRequest(**fields)
+    except (TypeError, ValueError):
+        _check_fields(pb2.GetModelRequest, fields)
+        raise
+
+
+def check_texts(texts: object) -> None:
+    """Raises TypeError for what is not iterable, and for a string, which would be classified letter by letter."""
+    if isinstance(texts, (str, bytes, bytearray)):
         raise TypeError("texts is a single string: pass a list of texts")
+    if not (hasattr(texts, "__iter__") or hasattr(texts, "__aiter__")):  # quicker than the abstract classes
+        raise TypeError(f"texts is {type(texts).__name__}: pass a list of texts")
+
+
+def _check_strings(texts: Sequence[object], first: int) -> None:
+    for number, text in enumerate(texts, first):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{number}] is {type(text).__name__}, not str")
+
+
+def _check_encodable(texts: Sequence[str], first: int) -> None:
+    for number, text in enumerate(texts, first):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"texts[{number}] contains a lone surrogate, which UTF-8 cannot encode") from None
+
+
+_TYPES = {
+    "model": "a str that UTF-8 can encode",
+    "name": "a str that UTF-8 can encode",
+    "version": "an int of 64 bits",
+    "top_k": "an int of 32 bits",
+    "explain": "a bool",
+    "min_probability": "a float",
+    "use_thresholds": "a bool",
+}
+"""What the fields of requests take."""
+
+
+def _check_fields(kind: Callable[..., Message], fields: Mapping[str, object]) -> None:
+    """Names the field that protobuf refuses, which it does not do itself."""
+    for name, value in fields.items():
+        try:
+            kind(**{name: value})
+        except (TypeError, ValueError) as error:
+            raised = TypeError if isinstance(error, TypeError) else ValueError
+            shown = repr(value)
+            raise raised(f"{name} is {shown if len(shown) <= 60 else shown[:60] + '…'}, not {_TYPES[name]}") from None
 
 
 def classifications(response: pb2.ClassifyResponse) -> list[Classification]:

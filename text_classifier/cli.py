@@ -8,17 +8,23 @@ import ssl
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
+
+# gRPC reads this when it is imported. Its own lines would come before the command's error.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 
 from text_classifier import __version__
+from text_classifier.advice import explain
 from text_classifier.arguments import Parser
 from text_classifier.calls import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 from text_classifier.client import Client
 from text_classifier.highlighting import coloured, coloured_output, printable
 from text_classifier.results import Classification, Model
+from text_classifier.targets import MAX_TIMEOUT
 
 _SHOWN = 60
 """Maximum number of characters of a text beside its label."""
@@ -44,7 +50,7 @@ def main() -> int:
     except UsageError as error:
         return _fail(str(error), 2)
     except grpc.RpcError as error:
-        return _fail(_explain(error, options.address), 1)
+        return _fail(explain(error, options.address, encrypted=_encrypted(options)), 1)
     except KeyboardInterrupt:
         return 130
     except OSError as error:
@@ -102,7 +108,14 @@ def _add_classify_options(classify: argparse.ArgumentParser) -> None:
     classify.add_argument(
         "texts", metavar="TEXT", nargs="*", help="text to classify; - alone: standard input, one text per line"
     )
-    classify.add_argument("--file", metavar="FILE", help="file with one text per line; -: standard input")
+    classify.add_argument(
+        "--file",
+        metavar="FILE",
+        dest="files",
+        action="append",
+        default=[],
+        help="file with one text per line; -: standard input; several: one after the other",
+    )
     classify.add_argument("--model", metavar="NAME", type=_utf8, required=True, help="name of the model, e.g. imdb")
     classify.add_argument(
         "--model-version",
@@ -139,7 +152,7 @@ def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
     authorities, certificate, key = (_read(options, name) for name in ("tls_ca", "tls_cert", "tls_key"))
     if (certificate is None) != (key is None):
         raise UsageError("mutual TLS needs both --tls-cert and --tls-key")
-    if not (options.tls or authorities or certificate):
+    if not _encrypted(options):
         return None
     # gRPC gives no reason if a file is wrong.
     context = ssl.create_default_context()
@@ -153,8 +166,14 @@ def _credentials(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
             # Without an empty password OpenSSL would ask for one on the terminal.
             context.load_cert_chain(options.tls_cert, options.tls_key, password="")  # nosec B106
         except (ssl.SSLError, ValueError) as error:
+            if "MISMATCH" in str(error):  # KEY_VALUES_MISMATCH or KEY_TYPE_MISMATCH
+                raise UsageError("--tls-key: the key does not belong to the certificate of --tls-cert") from error
             raise UsageError("--tls-cert, --tls-key: not a PEM certificate and its key without password") from error
     return grpc.ssl_channel_credentials(authorities, key, certificate)
+
+
+def _encrypted(options: argparse.Namespace) -> bool:
+    return bool(options.tls or options.tls_ca or options.tls_cert)
 
 
 def _token(options: argparse.Namespace) -> str | None:
@@ -174,20 +193,20 @@ def _read(options: argparse.Namespace, name: str) -> bytes | None:
 
 
 def _classify(client: Client, options: argparse.Namespace) -> None:
-    source = "-" if options.texts == ["-"] else options.file
+    sources = [*options.files, *(["-"] if options.texts == ["-"] else [])]
     sent: deque[str] = deque()
     # A stream, since xargs may give more texts than a request can have.
     answers = client.classify_stream(
-        _remembered(_texts(options, source), sent),
+        _remembered(_texts(options.texts, sources), sent),
         model=options.model,
         version=options.model_version,
         top_k=options.top_k,
         explain=options.explain,
         min_probability=options.min_probability,
         use_thresholds=options.use_thresholds,
-        timeout=options.timeout or (DEFAULT_TIMEOUT if source is None else None),
+        timeout=options.timeout or (None if sources else DEFAULT_TIMEOUT),
     )
-    alone = source is None and len(options.texts) == 1
+    alone = not sources and len(options.texts) == 1
     for answer in answers:
         text = sent.popleft()
         if options.json:
@@ -197,15 +216,16 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
         sys.stdout.flush()
 
 
-def _texts(options: argparse.Namespace, source: str | None) -> Iterator[str]:
-    """Returns the texts of the command line, or of the source: a file, or - for standard input."""
-    if source is None:
-        if not options.texts:
+def _texts(given: list[str], sources: list[str]) -> Iterator[str]:
+    """Returns the texts of the command line, or of the sources: files, or - for standard input."""
+    if not sources:
+        if not given:
             raise UsageError("no text: give texts, or --file FILE, or - for standard input")
-        return iter(_checked(options.texts))
-    if options.texts not in ([], ["-"]):
+        return iter(_checked(given))
+    if given not in ([], ["-"]):
         raise UsageError("give texts or --file, not both")
-    return _lines(_open(source), "standard input" if source == "-" else source)
+    files = [(_open(source), "standard input" if source == "-" else source) for source in sources]
+    return chain.from_iterable(_lines(file, name) for file, name in files)
 
 
 def _remembered(texts: Iterator[str], sent: deque[str]) -> Iterator[str]:
@@ -336,8 +356,8 @@ def _seconds(value: str) -> float:
         seconds = float(value)
     except ValueError:
         seconds = 0
-    if not 0 < seconds <= 1e9:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a positive number of seconds")
+    if not 0 < seconds <= MAX_TIMEOUT:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of seconds above 0, at most {MAX_TIMEOUT:.0f}")
     return seconds
 
 
@@ -349,18 +369,6 @@ def _probability(value: str) -> float:
     if not 0 <= probability <= 1:
         raise argparse.ArgumentTypeError(f"{value!r} is not a number from 0 to 1")
     return probability
-
-
-def _explain(error: grpc.RpcError, address: str) -> str:
-    if error.code() is grpc.StatusCode.UNAVAILABLE and "http1.x" in str(error.details()).lower():
-        return f"{address} speaks HTTP, not gRPC: give the server's gRPC port, 50051 by default"
-    if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return f"no answer from {address}: {error.details()}: check that the server runs there, or set --address"
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"no answer from {address} in time: increase --timeout"
-    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-        return f"{address} requires a valid token: set --token-file or $TEXT_CLASSIFIER_TOKEN"
-    return f"{error.code().name}: {error.details()}"
 
 
 def _fail(message: str, status: int) -> int:

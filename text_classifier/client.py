@@ -120,7 +120,7 @@ class Client:
             timeout: deadline of the whole stream in seconds; None: no deadline.
         """
         check_timeout(timeout)
-        calls.refuse_single_string(texts)  # now, not at the first `next`
+        calls.check_texts(texts)
         request = partial(
             calls.classify_request,
             model=model,
@@ -130,19 +130,20 @@ class Client:
             min_probability=min_probability,
             use_thresholds=use_thresholds,
         )
+        request([])  # wrong arguments are raised now, not at the first `next`
         return self._stream(texts, request, timeout)
 
     def _stream(
-        self, texts: Iterable[str], request: Callable[[list[str]], pb2.ClassifyRequest], timeout: float | None
+        self, texts: Iterable[str], request: Callable[..., pb2.ClassifyRequest], timeout: float | None
     ) -> Generator[Classification, None, None]:
         window = threading.Semaphore(calls.UNANSWERED_TEXTS)
         failure: list[Exception] = []
 
         def requests() -> Iterator[pb2.ClassifyRequest]:
             try:
-                for text in texts:
+                for number, text in enumerate(texts):
                     window.acquire()
-                    yield request([text])
+                    yield request([text], first=number)
             except Exception as error:  # gRPC would cancel the call without the cause
                 failure.append(error)
 
@@ -166,7 +167,7 @@ class Client:
 
     def model(self, name: str, *, version: int = 0, timeout: float | None = None) -> Model:
         """Describes a model version; 0 is the version in service."""
-        request = pb2.GetModelRequest(name=name, version=version)
+        request = calls.model_request(name, version)
         return calls.model(self._stub.GetModel(request, timeout=self._seconds(timeout), metadata=self._metadata))
 
     def close(self) -> None:

@@ -1,13 +1,14 @@
 """Checks a server's address and a call's timeout, where gRPC would only fail later, or elsewhere."""
 
 import ipaddress
-import math
 import re
 from urllib.parse import unquote
 
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|google-c2p):(?!\d+$)")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _HOST = re.compile(r"[^\s/:,\[\]]+")
+MAX_TIMEOUT = 1e9
+"""Longest timeout in seconds, about 31 years. gRPC's arithmetic overflows at longer ones: the call expires at once."""
 _EXAMPLE = "give host and port, as 127.0.0.1:50051"
 _EXAMPLES = {"ipv4": "ipv4:10.0.0.1:50051,10.0.0.2:50051", "ipv6": "ipv6:[::1]:50051"}
 
@@ -38,6 +39,8 @@ def check_address(address: str, *, encrypted: bool) -> None:
         case "ipv4" | "ipv6" as family:
             for each in address.partition(":")[2].split(","):
                 _check_ip_and_port(unquote(each), address, family, encrypted)
+        case _ if not address.partition(":")[2].strip("/"):
+            raise ValueError(f"the address {address!r} has nothing behind its scheme: {_EXAMPLE}, or unix:/path")
         case _:
             pass  # gRPC's own
 
@@ -51,7 +54,7 @@ def _check_host_and_port(text: str, address: str, encrypted: bool) -> None:
         if "," in text:
             hint = f"; for several servers give a name in DNS, or {_EXAMPLES['ipv4']}"
         elif text.count(":") > 1:
-            hint = f"; write an IPv6 address in brackets, as [{text}]:50051"
+            hint = f"; write an IPv6 address in brackets, as {_bracketed(text)}"
         raise ValueError(f"the address {address!r} is no host and port: {_EXAMPLE}{hint}")
     _check_port(port, address, encrypted)
 
@@ -69,6 +72,17 @@ def _split(text: str) -> tuple[str, str]:
         return f"{host}]", rest.removeprefix(":") if rest.startswith(":") else rest
     host, _, port = text.partition(":")
     return (text, "") if ":" in port else (host, port)
+
+
+def _bracketed(text: str) -> str:
+    """Returns an IPv6 address without brackets as it has to be: what could be a port is one."""
+    host, _, port = text.rpartition(":")
+    try:
+        ipaddress.IPv6Address(host)
+        _check_port(port, text, encrypted=False)
+    except ValueError:
+        return f"[{text}]:50051"
+    return f"[{host}]:{port}"
 
 
 def _check_ip(host: str, address: str, family: str) -> None:
@@ -93,12 +107,15 @@ def check_timeout(timeout: float | None) -> float | None:
 
     Raises:
         TypeError: it is not a number.
-        ValueError: it is not above 0.
+        ValueError: it is not above 0, or exceeds `MAX_TIMEOUT`.
     """
     if timeout is None:
         return None
     if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
         raise TypeError(f"timeout is {type(timeout).__name__}, not a number of seconds")
-    if not timeout > 0 or math.isinf(timeout):
-        raise ValueError(f"timeout is {timeout}: give a number of seconds above 0, or None for no deadline")
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise ValueError(
+            f"timeout is {timeout}: give a number of seconds above 0, at most {MAX_TIMEOUT:.0f}, or None for no"
+            " deadline"
+        )
     return timeout

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from google.rpc import code_pb2, status_pb2
@@ -17,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.config import Config
-from service.errors import ForeignHost
+from service.errors import ForeignHost, shortened
 from service.grpc.decoding import DecodingLimits
 from service.grpc.instrumentation import Instruments
 from service.grpc.server import Servicers
@@ -92,7 +93,7 @@ def http_app(servicers: Servicers, instruments: Instruments, options: HttpOption
     app = Starlette(
         routes=[*routes, *web_page(instruments.page, options.grpc_port, reflection=options.reflection)],
         middleware=[Middleware(_HostCheck, hosts=options.hosts), *_cors(options.cors_origins)],
-        exception_handlers={HTTPException: _no_such_route},
+        exception_handlers={HTTPException: partial(_no_such_route, described=options.reflection)},
     )
     app.router.redirect_slashes = False  # no redirects: they would go to any host that the request names
     return app
@@ -141,9 +142,13 @@ def _cors(origins: Sequence[str]) -> list[Middleware]:
     ]
 
 
-async def _no_such_route(request: Request, error: Exception) -> Response:
+async def _no_such_route(request: Request, error: Exception, *, described: bool) -> Response:
     """Answers a request without a route: 404, or 405 if the path exists with another method."""
     assert isinstance(error, HTTPException)
     code = code_pb2.NOT_FOUND if error.status_code == 404 else code_pb2.UNIMPLEMENTED
-    status = status_pb2.Status(code=code, message=error.detail)
+    path = shortened(request.url.path)
+    message = f"no route {path}" if error.status_code == 404 else f"{path} does not take {request.method}"
+    if described:
+        message += ": /openapi.json describes the routes"
+    status = status_pb2.Status(code=code, message=message)
     return status_response(request.url.path, error.status_code, status, error.headers)

@@ -19,6 +19,7 @@ from service.errors import (
     RequestTooLarge,
     Unauthenticated,
     UnsupportedEncoding,
+    shortened,
 )
 from service.grpc.decoding import FREE_BYTES, FURTHER_ELEMENTS, DecodingLimits, text_too_large
 from service.grpc.instrumentation import Instruments
@@ -77,6 +78,7 @@ class Endpoint:
         observation = self._observe(request)
         try:
             self._authenticate(request)
+            self._refuse_query(request)
             response = await self._call(request)
         except ClientDisconnect:
             response = Response(status_code=_CLIENT_CLOSED_REQUEST)
@@ -98,6 +100,12 @@ class Endpoint:
     def _authenticate(self, request: Request) -> None:
         if self._tokens:
             self._tokens.check(request.headers.get("Authorization", ""))
+
+    def _refuse_query(self, request: Request) -> None:
+        """Refuses query parameters, which no route has: a version there would otherwise be ignored in silence."""
+        if request.scope["query_string"] and not self._operation.open:
+            name = next(iter(request.query_params), "query")
+            raise InvalidArgument(shortened(name), "is not a parameter of this route: it takes none after a '?'")
 
     async def _call(self, request: Request) -> Response:
         operation, call = self._operation, Call(request)
@@ -128,6 +136,8 @@ class Endpoint:
 def _decoded(body: bytes | bytearray, kind: type[Struct], max_texts: int) -> Struct:
     if len(body) > FREE_BYTES and _has_more_strings(body, max_texts + FURTHER_ELEMENTS):
         raise InvalidArgument("body", f"has too many strings; at most {max_texts} texts fit into a request: split it")
+    if not body:
+        raise InvalidArgument("body", "is empty: send JSON")
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

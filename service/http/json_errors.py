@@ -34,12 +34,18 @@ def invalid_json(error: Exception, kind: object, place: str = "") -> InvalidArgu
     path = (place + path.removesuffix("`")).removeprefix(".")
     field = _FIELD.fullmatch(problem)
     if not field:
-        return InvalidArgument(path or "body", _in_words(problem))
+        return InvalidArgument(path or "body", _in_words(problem) + _hint(kind, path))
     name = f"{path}.{shortened(field['name'])}".removeprefix(".")
     if field["fault"].startswith("missing"):
         return InvalidArgument(name, "is missing")
     fields = ", ".join(getattr(kind, "__struct_fields__", ()))
     return InvalidArgument(name, f"is not a field of this request: its fields are {fields}")
+
+
+def _hint(kind: object, path: str) -> str:
+    """Returns what a type of bodies adds to the error of one of its fields."""
+    hints: dict[str, str] = getattr(kind, "hints", {})
+    return next((f": {hint}" for name, hint in hints.items() if f".{name}[" in f"{path}["), "")
 
 
 def _malformed(error: Exception) -> str:

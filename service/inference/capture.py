@@ -41,8 +41,10 @@ def make_capture_folder(folder: Path) -> None:
     """Makes the folder of captured texts if it does not exist.
 
     Raises:
-        StartError: it cannot be made or written to.
+        StartError: it is a file, or cannot be made or written to.
     """
+    if folder.exists() and not folder.is_dir():
+        raise StartError(f"--capture {folder}: is a file, not a folder")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -147,7 +147,9 @@ def _why_not_loaded(model: Model, version: int) -> str:
 
 def _available(model: Model) -> str:
     available = [number for number, version in model.versions.items() if version.servable]
-    return f"available are versions {listing(available)}" if available else "no version is available"
+    if not available:
+        return "no version is available"
+    return f"available: version{'s' if len(available) > 1 else ''} {listing(available)}"
 
 
 def listing(names: Iterable[str] | Iterable[int]) -> str:

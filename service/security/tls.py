@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import grpc
 
-from service.config import Config
+from service.config import Config, flag
 from service.errors import StartError
 from service.security.reloaded_file import Reloaded, read_bytes
 
@@ -46,7 +46,8 @@ def tls_files(config: Config) -> TlsFiles | None:
     if config.tls_cert and config.tls_key:
         return TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
     if config.tls_cert or config.tls_key or config.tls_client_ca:
-        raise StartError("TLS needs both --tls-cert and --tls-key; mutual TLS also needs --tls-client-ca")
+        missing = [flag(name) for name in ("tls_cert", "tls_key") if not getattr(config, name)]
+        raise StartError(f"TLS needs both --tls-cert and --tls-key: give {' and '.join(missing)} too")
     return None
 
 
@@ -106,6 +107,8 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
         # Without a password, OpenSSL asks for one on the terminal if the key needs it.
         context.load_cert_chain(files.certificate, files.key, password="")  # nosec B106
     except (OSError, ValueError) as error:
+        if "MISMATCH" in str(error):  # KEY_VALUES_MISMATCH or KEY_TYPE_MISMATCH
+            raise StartError(f"the key {files.key} does not belong to the certificate {files.certificate}") from error
         raise StartError(
             f"{files.certificate} and {files.key} are not a PEM certificate and its key without a password: {error}"
         ) from error

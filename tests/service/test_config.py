@@ -106,7 +106,7 @@ def test_every_option_that_takes_a_number_is_bounded() -> None:
         (["--host", "a" * 64], f"--host: '{'a' * 64}' is not an IP address"),
         (["--host", "a" * 65], f"--host: '{'a' * 64}…' is not an IP address"),
         (["--host", "unix:"], "--host: 'unix:' is not an IP address"),
-        (["--host", "unix:/" + "x" * 107], "is not an IP address"),
+        (["--host", "unix:/" + "x" * 107], "or unix:PATH with a path of at most 107 bytes"),
         (["--host", "unix:/x"], "--http-port off"),
         (["--host", "unix:/x", "--http-port", "off", "--workers", "2"], "one of --workers"),
         (["--host", "unix:/x", "--http-port", "off", "--health-port", "7"], "no --health-port"),

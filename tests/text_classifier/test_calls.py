@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from text_classifier.calls import CHANNEL_OPTIONS, classifications, classify_request, metadata, model, models
+from text_classifier.calls import (
+    CHANNEL_OPTIONS,
+    classifications,
+    classify_request,
+    metadata,
+    model,
+    model_request,
+    models,
+)
 from text_classifier.results import (
     Classification,
     Explanation,
@@ -60,7 +68,7 @@ def test_a_token_is_visible_ascii_and_none_sends_nothing() -> None:
 def request(texts: Any, **changes: Any) -> pb2.ClassifyRequest:
     numbers: dict[str, Any] = {"version": 0, "top_k": 0, "explain": False}
     numbers |= {"min_probability": 0.0, "use_thresholds": False}
-    return classify_request(texts, "m", **(numbers | changes))
+    return classify_request(texts, **({"model": "m"} | numbers | changes))
 
 
 def test_a_request_has_what_it_is_given() -> None:
@@ -74,9 +82,39 @@ def test_a_single_string_and_what_is_no_string_are_refused() -> None:
         request("ab")
     with pytest.raises(TypeError, match=r"texts\[1\] is int, not str"):
         request(["a", 1, None])
-    with pytest.raises(TypeError) as error:
-        request(["a"], top_k="2")
-    assert "texts[" not in str(error.value)
+    with pytest.raises(TypeError, match=r"texts\[8\] is bytes, not str"):
+        request(["a", b"a"], first=7)
+    for texts in (None, 3):
+        with pytest.raises(TypeError, match=f"texts is {type(texts).__name__}: pass a list of texts"):
+            request(texts)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "says"),
+    [
+        ({"model": 3}, TypeError, "model is int, not str"),
+        ({"model": b"m"}, TypeError, "model is bytes, not str"),
+        ({"model": "\ud800"}, ValueError, "model is '\\ud800', not a str that UTF-8 can encode"),
+        ({"version": "1"}, TypeError, "version is '1', not an int of 64 bits"),
+        ({"top_k": 2**40}, ValueError, "top_k is 1099511627776, not an int of 32 bits"),
+        ({"explain": "x"}, TypeError, "explain is 'x', not a bool"),
+        ({"min_probability": "x"}, TypeError, "min_probability is 'x', not a float"),
+        ({"texts": ["a", "\ud800"]}, ValueError, "texts[1] contains a lone surrogate, which UTF-8 cannot encode"),
+    ],
+)
+def test_an_argument_that_cannot_be_sent_is_named(wrong: dict[str, Any], kind: type[Exception], says: str) -> None:
+    with pytest.raises(kind) as error:
+        request(**({"texts": ["a"]} | wrong))
+    assert (type(error.value), str(error.value)) == (kind, says)
+
+
+def test_arguments_of_other_calls_that_cannot_be_sent_are_named() -> None:
+    with pytest.raises(TypeError, match="name is int, not str"):
+        model_request(3, 0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="version is 18446744073709551616, not an int of 64 bits"):
+        model_request("m", 2**64)
+    with pytest.raises(TypeError, match="token is int, not str"):
+        metadata(5, "localhost", encrypted=True)  # type: ignore[arg-type]
 
 
 def test_an_answer_has_every_field_of_the_message() -> None:

@@ -11,8 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+import trustme
 
+from tests.failing_service import failing_service
 from tests.server_process import ServerProcess, serving
 from text_classifier import __version__
 
@@ -30,6 +33,14 @@ def classify(server: ServerProcess, *arguments: str | bytes, given: bytes = b"")
 def lines(done: subprocess.CompletedProcess[bytes]) -> list[str]:
     assert done.returncode == 0, done.stderr
     return done.stdout.decode().splitlines()
+
+
+def failure(done: subprocess.CompletedProcess[bytes]) -> str:
+    """The only line on standard error."""
+    assert done.returncode == 1
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("text-classifier: error: ")
+    return line
 
 
 def objects(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
@@ -123,6 +134,33 @@ def test_a_file_is_one_text_a_line(server: ServerProcess, tmp_path: Path) -> Non
     assert len(lines(classify(server, "--file", str(file)))) == 300
 
 
+def test_several_files_are_read_one_after_the_other(server: ServerProcess, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("one\n\ufefftwo\n")
+    second.write_text("\ufeffthree\n")
+    answers = lines(classify(server, "--file", str(first), "--file", str(second)))
+    assert [answer.split("\t")[2] for answer in answers][::2] == ["one", "three"]
+    missing = classify(server, "--file", str(first), "--file", "/nowhere/x")
+    assert (missing.returncode, missing.stdout) == (2, b"")
+
+
+def test_a_call_that_a_stopping_server_ends_is_told_as_that() -> None:
+    script = "import sys; from text_classifier.cli import main; sys.exit(main())"
+    for service in failing_service():
+        command = [sys.executable, "-c", script, "classify", "--model", "m", "--address", service.address, "-"]
+        typing = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert typing.stdin
+        assert typing.stdout
+        typing.stdin.write(b"film\n")
+        typing.stdin.flush()
+        assert typing.stdout.readline()
+    with typing:
+        assert typing.stderr
+        (line,) = typing.stderr.read().decode().splitlines()
+        assert "is stopping, and has ended the call" in line
+        assert typing.wait(60) == 1
+
+
 def test_an_answer_comes_before_the_next_line_is_typed(server: ServerProcess) -> None:
     script = "import sys; from text_classifier.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", script, "classify", "--model", "topic", "--address", server.address, "-"]
@@ -194,6 +232,7 @@ def test_an_error_is_one_line_that_says_what_to_do(
         ("--model-version", str(2**63)),
         ("--timeout", "0"),
         ("--timeout", "nan"),
+        ("--timeout", "1e12"),
         ("--timeout", "1e300"),
         ("--model", b"\xff"),
     ],
@@ -225,11 +264,33 @@ def test_a_wrong_address_is_one_line_that_says_what_is_right(address: str, says:
     assert says in line
 
 
-def test_the_port_of_http_is_told_as_that(server: ServerProcess) -> None:
-    done = run("models", "--timeout", "60", address=server.http)
-    assert done.returncode == 1
-    (line,) = done.stderr.decode().splitlines()
-    assert "speaks HTTP, not gRPC: give the server's gRPC port" in line
+def test_the_ports_of_http_and_metrics_are_told_as_that(server: ServerProcess) -> None:
+    for address in (server.http, f"127.0.0.1:{server.event('metrics')['port']}"):
+        line = failure(run("models", "--timeout", "60", address=address))
+        assert "speaks HTTP, not gRPC: give the server's gRPC port" in line
+
+
+def test_tls_on_one_side_only_and_an_untrusted_certificate_are_told_as_that(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    known, unknown = trustme.CA(), trustme.CA()
+    certificate = known.issue_cert("127.0.0.1")
+    for authority, name in ((known, "known.pem"), (unknown, "unknown.pem")):
+        authority.cert_pem.write_to_path(tmp_path / name)
+    trusted, other = (("--tls-ca", str(tmp_path / name)) for name in ("known.pem", "unknown.pem"))
+    pair = (certificate.private_key_pem.bytes(), certificate.cert_chain_pems[0].bytes())
+    mutual = grpc.ssl_server_credentials([pair], known.cert_pem.bytes(), require_client_auth=True)
+    one_sided = grpc.ssl_server_credentials([pair])
+    for encrypted in failing_service(one_sided):
+        assert "seems to use TLS: add --tls" in failure(run("models", address=encrypted.address))
+        assert "not trusted: name the file of its authority with --tls-ca FILE" in failure(
+            run("models", *other, address=encrypted.address)
+        )
+        by_name = encrypted.address.replace("127.0.0.1", "localhost")
+        assert "is not for the host of localhost:" in failure(run("models", *trusted, address=by_name))
+    for strict in failing_service(mutual):
+        assert "set --tls-cert and --tls-key" in failure(run("models", *trusted, address=strict.address))
+    assert "does not speak TLS: leave out --tls" in failure(run("models", "--tls", address=server.address))
 
 
 def test_more_texts_than_a_request_holds_are_classified(server: ServerProcess) -> None:

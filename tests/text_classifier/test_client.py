@@ -42,6 +42,11 @@ def client(server: ServerProcess) -> Iterator[Client]:
         ("localhost:grpc", ValueError, "'grpc' is no port, 1 to 65535"),
         ("local host:1", ValueError, "is no host and port"),
         ("::1", ValueError, "write an IPv6 address in brackets, as [::1]:50051"),
+        ("2001:db8::1", ValueError, "as [2001:db8::1]:50051"),
+        ("::1:51051", ValueError, "as [::1]:51051"),
+        ("unix:", ValueError, "the address 'unix:' has nothing behind its scheme"),
+        ("unix:///", ValueError, "has nothing behind its scheme"),
+        ("unix-abstract:", ValueError, "has nothing behind its scheme"),
         ("[localhost]:1", ValueError, "'localhost' is no ipv6 address"),
         ("a:1,b:2", ValueError, "for several servers give a name in DNS, or ipv4:10.0.0.1:50051,10.0.0.2:50051"),
         ("ipv4:a,50061", ValueError, "'a' is no ipv4 address: give ipv4:10.0.0.1:50051,10.0.0.2:50051"),
@@ -88,6 +93,7 @@ def test_an_address_of_any_form_that_grpc_knows_is_taken(address: str) -> None:
         (-1.5, ValueError, "timeout is -1.5"),
         (float("nan"), ValueError, "timeout is nan"),
         (float("inf"), ValueError, "timeout is inf"),
+        (1e10, ValueError, "timeout is 10000000000.0: give a number of seconds above 0, at most 1000000000,"),
     ],
 )
 def test_a_timeout_that_is_none_is_refused_at_once(timeout: Any, kind: type[Exception], says: str) -> None:

@@ -151,6 +151,8 @@ class Captured:
                     f"{file.where(row.number)}: the label {row.label!r} contradicts an earlier row with the same"
                     f" text, which has {truth[key]!r}: remove one of the two"
                 )
+        if not (self.disagreements or self.disagreeing):
+            raise InputError(f"the versions agree on all {counted(self.texts, 'text')}: there is nothing to judge")
         if not truth:
             raise InputError("--labels: no row has the text of a captured disagreement: label texts of the capture")
         lost = self.disagreements - self.counts.total()

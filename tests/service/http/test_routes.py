@@ -138,7 +138,8 @@ def _infer(tensor: bytes, parameters: bytes = b"{}") -> bytes:
         ({"texts": ["oil"], "x" * 100_000: 1}, "…: is not a field of this request"),
         ({}, "texts: is missing"),
         ([], "body: expected an object, got an array"),
-        (b"", "body: is not complete JSON"),
+        (b"", "body: is empty: send JSON"),
+        (b"{", "body: is not complete JSON"),
         (b"oil", "body: is not JSON: invalid character (byte 0)"),
         (b"\xff", "body: is not JSON: invalid character (byte 0)"),
         (b'{"texts": ["\xff"]}', "body: is not UTF-8"),
@@ -176,7 +177,10 @@ def test_an_error_of_the_open_inference_routes_has_the_protocols_form(url: str) 
         (b"{}", "inputs: is missing"),
         (b'{"inputs": [{"name": "text", "datatype": "BYTES"}]}', "inputs[0].shape: is missing"),
         (_infer(b'"shape": ["1"], "data": ["oil"]'), "inputs[0].shape[0]: expected an integer, got a string"),
-        (_infer(b'"shape": [1], "data": [1]'), "inputs[0].data[0]: expected a string or an array, got an integer"),
+        (
+            _infer(b'"shape": [1], "data": [1]'),
+            "inputs[0].data[0]: expected a string or an array, got an integer: the datatype is BYTES",
+        ),
         (_infer(b'"shape": [1], "data": [[]]'), "inputs[0].data[0]: expected an array of length >= 1"),
         (_infer(b'"shape": [1], "data": ["oil"]', b'{"\xff": 1}'), "parameters: is not UTF-8"),
         (_infer(b'"shape": [1], "data": ["oil"]', b'["\xff"]'), "parameters: expected an object, got an array"),
@@ -232,12 +236,22 @@ def test_what_is_not_there_is_404_and_a_wrong_method_405(url: str) -> None:
     answer = call(f"{url}/v1/models/nothing:classify", {"texts": ["oil"]})
     assert (answer.status, answer.body["error"]["status"]) == (404, "NOT_FOUND")
     assert "available are sentiment, topic" in answer.body["error"]["message"]
-    assert call(f"{url}/v2/nothing").body == {"error": "Not Found"}
+    assert call(f"{url}/v2/nothing").body == {"error": "no route /v2/nothing: /openapi.json describes the routes"}
+    version = call(f"{url}/v1/models/topic/versions/1:classify", {"texts": ["oil"]}).body["error"]
+    assert version["message"] == "no route /v1/models/topic/versions/1:classify: /openapi.json describes the routes"
     for path in ("/v1/models/nothing", "/v2/models/topic/versions/7", "/nothing", "/v1/models/a/b"):
         assert call(url + path).status == 404
     for path in ("/v1/models/topic:classify", "/v2/models/topic/infer"):
         answer = call(url + path)
         assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+        assert "does not take GET: /openapi.json" in str(answer.body["error"])
+
+
+def test_a_query_parameter_is_refused_except_by_probes(url: str) -> None:
+    for path in ("/v1/models/topic?version=abc", "/v1/models?version=", "/v2/models/topic?version=1"):
+        answer = call(url + path)
+        assert (answer.status, "version: is not a parameter" in str(answer.body["error"])) == (400, True)
+    assert call(f"{url}/v2/health/live?at=1").status == 200
 
 
 @pytest.mark.parametrize("route", ["/v1/models/topic:classify", "/v2/models/topic/infer"])

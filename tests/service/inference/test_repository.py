@@ -67,7 +67,7 @@ def test_a_request_that_gets_no_version_is_told_what_there_is(
     error = refusal(repository(), name, version)
     assert type(error) is kind
     assert str(error).startswith(says)
-    assert "available are versions 1, 2" in str(error) or kind is not NotFound or name != "m"
+    assert "available: versions 1, 2" in str(error) or kind is not NotFound or name != "m"
 
 
 @pytest.mark.parametrize(("name", "version"), [("n", 0), ("m", 4), ("m", 3)])

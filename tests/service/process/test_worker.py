@@ -112,7 +112,7 @@ def test_texts_at_the_limits_are_answered(stub: pb2_grpc.TextClassifierStub) -> 
     [
         ({"model": "nobody"}, "models/nobody", "sentiment, topic"),
         ({"model": "../topic"}, "models/../topic", "sentiment, topic"),
-        ({"version": 7}, "models/topic/versions/7", "available are versions 1"),
+        ({"version": 7}, "models/topic/versions/7", "available: version 1"),
     ],
 )
 def test_an_unknown_model_or_version_is_not_found_with_those_that_exist(

@@ -225,6 +225,7 @@ def test_unusable_files_are_one_clear_line_and_status_2(
             files.certificate.write_text("x")
         case "another's key":
             files.write_key(authority.issue_cert("127.0.0.1"))
+            named = f"the key {files.key} does not belong to the certificate {files.certificate}"
         case "no key":
             flags, named = flags[:2], "--tls-key"
         case "no authority":

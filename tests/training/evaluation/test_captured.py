@@ -84,6 +84,12 @@ def test_labels_that_contradict_or_fit_nothing_are_an_error(tmp_path: Path) -> N
         captured.judge(labelled(tmp_path, ("b", "y")))
 
 
+def test_a_capture_without_a_disagreement_is_told_as_that(tmp_path: Path) -> None:
+    captured = read(tmp_path, compared(156, 0))
+    with pytest.raises(InputError, match="the versions agree on all 156 texts: there is nothing to judge"):
+        captured.judge(labelled(tmp_path, ("b", "y")))
+
+
 def test_a_capture_with_more_texts_than_it_counts_is_an_error(tmp_path: Path) -> None:
     captured = read(tmp_path, compared(9, 1), text_line("a", "x", "y"), text_line("b", "x", "y"))
     with pytest.raises(InputError, match=r"holds 2 disagreements, but its lines .* count 1"):

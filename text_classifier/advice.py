@@ -1,0 +1,55 @@
+"""Says why a call of the command failed, and what to do, in one line."""
+
+import re
+
+import grpc
+
+_HTTP = "{address} speaks HTTP, not gRPC: give the server's gRPC port, 50051 by default"
+_CONNECTION_FAULTS = {
+    "http1.x": _HTTP,
+    "Expected SETTINGS frame": _HTTP,
+    "missing selected ALPN": _HTTP,
+    "WRONG_VERSION_NUMBER": "the server at {address} does not speak TLS: leave out --tls and the other options of TLS",
+    "certificate has expired": "the certificate of the server at {address} has expired: renew it there",
+    "CERTIFICATE_VERIFY_FAILED": "the certificate of the server at {address} is not trusted: name the file of its"
+    " authority with --tls-ca FILE",
+    "Hostname Verification": "the certificate of the server is not for the host of {address}: use a name that the"
+    " certificate has",
+}
+"""Parts of gRPC's messages about a failed connection, and what they mean, for the reader of the command's output."""
+_ENDED = re.compile(r"last error: .*(Socket closed|TSI_DATA_CORRUPTED|Connection reset)", re.DOTALL)
+"""The server accepts a connection and ends it at once."""
+
+
+def explain(error: grpc.RpcError, address: str, *, encrypted: bool) -> str:
+    """Returns the reason and the advice for a failed call.
+
+    Args:
+        error: the call's.
+        address: the server's.
+        encrypted: whether the command uses TLS.
+    """
+    if "Cancelling all calls" in str(error.details()):  # CANCELLED or UNAVAILABLE, depending on the transport
+        return f"the server at {address} is stopping, and has ended the call: try again when it runs"
+    match error.code():
+        case grpc.StatusCode.UNAVAILABLE:
+            return _unavailable(str(error.details()), address, encrypted)
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"no answer from {address} in time: increase --timeout"
+        case grpc.StatusCode.UNAUTHENTICATED:
+            return f"{address} requires a valid token: set --token-file or $TEXT_CLASSIFIER_TOKEN"
+    return f"{error.code().name}: {error.details()}"
+
+
+def _unavailable(details: str, address: str, encrypted: bool) -> str:
+    for part, meaning in _CONNECTION_FAULTS.items():
+        if part.lower() in details.lower():
+            return meaning.format(address=address)
+    if _ENDED.search(details):
+        if encrypted:
+            return (
+                f"the server at {address} seems to require a client certificate that it trusts: set --tls-cert and"
+                " --tls-key"
+            )
+        return f"the server at {address} seems to use TLS: add --tls"
+    return f"no answer from {address}: {details}: check that the server runs there, or set --address"
