@@ -11,7 +11,7 @@ MINUTES ?= 10
 MODELS ?= models
 JOBS ?= 3
 TRANSPORT ?=
-# Any value: measure the coverage of lines and branches, and fail below the floor in pyproject.toml.
+# Any value: show the coverage of lines and branches.
 COVERAGE ?=
 SHARE ?= $(HOME)/.local/share
 PROTO := text_classifier/v1/text_classifier.proto service/grpc/stubs/open_inference.proto
