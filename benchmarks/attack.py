@@ -113,46 +113,34 @@ async def inference_contents(target: Target) -> Counter[str]:
 
 async def unfinished_messages(target: Target) -> Counter[str]:
     """200 messages of 15 MiB whose last byte does not come, over 8 connections"""
-    outcomes: Counter[str] = Counter()
     opened = [await Connection.open(target.grpc) for _ in range(8)]
     message = b"\0" + len(_LARGE).to_bytes(4, "big") + _LARGE[:-1]
-
-    async def begin(connection: Connection) -> None:
-        stream = connection.begin(CLASSIFY, AUTHORIZED)
-        try:
-            async with asyncio.timeout(10):
-                await connection.send(stream, message)
-            outcomes["taken"] += 1
-        except TimeoutError:
-            outcomes["not taken"] += 1
-        except ConnectionError:
-            outcomes["cut off"] += 1
-
-    await asyncio.gather(*(begin(connection) for connection in opened for _ in range(25)))
-    for connection in opened:
-        connection.close()
-    return outcomes
+    return await _sent(opened, CLASSIFY, message, 25)
 
 
 async def unread_streams(target: Target) -> Counter[str]:
     """800 streams of 300 requests each, over 8 connections, whose responses nobody takes"""
-    outcomes: Counter[str] = Counter()
     opened = [await Connection.open(target.grpc, window=0) for _ in range(8)]
     request = pb2.ClassifyRequest(model=MODEL, texts=["film"] * 20, top_k=2).SerializeToString()
-    messages = (b"\0" + len(request).to_bytes(4, "big") + request) * 300
+    return await _sent(opened, STREAM, (b"\0" + len(request).to_bytes(4, "big") + request) * 300, 100)
+
+
+async def _sent(opened: Sequence[Connection], path: str, data: bytes, streams: int) -> Counter[str]:
+    """Sends the data on so many streams of each connection. Counts what the server takes within 10 s."""
+    outcomes: Counter[str] = Counter()
 
     async def send(connection: Connection) -> None:
-        stream = connection.begin(STREAM, AUTHORIZED)
+        stream = connection.begin(path, AUTHORIZED)
         try:
             async with asyncio.timeout(10):
-                await connection.send(stream, messages)
+                await connection.send(stream, data)
             outcomes["taken"] += 1
         except TimeoutError:
             outcomes["not taken"] += 1
         except ConnectionError:
             outcomes["cut off"] += 1
 
-    await asyncio.gather(*(send(connection) for connection in opened for _ in range(100)))
+    await asyncio.gather(*(send(connection) for connection in opened for _ in range(streams)))
     for connection in opened:
         connection.close()
     return outcomes

@@ -18,6 +18,7 @@ from textmodel.extras import needs_extra
 from textmodel.names import is_model_name
 from training import evaluation_commands, labelling_commands, live_commands
 from training.options import (
+    add_files,
     add_labelled_files,
     add_models,
     add_promotion,
@@ -152,14 +153,7 @@ def add_own_data(parser: argparse.ArgumentParser) -> None:
     add_labelled_files(parser)
     add_soft_labels(parser)
     test = parser.add_mutually_exclusive_group()
-    test.add_argument(
-        "--test-data",
-        type=Path,
-        nargs="+",
-        action="extend",
-        metavar="FILE",
-        help="labelled texts to test on (default: a share of the data)",
-    )
+    add_files(test, "--test-data", "labelled texts to test on (default: a share of the data)")
     test.add_argument(
         "--test-split",
         type=share,

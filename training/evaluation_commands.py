@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from textfiles import InputError
 from textmodel.names import version_number
-from training.options import add_labelled_files, add_models, labelled_files, output_file
+from training.options import add_labelled_files, add_models, add_version, labelled_files, output_file
 
 if TYPE_CHECKING:
     from training.evaluation.version_evaluation import LoadedVersion
@@ -20,15 +20,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         "Measure a version on labelled texts: accuracy, macro-F1, calibration, each label, the most confident errors,"
         " and the share of unknown words compared with that of its training texts."
     )
-    command.add_argument("--model", required=True, metavar="NAME", help="the model")
-    command.add_argument(
-        "--model-version",
-        "--version",
-        dest="version",
-        type=int,
-        metavar="N",
-        help="its version (default: the version in service: the pinned or the highest)",
-    )
+    add_version(command)
     command.add_argument(
         "--report",
         type=output_file(".html", ".md"),

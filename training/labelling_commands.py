@@ -14,8 +14,10 @@ from textmodel.names import is_model_name
 from training.evaluation_commands import version_of
 from training.options import (
     add_bad_rows,
+    add_files,
     add_labelled_files,
     add_models,
+    add_version,
     check_files,
     labelled_files,
     output_file,
@@ -50,36 +52,17 @@ def add_select(command: argparse.ArgumentParser) -> None:
         " near-duplicates one is chosen, and what a version has learned is left out. The result is a file for"
         " annotation tools: .jsonl, JSON Lines as Prodigy reads them, or .json, an array as Label Studio reads it."
     )
-    command.add_argument(
-        "--pool",
-        required=True,
-        type=Path,
-        nargs="+",
-        action="extend",
-        metavar="FILE",
-        help=f"texts, in one file or several; -: standard input. {FORMATS}",
-    )
-    command.add_argument(
+    add_files(command, "--pool", f"texts, in one file or several; -: standard input. {FORMATS}", required=True)
+    add_files(
+        command,
         "--labelled",
-        type=Path,
-        nargs="+",
-        action="extend",
+        "files of texts that have a label already, such as those of earlier rounds: these texts are not chosen",
         default=[],
-        metavar="FILE",
-        help="files of texts that have a label already, such as those of earlier rounds: these texts are not chosen",
     )
     command.add_argument(
         "--text-column", default="text", metavar="NAME", help="column, or key, of the texts (default: %(default)s)"
     )
-    command.add_argument("--model", required=True, metavar="NAME", help="the model")
-    command.add_argument(
-        "--model-version",
-        "--version",
-        dest="version",
-        type=int,
-        metavar="N",
-        help="its version (default: the version in service)",
-    )
+    add_version(command)
     command.add_argument(
         "--other-version",
         type=int,

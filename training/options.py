@@ -19,17 +19,27 @@ _OUTPUTS = ("bad_rows", "output", "report")
 """Options that name files which are read, and which are written."""
 
 
+def add_files(parser: argparse._ActionsContainer, flag: str, what: str, **others: Any) -> None:
+    """Adds an option that names files, one or several, with its help and `add_argument`'s other arguments."""
+    parser.add_argument(flag, type=Path, nargs="+", action="extend", metavar="FILE", help=what, **others)
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that name a version of a model."""
+    parser.add_argument("--model", required=True, metavar="NAME", help="the model")
+    parser.add_argument(
+        "--model-version",
+        "--version",
+        dest="version",
+        type=int,
+        metavar="N",
+        help="its version (default: the version in service: the pinned or the highest)",
+    )
+
+
 def add_labelled_files(parser: argparse.ArgumentParser, flag: str = "--data", what: str = "labelled texts") -> None:
     """Adds the options that name files of labelled texts. `labelled_files` takes them when they are parsed."""
-    parser.add_argument(
-        flag,
-        required=True,
-        type=Path,
-        nargs="+",
-        action="extend",
-        metavar="FILE",
-        help=f"{what}, in one file or several; -: standard input. {TABLES}",
-    )
+    add_files(parser, flag, f"{what}, in one file or several; -: standard input. {TABLES}", required=True)
     for column in ("text", "label"):
         parser.add_argument(
             f"--{column}-column",

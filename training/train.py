@@ -20,7 +20,7 @@ from textfiles import InputError
 from textmodel import ModelError, load_engine, metadata, probes
 from textmodel.metadata import Abstention, HashedNGrams, Metadata
 from textmodel.version_folder import VersionFolder, new_version, served_version, version_path
-from training import report, run_tables
+from training import report, run_tables, warnings
 from training.classifiers.classifier import Classifier
 from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
 from training.classifiers.ngram import NGramClassifier
@@ -242,8 +242,7 @@ def _warn_of_thresholds(
     abstention: Abstention, labels: Sequence[str], probabilities: NDArray[np.float32], console: Console
 ) -> None:
     answers = np.bincount(probabilities.argmax(axis=1), minlength=len(labels))
-    for warning in threshold_warnings(abstention, labels, answers.tolist()):
-        console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    warnings.show(console, threshold_warnings(abstention, labels, answers.tolist()))
 
 
 def _check_thresholds(model: Path, gate: Gate | None, incumbent: LoadedVersion | None, console: Console) -> None:
@@ -258,7 +257,7 @@ def _check_thresholds(model: Path, gate: Gate | None, incumbent: LoadedVersion |
     except ModelError:
         return  # what cannot be read is not in service
     if lost:
-        console.print(f"Warning: {lost}", markup=False, highlight=False, soft_wrap=True)
+        warnings.show(console, [lost])
 
 
 def _command(settings: Settings, name: str, source: TrainingFiles | Path | None) -> str:

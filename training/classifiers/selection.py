@@ -17,6 +17,7 @@ from training.classifiers import features, linear_svm, temperature_scaling
 from training.classifiers.classifier import class_weights
 from training.classifiers.temperature_scaling import Calibration
 from training.data.keras_datasets import Examples
+from training.data.splitting import fold_of_texts
 from training.data.targets import Copies
 from training.data.text_hashes import canonical
 from training.settings import OWN_DATA, Settings
@@ -294,12 +295,7 @@ def _accuracy(
 
 def _cross_validation(examples: Examples, random: np.random.Generator) -> Iterator[_Fold]:
     """Yields stratified folds. Copies of a text are in the same fold."""
-    _, first, text = np.unique(_copies(examples), return_index=True, return_inverse=True)
-    order = random.permutation(len(first))
-    order = order[np.argsort(examples.classes[first][order], kind="stable")]
-    fold_of_text = np.empty(len(first), np.int64)
-    fold_of_text[order] = np.arange(len(first)) % _FOLDS
-    fold = fold_of_text[text]
+    fold = fold_of_texts(_copies(examples), examples.classes, _FOLDS, random)
     for number in range(_FOLDS):
         yield _Fold(np.flatnonzero(fold != number), np.flatnonzero(fold == number))
 

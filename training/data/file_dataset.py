@@ -22,6 +22,7 @@ from textfiles import InputError, Unreadable, counted
 from textfiles.progress import bytes_shown
 from textmodel.tokenization import is_word
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
+from training import warnings
 from training.data import unknown_words
 from training.data.bad_rows import BadRows
 from training.data.keras_datasets import Examples, SplitDataset
@@ -89,18 +90,20 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         FlatTexts(*raw, training),
         targets and targets.part(training),
     )
-    unknown_in_validation = _unknown_ratio(training_examples, validation_texts, len(texts.words))
+    is_ngram = settings.preset == "ngram"
+    # Before indices of the vocabulary replace the numbers of the words.
+    in_validation = None if is_ngram else _unknown_ratio(training_examples, validation_texts, len(texts.words))
     vocabulary = _index(everything[0], texts.words, training_examples, settings.num_words)
     if len(vocabulary) == FIRST_WORD:
         raise InputError(f"{files.data}: holds no word that a vocabulary can hold: check --text-column")
     test_examples = Examples(FlatSequences(*everything, test), classes[test], FlatTexts(*raw, test))
-    unknown = unknown_in_validation, test_examples.unknown_word_ratio
-    if settings.preset == "ngram":
+    if in_validation is None:
         unknown = _unknown_by_hashes(training_examples, validation_texts, test_examples, settings)
-    words_alone = settings.preset == "ngram" and settings.features == "words"
+    else:
+        unknown = in_validation, test_examples.unknown_word_ratio
+    words_alone = is_ngram and settings.features == "words"
     quality = _quality(texts, split, unknown, bad_rows.count, has_targets=targets is not None, words_alone=words_alone)
-    for warning in quality.warnings():
-        console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    warnings.show(console, quality.warnings())
     return FileDataset(
         name=files.data.name,
         tokenization="unicode",

@@ -1,4 +1,4 @@
-"""Splits by a hash of the text: a text stays on its side when files grow, and copies are on the same side."""
+"""Splits and folds of texts. Copies of a text are on the same side, and a text stays on its side when files grow."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,26 @@ def held_out(
             in_order = mine[np.argsort(copies[mine] > max(rows, 1), kind="stable")]
             drawn[in_order[: _count(key[in_order], copies[in_order], share, keep)]] = True
     return drawn[text]
+
+
+def fold_of_texts(
+    texts: NDArray[np.integer], classes: NDArray[np.int64], folds: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Returns the fold of each row, (rows,). Copies of a text are in one fold, so no classifier is tested on a text
+    of its training. Each class is spread evenly over the folds.
+
+    Args:
+        texts: (rows,), equal for copies of a text.
+        classes: (rows,). A text with several classes counts for the first.
+        folds: number of folds.
+        random: deals the texts of a class.
+    """
+    _, first, text = np.unique(texts, return_index=True, return_inverse=True)
+    order = random.permutation(len(first))
+    order = order[np.argsort(classes[first][order], kind="stable")]
+    fold = np.empty(len(first), np.int64)
+    fold[order] = np.arange(len(first)) % folds
+    return fold[text]
 
 
 def _count(keys: NDArray[np.uint64], copies: NDArray[np.int64], share: float, keep: int) -> int:

@@ -17,6 +17,7 @@ from training.data.bad_rows import BadRows
 from training.data.keras_datasets import Examples
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText
 from training.data.quality import MAX_TEXT_BYTES
+from training.data.splitting import fold_of_texts
 from training.data.text_hashes import text_hash
 from training.data.tokens import tokenize_all
 from training.evaluation import label_noise, out_of_fold
@@ -196,7 +197,7 @@ def _require_two_labels(rows: LabelledRows) -> None:
 def logits_of(rows: LabelledRows, console: Console) -> NDArray[np.float32]:
     """Returns logits, (rows, units), of classifiers that have not learned the text, by cross-validation."""
     examples = rows.examples()
-    fold = out_of_fold.fold_of_texts(rows.texts, rows.classes, FOLDS)
+    fold = fold_of_texts(rows.texts, rows.classes, FOLDS, np.random.default_rng(0))
     with console.status("Choosing the cost") as status:
         settings = out_of_fold.choose_settings(examples, len(rows.labels))
         title = f"Cross-validation with {describe(settings)}"

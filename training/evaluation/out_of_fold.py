@@ -31,26 +31,6 @@ _TOLERANCE = 0.1
 """As in the trials of `training.classifiers.selection`: the accuracy is that of a longer fit."""
 
 
-def fold_of_texts(
-    texts: NDArray[np.uint64], classes: NDArray[np.int64], folds: int, seed: int = 0
-) -> NDArray[np.int64]:
-    """Returns the fold of each row, (rows,). Copies of a text are in one fold, or a classifier would have learned what
-    it is asked. Each class is spread evenly over the folds.
-
-    Args:
-        texts: (rows,), equal for copies of a text.
-        classes: (rows,). A text with several classes counts for the first.
-        folds: number of folds.
-        seed: of the order in which the texts of a class are dealt.
-    """
-    _, first, text = np.unique(texts, return_index=True, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(first))
-    order = order[np.argsort(classes[first][order], kind="stable")]
-    fold = np.empty(len(first), np.int64)
-    fold[order] = np.arange(len(first)) % folds
-    return fold[text]
-
-
 def choose_settings(examples: Examples, classes: int, seed: int = 0) -> Settings:
     """Returns the settings of the `ngram` preset: with features that suit the length of the texts, and the cost that
     suits a sample.

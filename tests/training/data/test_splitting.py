@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.data.splitting import held_out, keys_for_test, keys_for_validation
+from training.data.splitting import fold_of_texts, held_out, keys_for_test, keys_for_validation
 
 RANDOM = np.random.default_rng(3)
 HASHES = RANDOM.integers(0, 2**64, 30_000, np.uint64)
@@ -71,3 +71,16 @@ def test_a_class_without_a_first_text_of_its_own_gives_none() -> None:
     hashes = np.repeat(HASHES[:10], 2)
     drawn = _split(hashes, np.array([0, 2] * 10), 0.2)
     assert drawn.any()
+
+
+def test_copies_are_in_one_fold_and_each_class_in_all() -> None:
+    random = np.random.default_rng(0)
+    texts = random.integers(0, 200, 400).astype(np.uint64)
+    classes = (texts % 3).astype(np.int64)
+    fold = fold_of_texts(texts, classes, 5, np.random.default_rng(0))
+    for text in np.unique(texts):
+        assert len(np.unique(fold[texts == text])) == 1
+    for each in range(3):
+        of_texts = [fold[texts == text][0] for text in np.unique(texts[classes == each])]
+        counts = np.bincount(of_texts, minlength=5)
+        assert counts.max() - counts.min() <= 1
