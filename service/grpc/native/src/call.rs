@@ -28,7 +28,7 @@ use crate::limits::{MESSAGE, SMALL_RESPONSE, TURN_MESSAGES};
 use crate::method::Method;
 use crate::panics;
 use crate::response::{Gone, ResponseWriter};
-use crate::server::{Shared, Stage};
+use crate::shared::{Shared, Stage};
 use crate::status::{Code, Status};
 
 /// Answers one call. A panic ends this call alone, with INTERNAL.

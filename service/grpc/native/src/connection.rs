@@ -15,7 +15,7 @@ use tokio::time::{sleep_until, timeout};
 use crate::call;
 use crate::io::{Activity, Watched};
 use crate::limits::{CONNECTION_WINDOW, FLUSH, HANDSHAKE, Limits, SEND_BUFFER, STREAM_WINDOW};
-use crate::server::{Shared, Stage};
+use crate::shared::{Shared, Stage};
 
 /// A client may reset so many streams, times those that it may have, before they are accepted: when a server is late, the
 /// deadlines of all its calls pass at once. Floods of resets exceed it.

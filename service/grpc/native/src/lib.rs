@@ -23,6 +23,7 @@ mod protobuf;
 mod python;
 mod response;
 mod server;
+mod shared;
 mod status;
 mod threads;
 mod tls;
