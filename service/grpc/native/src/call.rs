@@ -209,16 +209,11 @@ impl Call<'_> {
     }
 
     /// Reads the message of a request that is no stream; None: it holds none. Refuses it once its beginning shows that there
-    /// is no room for it.
+    /// is no room for it: what follows is not read.
     async fn only_message(&mut self, method: &Method, kind: Kind) -> Result<Option<Message>, End> {
         let (messages, fast_path) = (&mut self.messages, &self.shared.fast_path);
-        let mut next = pin!(poll_fn(|context| match messages.poll_next(context) {
-            Poll::Pending => {
-                let refusal = messages.beginning().and_then(|(length, part)| fast_path.refuse(kind, length, part));
-                refusal.map_or(Poll::Pending, |status| Poll::Ready(Err(ReadError::Bad(status))))
-            }
-            ready => ready,
-        }));
+        let refusal = |length: usize, part: &[u8]| fast_path.refuse(kind, length, part);
+        let mut next = pin!(poll_fn(|context| messages.poll_next_unless(context, refusal)));
         if let Some(message) = poll_once(next.as_mut()).await {
             return Ok(message?);
         }
@@ -395,24 +390,30 @@ impl Call<'_> {
     }
 }
 
-/// Awaits a future until the client goes, the deadline passes or the server closes. Most futures are ready at once.
+/// Awaits a future until the client goes, the deadline passes or the server closes.
+///
+/// The future is polled once each time that the call is: if it yields, others have their turn.
 async fn while_wanted<T>(
     shared: &Shared,
     writer: &mut ResponseWriter,
     deadline: Option<Instant>,
     future: impl Future<Output = T>,
 ) -> Result<T, End> {
-    let mut future = pin!(future);
-    if let Some(output) = poll_once(future.as_mut()).await {
-        return Ok(output);
-    }
-    let mut stage = shared.stage.subscribe();
     tokio::select! {
         biased;
         output = future => Ok(output),
-        () = poll_fn(|context| writer.poll_gone(context)) => Err(End::Gone),
-        () = passed(deadline) => Err(late()),
-        () = Stage::Closing.reached(&mut stage) => Err(stopped()),
+        end = unwanted(shared, writer, deadline) => Err(end),
+    }
+}
+
+/// Waits until the client goes, the deadline passes or the server closes.
+async fn unwanted(shared: &Shared, writer: &mut ResponseWriter, deadline: Option<Instant>) -> End {
+    let mut stage = shared.stage.subscribe();
+    tokio::select! {
+        biased;
+        () = poll_fn(|context| writer.poll_gone(context)) => End::Gone,
+        () = passed(deadline) => late(),
+        () = Stage::Closing.reached(&mut stage) => stopped(),
     }
 }
 

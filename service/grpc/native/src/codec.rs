@@ -54,18 +54,29 @@ impl Messages {
         Self { stream, assembler: Assembler::new(encoding, limit, budget) }
     }
 
-    /// Returns the length of an incomplete message, and the part that has been received; None: it is compressed.
-    pub fn beginning(&self) -> Option<(usize, &[u8])> {
-        self.assembler.beginning()
-    }
-
     /// Returns the next message, or None at the end of the request. Cancel-safe.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Message>, ReadError>> {
+        self.poll_next_unless(context, |_, _| None)
+    }
+
+    /// Returns the next message as `poll_next` does, unless it is refused while it is incomplete.
+    ///
+    /// # Arguments
+    /// * `refusal` - Why to refuse a message of this length, of which this part has been received. A message that is
+    ///   compressed is not asked about.
+    pub fn poll_next_unless(
+        &mut self,
+        context: &mut Context<'_>,
+        refusal: impl Fn(usize, &[u8]) -> Option<Status>,
+    ) -> Poll<Result<Option<Message>, ReadError>> {
         loop {
             match self.assembler.take() {
                 Ok(None) => {}
                 Ok(message) => return Poll::Ready(Ok(message)),
                 Err(status) => return Poll::Ready(Err(ReadError::Bad(status))),
+            }
+            if let Some(status) = self.assembler.beginning().and_then(|(length, part)| refusal(length, part)) {
+                return Poll::Ready(Err(ReadError::Bad(status)));
             }
             match ready!(self.stream.poll_data(context)) {
                 Some(Ok(frame)) => {
@@ -132,6 +143,7 @@ impl Assembler {
         if self.partial.is_empty() { &self.frame } else { &self.partial }
     }
 
+    /// Returns the length of an incomplete message, and the part that has been received; None: it is compressed.
     fn beginning(&self) -> Option<(usize, &[u8])> {
         let (flag, length) = prefix(self.received())?;
         (flag == 0).then(|| (length, &self.received()[PREFIX_BYTES..]))

@@ -1,6 +1,6 @@
 //! One HTTP/2 connection: its calls, its limits, its age.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -34,8 +34,19 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer:
         .max_header_list_size(limits.decoded_metadata())
         .handshake(watched);
     let Ok(Ok(connection)) = timeout(HANDSHAKE, handshake).await else { return };
-    let life = Life { activity, limits: limits.clone(), born: Instant::now(), draining: false, pinged: None };
-    drive(&shared, peer, connection, life).await;
+    let life = Life {
+        activity: Arc::clone(&activity),
+        limits: limits.clone(),
+        born: Instant::now(),
+        draining: false,
+        pinged: None,
+    };
+    let mut driven = pin!(drive(&shared, peer, connection, life));
+    poll_fn(|context| {
+        activity.begin_turn();
+        driven.as_mut().poll(context)
+    })
+    .await;
 }
 
 async fn drive<T: AsyncRead + AsyncWrite + Unpin>(

@@ -1,16 +1,19 @@
-//! Watches the bytes of a connection before HTTP/2 parses them: notes when the client was last active, detects floods of
-//! pings, and rewrites authorities.
+//! Watches the bytes of a connection before HTTP/2 parses them: notes when the client was last active, bounds what is read
+//! in one turn, detects floods of pings, and rewrites authorities.
 
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 
 use crate::authority::Authorities;
+use crate::limits::TURN_READ_BYTES;
 
 const PREFACE_BYTES: usize = 24;
 const HEADER_BYTES: usize = 9;
@@ -29,10 +32,11 @@ const EARLY_PINGS: u32 = 2;
 /// GOAWAY with ENHANCE_YOUR_CALM and the text that makes gRPC clients ping less often.
 const TOO_MANY_PINGS: &[u8] = b"\x00\x00\x16\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0btoo_many_pings";
 
-/// When a client was last active.
+/// When a client was last active, and how much of what it sends has been read in this turn.
 pub struct Activity {
     start: Instant,
     read: AtomicU64,
+    turn: AtomicUsize,
 }
 
 impl Activity {
@@ -40,7 +44,13 @@ impl Activity {
         self.start + Duration::from_millis(self.read.load(Ordering::Relaxed))
     }
 
-    fn note(&self, now: Instant) {
+    /// Begins a turn: until the next one, a bounded number of bytes are read.
+    pub fn begin_turn(&self) {
+        self.turn.store(0, Ordering::Relaxed);
+    }
+
+    fn note(&self, now: Instant, bytes: usize) {
+        self.turn.fetch_add(bytes, Ordering::Relaxed);
         let passed = now.duration_since(self.start).as_millis();
         self.read.store(u64::try_from(passed).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -55,7 +65,7 @@ pub struct Watched<T> {
 
 impl<T> Watched<T> {
     pub fn new(transport: T, ping_interval: Duration) -> (Self, Arc<Activity>) {
-        let activity = Arc::new(Activity { start: Instant::now(), read: AtomicU64::new(0) });
+        let activity = Arc::new(Activity { start: Instant::now(), read: AtomicU64::new(0), turn: AtomicUsize::new(0) });
         let frames = Frames::new(ping_interval);
         (Self { transport, activity: Arc::clone(&activity), frames }, activity)
     }
@@ -67,10 +77,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.activity.turn.load(Ordering::Relaxed) >= TURN_READ_BYTES {
+            return pin!(yield_now()).poll(context).map(Ok);
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
         let now = Instant::now();
-        self.activity.note(now);
+        self.activity.note(now, buffer.filled().len() - before);
         if self.frames.read(&mut buffer.filled_mut()[before..], now) {
             return Poll::Ready(Ok(()));
         }

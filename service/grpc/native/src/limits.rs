@@ -26,6 +26,8 @@ pub const CALLS_IN_PYTHON: usize = 1024;
 pub const CALLS_WAITING_FOR_CLIENTS: usize = 1000;
 /// Calls that Python receives in one iteration of its event loop.
 pub const CALLS_PER_TURN: usize = 64;
+/// Bytes of one connection that are read without a pause.
+pub const TURN_READ_BYTES: usize = 64 * 1024;
 /// Bytes of text that are classified without a pause: about half a millisecond.
 pub const TURN_BYTES: usize = 64 * 1024;
 /// Messages of one stream that are answered without a pause.
