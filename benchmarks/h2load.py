@@ -126,7 +126,7 @@ def offering(
             processes.append(_start(address, method, data, [*options, "-H", f"grpc-timeout: {timeout_seconds}S"]))
         yield offered
         for output in [process.communicate()[0] for process in processes]:
-            started = re.search(r"(\d+) started", output)
+            started = re.search(r"(\d+) started", output); print([l for l in output.splitlines() if "started," in l or "status codes" in l]) if __import__("os").environ.get("H2OUT") else None
             if not started:
                 raise RuntimeError(f"h2load: it did not run: {output}")
             offered.requests_per_second += int(started[1]) / seconds

@@ -16,16 +16,17 @@ use http::request::Parts;
 use http::{HeaderMap, Method as Verb, Request, StatusCode};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::yield_now;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use crate::bridge::{Action, Event, NewCall};
 use crate::budget::Charge;
 use crate::codec::{Message, Messages, ReadError};
 use crate::compression::Encoding;
 use crate::deadline::parse_timeout;
-use crate::fast_path::{FastMethod, Kind, Outcome};
-use crate::limits::{MESSAGE, SMALL_RESPONSE, TURN_MESSAGES};
+use crate::fast_path::{FastMethod, FastPath, Kind, Outcome};
+use crate::limits::{MESSAGE, RESERVATION, SMALL_RESPONSE, TURN_MESSAGES};
 use crate::method::Method;
+use crate::models::Place;
 use crate::panics;
 use crate::response::{Gone, ResponseWriter};
 use crate::shared::{Shared, Stage};
@@ -208,25 +209,28 @@ impl Call<'_> {
         Ok(poll_once(next.as_mut()).await.transpose()?.flatten())
     }
 
-    /// Reads the message of a request that is no stream; None: it holds none. Refuses it once its beginning shows that there
-    /// is no room for it: what follows is not read.
-    async fn only_message(&mut self, method: &Method, kind: Kind) -> Result<Option<Message>, End> {
-        let (messages, fast_path) = (&mut self.messages, &self.shared.fast_path);
-        let refusal = |length: usize, part: &[u8]| fast_path.refuse(kind, length, part);
-        let mut next = pin!(poll_fn(|context| messages.poll_next_unless(context, refusal)));
-        if let Some(message) = poll_once(next.as_mut()).await {
-            return Ok(message?);
-        }
-        let _place = method.wait_for_client().ok_or_else(|| self.shared.overloaded())?;
-        let latest = Instant::now() + MESSAGE;
-        let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
-        Ok(while_wanted(self.shared, self.writer, Some(until), next).await??)
+    /// Reads the message of a request that is no stream; None: it holds none. A large one gets its place in the queue, or is
+    /// refused, once its beginning has come.
+    async fn only_message(&mut self, method: &Method, kind: Kind) -> Result<Option<(Message, Option<Place>)>, End> {
+        let fast_path = &self.shared.fast_path;
+        let mut incoming = Incoming { messages: &mut self.messages, fast_path, kind, place: None };
+        let come = poll_once(pin!(incoming.next())).await;
+        let message = match come {
+            Some(message) => message,
+            None => {
+                let _place = method.wait_for_client().ok_or_else(|| self.shared.overloaded())?;
+                let latest = Instant::now() + MESSAGE;
+                let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
+                while_wanted(self.shared, self.writer, Some(until), incoming.next_before_place_is_lost()).await?
+            }
+        };
+        Ok(message?.map(|message| (message, incoming.place.take())))
     }
 
     /// Answers a request without Python, or leaves it to its handler.
     async fn answer_fast(&mut self, method: &Method, fast: &FastMethod) -> Result<Left, End> {
         let start = Instant::now();
-        let message = match self.only_message(method, fast.kind).await {
+        let (message, place) = match self.only_message(method, fast.kind).await {
             Ok(Some(message)) => message,
             Ok(None) => return Ok(Left::Call(None)),
             Err(end) => {
@@ -235,7 +239,7 @@ impl Call<'_> {
             }
         };
         let start = Instant::now();
-        let answer = self.shared.fast_path.answer(fast.kind, &message);
+        let answer = self.shared.fast_path.answer(fast.kind, &message, place);
         match while_wanted(self.shared, self.writer, self.deadline, answer).await {
             Ok(Outcome::Answered(response)) => {
                 let sent = if response.len() <= SMALL_RESPONSE {
@@ -277,7 +281,7 @@ impl Call<'_> {
         for number in 1.. {
             let next = poll_fn(|context| self.messages.poll_next(context));
             let Some(message) = while_wanted(self.shared, self.writer, self.deadline, next).await?? else { break };
-            let answer = self.shared.fast_path.answer(method.kind, &message);
+            let answer = self.shared.fast_path.answer(method.kind, &message, None);
             match while_wanted(self.shared, self.writer, self.deadline, answer).await? {
                 Outcome::Answered(response) => self.send(response).await?,
                 Outcome::Refused(status) => return Err(status.into()),
@@ -387,6 +391,37 @@ impl Call<'_> {
                 () = &mut closing => return Err(stopped()),
             }
         }
+    }
+}
+
+/// A message that gets a place in a queue while it comes.
+struct Incoming<'a> {
+    messages: &'a mut Messages,
+    fast_path: &'a FastPath,
+    kind: Kind,
+    place: Option<Place>,
+}
+
+impl Incoming<'_> {
+    /// Returns the message. Cancel-safe.
+    async fn next(&mut self) -> Result<Option<Message>, ReadError> {
+        let Self { messages, fast_path, kind, place } = self;
+        let mut admit = |length: usize, part: &[u8]| {
+            if place.is_none() {
+                *place = fast_path.admit(*kind, length, part)?;
+            }
+            Ok(())
+        };
+        poll_fn(|context| messages.poll_next_admitted(context, &mut admit)).await
+    }
+
+    /// Returns the message. If it does not come in time, it needs a new place: clients that send slowly hold none.
+    async fn next_before_place_is_lost(&mut self) -> Result<Option<Message>, ReadError> {
+        if let Ok(message) = timeout(RESERVATION, self.next()).await {
+            return message;
+        }
+        self.place = None;
+        self.next().await
     }
 }
 

@@ -56,18 +56,18 @@ impl Messages {
 
     /// Returns the next message, or None at the end of the request. Cancel-safe.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Message>, ReadError>> {
-        self.poll_next_unless(context, |_, _| None)
+        self.poll_next_admitted(context, |_, _| Ok(()))
     }
 
-    /// Returns the next message as `poll_next` does, unless it is refused while it is incomplete.
+    /// Returns the next message as `poll_next` does, if it is admitted while it is incomplete.
     ///
     /// # Arguments
-    /// * `refusal` - Why to refuse a message of this length, of which this part has been received. A message that is
-    ///   compressed is not asked about.
-    pub fn poll_next_unless(
+    /// * `admit` - Admits or refuses a message of this length, of which this part has been received. A message that is
+    ///   compressed is admitted.
+    pub fn poll_next_admitted(
         &mut self,
         context: &mut Context<'_>,
-        refusal: impl Fn(usize, &[u8]) -> Option<Status>,
+        mut admit: impl FnMut(usize, &[u8]) -> Result<(), Status>,
     ) -> Poll<Result<Option<Message>, ReadError>> {
         loop {
             match self.assembler.take() {
@@ -75,8 +75,8 @@ impl Messages {
                 Ok(message) => return Poll::Ready(Ok(message)),
                 Err(status) => return Poll::Ready(Err(ReadError::Bad(status))),
             }
-            if let Some(status) = self.assembler.beginning().and_then(|(length, part)| refusal(length, part)) {
-                return Poll::Ready(Err(ReadError::Bad(status)));
+            if let Some((length, part)) = self.assembler.beginning() {
+                admit(length, part).map_err(ReadError::Bad)?;
             }
             match ready!(self.stream.poll_data(context)) {
                 Some(Ok(frame)) => {

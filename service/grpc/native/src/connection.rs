@@ -21,6 +21,10 @@ use crate::shared::{Shared, Stage};
 /// deadlines of all its calls pass at once. Floods of resets exceed it.
 const RESETS_PER_STREAM: usize = 2;
 
+/// Streams that have been answered before their requests have come, and whose further frames are ignored for a while. A
+/// frame of any other stream that has ended is answered by a reset.
+const REFUSED_STREAMS: usize = 200;
+
 /// Serves a connection until it ends.
 pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Arc<str>, transport: T) {
     let (watched, activity) = Watched::new(transport, shared.limits.ping_interval);
@@ -30,6 +34,7 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer:
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(limits.streams)
+        .max_concurrent_reset_streams(REFUSED_STREAMS)
         .max_pending_accept_reset_streams(RESETS_PER_STREAM * limits.streams as usize)
         .max_header_list_size(limits.decoded_metadata())
         .handshake(watched);
@@ -58,7 +63,14 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     let Some(mut pings) = connection.ping_pong() else { return };
     let calls = Arc::new(Calls::new());
     let mut stage = shared.stage.subscribe();
+    let overload = &shared.fast_path.overload;
+    let mut window = STREAM_WINDOW;
     loop {
+        let wanted = overload.stream_window();
+        // This fails until the client has acknowledged the last change; it is tried again later.
+        if wanted != window && connection.set_initial_window_size(wanted).is_ok() {
+            window = wanted;
+        }
         tokio::select! {
             biased;
             accepted = connection.accept() => match accepted {
@@ -80,6 +92,7 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
                 life.draining = true;
                 connection.graceful_shutdown();
             }
+            () = overload.ends(), if window != STREAM_WINDOW => {}
             next = life.next(&calls, &mut pings) => match next {
                 Next::Drain => connection.graceful_shutdown(),
                 Next::Close => return,

@@ -15,8 +15,9 @@ use crate::codec::{Message, encode_with};
 use crate::limits::TURN_BYTES;
 use crate::metadata;
 use crate::metrics::MethodMetrics;
-use crate::models::{Models, RequestLimits, Version};
+use crate::models::{Models, Place, RequestLimits, Version};
 use crate::network::Prediction;
+use crate::overload::Overload;
 use crate::protobuf::{classify, infer};
 use crate::status::{Code, Status};
 use crate::tokens::Tokens;
@@ -67,6 +68,7 @@ pub struct FastPath {
     pub models: Arc<ArcSwap<Models>>,
     /// The tokens that calls need; None: they need none.
     pub tokens: Arc<ArcSwapOption<Tokens>>,
+    pub overload: Overload,
 }
 
 impl FastPath {
@@ -77,28 +79,33 @@ impl FastPath {
     }
 
     /// Answers a request, refuses it because the queue is full, or declines it.
-    pub async fn answer(&self, kind: Kind, message: &Message) -> Outcome {
+    ///
+    /// # Arguments
+    /// * `place` - The request's place in the queue, if it has one already.
+    pub async fn answer(&self, kind: Kind, message: &Message, place: Option<Place>) -> Outcome {
         let Ok(message) = message.bytes() else { return Outcome::Declined };
         match kind {
-            Kind::Classify | Kind::ClassifyStream => self.classify(&message).await,
-            Kind::ModelInfer => self.infer(&message).await,
+            Kind::Classify | Kind::ClassifyStream => self.classify(&message, place).await,
+            Kind::ModelInfer => self.infer(&message, place).await,
         }
     }
 
-    /// Returns the refusal of an incomplete request, if the part that has been received names a model whose queue is full.
-    pub fn refuse(&self, kind: Kind, length: usize, part: &[u8]) -> Option<Status> {
-        let (name, number) = match kind {
-            Kind::Classify | Kind::ClassifyStream => classify::read_model(part)?,
-            Kind::ModelInfer => infer::read_model(part)?,
+    /// Takes a place in the queue for a large request of which a part has been received; None: its model is not known yet,
+    /// or it needs no place. Refuses the request if there is no room.
+    pub fn admit(&self, kind: Kind, length: usize, part: &[u8]) -> Result<Option<Place>, Status> {
+        let named = match kind {
+            Kind::Classify | Kind::ClassifyStream => classify::read_model(part),
+            Kind::ModelInfer => infer::read_model(part),
         };
-        let version = self.find(name, number)?;
-        (length > version.inline_bytes && version.is_full_for(length, &self.limits)).then(|| refusal(&version))
+        let version = named.and_then(|(name, number)| self.find(name, number));
+        let Some(version) = version.filter(|version| length > version.inline_bytes) else { return Ok(None) };
+        version.queue_bytes(length, &self.limits).map(Some).ok_or_else(|| self.refusal(&version))
     }
 
-    async fn classify(&self, message: &[u8]) -> Outcome {
+    async fn classify(&self, message: &[u8], place: Option<Place>) -> Outcome {
         let Some(request) = classify::read(message, self.limits.texts) else { return Outcome::Declined };
         let Some(version) = self.find(request.model, request.version) else { return Outcome::Declined };
-        match self.predict(&version, &request.texts).await {
+        match self.predict(&version, &request.texts, place).await {
             Ok(prediction) => {
                 let scores = request.top_k.min(version.labels.len());
                 let capacity = request.texts.len() * (scores + 1) * RESPONSE_BYTES;
@@ -110,10 +117,10 @@ impl FastPath {
         }
     }
 
-    async fn infer(&self, message: &[u8]) -> Outcome {
+    async fn infer(&self, message: &[u8], place: Option<Place>) -> Outcome {
         let Some(request) = infer::read(message, self.limits.texts) else { return Outcome::Declined };
         let Some(version) = self.find(request.model, request.version) else { return Outcome::Declined };
-        match self.predict(&version, &request.texts).await {
+        match self.predict(&version, &request.texts, place).await {
             Ok(prediction) => {
                 let capacity = request.texts.len() * (RESPONSE_BYTES + prediction.classes * size_of::<f32>());
                 Outcome::Answered(encode_with(capacity, |buffer| infer::write(buffer, &version, &prediction, &request)))
@@ -127,7 +134,12 @@ impl FastPath {
     }
 
     /// Classifies texts: at once if they are short, otherwise in their turn.
-    async fn predict(&self, version: &Version, texts: &[&str]) -> Result<Prediction, Outcome> {
+    async fn predict(
+        &self,
+        version: &Arc<Version>,
+        texts: &[&str],
+        place: Option<Place>,
+    ) -> Result<Prediction, Outcome> {
         let bytes = texts.iter().map(|text| text.len()).sum();
         if texts.is_empty() || !texts.iter().all(|text| self.is_plain(version, text)) {
             return Err(Outcome::Declined);
@@ -137,10 +149,11 @@ impl FastPath {
         let (queued, inferred) = if bytes <= version.inline_bytes {
             (Duration::ZERO, classify_turn(version, texts, &mut prediction, 0)?)
         } else {
-            let Some(place) = version.queue(texts.len(), bytes, &self.limits) else {
-                return Err(Outcome::Refused(refusal(version)));
+            let kept = place.and_then(|place| place.keep(version, texts.len(), bytes));
+            let Some(place) = kept.or_else(|| version.queue(texts.len(), bytes, &self.limits)) else {
+                return Err(Outcome::Refused(self.refusal(version)));
             };
-            let Some(_turn) = place.turn().await else { return Err(Outcome::Declined) };
+            let Some(_turn) = version.turn(place).await else { return Err(Outcome::Declined) };
             (arrived.elapsed(), classify_in_turns(version, texts, &mut prediction).await?)
         };
         version.metrics.queued(queued);
@@ -149,6 +162,13 @@ impl FastPath {
             version.metrics.classified(winner, probabilities[winner], words, known_words);
         }
         Ok(prediction)
+    }
+
+    /// Counts a request that a version's queue has no room for, and returns its status.
+    fn refusal(&self, version: &Version) -> Status {
+        self.overload.note();
+        version.metrics.dropped_for_overload();
+        overloaded(&version.overload)
     }
 
     /// Tells whether the engine reads a text unchanged. Python normalizes others first, so they are declined.
@@ -195,12 +215,6 @@ fn classify_turn(
 ) -> Result<Duration, Outcome> {
     let start = Instant::now();
     if version.network.classify(texts, prediction, first) { Ok(start.elapsed()) } else { Err(Outcome::Declined) }
-}
-
-/// Counts a request that a version's queue has no room for, and returns its status.
-fn refusal(version: &Version) -> Status {
-    version.metrics.dropped_for_overload();
-    overloaded(&version.overload)
 }
 
 /// Returns the status of a refusal from a serialized `google.rpc.Status`, which Python has written.

@@ -78,7 +78,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.activity.turn.load(Ordering::Relaxed) >= TURN_READ_BYTES {
-            return pin!(yield_now()).poll(context).map(Ok);
+            let _ = pin!(yield_now()).poll(context); // the task goes on after all others
+            return Poll::Pending;
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;

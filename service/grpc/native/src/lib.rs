@@ -18,6 +18,7 @@ mod method;
 mod metrics;
 mod models;
 mod network;
+mod overload;
 mod panics;
 mod protobuf;
 mod python;

@@ -6,11 +6,15 @@ use std::time::Duration;
 pub const HANDSHAKE: Duration = Duration::from_secs(20);
 /// Maximum time for the message of a unary call that is answered without Python.
 pub const MESSAGE: Duration = Duration::from_secs(60);
+/// Time for which a request keeps its place in a queue while the rest of its message is to come.
+pub const RESERVATION: Duration = Duration::from_secs(1);
 /// Maximum time to send what is pending when the server closes a connection.
 pub const FLUSH: Duration = Duration::from_millis(500);
-/// Unread bytes of one stream, and of one connection.
-pub const STREAM_WINDOW: u32 = 256 * 1024;
+/// Unread bytes of one connection, and of one stream.
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
+pub const STREAM_WINDOW: u32 = 256 * 1024;
+/// Unread bytes of one stream while large requests are refused.
+pub const NARROW_STREAM_WINDOW: u32 = 16 * 1024;
 /// Unsent bytes of one stream that HTTP/2 holds.
 pub const SEND_BUFFER: usize = 256 * 1024;
 /// Bytes that all calls hold together: of messages in several frames, and of responses that clients have not read.

@@ -27,6 +27,7 @@ use crate::metadata;
 use crate::method::Method;
 use crate::metrics::MethodMetrics;
 use crate::models::{Models, Publication, RequestLimits};
+use crate::overload::Overload;
 use crate::server::{self, Port};
 use crate::shared::{Shared, Stage};
 use crate::status::Status;
@@ -182,6 +183,7 @@ impl Server {
                 limits: setup.request_limits,
                 models: Arc::clone(&self.models),
                 tokens: Arc::clone(&self.tokens),
+                overload: Overload::default(),
             },
         });
         server::start(&shared, ports)?;
