@@ -13,7 +13,7 @@ use crate::status::{Code, Status};
 /// Compressed flag and length.
 const PREFIX_BYTES: usize = 5;
 /// Maximum memory that is allocated for a message before its bytes arrive.
-const FIRST_CAPACITY: usize = 1 << 16;
+const FIRST_CAPACITY: usize = 1 << 17;
 
 /// A message as it was received.
 pub struct Message {

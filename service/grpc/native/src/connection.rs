@@ -21,9 +21,9 @@ use crate::shared::{Shared, Stage};
 /// deadlines of all its calls pass at once. Floods of resets exceed it.
 const RESETS_PER_STREAM: usize = 2;
 
-/// Streams that have been answered before their requests have come, and whose further frames are ignored for a while. A
-/// frame of any other stream that has ended is answered by a reset.
-const REFUSED_STREAMS: usize = 200;
+/// Streams whose frames are ignored for a second, because they were answered before their requests had come. Frames of
+/// others that have ended count as errors of the client, of which it may make about a thousand.
+const REFUSED_STREAMS: usize = 1000;
 
 /// Serves a connection until it ends.
 pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Arc<str>, transport: T) {

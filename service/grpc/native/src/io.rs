@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 
 use crate::authority::Authorities;
-use crate::limits::TURN_READ_BYTES;
+use crate::limits::{READ_AHEAD_BYTES, TURN_READ_BYTES};
 
 const PREFACE_BYTES: usize = 24;
 const HEADER_BYTES: usize = 9;
@@ -59,6 +60,10 @@ impl Activity {
 /// A connection whose frames are watched.
 pub struct Watched<T> {
     transport: T,
+    /// What has been read ahead: HTTP/2 asks for a few kilobytes at a time.
+    ahead: BytesMut,
+    /// Whether the last read was as long as it could be, so that there is probably more.
+    more: bool,
     activity: Arc<Activity>,
     frames: Frames,
 }
@@ -67,7 +72,31 @@ impl<T> Watched<T> {
     pub fn new(transport: T, ping_interval: Duration) -> (Self, Arc<Activity>) {
         let activity = Arc::new(Activity { start: Instant::now(), read: AtomicU64::new(0), turn: AtomicUsize::new(0) });
         let frames = Frames::new(ping_interval);
-        (Self { transport, activity: Arc::clone(&activity), frames }, activity)
+        (Self { transport, ahead: BytesMut::new(), more: false, activity: Arc::clone(&activity), frames }, activity)
+    }
+}
+
+impl<T: AsyncRead + Unpin> Watched<T> {
+    fn poll_fill(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() && !self.more {
+            ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
+            self.more = buffer.remaining() == 0;
+            return Poll::Ready(Ok(()));
+        }
+        if self.ahead.is_empty() {
+            let mut ahead = BytesMut::with_capacity(READ_AHEAD_BYTES);
+            self.more = false;
+            ready!(pin!(self.transport.read_buf(&mut ahead)).poll(context))?;
+            self.more = ahead.len() == ahead.capacity();
+            self.ahead = ahead;
+        }
+        let part = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead[..part]);
+        self.ahead.advance(part);
+        if self.ahead.is_empty() {
+            self.ahead = BytesMut::new(); // a connection at rest holds no memory for it
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -82,7 +111,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
+        ready!(self.poll_fill(context, buffer))?;
         let now = Instant::now();
         self.activity.note(now, buffer.filled().len() - before);
         if self.frames.read(&mut buffer.filled_mut()[before..], now) {

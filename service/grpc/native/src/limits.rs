@@ -14,7 +14,7 @@ pub const FLUSH: Duration = Duration::from_millis(500);
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 /// Unread bytes of one stream while large requests are refused.
-pub const NARROW_STREAM_WINDOW: u32 = 16 * 1024;
+pub const NARROW_STREAM_WINDOW: u32 = 32 * 1024;
 /// Unsent bytes of one stream that HTTP/2 holds.
 pub const SEND_BUFFER: usize = 256 * 1024;
 /// Bytes that all calls hold together: of messages in several frames, and of responses that clients have not read.
@@ -32,6 +32,8 @@ pub const CALLS_WAITING_FOR_CLIENTS: usize = 1000;
 pub const CALLS_PER_TURN: usize = 64;
 /// Bytes of one connection that are read without a pause.
 pub const TURN_READ_BYTES: usize = 64 * 1024;
+/// Bytes of one connection that are read at once while more is there than HTTP/2 asks for.
+pub const READ_AHEAD_BYTES: usize = 32 * 1024;
 /// Bytes of text that are classified without a pause: about half a millisecond.
 pub const TURN_BYTES: usize = 64 * 1024;
 /// Messages of one stream that are answered without a pause.
