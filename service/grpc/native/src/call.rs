@@ -415,29 +415,33 @@ impl Incoming<'_> {
         poll_fn(|context| messages.poll_next_admitted(context, &mut admit)).await
     }
 
-    /// Returns the message. If it does not come in time, it needs a new place: clients that send slowly hold none.
+    /// Returns the message. If it does not come in time, its place is lost: clients that send slowly hold none.
     async fn next_before_place_is_lost(&mut self) -> Result<Option<Message>, ReadError> {
         if let Ok(message) = timeout(RESERVATION, self.next()).await {
             return message;
         }
         self.place = None;
-        self.next().await
+        poll_fn(|context| self.messages.poll_next(context)).await
     }
 }
 
 /// Awaits a future until the client goes, the deadline passes or the server closes.
-///
-/// The future is polled once each time that the call is: if it yields, others have their turn.
 async fn while_wanted<T>(
     shared: &Shared,
     writer: &mut ResponseWriter,
     deadline: Option<Instant>,
     future: impl Future<Output = T>,
 ) -> Result<T, End> {
+    unless_ended(future, unwanted(shared, writer, deadline)).await
+}
+
+/// Awaits a future, or what ends it. Most futures are ready at once, so the end is only awaited if they are not. A future
+/// that yields is not polled again before others have had their turn.
+async fn unless_ended<T>(future: impl Future<Output = T>, end: impl Future<Output = End>) -> Result<T, End> {
     tokio::select! {
         biased;
         output = future => Ok(output),
-        end = unwanted(shared, writer, deadline) => Err(end),
+        end = end => Err(end),
     }
 }
 
@@ -454,6 +458,8 @@ async fn unwanted(shared: &Shared, writer: &mut ResponseWriter, deadline: Option
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use tokio::runtime;
 
     use super::*;
@@ -471,5 +477,23 @@ mod tests {
         };
         assert!(matches!(run(panics), Err(End::Panicked)));
         assert!(matches!(run(async { Err(End::Gone) }), Err(End::Gone)));
+    }
+
+    #[test]
+    fn work_that_yields_lets_others_have_their_turn() {
+        let turns = Mutex::new(Vec::new());
+        let work = async {
+            turns.lock().unwrap().push("first");
+            yield_now().await;
+            turns.lock().unwrap().push("second");
+        };
+        let other = async {
+            turns.lock().unwrap().push("other");
+            yield_now().await;
+        };
+        let both = async { tokio::join!(unless_ended(work, pending()), other) };
+        let (end, ()) = runtime::Builder::new_current_thread().build().unwrap().block_on(both);
+        assert!(end.is_ok());
+        assert_eq!(*turns.lock().unwrap(), ["first", "other", "second"]);
     }
 }

@@ -232,7 +232,43 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{join, sink};
+    use tokio::runtime;
+
     use super::*;
+
+    /// Reads in parts of so many bytes, turn after turn. Returns what each turn has read.
+    fn read_in_turns(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
+        let (mut watched, activity) = Watched::new(join(bytes, sink()), Duration::ZERO);
+        let (mut turns, mut part) = (Vec::new(), vec![0; size]);
+        let read = poll_fn(|context| {
+            activity.begin_turn();
+            let mut turn = Vec::new();
+            loop {
+                let mut buffer = ReadBuf::new(&mut part);
+                let polled = Pin::new(&mut watched).poll_read(context, &mut buffer);
+                turn.extend_from_slice(buffer.filled());
+                if polled.is_pending() || buffer.filled().is_empty() {
+                    turns.push(std::mem::take(&mut turn));
+                    return polled.map(Result::unwrap);
+                }
+            }
+        });
+        runtime::Builder::new_current_thread().build().unwrap().block_on(read);
+        turns
+    }
+
+    #[test]
+    fn a_turn_reads_a_bounded_part_and_the_next_one_goes_on() {
+        let bytes = [vec![0; PREFACE_BYTES], frame(DATA, 3 * TURN_READ_BYTES)].concat();
+        for size in [1000, READ_AHEAD_BYTES, 2 * READ_AHEAD_BYTES] {
+            let turns = read_in_turns(&bytes, size);
+            assert!(turns.iter().all(|turn| turn.len() < TURN_READ_BYTES + size), "{size}");
+            assert_eq!(turns.concat(), bytes, "{size}");
+        }
+    }
 
     fn frame(kind: u8, length: usize) -> Vec<u8> {
         let mut frame = (length as u32).to_be_bytes()[1..].to_vec();

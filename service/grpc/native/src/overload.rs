@@ -47,3 +47,16 @@ impl Overload {
         self.start.elapsed().as_millis() as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_narrow_after_a_refusal() {
+        let overload = Overload::default();
+        assert_eq!(overload.stream_window(), STREAM_WINDOW);
+        overload.note();
+        assert_eq!(overload.stream_window(), NARROW_STREAM_WINDOW);
+    }
+}
