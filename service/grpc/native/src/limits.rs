@@ -31,7 +31,7 @@ pub const CALLS_WAITING_FOR_CLIENTS: usize = 1000;
 /// Calls that Python receives in one iteration of its event loop.
 pub const CALLS_PER_TURN: usize = 64;
 /// Bytes of one connection that are read without a pause.
-pub const TURN_READ_BYTES: usize = 64 * 1024;
+pub const TURN_READ_BYTES: usize = 128 * 1024;
 /// Bytes of one connection that are read at once while more is there than HTTP/2 asks for.
 pub const READ_AHEAD_BYTES: usize = 32 * 1024;
 /// Bytes of text that are classified without a pause: about half a millisecond.
