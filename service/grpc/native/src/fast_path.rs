@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use tokio::task::yield_now;
 use unicode_normalization::{IsNormalized, is_nfc_quick};
 
 use crate::codec::{Message, encode_with};
-use crate::limits::TURN_BYTES;
+use crate::limits::PART_BYTES;
 use crate::metadata;
 use crate::metrics::MethodMetrics;
 use crate::models::{Models, Place, RequestLimits, Version};
@@ -20,6 +19,7 @@ use crate::network::Prediction;
 use crate::overload::Overload;
 use crate::protobuf::{classify, infer};
 use crate::status::{Code, Status};
+use crate::threads;
 use crate::tokens::Tokens;
 
 /// Bytes of a response beside its labels, for a text.
@@ -147,14 +147,14 @@ impl FastPath {
         let mut prediction = Prediction::new(version.network.classes(), texts.len());
         let arrived = Instant::now();
         let (queued, inferred) = if bytes <= version.inline_bytes {
-            (Duration::ZERO, classify_turn(version, texts, &mut prediction, 0)?)
+            (Duration::ZERO, classify_part(version, texts, &mut prediction, 0)?)
         } else {
             let kept = place.and_then(|place| place.keep(version, texts.len(), bytes));
             let Some(place) = kept.or_else(|| version.queue(texts.len(), bytes, &self.limits)) else {
                 return Err(Outcome::Refused(self.refusal(version)));
             };
             let Some(_turn) = version.turn(place).await else { return Err(Outcome::Declined) };
-            (arrived.elapsed(), classify_in_turns(version, texts, &mut prediction).await?)
+            (arrived.elapsed(), classify_in_parts(version, texts, &mut prediction).await?)
         };
         version.metrics.queued(queued);
         version.metrics.inferred(texts.len(), inferred);
@@ -173,7 +173,7 @@ impl FastPath {
 
     /// Tells whether the engine reads a text unchanged. Python normalizes others first, so they are declined.
     fn is_plain(&self, version: &Version, text: &str) -> bool {
-        text.len() <= self.limits.text_bytes.min(TURN_BYTES)
+        text.len() <= self.limits.text_bytes.min(PART_BYTES)
             && (text.is_ascii()
                 || if version.normalizes {
                     is_nfc_quick(text.chars()) == IsNormalized::Yes
@@ -183,8 +183,8 @@ impl FastPath {
     }
 }
 
-/// Classifies texts in parts of about half a millisecond, and yields to other calls in between.
-async fn classify_in_turns(
+/// Classifies texts in parts, and pauses for other calls in between.
+async fn classify_in_parts(
     version: &Version,
     texts: &[&str],
     prediction: &mut Prediction,
@@ -195,19 +195,17 @@ async fn classify_in_turns(
         let mut bytes = 0;
         let fitting = texts[first..].iter().take_while(|text| {
             bytes += text.len();
-            bytes <= TURN_BYTES
+            bytes <= PART_BYTES
         });
-        let turn = fitting.count().max(1);
-        duration += classify_turn(version, &texts[first..first + turn], prediction, first)?;
-        first += turn;
-        if first < texts.len() {
-            yield_now().await;
-        }
+        let part = fitting.count().max(1);
+        threads::pause_after_turn().await;
+        duration += classify_part(version, &texts[first..first + part], prediction, first)?;
+        first += part;
     }
     Ok(duration)
 }
 
-fn classify_turn(
+fn classify_part(
     version: &Version,
     texts: &[&str],
     prediction: &mut Prediction,

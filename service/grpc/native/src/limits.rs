@@ -34,8 +34,11 @@ pub const CALLS_PER_TURN: usize = 64;
 pub const TURN_READ_BYTES: usize = 128 * 1024;
 /// Bytes of one connection that are read at once while more is there than HTTP/2 asks for.
 pub const READ_AHEAD_BYTES: usize = 32 * 1024;
-/// Bytes of text that are classified without a pause: about half a millisecond.
-pub const TURN_BYTES: usize = 64 * 1024;
+/// Time for which a thread classifies large requests without a pause. One after the other they take less time, since the
+/// model's tables stay in the cache.
+pub const TURN: Duration = Duration::from_millis(2);
+/// Bytes of text after which a thread looks at the time: about half a millisecond.
+pub const PART_BYTES: usize = 64 * 1024;
 /// Messages of one stream that are answered without a pause.
 pub const TURN_MESSAGES: usize = 32;
 /// What RFC 9113 counts for each header beside its name and value.
