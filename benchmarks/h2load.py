@@ -104,8 +104,9 @@ def offering(
     connections: int,
     timeout_seconds: int,
 ) -> Iterator[Offered]:
-    """Sends requests at a fixed rate while the block runs, whatever the answers, at the lowest priority: other clients that
-    measure latency do not wait for its CPU.
+    """Sends requests at a fixed rate while the block runs, whatever the answers.
+
+    h2load has the lowest priority: another client that measures latency does not wait for its CPU.
 
     Args:
         address: host:port.
@@ -129,9 +130,6 @@ def offering(
         yield offered
         for output in [process.communicate()[0] for process in processes]:
             started = re.search(r"(\d+) started", output)
-            print([l for l in output.splitlines() if "started," in l or "status codes" in l]) if __import__(
-                "os"
-            ).environ.get("H2OUT") else None
             if not started:
                 raise RuntimeError(f"h2load: it did not run: {output}")
             offered.requests_per_second += int(started[1]) / seconds
@@ -142,17 +140,5 @@ def _start(
 ) -> subprocess.Popen[str]:
     """Starts an h2load that sends one body. Its windows are wide: 1 MiB for a stream and for a connection."""
     headers = [part for header in _HEADERS for part in ("-H", header)]
-    command = [
-        *run_by,
-        "h2load",
-        *options,
-        "-W",
-        "20",
-        "-w",
-        "20",
-        "-d",
-        str(data),
-        *headers,
-        f"http://{address}/{method}",
-    ]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = ["h2load", *options, "-W", "20", "-w", "20", "-d", str(data), *headers, f"http://{address}/{method}"]
+    return subprocess.Popen([*run_by, *command], stdout=subprocess.PIPE, text=True)

@@ -170,7 +170,7 @@ def test_garbage_is_collected_after_the_imports_but_not_looked_for_in_what_they_
         "module.start = lambda *_: 0 if gc.isenabled() and gc.get_freeze_count() else 1;"
         "sys.argv = ['text-classifier-server']; sys.exit(main())"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT, timeout=60).returncode == 0
 
 
 @needs_root
