@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
+use ring::rand::{SystemRandom, generate};
 
 use crate::protobuf::wire::{Fields, Value, text};
 
@@ -15,6 +16,10 @@ static BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// The header with a call's id, which its trailing metadata return.
+pub const REQUEST_ID: &str = "x-request-id";
+const MAX_REQUEST_ID_BYTES: usize = 128;
 
 const BINARY: &str = "-bin";
 /// Headers that are the transport's own.
@@ -63,6 +68,19 @@ pub fn from_python(pairs: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
         }
     }
     Ok(headers)
+}
+
+/// Returns a call's id: the client's if it is visible ASCII, otherwise a new one.
+pub fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get_all(REQUEST_ID).iter().next_back();
+    let valid = |id: &&HeaderValue| {
+        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    given.filter(valid).cloned().unwrap_or_else(|| {
+        let random: [u8; 16] = generate(&SystemRandom::new()).expect("the system gives random bytes").expose();
+        let id = format!("{:032x}", u128::from_ne_bytes(random));
+        HeaderValue::from_str(&id).expect("digits are a header's value")
+    })
 }
 
 /// Writes the value of a key that ends in -bin.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::prelude::*;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::answers::AnswerQueue;
 use crate::metrics::ModelMetrics;
 use crate::network::Network;
 use crate::threads;
@@ -24,6 +25,8 @@ pub struct Version {
     pub metrics: ModelMetrics,
     /// The serialized `google.rpc.Status` of a request for which the queue has no room.
     pub overload: Vec<u8>,
+    /// Where its answers go for Python; None: nowhere.
+    pub answers: Option<Py<AnswerQueue>>,
     queue: Queue,
 }
 
@@ -40,6 +43,7 @@ pub struct Publication {
     network: Network,
     metrics: ModelMetrics,
     overload: Vec<u8>,
+    answers: Option<Py<AnswerQueue>>,
 }
 
 /// All versions.
@@ -60,16 +64,36 @@ impl Models {
     pub fn new(publications: Vec<Publication>, threads: usize) -> Result<Self, String> {
         let mut models: HashMap<String, Model> = HashMap::new();
         for publication in publications {
-            let Publication { name, number, in_service, labels, inline_bytes, normalizes, network, metrics, overload } =
-                publication;
+            let Publication {
+                name,
+                number,
+                in_service,
+                labels,
+                inline_bytes,
+                normalizes,
+                network,
+                metrics,
+                overload,
+                answers,
+            } = publication;
             let model = models.entry(name.clone()).or_default();
             if labels.len() != network.classes() {
                 let (labels, classes) = (labels.len(), network.classes());
                 return Err(format!("{name}/{number}: has {labels} labels for {classes} classes"));
             }
             let queue = Queue::new(threads);
-            let version =
-                Arc::new(Version { name, number, labels, inline_bytes, normalizes, network, metrics, overload, queue });
+            let version = Arc::new(Version {
+                name,
+                number,
+                labels,
+                inline_bytes,
+                normalizes,
+                network,
+                metrics,
+                overload,
+                answers,
+                queue,
+            });
             if in_service {
                 model.in_service = Some(Arc::clone(&version));
             }
