@@ -76,7 +76,7 @@ class Server:
             share: the share of requests that it takes, 0 to 1.
             max_texts: how many texts may wait.
             max_bytes: how many bytes of text may wait.
-            wake: what an event names when answers wait, once until all have been taken.
+            wake: what an event names when the first answer comes, and when one comes after `is_empty` was true.
         """
 
     def publish(self, versions: list[dict[str, Any]]) -> None:
@@ -141,7 +141,7 @@ class AnswerQueue:
         """Takes the number of texts that found no room."""
 
     def is_empty(self) -> bool:
-        """Tells whether no answer waits."""
+        """Tells whether no answer waits. If so, the next one wakes the event loop."""
 
     def threads_were_idle(self) -> bool:
         """Tells whether each of the server's threads has been idle at some time since the last call."""

@@ -41,7 +41,7 @@ class AnswerQueue(Protocol):
         """Takes the number of texts that found no room."""
 
     def is_empty(self) -> bool:
-        """Tells whether no answer waits."""
+        """Tells whether no answer waits. If so, the next one wakes the event loop."""
 
     def threads_were_idle(self) -> bool:
         """Tells whether each of the transport's threads has been idle at some time since the last call."""

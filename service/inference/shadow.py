@@ -23,14 +23,16 @@ from service.telemetry.shadow_metrics import Agreement, ShadowMetrics
 
 _log = structlog.get_logger()
 
-BATCH_TEXTS = 256
+BATCH_TEXTS = 1024
 """Maximum number of texts in one engine call of a shadow; a larger request goes alone."""
 QUEUE_TEXTS = 4096
 """Maximum number of texts that wait for a shadow."""
 QUEUE_CHARACTERS = 1 << 23
 """Maximum number of characters of these texts together; of bytes if they wait in the transport."""
-_PAUSE = 0.005
-"""Seconds between two batches: time for responses to leave and requests to queue."""
+PAUSE = 0.02
+"""Seconds between two batches: time for responses to leave and requests to queue. A batch takes 0.4 ms of CPU time beside
+the engine's.
+"""
 _LAG = 0.02
 """A delay of the event loop, in seconds, that indicates load."""
 
@@ -139,8 +141,8 @@ class Shadow:
 
     async def _run(self) -> None:
         while self._queue or (self._transport and not self._transport.is_empty()):
-            due = self._loop.time() + _PAUSE
-            await asyncio.sleep(_PAUSE)
+            due = self._loop.time() + PAUSE
+            await asyncio.sleep(PAUSE)
             if self._transport and (dropped := self._transport.take_dropped()):
                 self._drop(dropped)
             if self._closing or not self._is_under_load(due):
@@ -171,8 +173,8 @@ class Shadow:
         if batch.texts:
             self._compare(batch, dropped)
             dropped = 0
-        if self._transport and not self._transport.is_empty():
-            self._compare(_Batch(*self._transport.take(BATCH_TEXTS)), dropped)
+        if self._transport and (batch := _Batch(*self._transport.take(BATCH_TEXTS))).texts:
+            self._compare(batch, dropped)
 
     def _compare(self, batch: _Batch, dropped: int) -> None:
         try:

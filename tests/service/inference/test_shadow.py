@@ -18,7 +18,7 @@ import pytest
 from service.config import Config
 from service.grpc.stubs import open_inference_pb2, open_inference_pb2_grpc
 from service.inference.servable import Answer, Servable
-from service.inference.shadow import BATCH_TEXTS, QUEUE_TEXTS, Compared, Shadow
+from service.inference.shadow import BATCH_TEXTS, PAUSE, QUEUE_TEXTS, Compared, Shadow
 from service.process.worker import publisher
 from service.telemetry.shadow_metrics import Agreement, ShadowMetrics
 from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
@@ -303,7 +303,7 @@ async def test_the_shadow_waits_while_requests_wait_for_the_version_in_service(f
     pair.shadow.offer(["a"], Answer(np.zeros((1, 2), np.float32), [0], [0.75], [], []), "")
     assert pair.in_service.batcher.waiting
     for _ in range(3):  # the shadow looks again and again
-        await asyncio.sleep(0.006)
+        await asyncio.sleep(1.2 * PAUSE)
     assert not pair.engine.calls
     busy.may.set()
     await asyncio.gather(first, second)

@@ -61,7 +61,7 @@ struct Waiting {
     bytes: usize,
     /// Texts that found no room.
     dropped: usize,
-    /// Whether an answer has been put in since the queue was empty.
+    /// Whether an answer has been put in since the queue was seen empty.
     announced: bool,
 }
 
@@ -75,7 +75,7 @@ impl Queue {
     }
 
     /// Puts an answer in if it is sampled and there is room; an empty queue takes even a larger one. Tells whether it is the
-    /// first one since the queue was empty.
+    /// first one since the queue was seen empty.
     fn put(&self, texts: &[&str], prediction: &Prediction, request_id: Option<&HeaderValue>) -> bool {
         if !is_sampled(self.share) {
             return false;
@@ -108,8 +108,14 @@ impl Queue {
             taken.push(next);
         }
         waiting.texts -= texts;
-        waiting.announced = !waiting.answers.is_empty();
         taken
+    }
+
+    /// Tells whether no answer waits. If so, the next one is announced.
+    fn is_empty(&self) -> bool {
+        let mut waiting = self.waiting();
+        waiting.announced = !waiting.answers.is_empty();
+        !waiting.announced
     }
 }
 
@@ -177,9 +183,9 @@ impl AnswerQueue {
         std::mem::take(&mut self.queue.waiting().dropped)
     }
 
-    /// Tells whether no answer waits.
+    /// Tells whether no answer waits. If so, Python is woken for the next one.
     fn is_empty(&self) -> bool {
-        self.queue.waiting().answers.is_empty()
+        self.queue.is_empty()
     }
 
     /// Tells whether each of the server's threads has been idle at some time since the last call.
@@ -244,13 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_answer_since_the_queue_was_empty_is_announced() {
+    fn the_first_answer_since_the_queue_was_seen_empty_is_announced() {
         let queue = Queue::new(1.0, 100, 1000);
         assert!(put(&queue, 1) && !put(&queue, 1));
-        taken(&queue, 1);
+        assert!(!queue.is_empty() && !put(&queue, 1));
+        taken(&queue, 10);
         assert!(!put(&queue, 1));
         taken(&queue, 10);
-        assert!(put(&queue, 1));
+        assert!(queue.is_empty() && put(&queue, 1));
     }
 
     #[test]
