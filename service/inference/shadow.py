@@ -30,8 +30,8 @@ QUEUE_TEXTS = 4096
 QUEUE_CHARACTERS = 1 << 23
 """Maximum number of characters of these texts together; of bytes if they wait in the transport."""
 PAUSE = 0.02
-"""Seconds between two batches: time for responses to leave and requests to queue. A batch takes 0.4 ms of CPU time beside
-the engine's.
+"""Seconds between two batches: time for responses to leave and requests to queue. The longer, the larger batches are,
+which each take about 0.4 ms of CPU time beside the engine's.
 """
 _LAG = 0.02
 """A delay of the event loop, in seconds, that indicates load."""
@@ -140,18 +140,22 @@ class Shadow:
             self._work = self._loop.create_task(self._run(), context=self._context)
 
     async def _run(self) -> None:
-        while self._queue or (self._transport and not self._transport.is_empty()):
+        while self._has_work():
             due = self._loop.time() + PAUSE
             await asyncio.sleep(PAUSE)
-            if self._transport and (dropped := self._transport.take_dropped()):
-                self._drop(dropped)
             if self._closing or not self._is_under_load(due):
                 dropped, self._dropped = self._dropped, 0
                 await self._loop.run_in_executor(self._thread, self._compare_next, self._take(), dropped)
         self._work = None
 
+    def _has_work(self) -> bool:
+        """Counts what the transport has dropped. Tells whether requests wait for a comparison."""
+        if self._transport:
+            self._drop(self._transport.take_dropped())
+        return bool(self._queue) or not (self._transport is None or self._transport.is_empty())
+
     def _is_under_load(self, due: float) -> bool:
-        """Tells whether the event loop lags, or requests wait for the version in service."""
+        """Tells whether the server has no time for a comparison."""
         busy = self._transport is not None and not self._transport.threads_were_idle()
         return busy or self._loop.time() - due > _LAG or self.in_service.batcher.waiting
 
