@@ -137,7 +137,8 @@ class _Tensors:
         self._path = version / "assets.extra" / WEIGHTS_FILE
         if not self._path.exists():
             raise UnsupportedError(
-                f"{self._path} is missing, unless it is still on its way: without it only TensorFlow can run this version"
+                f"{self._path} is missing, unless it is still on its way: without it only TensorFlow can run this"
+                " version"
             )
         try:
             with safe_open(self._path, framework="np") as file:
