@@ -9,7 +9,7 @@ import itertools
 import mmap
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import NamedTuple
@@ -27,12 +27,12 @@ from training.data import unknown_words
 from training.data.bad_rows import BadRows
 from training.data.keras_datasets import Examples, SplitDataset
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText, TrainingFiles
-from training.data.labels import alike_among, lists_among
+from training.data.labels import SPELLING, alike_among, lists_among, misspelt
 from training.data.quality import MAX_TEXT_BYTES, Quality, SoftQuality
 from training.data.sequences import FlatSequences, FlatTexts
 from training.data.soft_labels import SoftColumns
 from training.data.splitting import held_out, keys_for_test, keys_for_validation
-from training.data.targets import RowTargets
+from training.data.targets import RowTargets, Targets
 from training.data.text_hashes import text_hash
 from training.data.tokens import tokenize_all
 from training.settings import Settings
@@ -102,7 +102,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     else:
         unknown = in_validation, test_examples.unknown_word_ratio
     words_alone = is_ngram and settings.features == "words"
-    quality = _quality(texts, split, unknown, bad_rows.count, has_targets=targets is not None, words_alone=words_alone)
+    quality = _quality(texts, split, unknown, bad_rows.count, targets, words_alone=words_alone)
     warnings.show(console, quality.warnings())
     return FileDataset(
         name=files.data.name,
@@ -119,14 +119,20 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
 
 
 def _quality(
-    texts: "_Texts", split: "_Split", unknown: tuple[float, float], bad: int, *, has_targets: bool, words_alone: bool
+    texts: "_Texts",
+    split: "_Split",
+    unknown: tuple[float, float],
+    bad: int,
+    targets: Targets | None,
+    *,
+    words_alone: bool,
 ) -> Quality:
     """Returns the findings.
 
     Args:
         unknown: the shares of unknown words in validation and test texts.
         bad: number of bad rows.
-        has_targets: whether the files have columns of soft labels or weights.
+        targets: those of the texts, if the files have columns of soft labels or weights.
         words_alone: whether the run was told to use n-grams of words alone.
     """
     hashes, classes, labelled = (
@@ -139,7 +145,7 @@ def _quality(
     _, conflicts = _copies_and_conflicts(hashes[labelled], classes[labelled])
     unknown_in_validation, unknown_in_test = unknown
     return Quality(
-        rows=texts.rows,
+        rows=texts.usable_rows + bad,
         bad=bad,
         without_words=texts.without_words,
         too_long=texts.too_long,
@@ -153,11 +159,20 @@ def _quality(
         unknown_in_validation=unknown_in_validation,
         unknown_in_test=unknown_in_test,
         label_lists=tuple(lists_among(labels)),
-        soft=_soft_quality(texts, split) if has_targets else None,
+        soft=_soft_quality(texts, split) if targets else None,
         alike_labels=tuple(alike_among(labels)),
         weightless_labels={label: rows for label, rows in texts.weightless.items() if rows and label not in labels},
+        untaught_labels=tuple(_untaught(labels, targets, training)),
         words_alone=words_alone,
     )
+
+
+def _untaught(labels: Sequence[str], targets: Targets | None, training: NDArray[np.int64]) -> list[str]:
+    """Returns the labels that no text to train on teaches, which only soft labels can name."""
+    if targets is None:
+        return []
+    taught = targets.learned[training].sum(axis=0)
+    return [label for label, weight in zip(labels, taught, strict=True) if not weight]
 
 
 def _soft_quality(texts: "_Texts", split: "_Split") -> SoftQuality:
@@ -206,7 +221,7 @@ class _Texts:
         self._text_ends = array("q")
         self.hashes = array("Q")
         """Two texts with the same hash count as copies, which does no harm."""
-        self.rows = self.without_words = self.too_long = self.merged = self.without_weight = 0
+        self.usable_rows = self.without_words = self.too_long = self.merged = self.without_weight = 0
         self.weightless: Counter[str] = Counter()
         """The labels of rows of weight 0, with their numbers of rows."""
         self.merged_at = ""
@@ -218,15 +233,16 @@ class _Texts:
         return len(self.ends)
 
     def read(
-        self, files: LabelledFiles, bad_rows: BadRows, console: Console, known_labels: Container[str] | None = None
+        self, files: LabelledFiles, bad_rows: BadRows, console: Console, known_labels: Collection[str] | None = None
     ) -> None:
         """Adds the rows of files. If known labels are given, rows with another label are bad."""
         with bytes_shown(console, f"Reading {files}", files.size()) as progress:
             for file, row in files.rows(bad_rows, progress):
-                self.rows += 1
                 if known_labels is not None and row.label not in known_labels:
-                    bad_rows.add(file, Unreadable(row.number, f"no text to train on has the label {row.label!r}"))
+                    note = f", but one that differs only in {SPELLING}" if misspelt([row.label], known_labels) else ""
+                    bad_rows.add(file, Unreadable(row.number, f"no text to train on has the label {row.label!r}{note}"))
                 else:
+                    self.usable_rows += 1
                     self._add(file, row)
         self._tokenize_pending()
 
