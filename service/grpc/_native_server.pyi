@@ -84,7 +84,7 @@ class Server:
 
         Args:
             versions: of each `name`, `number`, whether it is `in_service`, `labels`, `inline_bytes` of text that it
-                classifies at once, whether it `normalizes` texts to NFC, its `network`'s capsule, its `metrics`,
+                classifies at once, whether it `reads_any_text`, its `network`'s capsule, its `metrics`,
                 `overload`, the serialized `google.rpc.Status` of a request for which its queue has no room, and
                 `answers`, the `AnswerQueue` that gets its answers, or None. The metrics are the values of its `texts`
                 by label; its histograms `inference`, `queue`, `batch`, `unknown` and `probability`; and the values of

@@ -97,7 +97,7 @@ class FastPath:
             "in_service": in_service,
             "labels": servable.labels,
             "inline_bytes": engine.inline_bytes,
-            "normalizes": servable.metadata.tokenization == "unicode",
+            "reads_any_text": servable.metadata.tokenization == "unicode",
             "network": engine.capsule(),
             "metrics": self._model_series(servable),
             "overload": to_status(Overloaded(servable.name, RETRY_SECONDS)).SerializeToString(),

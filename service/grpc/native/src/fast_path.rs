@@ -9,7 +9,6 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use tokio::task::yield_now;
-use unicode_normalization::{IsNormalized, is_nfc_quick};
 
 use crate::codec::{Message, encode_with};
 use crate::limits::TURN_BYTES;
@@ -166,15 +165,12 @@ impl FastPath {
         Ok(prediction)
     }
 
-    /// Tells whether the engine reads a text unchanged. Python normalizes others first, so they are declined.
+    /// Tells whether the engine reads a text unchanged. Python changes others first, so they are declined.
     fn is_plain(&self, version: &Version, text: &str) -> bool {
         text.len() <= self.limits.text_bytes.min(TURN_BYTES)
-            && (text.is_ascii()
-                || if version.normalizes {
-                    is_nfc_quick(text.chars()) == IsNormalized::Yes
-                } else {
-                    !READ_BY_PYTHON.iter().any(|character| text.contains(character))
-                })
+            && (version.reads_any_text
+                || text.is_ascii()
+                || !READ_BY_PYTHON.iter().any(|character| text.contains(character)))
     }
 }
 

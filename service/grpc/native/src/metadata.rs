@@ -98,3 +98,25 @@ pub fn status_message(status: &[u8]) -> Option<String> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_the_id_of_its_client_if_that_is_visible_ascii() {
+        let id = |given: &[u8]| {
+            let given = HeaderValue::from_bytes(given).unwrap();
+            request_id(&HeaderMap::from_iter([(HeaderName::from_static(REQUEST_ID), given)]))
+        };
+        let longest = [b'~'; MAX_REQUEST_ID_BYTES];
+        for valid in [&b"!"[..], b"an-id", &longest] {
+            assert_eq!(id(valid), valid);
+        }
+        for invalid in [&b""[..], b"an id", b"\xe9", &[b'x'; MAX_REQUEST_ID_BYTES + 1]] {
+            let new = id(invalid);
+            assert!(new.len() == 32 && new.as_bytes().iter().all(u8::is_ascii_hexdigit));
+            assert_ne!(new, id(invalid));
+        }
+    }
+}

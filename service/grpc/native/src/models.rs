@@ -19,8 +19,8 @@ pub struct Version {
     pub labels: Vec<String>,
     /// Bytes of text that are classified at once.
     pub inline_bytes: usize,
-    /// Whether texts are read after Unicode normalization, form C.
-    pub normalizes: bool,
+    /// Whether the network reads any text, or only those without the characters that are left to Python.
+    pub reads_any_text: bool,
     pub network: Network,
     pub metrics: ModelMetrics,
     /// The serialized `google.rpc.Status` of a request for which the queue has no room.
@@ -39,7 +39,7 @@ pub struct Publication {
     in_service: bool,
     labels: Vec<String>,
     inline_bytes: usize,
-    normalizes: bool,
+    reads_any_text: bool,
     network: Network,
     metrics: ModelMetrics,
     overload: Vec<u8>,
@@ -70,7 +70,7 @@ impl Models {
                 in_service,
                 labels,
                 inline_bytes,
-                normalizes,
+                reads_any_text,
                 network,
                 metrics,
                 overload,
@@ -87,7 +87,7 @@ impl Models {
                 number,
                 labels,
                 inline_bytes,
-                normalizes,
+                reads_any_text,
                 network,
                 metrics,
                 overload,
