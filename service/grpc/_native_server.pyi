@@ -84,11 +84,11 @@ class Server:
 
         Args:
             versions: of each `name`, `number`, whether it is `in_service`, `labels`, `inline_bytes` of text that it
-                classifies at once, whether it `reads_any_text`, its `network`'s capsule, its `metrics`,
-                `overload`, the serialized `google.rpc.Status` of a request for which its queue has no room, and
-                `answers`, the `AnswerQueue` that gets its answers, or None. The metrics are the values of its `texts`
-                by label; its histograms `inference`, `queue`, `batch`, `unknown` and `probability`; and the values of
-                its requests dropped for `overload`.
+                classifies at once, whether it `reads_any_text`, its `thresholds` by label or None, its `network`'s
+                capsule, its `metrics`, `overload`, the serialized `google.rpc.Status` of a request for which its queue
+                has no room, and `answers`, the `AnswerQueue` that gets its answers, or None. The metrics are the values
+                of its `texts` by label; its histograms `inference`, `queue`, `batch`, `unknown` and `probability`; and
+                the values of its requests dropped for `overload`.
 
         Raises:
             ValueError: a version's labels are not as many as its network's classes; the versions of before stay.

@@ -91,12 +91,14 @@ class FastPath:
     def _publication(self, servable: Servable, *, in_service: bool) -> dict[str, Any]:
         engine: Any = servable.engine
         shadow = servable.shadow.running
+        abstention = servable.metadata.abstention
         return {
             "name": servable.name,
             "number": servable.version,
             "in_service": in_service,
             "labels": servable.labels,
             "inline_bytes": engine.inline_bytes,
+            "thresholds": abstention.thresholds if abstention else None,
             "reads_any_text": servable.metadata.tokenization == "unicode",
             "network": engine.capsule(),
             "metrics": self._model_series(servable),

@@ -157,7 +157,7 @@ class Served:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Any]:
-        """Yields the stub of a client."""
+        """Yields the channel of a client."""
         classification = ClassificationService(self.repository, RequestLimits(1000, 100_000))
         servicers = Servicers.of(self.repository, classification, "native")
         instruments = Instruments(self.page, native_page=self.native_page)
@@ -167,7 +167,7 @@ class Served:
             grpc.aio.insecure_channel(self.config.host) as channel,
         ):
             await self.reconciler.load()
-            yield pb2_grpc.TextClassifierStub(channel)
+            yield channel
         await self.reconciler.close()
 
     @property
@@ -196,10 +196,26 @@ def served(models: Path, tmp_path: Path) -> Callable[[], Served]:
 
 
 @in_event_loop
+async def test_each_method_is_answered_without_python_and_compared(served: Callable[[], Served]) -> None:
+    server = served()
+    request = pb2.ClassifyRequest(model="sentiment", texts=["a film"], version=1, top_k=2, min_probability=1)
+    tensor = infer_pb2.ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=[1])
+    inference = infer_pb2.ModelInferRequest(model_name="sentiment", inputs=[tensor], raw_input_contents=[b"\1\0\0\0a"])
+    async with server.running() as channel:
+        stub = pb2_grpc.TextClassifierStub(channel)
+        assert (await stub.Classify(request)).classifications[0].abstained
+        assert len([response async for response in stub.ClassifyStream(iter([request] * 3))]) == 3
+        await infer_grpc.GRPCInferenceServiceStub(channel).ModelInfer(inference)
+        assert server.answered() == (3, 0)
+        await server.compared(5)
+
+
+@in_event_loop
 async def test_a_model_is_answered_without_python_as_its_shadow_comes_and_goes(served: Callable[[], Served]) -> None:
     server = served()
     file = server.config.models / "sentiment" / "shadow"
-    async with server.running() as stub:
+    async with server.running() as channel:
+        stub = pb2_grpc.TextClassifierStub(channel)
         for calls, (version, texts) in enumerate((("2", 3), ("9", None), ("2", 6), ("", None)), 1):
             file.write_text(version) if version else file.unlink()
             (file.parent / "pin").write_text("1")
@@ -218,7 +234,8 @@ async def test_answers_that_find_no_room_are_dropped_and_counted(
     monkeypatch.setattr(shadow_module, "QUEUE_TEXTS", 4)
     began, may_end = threading.Event(), threading.Event()
     server = served()
-    async with server.running() as stub:
+    async with server.running() as channel:
+        stub = pb2_grpc.TextClassifierStub(channel)
         engine = server.shadow.candidate.engine
         classify = engine.classify
 
@@ -244,7 +261,8 @@ async def test_answers_that_find_no_room_are_dropped_and_counted(
 @in_event_loop
 async def test_the_end_of_a_server_compares_what_waits(served: Callable[[], Served]) -> None:
     server = served()
-    async with server.running() as stub:
+    async with server.running() as channel:
+        stub = pb2_grpc.TextClassifierStub(channel)
         await stub.Classify(pb2.ClassifyRequest(model="sentiment", texts=TEXTS[:2]))
         shadow = server.shadow
     assert shadow.agreement().texts == 2

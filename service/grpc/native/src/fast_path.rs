@@ -104,12 +104,13 @@ impl FastPath {
     async fn classify(&self, message: &[u8], request_id: Option<&HeaderValue>) -> Outcome {
         let Some(request) = classify::read(message, self.limits.texts) else { return Outcome::Declined };
         let Some(version) = self.find(request.model, request.version) else { return Outcome::Declined };
+        let Some(thresholds) = request.thresholds(&version) else { return Outcome::Declined };
         match self.predict(&version, &request.texts, request_id).await {
             Ok(prediction) => {
                 let scores = request.top_k.min(version.labels.len());
                 let capacity = request.texts.len() * (scores + 1) * RESPONSE_BYTES;
                 Outcome::Answered(encode_with(capacity, |buffer| {
-                    classify::write(buffer, &version, &prediction, request.top_k);
+                    classify::write(buffer, &version, &prediction, request.top_k, &thresholds);
                 }))
             }
             Err(outcome) => outcome,

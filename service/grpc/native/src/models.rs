@@ -21,6 +21,8 @@ pub struct Version {
     pub inline_bytes: usize,
     /// Whether the network reads any text, or only those without the characters that are left to Python.
     pub reads_any_text: bool,
+    /// The probability from which each label is right with the precision asked for in training.
+    pub thresholds: Option<Vec<f64>>,
     pub network: Network,
     pub metrics: ModelMetrics,
     /// The serialized `google.rpc.Status` of a request for which the queue has no room.
@@ -40,6 +42,7 @@ pub struct Publication {
     labels: Vec<String>,
     inline_bytes: usize,
     reads_any_text: bool,
+    thresholds: Option<Vec<f64>>,
     network: Network,
     metrics: ModelMetrics,
     overload: Vec<u8>,
@@ -71,6 +74,7 @@ impl Models {
                 labels,
                 inline_bytes,
                 reads_any_text,
+                thresholds,
                 network,
                 metrics,
                 overload,
@@ -88,6 +92,7 @@ impl Models {
                 labels,
                 inline_bytes,
                 reads_any_text,
+                thresholds,
                 network,
                 metrics,
                 overload,
