@@ -27,7 +27,7 @@ from training.data import unknown_words
 from training.data.bad_rows import BadRows
 from training.data.keras_datasets import Examples, SplitDataset
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText, TrainingFiles
-from training.data.labels import SPELLING, alike_among, lists_among, misspelt
+from training.data.labels import SPELLING, alike_among, lists_among, without_spelling
 from training.data.quality import MAX_TEXT_BYTES, Quality, SoftQuality
 from training.data.sequences import FlatSequences, FlatTexts
 from training.data.soft_labels import SoftColumns
@@ -250,10 +250,12 @@ class _Texts:
         self, files: LabelledFiles, bad_rows: BadRows, console: Console, known_labels: Collection[str] | None = None
     ) -> None:
         """Adds the rows of files. If known labels are given, rows with another label are bad."""
+        spellings = set(map(without_spelling, known_labels or ()))
         with bytes_shown(console, f"Reading {files}", files.size()) as progress:
             for file, row in files.rows(bad_rows, progress):
                 if known_labels is not None and row.label not in known_labels:
-                    note = f", but one that differs only in {SPELLING}" if misspelt([row.label], known_labels) else ""
+                    alike = without_spelling(row.label) in spellings
+                    note = f", but one that differs only in {SPELLING}" if alike else ""
                     bad_rows.add(file, Unreadable(row.number, f"no text to train on has the label {row.label!r}{note}"))
                 else:
                     self.usable_rows += 1
