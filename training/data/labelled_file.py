@@ -22,7 +22,7 @@ from textfiles import (
 )
 from textfiles.decoding import invalid_text
 from training.data.bad_rows import BadRows
-from training.data.labels import SPELLING, label_of, misspelt
+from training.data.labels import label_of
 from training.data.soft_labels import NO_SOFT_COLUMNS, SoftColumns, is_empty, soft_label, weight
 
 _ROWS = 1000
@@ -127,7 +127,6 @@ class LabelledFile(TextFile):
         if label not in self.soft.probabilities:
             raise ValueError(
                 f"the label {label!r} is none of those of --probability-columns, {listed(self.soft.probabilities)}"
-                + (f": only {SPELLING} differs" if misspelt([label], self.soft.probabilities) else "")
             )
         return label
 

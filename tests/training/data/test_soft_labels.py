@@ -179,7 +179,6 @@ def test_a_missing_column_is_an_error(names: list[str], says: str, tmp_path: Pat
             '{"text": "x", "label": "may be", "w": 1}',
             "line 1: the label 'may be' is none of those of --probability-columns, 'no', 'yes'$",
         ),
-        ('{"text": "x", "label": "Yes", "w": 1}', "columns, 'no', 'yes': only case, width, white space or the form"),
     ],
 )
 def test_a_missing_key_is_a_bad_row(line: str, says: str, tmp_path: Path) -> None:
