@@ -137,8 +137,7 @@ class _Tensors:
         self._path = version / "assets.extra" / WEIGHTS_FILE
         if not self._path.exists():
             raise UnsupportedError(
-                f"{self._path} is missing, unless it is still on its way: without it only TensorFlow can run this"
-                " version"
+                f"{self._path} is missing or not copied yet: without it only TensorFlow can run this version"
             )
         try:
             with safe_open(self._path, framework="np") as file:
@@ -205,7 +204,7 @@ class _Tensors:
             if expected.get(name) != found.get(name):
                 file = version / "variables" / name
                 if name not in found:
-                    raise ModelError(f"{file} is missing, unless it is still on its way")
+                    raise ModelError(f"{file} is missing or not copied yet")
                 raise ModelError(f"{file}: damaged, or not written together with {WEIGHTS_FILE}")
 
 

@@ -55,5 +55,5 @@ def test_a_version_that_needs_tensorflow_or_lacks_a_file_fails_and_says_so(
         server.event("model in service", model="sentiment", version=2)
     assert failed.state is State.FAILED
     assert "-e '.[tensorflow]'" in failed.state_reason
-    assert "weights.safetensors is missing, unless it is still on its way" in arriving.state_reason
+    assert "weights.safetensors is missing or not copied yet" in arriving.state_reason
     assert "and TensorFlow is not installed" in arriving.state_reason

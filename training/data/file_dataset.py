@@ -27,7 +27,7 @@ from training.data import unknown_words
 from training.data.bad_rows import BadRows
 from training.data.keras_datasets import Examples, SplitDataset
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText, TrainingFiles
-from training.data.labels import SPELLING, alike_among, lists_among, misspelt
+from training.data.labels import SPELLING, alike_among, lists_among, without_spelling
 from training.data.quality import MAX_TEXT_BYTES, Quality, SoftQuality
 from training.data.sequences import FlatSequences, FlatTexts
 from training.data.soft_labels import SoftColumns
@@ -67,55 +67,69 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         InputError: a file cannot be used, a row cannot be and there is no file to set it aside in, or there are too few
             texts to split.
     """
-    columns = files.data.soft
-    texts = _Texts(columns)
+    texts, count, bad = _read(files, console)
+    split = _split(files, settings, texts, count)
+    targets = _targets(files, texts, split)
+    training, test = _examples(texts, split, targets)
+    is_ngram = settings.preset == "ngram"
+    # Before indices of the vocabulary replace the numbers of the words.
+    in_validation = None if is_ngram else _unknown_ratio(training, split.validation_texts, len(texts.words))
+    vocabulary = _index(np.frombuffer(texts.indices, np.int32), texts.words, training, settings.num_words)
+    if len(vocabulary) == FIRST_WORD:
+        raise InputError(f"{files.data}: holds no word that a vocabulary can hold: check --text-column")
+    if in_validation is None:
+        unknown = _unknown_by_hashes(training, split.validation_texts, test, settings)
+    else:
+        unknown = in_validation, test.unknown_word_ratio
+    words_alone = is_ngram and settings.features == "words"
+    quality = _quality(texts, split, unknown, bad, targets, words_alone=words_alone)
+    warnings.show(console, quality.warnings())
+    hashes = np.frombuffer(texts.hashes, np.uint64)
+    return FileDataset(
+        name=files.data.name,
+        tokenization="unicode",
+        labels=texts.targets.sorted_labels(),
+        vocabulary=vocabulary,
+        training=training,
+        test=test,
+        validation_texts=split.validation_texts,
+        quality=quality,
+        training_hashes=hashes[split.training],
+        test_hashes=hashes[split.test],
+    )
+
+
+def _read(files: TrainingFiles, console: Console) -> tuple["_Texts", int, int]:
+    """Returns the texts of the files, how many of them are to train on, the first ones, and the number of bad rows."""
+    texts = _Texts(files.data.soft)
     with BadRows(files.bad_rows) as bad_rows:
         texts.read(files.data, bad_rows, console)
         count = len(texts)
         if isinstance(files.test, LabelledFiles):
             texts.read(files.test, bad_rows, console, known_labels=frozenset(texts.targets.labels))
     _check(files, texts, count)
-    training, test, validation_texts = split = _split(files, settings, texts, count)
-    labels, classes = texts.targets.sorted_labels(), texts.targets.classes()
-    targets = texts.targets.targets() if columns else None
-    hashes = np.frombuffer(texts.hashes, np.uint64)
-    if targets and np.count_nonzero(targets.learned[training].sum(axis=0)) == 1:
-        raise InputError(f"{files.data}: all texts to train on have the same label: check --probability-columns")
+    return texts, count, bad_rows.count
 
+
+def _targets(files: TrainingFiles, texts: "_Texts", split: "_Split") -> Targets | None:
+    """Returns the targets of all texts, if the files have columns of soft labels or weights."""
+    if not files.data.soft:
+        return None
+    targets = texts.targets.targets()
+    if np.count_nonzero(targets.learned[split.training].sum(axis=0)) == 1:
+        raise InputError(f"{files.data}: all texts to train on have the same label: check --probability-columns")
+    return targets
+
+
+def _examples(texts: "_Texts", split: "_Split", targets: Targets | None) -> tuple[Examples, Examples]:
+    """Returns the texts to train on and the test texts."""
     everything = np.frombuffer(texts.indices, np.int32), np.frombuffer(texts.ends, np.int64)
-    raw = texts.stored_texts()
-    training_examples = Examples(
-        FlatSequences(*everything, training),
-        classes[training],
-        FlatTexts(*raw, training),
-        targets and targets.part(training),
+    raw, classes = texts.stored_texts(), texts.targets.classes()
+    training, test = (
+        Examples(FlatSequences(*everything, rows), classes[rows], FlatTexts(*raw, rows), learned)
+        for rows, learned in ((split.training, targets and targets.part(split.training)), (split.test, None))
     )
-    is_ngram = settings.preset == "ngram"
-    # Before indices of the vocabulary replace the numbers of the words.
-    in_validation = None if is_ngram else _unknown_ratio(training_examples, validation_texts, len(texts.words))
-    vocabulary = _index(everything[0], texts.words, training_examples, settings.num_words)
-    if len(vocabulary) == FIRST_WORD:
-        raise InputError(f"{files.data}: holds no word that a vocabulary can hold: check --text-column")
-    test_examples = Examples(FlatSequences(*everything, test), classes[test], FlatTexts(*raw, test))
-    if in_validation is None:
-        unknown = _unknown_by_hashes(training_examples, validation_texts, test_examples, settings)
-    else:
-        unknown = in_validation, test_examples.unknown_word_ratio
-    words_alone = is_ngram and settings.features == "words"
-    quality = _quality(texts, split, unknown, bad_rows.count, targets, words_alone=words_alone)
-    warnings.show(console, quality.warnings())
-    return FileDataset(
-        name=files.data.name,
-        tokenization="unicode",
-        labels=labels,
-        vocabulary=vocabulary,
-        training=training_examples,
-        test=test_examples,
-        validation_texts=validation_texts,
-        quality=quality,
-        training_hashes=hashes[training],
-        test_hashes=hashes[test],
-    )
+    return training, test
 
 
 def _quality(
@@ -236,10 +250,12 @@ class _Texts:
         self, files: LabelledFiles, bad_rows: BadRows, console: Console, known_labels: Collection[str] | None = None
     ) -> None:
         """Adds the rows of files. If known labels are given, rows with another label are bad."""
+        spellings = set(map(without_spelling, known_labels or ()))
         with bytes_shown(console, f"Reading {files}", files.size()) as progress:
             for file, row in files.rows(bad_rows, progress):
                 if known_labels is not None and row.label not in known_labels:
-                    note = f", but one that differs only in {SPELLING}" if misspelt([row.label], known_labels) else ""
+                    alike = without_spelling(row.label) in spellings
+                    note = f", but one that differs only in {SPELLING}" if alike else ""
                     bad_rows.add(file, Unreadable(row.number, f"no text to train on has the label {row.label!r}{note}"))
                 else:
                     self.usable_rows += 1

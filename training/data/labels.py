@@ -73,15 +73,12 @@ def alike_among(labels: Iterable[str]) -> list[str]:
     return [label for alike in spellings.values() if len(alike) > 1 for label in alike]
 
 
-def misspelt(labels: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Returns those of some unknown labels that differ from a known label only in `SPELLING`."""
-    spellings = set(map(without_spelling, known))
-    return [label for label in labels if without_spelling(label) in spellings]
-
-
 def spelling_note(labels: Iterable[str], known: Iterable[str]) -> str:
-    """Returns a sentence, after a space, about the unknown labels that are `misspelt`; nothing if none is."""
-    found = misspelt(labels, known)
+    """Returns a sentence, after a space, about the unknown labels that differ from a known label only in `SPELLING`;
+    nothing if none does.
+    """
+    spellings = set(map(without_spelling, known))
+    found = [label for label in labels if without_spelling(label) in spellings]
     if not found:
         return ""
     differ = "differs" if len(found) == 1 else "differ"
