@@ -170,24 +170,32 @@ def write_model(
         )
         tf.saved_model.save(network, str(folder.path), signatures={signature.SIGNATURE: network.classify})
         weights.write(folder.path, network.tensors())
-        answers = network.classify(tf.constant(PROBE_TEXTS))[signature.PROBABILITIES].numpy().tolist()
-        probes.write(
-            folder.probes_file,
-            [probes.Probe(text, tuple(answer)) for text, answer in zip(PROBE_TEXTS, answers, strict=True)],
-        )
-        layers = [
-            *(Layer(count, "relu") for count in hidden),
-            Layer(units[-1], "sigmoid" if units[-1] == 1 else "softmax"),
-        ]
-        Metadata(
-            name=name,
-            vectorizer=vector,
-            network=tuple(layers),
-            data_set=DataSet("made up", 0, 0, 0),
-            training={},
-            test_metrics=TestMetrics(0.5, 0.5, 0.5),
-            created_at=datetime.now(UTC),
-            packages={},
-            tokenization=tokenization,
-        ).write(folder.metadata_file)
+        probes.write(folder.probes_file, _probes(network))
+        _metadata(name, vector, units, tokenization).write(folder.metadata_file)
     return folder
+
+
+def _probes(network: _Network) -> list[probes.Probe]:
+    answers = network.classify(tf.constant(PROBE_TEXTS))[signature.PROBABILITIES].numpy().tolist()
+    return [probes.Probe(text, tuple(answer)) for text, answer in zip(PROBE_TEXTS, answers, strict=True)]
+
+
+def _metadata(
+    name: str, vectorizer: MultiHot | NGrams | HashedNGrams, units: Sequence[int], tokenization: Tokenization
+) -> Metadata:
+    """Returns the metadata of a network of layers with so many units."""
+    *hidden, classes = units
+    return Metadata(
+        name=name,
+        vectorizer=vectorizer,
+        network=(
+            *(Layer(count, "relu") for count in hidden),
+            Layer(classes, "sigmoid" if classes == 1 else "softmax"),
+        ),
+        data_set=DataSet("made up", 0, 0, 0),
+        training={},
+        test_metrics=TestMetrics(0.5, 0.5, 0.5),
+        created_at=datetime.now(UTC),
+        packages={},
+        tokenization=tokenization,
+    )

@@ -1,39 +1,52 @@
 """What the native transport answers without Python: the same answers, errors and counts that the servicers give."""
 
+import math
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.grpc.stubs import open_inference_pb2 as infer_pb2
 from service.grpc.stubs import open_inference_pb2_grpc as infer_grpc
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ROOT, ServerProcess, serving
 from tests.wire_format import raw_tensor, varint
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
+from textmodel import VersionFolder
+from textmodel.metadata import Abstention
 
 pytest.importorskip("service.grpc._native_server", reason="the native transport is not built")
 
 MAX_TEXTS, MAX_BYTES = 20, 2000
+DECOMPOSED = "e\u0301\u0327 \u1112\u1161\u11ab \u0ba8\u0bc6\u0bbe"
+"""Letters and marks that Unicode normalization composes."""
 TEXTS = st.text(max_size=30) | st.sampled_from(
-    ["a moving film", "ΟΔΥΣΣΕΥΣ İ", "x" * MAX_BYTES, "x" * (MAX_BYTES + 1), "oil " * 400]
+    ["a moving film", "ΟΔΥΣΣΕΥΣ İ", DECOMPOSED, "x" * MAX_BYTES, "x" * (MAX_BYTES + 1), "oil " * 400]
 )
 CLASSIFY, INFER = "/text_classifier.v1.TextClassifier/Classify", "/inference.GRPCInferenceService/ModelInfer"
-MODELS = st.sampled_from(["sentiment", "topic", "topic", "nowhere", ""])
+MODELS = st.sampled_from(["sentiment", "topic", "topic", "nsmc", "nsmc", "nowhere", ""])
 
 
 @pytest.fixture(scope="module")
-def servers(tiny_models: Path) -> Iterator[dict[str, ServerProcess]]:
-    """A server of each transport, alike otherwise."""
+def servers(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ServerProcess]]:
+    """A server of each transport, alike otherwise. `sentiment` has thresholds, and `nsmc` reads Unicode text."""
+    models = tmp_path_factory.mktemp("fast-path") / "models"
+    shutil.copytree(tiny_models, models)
+    sentiment = VersionFolder(models / "sentiment" / "1")
+    abstention = Abstention(0.95, (0.55, 2.0))
+    msgspec.structs.replace(sentiment.metadata, abstention=abstention).write(sentiment.metadata_file)
+    (models / "nsmc").symlink_to(ROOT / "models" / "nsmc")
     flags = ("--workers", "1", "--max-texts", str(MAX_TEXTS), "--max-text-bytes", str(MAX_BYTES))
     with (
-        serving(tiny_models, "--transport", "native", *flags) as native,
-        serving(tiny_models, "--transport", "grpcio", *flags) as grpcio,
+        serving(models, "--transport", "native", *flags) as native,
+        serving(models, "--transport", "grpcio", *flags) as grpcio,
     ):
         yield {"native": native, "grpcio": grpcio}
 
@@ -64,6 +77,8 @@ classify_requests = st.builds(
     texts=st.lists(TEXTS, max_size=MAX_TEXTS + 2),
     top_k=st.sampled_from([0, 0, 1, 3, 100, -1]),
     explain=st.sampled_from([False, False, False, True]),
+    min_probability=st.sampled_from([0, 0, 0.3, 0.6, 1, 1.5, -1, math.nan]),
+    use_thresholds=st.sampled_from([False, False, True]),
 )
 
 

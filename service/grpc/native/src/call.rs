@@ -13,7 +13,7 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, Method as Verb, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method as Verb, Request, StatusCode};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout};
@@ -25,6 +25,7 @@ use crate::compression::Encoding;
 use crate::deadline::parse_timeout;
 use crate::fast_path::{FastMethod, FastPath, Kind, Outcome};
 use crate::limits::{MESSAGE, RESERVATION, SMALL_RESPONSE, TURN_MESSAGES};
+use crate::metadata::REQUEST_ID;
 use crate::method::Method;
 use crate::models::Place;
 use crate::panics;
@@ -105,7 +106,7 @@ async fn run(
     request: Request<RecvStream>,
     writer: &mut ResponseWriter,
 ) -> Result<(), End> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let method = find(shared, &parts)?;
     if !shared.limits.allows(&parts.headers) {
         let message = format!("metadata: is larger than the maximum of {} bytes", shared.limits.metadata_bytes);
@@ -117,9 +118,15 @@ async fn run(
     if fast.is_none() && method.is_full(shared.limits.pending_calls) {
         return Err(shared.overloaded().into()); // before its body is read
     }
+    let request_id = fast.and_then(|_| shared.fast_path.request_id(&parts.headers));
+    if let Some(id) = &request_id {
+        parts.headers.insert(REQUEST_ID, id.clone()); // for Python, if the rest of the call goes there
+        writer.set_request_id(id.clone());
+    }
     let mut call = Call {
         shared,
         deadline,
+        request_id,
         messages: Messages::new(body, encoding, shared.limits.message_bytes, &shared.budget),
         writer,
     };
@@ -198,6 +205,7 @@ async fn passed(deadline: Option<Instant>) {
 struct Call<'a> {
     shared: &'a Arc<Shared>,
     deadline: Option<Instant>,
+    request_id: Option<HeaderValue>,
     messages: Messages,
     writer: &'a mut ResponseWriter,
 }
@@ -239,7 +247,7 @@ impl Call<'_> {
             }
         };
         let start = Instant::now();
-        let answer = self.shared.fast_path.answer(fast.kind, &message, place);
+        let answer = self.shared.fast_path.answer(fast.kind, &message, place, self.request_id.as_ref());
         match while_wanted(self.shared, self.writer, self.deadline, answer).await {
             Ok(Outcome::Answered(response)) => {
                 let sent = if response.len() <= SMALL_RESPONSE {
@@ -281,7 +289,7 @@ impl Call<'_> {
         for number in 1.. {
             let next = poll_fn(|context| self.messages.poll_next(context));
             let Some(message) = while_wanted(self.shared, self.writer, self.deadline, next).await?? else { break };
-            let answer = self.shared.fast_path.answer(method.kind, &message, None);
+            let answer = self.shared.fast_path.answer(method.kind, &message, None, self.request_id.as_ref());
             match while_wanted(self.shared, self.writer, self.deadline, answer).await? {
                 Outcome::Answered(response) => self.send(response).await?,
                 Outcome::Refused(status) => return Err(status.into()),

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use unicode_normalization::{IsNormalized, is_nfc_quick};
 
 use crate::codec::{Message, encode_with};
 use crate::limits::PART_BYTES;
@@ -68,6 +67,8 @@ pub struct FastPath {
     pub models: Arc<ArcSwap<Models>>,
     /// The tokens that calls need; None: they need none.
     pub tokens: Arc<ArcSwapOption<Tokens>>,
+    /// Whether calls have ids.
+    pub request_ids: bool,
     pub overload: Overload,
 }
 
@@ -78,15 +79,26 @@ impl FastPath {
         self.tokens.load().as_ref().is_none_or(|tokens| tokens.accept(headers)).then_some(method)
     }
 
+    /// Returns the id of a call with these headers, if calls have ids.
+    pub fn request_id(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.request_ids.then(|| metadata::request_id(headers))
+    }
+
     /// Answers a request, refuses it because the queue is full, or declines it.
     ///
     /// # Arguments
     /// * `place` - The request's place in the queue, if it has one already.
-    pub async fn answer(&self, kind: Kind, message: &Message, place: Option<Place>) -> Outcome {
+    pub async fn answer(
+        &self,
+        kind: Kind,
+        message: &Message,
+        place: Option<Place>,
+        request_id: Option<&HeaderValue>,
+    ) -> Outcome {
         let Ok(message) = message.bytes() else { return Outcome::Declined };
         match kind {
-            Kind::Classify | Kind::ClassifyStream => self.classify(&message, place).await,
-            Kind::ModelInfer => self.infer(&message, place).await,
+            Kind::Classify | Kind::ClassifyStream => self.classify(&message, place, request_id).await,
+            Kind::ModelInfer => self.infer(&message, place, request_id).await,
         }
     }
 
@@ -102,25 +114,26 @@ impl FastPath {
         version.queue_bytes(length, &self.limits).map(Some).ok_or_else(|| self.refusal(&version))
     }
 
-    async fn classify(&self, message: &[u8], place: Option<Place>) -> Outcome {
+    async fn classify(&self, message: &[u8], place: Option<Place>, request_id: Option<&HeaderValue>) -> Outcome {
         let Some(request) = classify::read(message, self.limits.texts) else { return Outcome::Declined };
         let Some(version) = self.find(request.model, request.version) else { return Outcome::Declined };
-        match self.predict(&version, &request.texts, place).await {
+        let Some(thresholds) = request.thresholds(&version) else { return Outcome::Declined };
+        match self.predict(&version, &request.texts, place, request_id).await {
             Ok(prediction) => {
                 let scores = request.top_k.min(version.labels.len());
                 let capacity = request.texts.len() * (scores + 1) * RESPONSE_BYTES;
                 Outcome::Answered(encode_with(capacity, |buffer| {
-                    classify::write(buffer, &version, &prediction, request.top_k);
+                    classify::write(buffer, &version, &prediction, request.top_k, &thresholds);
                 }))
             }
             Err(outcome) => outcome,
         }
     }
 
-    async fn infer(&self, message: &[u8], place: Option<Place>) -> Outcome {
+    async fn infer(&self, message: &[u8], place: Option<Place>, request_id: Option<&HeaderValue>) -> Outcome {
         let Some(request) = infer::read(message, self.limits.texts) else { return Outcome::Declined };
         let Some(version) = self.find(request.model, request.version) else { return Outcome::Declined };
-        match self.predict(&version, &request.texts, place).await {
+        match self.predict(&version, &request.texts, place, request_id).await {
             Ok(prediction) => {
                 let capacity = request.texts.len() * (RESPONSE_BYTES + prediction.classes * size_of::<f32>());
                 Outcome::Answered(encode_with(capacity, |buffer| infer::write(buffer, &version, &prediction, &request)))
@@ -139,6 +152,7 @@ impl FastPath {
         version: &Arc<Version>,
         texts: &[&str],
         place: Option<Place>,
+        request_id: Option<&HeaderValue>,
     ) -> Result<Prediction, Outcome> {
         let bytes = texts.iter().map(|text| text.len()).sum();
         if texts.is_empty() || !texts.iter().all(|text| self.is_plain(version, text)) {
@@ -161,6 +175,9 @@ impl FastPath {
         for (probabilities, winner, words, known_words) in prediction.rows() {
             version.metrics.classified(winner, probabilities[winner], words, known_words);
         }
+        if let Some(answers) = &version.answers {
+            answers.get().put(texts, &prediction, request_id);
+        }
         Ok(prediction)
     }
 
@@ -171,15 +188,12 @@ impl FastPath {
         overloaded(&version.overload)
     }
 
-    /// Tells whether the engine reads a text unchanged. Python normalizes others first, so they are declined.
+    /// Tells whether the engine reads a text unchanged. Python changes others first, so they are declined.
     fn is_plain(&self, version: &Version, text: &str) -> bool {
         text.len() <= self.limits.text_bytes.min(PART_BYTES)
-            && (text.is_ascii()
-                || if version.normalizes {
-                    is_nfc_quick(text.chars()) == IsNormalized::Yes
-                } else {
-                    !READ_BY_PYTHON.iter().any(|character| text.contains(character))
-                })
+            && (version.reads_any_text
+                || text.is_ascii()
+                || !READ_BY_PYTHON.iter().any(|character| text.contains(character)))
     }
 }
 

@@ -11,11 +11,29 @@ pub struct Request<'a> {
     pub version: i64,
     pub texts: Vec<&'a str>,
     pub top_k: usize,
+    /// Answers of a lower probability are marked; 0: none.
+    pub min_probability: f32,
+    /// Whether those below the version's thresholds are marked, too.
+    pub use_thresholds: bool,
+}
+
+impl Request<'_> {
+    /// Returns the probability of each label below which answers are marked; empty: none is. None: the version has no
+    /// thresholds, and the request asks for them.
+    pub fn thresholds(&self, version: &Version) -> Option<Vec<f64>> {
+        let lowest = f64::from(self.min_probability);
+        if self.use_thresholds {
+            Some(version.thresholds.as_ref()?.iter().map(|threshold| threshold.max(lowest)).collect())
+        } else {
+            Some(if lowest > 0.0 { vec![lowest; version.labels.len()] } else { Vec::new() })
+        }
+    }
 }
 
 /// Reads a request of at most so many texts.
 pub fn read(message: &[u8], max_texts: usize) -> Option<Request<'_>> {
-    let mut request = Request { model: "", version: 0, texts: Vec::new(), top_k: 0 };
+    let mut request =
+        Request { model: "", version: 0, texts: Vec::new(), top_k: 0, min_probability: 0.0, use_thresholds: false };
     let mut fields = Fields(message);
     while !fields.is_empty() {
         match fields.next()? {
@@ -24,10 +42,12 @@ pub fn read(message: &[u8], max_texts: usize) -> Option<Request<'_>> {
             (3, Value::Bytes(bytes)) if request.texts.len() < max_texts => request.texts.push(text(bytes)?),
             (4, Value::Varint(top_k)) => request.top_k = usize::try_from(top_k as i32).ok()?,
             (5, Value::Varint(0)) => {}
+            (6, Value::Float(probability)) => request.min_probability = probability,
+            (7, Value::Varint(wanted)) => request.use_thresholds = wanted != 0,
             _ => return None,
         }
     }
-    Some(request)
+    (0.0..=1.0).contains(&request.min_probability).then_some(request)
 }
 
 /// Reads the model and the version by the beginning of a request, if they come before its texts.
@@ -43,8 +63,8 @@ pub fn read_model(beginning: &[u8]) -> Option<(&str, i64)> {
     }
 }
 
-/// Writes the response.
-pub fn write(buffer: &mut Vec<u8>, version: &Version, prediction: &Prediction, top_k: usize) {
+/// Writes the response. Answers below their label's threshold are marked.
+pub fn write(buffer: &mut Vec<u8>, version: &Version, prediction: &Prediction, top_k: usize, thresholds: &[f64]) {
     put_text(buffer, 1, &version.name);
     put_number(buffer, 2, version.number);
     for (probabilities, winner, words, known_words) in prediction.rows() {
@@ -56,6 +76,9 @@ pub fn write(buffer: &mut Vec<u8>, version: &Version, prediction: &Prediction, t
             }
             put_number(buffer, 4, i64::from(words));
             put_number(buffer, 5, i64::from(known_words));
+            let abstains =
+                thresholds.get(winner).is_some_and(|threshold| f64::from(probabilities[winner]) < *threshold);
+            put_number(buffer, 7, i64::from(abstains));
         });
     }
 }
@@ -78,8 +101,15 @@ mod tests {
 
     #[test]
     fn a_plain_request_is_read() {
-        let message = b"\x0a\x04imdb\x10\x02\x1a\x04film\x1a\x00\x20\x03";
-        let expected = Request { model: "imdb", version: 2, texts: vec!["film", ""], top_k: 3 };
+        let message = b"\x0a\x04imdb\x10\x02\x1a\x04film\x1a\x00\x20\x03\x35\x00\x00\x00\x3f\x38\x01";
+        let expected = Request {
+            model: "imdb",
+            version: 2,
+            texts: vec!["film", ""],
+            top_k: 3,
+            min_probability: 0.5,
+            use_thresholds: true,
+        };
         assert_eq!(read(message, 2), Some(expected));
     }
 
@@ -98,7 +128,9 @@ mod tests {
             b"\x20\xff\xff\xff\xff\x0f",    // top_k -1
             b"\x1a\x01a\x1a\x01b\x1a\x01c", // three texts
             b"\x1a\x01\xff",                // no UTF-8
-            b"\x30\x01",                    // an unknown field
+            b"\x35\x00\x00\x00\x40",        // min_probability 2
+            b"\x35\x00\x00\xc0\x7f",        // no number
+            b"\x40\x01",                    // an unknown field
             b"\x08\x01",                    // another type
         ] {
             assert_eq!(read(message, 2), None, "{message:?}");

@@ -9,6 +9,7 @@ const MAX_SHORT_VARINT_BYTES: usize = 5;
 pub enum Value<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
+    Float(f32),
 }
 
 /// Reads the fields of a message one after another.
@@ -29,6 +30,11 @@ impl<'a> Fields<'a> {
                 let (bytes, rest) = self.0.split_at_checked(length as usize)?;
                 self.0 = rest;
                 Value::Bytes(bytes)
+            }
+            5 => {
+                let (bytes, rest) = self.0.split_first_chunk()?;
+                self.0 = rest;
+                Value::Float(f32::from_le_bytes(*bytes))
             }
             _ => return None,
         };
@@ -141,10 +147,12 @@ mod tests {
         let mut buffer = Vec::new();
         put_number(&mut buffer, 1, -1);
         put_text(&mut buffer, 2, "film");
+        put_float(&mut buffer, 5, 0.25);
         put_message(&mut buffer, 3, |buffer| put_bytes(buffer, 4, &[7; 300]));
         let mut fields = Fields(&buffer);
         assert_eq!(fields.next(), Some((1, Value::Varint(u64::MAX))));
         assert_eq!(fields.next(), Some((2, Value::Bytes(b"film"))));
+        assert_eq!(fields.next(), Some((5, Value::Float(0.25))));
         let Some((3, Value::Bytes(inner))) = fields.next() else { panic!("no message") };
         assert_eq!(Fields(inner).next(), Some((4, Value::Bytes(&[7; 300][..]))));
         assert!(fields.is_empty());
