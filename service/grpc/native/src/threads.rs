@@ -58,7 +58,20 @@ impl Idleness {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
+
+    #[test]
+    fn a_turn_goes_on_until_its_time_is_over() {
+        let pauses = || pin!(pause_after_turn()).poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        assert!(pauses());
+        TURN_BEGAN.set(Some(Instant::now() + TURN));
+        assert!(!pauses());
+        TURN_BEGAN.set(Instant::now().checked_sub(TURN));
+        assert!(pauses());
+    }
 
     #[test]
     fn threads_were_idle_if_each_of_them_was() {
