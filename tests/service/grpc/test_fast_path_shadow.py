@@ -33,7 +33,7 @@ from service.telemetry.shadow_metrics import DROPPED, ShadowMetrics
 from service.telemetry.shared_metrics import PAGE_BYTES, Family, MetricsPage
 from tests.event_loop import in_event_loop
 from tests.server_process import ServerProcess, serving
-from tests.tiny_model import WORDS, write_model
+from tests.tiny_model import WORDS
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
@@ -42,16 +42,6 @@ pytest.importorskip("service.grpc._native_server", reason="the native transport 
 TEXTS = [f"{first} {second} film" for first in WORDS for second in WORDS]
 LARGE = ["a moving film " * 100] * 100
 """More texts than the engine classifies at once."""
-
-
-@pytest.fixture(scope="module")
-def models(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`sentiment` with version 1 in service and version 2 as its shadow."""
-    models = tmp_path_factory.mktemp("shadow") / "models"
-    shutil.copytree(tiny_models / "sentiment", models / "sentiment")
-    write_model(models, "sentiment", seed=3)
-    (models / "sentiment" / "shadow").write_text("2\n")
-    return models
 
 
 def ask_in_every_way(server: ServerProcess) -> list[str]:
@@ -84,12 +74,12 @@ def metadata(request_id: str | None) -> Any:
     return (("x-request-id", request_id),) if request_id else ()
 
 
-def test_both_transports_compare_and_capture_the_same(models: Path, tmp_path: Path) -> None:
+def test_both_transports_compare_and_capture_the_same(shadow_models: Path, tmp_path: Path) -> None:
     seen = {}
     for transport in ("native", "grpcio"):
         folder = tmp_path / transport
         flags = ("--transport", transport, "--workers", "1", "--capture", str(folder), "--capture-share", "1")
-        with serving(models, *flags) as server:
+        with serving(shadow_models, *flags) as server:
             ids = ask_in_every_way(server)
             metrics = comparisons(server, texts=3 + 1 + 1 + 2 + len(LARGE) + 2 + 4)
         captured = [json.loads(line) for file in folder.iterdir() for line in file.read_text().splitlines()]
@@ -190,8 +180,8 @@ def total(page: MetricsPage, family: Family) -> float:
 
 
 @pytest.fixture
-def served(models: Path, tmp_path: Path) -> Callable[[], Served]:
-    shutil.copytree(models, tmp_path / "models")
+def served(shadow_models: Path, tmp_path: Path) -> Callable[[], Served]:
+    shutil.copytree(shadow_models, tmp_path / "models")
     return lambda: Served(tmp_path / "models", tmp_path / "socket")
 
 
