@@ -28,6 +28,7 @@ from service.inference.servable import Servable
 from service.inference.shadow import Compared, Shadow
 from service.inference.version_policy import VersionPolicy
 from service.process.worker import publisher
+from service.telemetry.call_observer import Observer
 from service.telemetry.metrics import HANDLED, VersionStates
 from service.telemetry.shadow_metrics import DROPPED, ShadowMetrics
 from service.telemetry.shared_metrics import PAGE_BYTES, Family, MetricsPage
@@ -106,20 +107,20 @@ def comparisons(server: ServerProcess, texts: int) -> dict[str, float]:
 
 
 class Recorder:
-    """Counts the texts that have been compared."""
+    """Keeps the ids of the texts that have been compared."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._texts = 0
+        self.request_ids: list[str] = []
 
     def record(self, name: str, version: int, shadow_version: int, compared: Compared) -> None:
         with self._changed:
-            self._texts += len(compared.texts)
+            self.request_ids += compared.request_ids
             self._changed.notify()
 
     def wait(self, texts: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self._texts >= texts, timeout=60), self._texts
+            assert self._changed.wait_for(lambda: len(self.request_ids) >= texts, timeout=60), self.request_ids
 
 
 class Served:
@@ -150,7 +151,8 @@ class Served:
         """Yields the channel of a client."""
         classification = ClassificationService(self.repository, RequestLimits(1000, 100_000))
         servicers = Servicers.of(self.repository, classification, "native")
-        instruments = Instruments(self.page, native_page=self.native_page)
+        ids_alone = Observer(access_log=False, tracer=None)  # as --capture has it
+        instruments = Instruments(self.page, observer=ids_alone, native_page=self.native_page)
         transport = choose_transport(self.config)
         async with (
             grpc_server(self.config, 0, servicers, self.repository, instruments, transport=transport),
@@ -193,11 +195,15 @@ async def test_each_method_is_answered_without_python_and_compared(served: Calla
     inference = infer_pb2.ModelInferRequest(model_name="sentiment", inputs=[tensor], raw_input_contents=[b"\1\0\0\0a"])
     async with server.running() as channel:
         stub = pb2_grpc.TextClassifierStub(channel)
-        assert (await stub.Classify(request)).classifications[0].abstained
-        assert len([response async for response in stub.ClassifyStream(iter([request] * 3))]) == 3
-        await infer_grpc.GRPCInferenceServiceStub(channel).ModelInfer(inference)
+        classify = stub.Classify(request, metadata=metadata("one"))
+        assert (await classify).classifications[0].abstained
+        assert dict(await classify.trailing_metadata())["x-request-id"] == "one"
+        stream = stub.ClassifyStream(iter([request] * 3), metadata=metadata("two"))
+        assert len([response async for response in stream]) == 3
+        await infer_grpc.GRPCInferenceServiceStub(channel).ModelInfer(inference, metadata=metadata("three"))
         assert server.answered() == (3, 0)
         await server.compared(5)
+        assert server.recorder.request_ids == ["one", "two", "two", "two", "three"]
 
 
 @in_event_loop
