@@ -1,11 +1,14 @@
 """Writes small model versions with random weights: real SavedModels with the contract's signature and files."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -26,6 +29,8 @@ from textmodel.version_folder import LABELS_FILE, VOCABULARY_FILE, new_version
 from textmodel.vocabulary import START, Vocabulary, write_lines
 
 WORDS = ("the", "a", "film", "moving", "dull", "oil", "don't", "café", "σας", "i̇stanbul")
+_WRITTEN = TemporaryDirectory()
+"""Versions to be copied. Removed at the end of the process."""
 PROBE_TEXTS = ("the moving film", "", "DULL, dull... and don't!", "ΣΑΣ café \0 İstanbul 😀")
 
 
@@ -159,12 +164,33 @@ def write_model(
         tokenization: how its texts become words.
         dtype: of the first kernel and the features' scale.
     """
+    written = _write(
+        tuple(words), tuple(labels), tuple(hidden), scale, seed, poison, vectorizer(4 + len(words)), tokenization, dtype
+    )
+    with new_version(models, name) as folder:
+        shutil.copytree(written.path, folder.path, dirs_exist_ok=True)
+        msgspec.structs.replace(written.metadata, name=name, created_at=datetime.now(UTC)).write(folder.metadata_file)
+    return folder
+
+
+@cache
+def _write(
+    words: Sequence[str],
+    labels: Sequence[str],
+    hidden: Sequence[int],
+    scale: float,
+    seed: int,
+    poison: str | None,
+    vector: MultiHot | NGrams | HashedNGrams,
+    tokenization: Tokenization,
+    dtype: type[np.floating[Any]],
+) -> VersionFolder:
+    """Writes a version to be copied: TensorFlow takes about a second to trace and save a graph."""
     units = (*hidden, 1 if len(labels) == 2 else len(labels))
     vocabulary = Vocabulary.from_ranks({word: rank for rank, word in enumerate(words, 1)}, 4 + len(words))
-    with TemporaryDirectory() as temporary, new_version(models, name) as folder:
+    with TemporaryDirectory() as temporary, new_version(Path(_WRITTEN.name), "model") as folder:
         vocabulary.write(Path(temporary) / VOCABULARY_FILE)
         write_lines(Path(temporary) / LABELS_FILE, labels)
-        vector = vectorizer(len(vocabulary))
         network = _Network(
             Path(temporary), vector, tokenization, units, scale=scale, seed=seed, poison=poison, dtype=dtype
         )
@@ -180,7 +206,7 @@ def write_model(
             Layer(units[-1], "sigmoid" if units[-1] == 1 else "softmax"),
         ]
         Metadata(
-            name=name,
+            name="model",
             vectorizer=vector,
             network=tuple(layers),
             data_set=DataSet("made up", 0, 0, 0),
