@@ -165,7 +165,15 @@ def write_model(
         dtype: of the first kernel and the features' scale.
     """
     written = _write(
-        tuple(words), tuple(labels), tuple(hidden), scale, seed, poison, vectorizer(4 + len(words)), tokenization, dtype
+        words=tuple(words),
+        labels=tuple(labels),
+        hidden=tuple(hidden),
+        scale=scale,
+        seed=seed,
+        poison=poison,
+        vector=vectorizer(4 + len(words)),
+        tokenization=tokenization,
+        dtype=dtype,
     )
     with new_version(models, name) as folder:
         shutil.copytree(written.path, folder.path, dirs_exist_ok=True)
@@ -175,6 +183,7 @@ def write_model(
 
 @cache
 def _write(
+    *,
     words: Sequence[str],
     labels: Sequence[str],
     hidden: Sequence[int],
@@ -205,15 +214,21 @@ def _write(
             *(Layer(count, "relu") for count in hidden),
             Layer(units[-1], "sigmoid" if units[-1] == 1 else "softmax"),
         ]
-        Metadata(
-            name="model",
-            vectorizer=vector,
-            network=tuple(layers),
-            data_set=DataSet("made up", 0, 0, 0),
-            training={},
-            test_metrics=TestMetrics(0.5, 0.5, 0.5),
-            created_at=datetime.now(UTC),
-            packages={},
-            tokenization=tokenization,
-        ).write(folder.metadata_file)
+        made_up_metadata("model", vector, tuple(layers), tokenization).write(folder.metadata_file)
     return folder
+
+
+def made_up_metadata(
+    name: str, vectorizer: MultiHot | NGrams | HashedNGrams, network: tuple[Layer, ...], tokenization: Tokenization
+) -> Metadata:
+    return Metadata(
+        name=name,
+        vectorizer=vectorizer,
+        network=network,
+        data_set=DataSet("made up", 0, 0, 0),
+        training={},
+        test_metrics=TestMetrics(0.5, 0.5, 0.5),
+        created_at=datetime.now(UTC),
+        packages={},
+        tokenization=tokenization,
+    )

@@ -120,6 +120,7 @@ def test_the_model_card_names_the_command_without_a_path_of_the_machine(trained:
 
 OWN = ["--name", "a", "--data", "a.csv"]
 TICKETS = ["--text-column", "body", "--label-column", "queue"]
+ONE_TRIAL = ["--features", "words", "--max-ngram", "1", "--cost", "1"]
 
 
 def _write_tickets(path: Path, count: int, queues: Sequence[str]) -> Path:
@@ -183,12 +184,8 @@ def test_own_data_become_a_version_that_serves_their_labels(
 def test_own_test_data_are_what_the_model_is_tested_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tickets, test = _write_tickets(tmp_path / "a.csv", 60, "ab"), _write_tickets(tmp_path / "b.csv", 30, "ba")
     places = ["--data", str(tickets), "--test-data", str(test), "--models", str(tmp_path)]
-    assert (
-        main(
-            ["--name", "support", *places, *TICKETS, "--preset", "dense", "--epochs", "1", "--validation-split", "0.5"]
-        )
-        == 0
-    )
+    options = ["--preset", "dense", "--epochs", "1", "--validation-split", "0.5"]
+    assert main(["--name", "support", *places, *TICKETS, *options]) == 0
     data = VersionFolder(tmp_path / "support" / "1").metadata.data_set
     assert (data.training_texts, data.test_texts) == (60, 30)
     assert 20 <= data.validation_texts <= 45
@@ -201,7 +198,7 @@ def test_own_test_data_are_what_the_model_is_tested_on(tmp_path: Path, capsys: p
 
 def test_class_weights_are_reported_for_each_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tickets = _write_tickets(tmp_path / "tickets.csv", 80, ["rare", "usual", "usual", "usual"])
-    options = ["--preset", "dense", "--epochs", "1", "--class-weights", "balanced", "--models", str(tmp_path)]
+    options = [*ONE_TRIAL, "--class-weights", "balanced", "--models", str(tmp_path)]
     assert main(["--name", "support", "--data", str(tickets), *TICKETS, *options]) == 0
     card = (tmp_path / "support" / "1" / "report" / "model_card.md").read_text()
     said = capsys.readouterr().out
@@ -217,7 +214,7 @@ def test_own_data_are_promoted_on_their_test_texts(tmp_path: Path, capsys: pytes
     tickets = _write_tickets(tmp_path / "tickets.csv", 80, "ab")
     command = ["--name", "support", "--data", str(tickets), *TICKETS, "--models", str(tmp_path), "--promote-if-better"]
     for _ in range(2):
-        assert main([*command, "--preset", "dense", "--epochs", "1"]) == 0
+        assert main([*command, *ONE_TRIAL]) == 0
     assert _names(tmp_path / "support") == ["1", "candidate-2"]
     assert "undecided" in (said := capsys.readouterr().out)
     assert said.endswith(f"mv {tmp_path}/support/candidate-2 {tmp_path}/support/2\n")
