@@ -45,7 +45,7 @@ class _Network(tf.Module):
         scale: float,
         seed: int,
         poison: str | None,
-        dtype: type[np.floating[Any]],
+        dtype: np.dtype[np.floating[Any]],
     ) -> None:
         super().__init__()
         random = np.random.default_rng(seed)
@@ -173,7 +173,7 @@ def write_model(
         poison=poison,
         vector=vectorizer(4 + len(words)),
         tokenization=tokenization,
-        dtype=dtype,
+        dtype=np.dtype(dtype),
     )
     with new_version(models, name) as folder:
         shutil.copytree(written.path, folder.path, dirs_exist_ok=True)
@@ -184,15 +184,15 @@ def write_model(
 @cache
 def _write(
     *,
-    words: Sequence[str],
-    labels: Sequence[str],
-    hidden: Sequence[int],
+    words: tuple[str, ...],
+    labels: tuple[str, ...],
+    hidden: tuple[int, ...],
     scale: float,
     seed: int,
     poison: str | None,
     vector: MultiHot | NGrams | HashedNGrams,
     tokenization: Tokenization,
-    dtype: type[np.floating[Any]],
+    dtype: np.dtype[np.floating[Any]],
 ) -> VersionFolder:
     """Writes a version to be copied: TensorFlow takes about a second to trace and save a graph."""
     units = (*hidden, 1 if len(labels) == 2 else len(labels))
