@@ -29,6 +29,7 @@ SLOWER = {"MLServer": 16, "model.predict": 200}
 IN_TURNS = tuple(
     case for case in service.CASES if (case.texts, case.messages, case.in_flight) in {(1, 1, 1), (1, 1, 64), (64, 1, 8)}
 )
+SHADOWED = (*IN_TURNS, *(case for case in service.CASES if (case.texts, case.in_flight) == (64, 1)))
 DENSE = ("--pin", "imdb=1")
 """Serves the dense version of imdb; the version in service has n-grams."""
 
@@ -182,10 +183,22 @@ def _observation(models: Path, data_dir: Path) -> list[dict[str, Any]]:
 
 
 def _shadow(models: Path, data_dir: Path) -> list[dict[str, Any]]:
-    """This project's server, with and without a shadow version."""
-    with shadow.servers(models) as servers:
-        asked = {name: (server, service.CLASSIFY) for name, server in servers.items()}
-        return _in_turns(asked, texts.read(data_dir, "imdb", TEXTS))
+    """This project's server with each transport, with and without a shadow version."""
+    sample = texts.read(data_dir, "imdb", TEXTS)
+    rows: list[dict[str, Any]] = []
+    for transport in shadow.TRANSPORTS:
+        with shadow.servers(models, transport) as servers:
+            asked = {name: (server, service.CLASSIFY) for name, server in servers.items()}
+            for case in SHADOWED:
+                before = {name: shadow.Texts.of(server) for name, server in servers.items()}
+                for row in _in_turns(asked, sample, [case]):
+                    name = row["server"]
+                    compared = shadow.Texts.of(servers[name]).compared_since(before[name])
+                    if compared is not None:
+                        row["server"] = f"{name}, {compared:.0%} compared"
+                        print(f"{name:15}  {compared:.0%} of the texts compared", flush=True)
+                    rows.append(row)
+    return rows
 
 
 def _peers(models: Path, data_dir: Path, mlserver_python: Path | None) -> list[dict[str, Any]]:

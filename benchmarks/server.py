@@ -56,12 +56,13 @@ class Server:
 
     def answered(self, method: str) -> int:
         """Number of calls of the method answered OK, from the server's metrics."""
+        series = rf'^grpc_server_handled_total{{grpc_code="OK",grpc_method="{method}",.*}} (\S+)$'
+        return int(sum(map(float, re.findall(series, self.metrics(), re.MULTILINE))))
+
+    def metrics(self) -> str:
+        """The server's metrics, as text."""
         with urllib.request.urlopen(self.metrics_url, timeout=30) as response:
-            text = response.read().decode()
-        counts = re.findall(
-            rf'^grpc_server_handled_total{{grpc_code="OK",grpc_method="{method}",.*}} (\S+)$', text, re.MULTILINE
-        )
-        return int(sum(map(float, counts)))
+            return str(response.read().decode())
 
 
 @contextmanager

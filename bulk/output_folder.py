@@ -25,6 +25,14 @@ REJECTED = "rejected"
 """In the output folder: the rejected rows of each output, if there are any."""
 
 _PART = ".bulk-part"
+_MAX_SHOWN = 60
+"""Characters of a setting that an error shows."""
+_OPTIONS = {
+    "version": "--model",
+    "thresholds": "--min-probability or --use-thresholds",
+    "input": "options of reading",
+}
+"""The options behind settings whose names do not say it."""
 _ROW_GROUP_BYTES = 1 << 25
 """Size in memory of a row group of Parquet."""
 
@@ -85,7 +93,10 @@ class OutputFolder:
         except msgspec.DecodeError as error:
             raise InputError(f"{self._manifest} is not a manifest of this command: choose another --output") from error
         if before != settings:
-            raise InputError(f"{self.folder} contains outputs of {_shown(before)}: choose another --output")
+            raise InputError(
+                f"{self.folder} contains outputs of other options: {_differences(before, settings)}: give the same"
+                " again, or choose another --output"
+            )
         entries = {}
         for line in lines[1:]:
             with suppress(msgspec.DecodeError):  # the last line may be incomplete
@@ -195,5 +206,21 @@ def _entry(input_: InputFile, rows: int, rejected: int) -> ManifestEntry:
     return ManifestEntry(str(input_.output), str(input_.file.path), input_.size, input_.modified_ns, rows, rejected)
 
 
-def _shown(settings: dict[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in settings.items())
+def _differences(before: dict[str, str], now: dict[str, str]) -> str:
+    """Returns the options that differ, with their values."""
+    names = {name: None for name in [*before, *now] if before.get(name) != now.get(name)}
+    if ("thresholds" in before) != ("thresholds" in now):
+        names.pop("abstained column", None)  # it comes with thresholds
+    return "; ".join(
+        f"{_OPTIONS.get(name, f'--{name}'.replace(' ', '-'))} {_shown(before, name)}, now {_shown(now, name)}"
+        for name in names
+    )
+
+
+def _shown(settings: dict[str, str], name: str) -> str:
+    if name not in settings:
+        return "none"
+    value = settings[name]
+    if name == "thresholds":
+        value = " ".join(dict.fromkeys(value.split()))  # mostly one for all labels
+    return value if len(value) <= _MAX_SHOWN else f"{value[: _MAX_SHOWN - 1]}…"

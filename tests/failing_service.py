@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import grpc
 
@@ -13,7 +14,8 @@ from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 class FailingService(pb2_grpc.TextClassifierServicer):
     """Fails the next `failures` calls with `UNAVAILABLE`; `proceed` lets the others go on, `ended` tells their end.
 
-    `time_remaining` is what the last call's deadline left it, in seconds.
+    `time_remaining` is what the last call's deadline left it, in seconds. `stream_answers` is how many requests of a
+    stream are answered before it is aborted, when it has been read to its end; None: all, and it is not aborted.
     """
 
     def __init__(self) -> None:
@@ -22,6 +24,7 @@ class FailingService(pb2_grpc.TextClassifierServicer):
         self.time_remaining: float | None = None
         self.proceed = threading.Event()
         self.proceed.set()
+        self.stream_answers: int | None = None
         self.ended = threading.Event()
         self.address = ""
 
@@ -34,7 +37,11 @@ class FailingService(pb2_grpc.TextClassifierServicer):
         self, requests: Iterator[pb2.ClassifyRequest], context: grpc.ServicerContext
     ) -> Iterator[pb2.ClassifyResponse]:
         self._begin(context)
-        yield from map(_answer, requests)
+        yield from map(_answer, islice(requests, self.stream_answers))
+        for _ in requests:
+            pass
+        if self.stream_answers is not None:
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too late")
 
     def _begin(self, context: grpc.ServicerContext) -> None:
         self.calls += 1

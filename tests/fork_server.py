@@ -22,11 +22,11 @@ _NUMBER_BYTES = 8
 class ForkedServer:
     """A server that was forked, with the methods of `subprocess.Popen` that tests call."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], run_by: tuple[str, ...] = ()) -> None:
         stderr, server_stderr = os.pipe()
         self._results, server_results = os.pipe()
         request = json.dumps([arguments, dict(environment)]).encode()
-        socket.send_fds(_fork_server(), [request], [server_stderr, server_results])
+        socket.send_fds(_fork_server(run_by), [request], [server_stderr, server_results])
         os.close(server_stderr)
         os.close(server_results)
         self.stderr = os.fdopen(stderr, "rb")
@@ -56,12 +56,16 @@ class ForkedServer:
 
 
 @cache
-def _fork_server() -> socket.socket:
-    """Starts the process that forks, once for a worker of the tests. It ends when this process does."""
+def _fork_server(run_by: tuple[str, ...]) -> socket.socket:
+    """Starts the process that forks, once for a worker of the tests. It ends when this process does.
+
+    Args:
+        run_by: the words before its command, which change what it and its servers may do.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         subprocess.Popen(
-            [sys.executable, "-m", "tests.fork_server", str(theirs.fileno())],
+            [*run_by, sys.executable, "-m", "tests.fork_server", str(theirs.fileno())],
             cwd=_ROOT,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # as the server's command sets it before its imports
             pass_fds=[theirs.fileno()],

@@ -42,11 +42,11 @@ class ServerProcess:
         arguments += ["--require-model", "on", *flags]  # fail rather than wait
         variables = {**os.environ, **ENVIRONMENT, **(environment or {})}
         self.process: subprocess.Popen[bytes] | ForkedServer
-        if run_by or environment:  # the variables may be for the imports
+        if environment or run_by not in ((), UNPRIVILEGED):  # the variables may be for the imports
             command = [*run_by, sys.executable, "-m", "service", *arguments]
             self.process = subprocess.Popen(command, cwd=ROOT, env=variables, stderr=subprocess.PIPE)
         else:
-            self.process = ForkedServer(arguments, variables)
+            self.process = ForkedServer(arguments, variables, tuple(run_by))
         self.log: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self._ended = False

@@ -205,22 +205,25 @@ def _write(
         )
         tf.saved_model.save(network, str(folder.path), signatures={signature.SIGNATURE: network.classify})
         weights.write(folder.path, network.tensors())
-        answers = network.classify(tf.constant(PROBE_TEXTS))[signature.PROBABILITIES].numpy().tolist()
-        probes.write(
-            folder.probes_file,
-            [probes.Probe(text, tuple(answer)) for text, answer in zip(PROBE_TEXTS, answers, strict=True)],
-        )
-        layers = [
-            *(Layer(count, "relu") for count in hidden),
-            Layer(units[-1], "sigmoid" if units[-1] == 1 else "softmax"),
-        ]
-        made_up_metadata("model", vector, tuple(layers), tokenization).write(folder.metadata_file)
+        probes.write(folder.probes_file, _probes(network))
+        made_up_metadata("model", vector, _layers(units), tokenization).write(folder.metadata_file)
     return folder
+
+
+def _probes(network: _Network) -> list[probes.Probe]:
+    answers = network.classify(tf.constant(PROBE_TEXTS))[signature.PROBABILITIES].numpy().tolist()
+    return [probes.Probe(text, tuple(answer)) for text, answer in zip(PROBE_TEXTS, answers, strict=True)]
+
+
+def _layers(units: Sequence[int]) -> tuple[Layer, ...]:
+    *hidden, classes = units
+    return (*(Layer(count, "relu") for count in hidden), Layer(classes, "sigmoid" if classes == 1 else "softmax"))
 
 
 def made_up_metadata(
     name: str, vectorizer: MultiHot | NGrams | HashedNGrams, network: tuple[Layer, ...], tokenization: Tokenization
 ) -> Metadata:
+    """Returns the metadata of a version whose data and training nobody knows."""
     return Metadata(
         name=name,
         vectorizer=vectorizer,

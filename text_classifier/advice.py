@@ -21,13 +21,14 @@ _ENDED = re.compile(r"last error: .*(Socket closed|TSI_DATA_CORRUPTED|Connection
 """The server accepts a connection and ends it at once."""
 
 
-def explain(error: grpc.RpcError, address: str, *, encrypted: bool) -> str:
+def explain(error: grpc.RpcError, address: str, *, encrypted: bool, answers: int = 0) -> str:
     """Returns the reason and the advice for a failed call.
 
     Args:
         error: the call's.
         address: the server's.
         encrypted: whether the command uses TLS.
+        answers: number of texts that were answered before.
     """
     if "Cancelling all calls" in str(error.details()):  # CANCELLED or UNAVAILABLE, depending on the transport
         return f"the server at {address} is stopping, and has ended the call: try again when it runs"
@@ -35,7 +36,8 @@ def explain(error: grpc.RpcError, address: str, *, encrypted: bool) -> str:
         case grpc.StatusCode.UNAVAILABLE:
             return _unavailable(str(error.details()), address, encrypted)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return f"no answer from {address} in time: increase --timeout"
+            found = "no answer" if not answers else f"only {answers:,} answer{'s' * (answers > 1)}"
+            return f"{found} from {address} in time: increase --timeout"
         case grpc.StatusCode.UNAUTHENTICATED:
             return f"{address} requires a valid token: set --token-file or $TEXT_CLASSIFIER_TOKEN"
     return f"{error.code().name}: {error.details()}"

@@ -99,15 +99,16 @@ class AsyncClient:
         timeout: float | None,
     ) -> AsyncGenerator[Classification, None]:
         window = asyncio.Semaphore(calls.UNANSWERED_TEXTS)
+        progress = calls.StreamProgress()
         failure: list[Exception] = []
 
         async def requests() -> AsyncIterator[pb2.ClassifyRequest]:
             try:
-                number = 0
                 async for text in _each(texts):
                     await window.acquire()
-                    yield request([text], first=number)
-                    number += 1
+                    yield request([text], first=progress.sent)
+                    progress.sent += 1
+                progress.all_sent = True
             except Exception as error:  # gRPC would cancel the call without the cause
                 failure.append(error)
 
@@ -115,8 +116,12 @@ class AsyncClient:
         try:
             async for response in call:
                 window.release()
+                progress.answered += 1
                 for classification in calls.classifications(response):
                     yield classification
+        except grpc.RpcError:
+            if not progress.is_complete:
+                raise
         finally:
             call.cancel()
         if failure:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
@@ -192,6 +193,20 @@ def _check_fields(kind: Callable[..., Message], fields: Mapping[str, object]) ->
             raised = TypeError if isinstance(error, TypeError) else ValueError
             shown = repr(value)
             raise raised(f"{name} is {shown if len(shown) <= 60 else shown[:60] + '…'}, not {_TYPES[name]}") from None
+
+
+@dataclass
+class StreamProgress:
+    """How far a stream of texts is."""
+
+    sent: int = 0
+    answered: int = 0
+    all_sent: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are texts, and an answer for each. How the call ends then makes no difference."""
+        return self.all_sent and 0 < self.sent == self.answered
 
 
 def classifications(response: pb2.ClassifyResponse) -> list[Classification]:

@@ -40,7 +40,7 @@ def main() -> int:
     Returns:
         The exit status: 0 success, 1 an error of the server or of a file, 2 wrong input, 130 interrupted.
     """
-    options = parser().parse_args()
+    options = parser().parse_args(namespace=argparse.Namespace(answers=0))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for characters that the terminal's encoding lacks
     try:
@@ -50,7 +50,8 @@ def main() -> int:
     except UsageError as error:
         return _fail(str(error), 2)
     except grpc.RpcError as error:
-        return _fail(explain(error, options.address, encrypted=_encrypted(options)), 1)
+        reason = explain(error, options.address, encrypted=_encrypted(options), answers=options.answers)
+        return _fail(reason, 1)
     except KeyboardInterrupt:
         return 130
     except OSError as error:
@@ -214,6 +215,7 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
         else:
             _print(answer, text, alone=alone)
         sys.stdout.flush()
+        options.answers += 1
 
 
 def _texts(given: list[str], sources: list[str]) -> Iterator[str]:

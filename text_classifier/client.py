@@ -137,13 +137,16 @@ class Client:
         self, texts: Iterable[str], request: Callable[..., pb2.ClassifyRequest], timeout: float | None
     ) -> Generator[Classification, None, None]:
         window = threading.Semaphore(calls.UNANSWERED_TEXTS)
+        progress = calls.StreamProgress()
         failure: list[Exception] = []
 
         def requests() -> Iterator[pb2.ClassifyRequest]:
             try:
-                for number, text in enumerate(texts):
+                for text in texts:
                     window.acquire()
-                    yield request([text], first=number)
+                    yield request([text], first=progress.sent)
+                    progress.sent += 1
+                progress.all_sent = True
             except Exception as error:  # gRPC would cancel the call without the cause
                 failure.append(error)
 
@@ -151,7 +154,11 @@ class Client:
         try:
             for response in call:
                 window.release()
+                progress.answered += 1
                 yield from calls.classifications(response)
+        except grpc.RpcError:
+            if not progress.is_complete:
+                raise
         finally:
             call.cancel()
             window.release()  # wakes gRPC's thread, which then sees the end of the call

@@ -91,6 +91,7 @@ class Model(NamedTuple):
 
     name: str
     version: int
+    """Its version; 0: this is the model itself, whose folder, pin or shadow file cannot be read."""
     state: State
     state_reason: str
     """The reason for the state; empty if there is none."""

@@ -6,19 +6,20 @@ order. Either way the parts and a bias sum up to the logit.
 
 A feature's part is shared evenly between the places where the text has it, an n-gram's between its words or characters
 too. What characters add is then summed up by words, by runs of punctuation, and, in scripts that put no spaces between
-words, by runs of characters that speak for the label or against it.
+words, by runs of characters that speak for the label or against it. Words alone know no parts of such a run: it is one
+word. No part of an explanation cuts what a person sees as one character, whatever words the model reads there.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textmodel import hashed_ngrams, ngrams, unicode_text
+from textmodel import graphemes, hashed_ngrams, ngrams, unicode_text
 from textmodel.characters import PUNCTUATION, SPACE, WORD
 from textmodel.errors import UnsupportedError
 from textmodel.hashed_ngrams import rows_of
@@ -33,7 +34,7 @@ class WordContribution(NamedTuple):
     """What one word of a text adds to the logit."""
 
     word: str
-    """As the model reads it."""
+    """As the model reads it, with the rest of the characters that a person sees in its place."""
     start: int
     """Where it starts in the text, in code points: the word as it was written is `text[start:end]`."""
     end: int
@@ -121,7 +122,7 @@ class _HashedText(_Text):
     def words(self, shares: NDArray[np.float64]) -> list[WordContribution]:
         contributions, known = self._characters(shares)
         upto, known_upto = (np.concatenate([[0], np.cumsum(values)]) for values in (contributions, known))
-        start, end = unicode_text.places(self._text)
+        start, end = self._places
         position = self._stream.position
         return [
             WordContribution(
@@ -133,6 +134,10 @@ class _HashedText(_Text):
             )
             for first, last in self._items(contributions)
         ]
+
+    @cached_property
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return unicode_text.places(self._text)
 
     def _characters(self, shares: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Returns for each character of the stream what it adds, and whether it shows that its word is known."""
@@ -189,12 +194,43 @@ class _HashedText(_Text):
             part_of_item |= is_punctuation
             first[1:-1] |= is_punctuation[1:] & ~is_punctuation[:-1]
             within = unicode_text.is_unspaced(stream.code[1:]) & unicode_text.is_unspaced(stream.code[:-1])
-            first[1:-1] |= within & ((contributions[1:] > 0) != (contributions[:-1] > 0))
+            speaks_for = self._by_grapheme(contributions) > 0
+            first[1:-1] |= within & (speaks_for[1:] != speaks_for[:-1])
         first[:-1] |= ~part_of_item
         edges = np.flatnonzero(first)
         for start, end in pairwise(edges.tolist()):
             if part_of_item[start]:
                 yield start, end
+
+    def _by_grapheme(self, contributions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns for each character of the stream what the whole grapheme adds that it is part of."""
+        start, _ = self._places
+        # In the stream, space surrounds the text.
+        place = np.concatenate([[-1], start, [len(self._text)]])[self._stream.position + 1]
+        begins = np.concatenate([[True], (place[1:] != place[:-1]) & graphemes.cuts(self._text)[place[1:]]])
+        number = np.cumsum(begins) - 1
+        sums: NDArray[np.float64] = np.bincount(number, contributions)[number]
+        return sums
+
+
+def _whole_graphemes(text: str, words: list[WordContribution]) -> list[WordContribution]:
+    """Returns words that begin and end where the text may be cut: some are longer, and several that share a character
+    that a person sees, such as a flag, are one.
+    """
+    cuts = np.flatnonzero(graphemes.cuts(text))
+    spans = np.array([(word.start, word.end) for word in words], np.int64).reshape(-1, 2)
+    starts = cuts[np.searchsorted(cuts, spans[:, 0], side="right") - 1].tolist()
+    ends = cuts[np.searchsorted(cuts, spans[:, 1])].tolist()
+    whole: list[WordContribution] = []
+    for word, start, end in zip(words, starts, ends, strict=True):
+        if whole and start < whole[-1].end:
+            one = whole.pop()
+            known, contribution = one.known or word.known, one.contribution + word.contribution
+            whole.append(WordContribution(one.word + word.word, one.start, max(one.end, end), known, contribution))
+        else:
+            read_as = text[start : word.start] + word.word + text[word.end : end]
+            whole.append(word._replace(word=read_as, start=start, end=end))
+    return whole
 
 
 class _Layer(NamedTuple):
@@ -234,7 +270,7 @@ class Explainer:
         """Explains the logit of a label, given as its place among the version's labels."""
         found = self._read(text)
         logit, parts = self._parts(found.ids, found.values, label)
-        words = found.words(parts / found.counts)
+        words = _whole_graphemes(text, found.words(parts / found.counts))
         return Explanation(logit - sum(word.contribution for word in words), words)
 
     def _parts(

@@ -37,12 +37,14 @@ def load_engine(
     signature.check(folder.path)
     if kind == "compiled":
         return _compiled(folder)
+    why = f"{folder.path} needs TensorFlow, which"
     if kind == "auto" and not isinstance(folder.metadata.vectorizer, PaddedSequence):
         try:
             return _compiled(folder)
         except UnsupportedError as reason:
+            why = f"{reason}, and TensorFlow"
             on_fallback(reason)
-    return _tensorflow(folder)
+    return _tensorflow(folder, why)
 
 
 def _compiled(folder: VersionFolder) -> Engine:
@@ -53,15 +55,14 @@ def _compiled(folder: VersionFolder) -> Engine:
     return _verified(CompiledEngine(folder), folder)
 
 
-def _tensorflow(folder: VersionFolder) -> Engine:
+def _tensorflow(folder: VersionFolder, why: str) -> Engine:
+    """Loads the TensorFlow engine. An error begins with why it has to be this one."""
     try:
         from textmodel.tensorflow_engine import TensorFlowEngine  # noqa: PLC0415 - slow to import, and optional
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":
             raise
-        raise ModelError(
-            f"{folder.path} needs TensorFlow, which is not installed: {how_to_install('tensorflow')}"
-        ) from error
+        raise ModelError(f"{why} is not installed: {how_to_install('tensorflow')}") from error
     return _verified(TensorFlowEngine(folder.path), folder)
 
 

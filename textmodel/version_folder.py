@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ PIN_FILE = "pin"
 SHADOW_FILE = "shadow"
 """In the folder of a model: the number of the version that is only compared with the version in service."""
 
-_VERSION_LIKE = re.compile(r"[vV]?[+-]?[0-9].*", re.DOTALL)
+_VERSION_LIKE = re.compile(r"[vV]?[+-]?\d.*", re.DOTALL)
 _HIDDEN = ".new-"
 
 MAX_FILES = 10_000
@@ -114,10 +114,10 @@ class NewVersion(VersionFolder):
     is_candidate = False
 
 
-def scan_model(model: Path) -> tuple[dict[int, Path], list[str]]:
+def scan_model(model: Path) -> tuple[dict[int, Path], dict[str, str]]:
     """Returns the version folders of a model by version, in ascending order, and the names that look like versions but
-    are not: `v1`, `1.0`, `0`, a file or dangling link `2`, and `007` if there is `7`. Both are empty if the folder does
-    not exist.
+    are not, each with the reason: `v1`, `1.0`, `0`, a file or dangling link `2`, and `007` if there is `7`. Both are
+    empty if the folder does not exist.
 
     Raises:
         OSError: the model's folder cannot be read.
@@ -125,12 +125,22 @@ def scan_model(model: Path) -> tuple[dict[int, Path], list[str]]:
     try:
         names = sorted((entry.name for entry in model.iterdir()), key=lambda name: (-len(name), name))
     except (FileNotFoundError, NotADirectoryError):
-        return {}, []
+        return {}, {}
     # Of two names of one version, the shorter counts: it comes last.
     found = {number: model / name for name in names if (number := version_number(name)) and (model / name).is_dir()}
     used = {path.name for path in found.values()}
     ignored = sorted(name for name in names if name not in used and _VERSION_LIKE.fullmatch(name))
-    return dict(sorted(found.items())), ignored
+    return dict(sorted(found.items())), {name: _why_no_version(model / name, found) for name in ignored}
+
+
+def _why_no_version(path: Path, found: Mapping[int, Path]) -> str:
+    """Returns why something whose name looks like a version is none of those that are found."""
+    number = version_number(path.name)
+    if number is None:
+        return f"a version's name is a whole number from 1 to {MAX_VERSION}, in digits alone"
+    if number in found:
+        return f"version {number} is the folder {found[number].name}: rename or remove one of the two"
+    return "a dangling link" if path.is_symlink() and not path.exists() else "not a folder"
 
 
 def versions(model: Path) -> list[int]:

@@ -136,7 +136,9 @@ class _Tensors:
     def __init__(self, version: Path) -> None:
         self._path = version / "assets.extra" / WEIGHTS_FILE
         if not self._path.exists():
-            raise UnsupportedError(f"{self._path} is missing: only TensorFlow can run this version")
+            raise UnsupportedError(
+                f"{self._path} is missing or not copied yet: without it only TensorFlow can run this version"
+            )
         try:
             with safe_open(self._path, framework="np") as file:
                 header: dict[str, str] = file.metadata() or {}
@@ -201,6 +203,8 @@ class _Tensors:
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
                 file = version / "variables" / name
+                if name not in found:
+                    raise ModelError(f"{file} is missing or not copied yet")
                 raise ModelError(f"{file}: damaged, or not written together with {WEIGHTS_FILE}")
 
 

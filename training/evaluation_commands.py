@@ -85,7 +85,7 @@ def _compare(options: dict[str, Any]) -> None:
         result = compare_on_files(a, b, files, bad_rows)
     for comparison in filter(None, (result.accuracy, result.macro_f1)):
         print(f"{comparison.sentence(options['a'], options['b'])}.")
-    for note in result.notes():
+    for note in result.notes(options["a"], options["b"]):
         print(note)
 
 

@@ -60,40 +60,15 @@ def _vector(vectorizer: MultiHot | PaddedSequence | NGrams | HashedNGrams) -> st
 
 def model_card(run: Run) -> str:
     """Returns the model card, Markdown with relative links to the images."""
-    metadata, labels = run.folder.metadata, run.classes.labels
-    data = metadata.data_set
-    layers = ", ".join(f"{layer.units} {layer.activation}" for layer in metadata.network)
-    head, *rows = run.classes.table(run.evaluation)
-    per_class = [(markdown.escaped(label), *values) for label, *values in rows]
-    introduction = (
-        f"This model gives a text one of {len(labels)} labels. This command trained it on"
-        f" {metadata.created_at:%Y-%m-%d}, on the data set {data.name}:"
-    )
-    method = f"A text is {_vector(metadata.vectorizer)}; the dense layers are {layers}. {_method(run.search, data)}"
+    metadata = run.folder.metadata
     return f"""# {metadata.name}
 
-{textwrap.fill(introduction, 120)}
-
-```
-{run.command}
-```
-
-{textwrap.fill(method, 120)}
-
-![{_CURVES[type(run.search) is Selection]}]({_CURVES_FILE})
+{_introduction(run)}
 
 ## Test metrics
 
-{markdown.table(("metric", "value"), run.test_metrics())}
-
-The calibration error has {CALIBRATION_BINS} bins of equal width, by winning probability.
-
-{markdown.table(head, per_class)}
-
-![Test texts by true and predicted label]({_CONFUSION_FILE})
-
-{markdown.escaped(legend(labels))}
-{_abstention(metadata, labels, run.answers)}
+{_metrics(run)}
+{_abstention(metadata, run.classes.labels, run.answers)}
 ## Data
 
 {markdown.table(("", "number"), [*_sizes(metadata), *(run.quality.described() if run.quality else ())])}
@@ -110,6 +85,44 @@ The calibration error has {CALIBRATION_BINS} bins of equal width, by winning pro
 
 {markdown.table(("package", "version"), metadata.packages.items())}
 """
+
+
+def _introduction(run: Run) -> str:
+    """Returns what the model is, and how it was made."""
+    metadata = run.folder.metadata
+    introduction = (
+        f"This model gives a text one of {len(run.classes.labels)} labels. This command trained it on"
+        f" {metadata.created_at:%Y-%m-%d}, on the data set {metadata.data_set.name}:"
+    )
+    layers = ", ".join(f"{layer.units} {layer.activation}" for layer in metadata.network)
+    method = (
+        f"A text is {_vector(metadata.vectorizer)}; the dense layers are {layers}."
+        f" {_method(run.search, metadata.data_set)}"
+    )
+    return f"""{textwrap.fill(introduction, 120)}
+
+```
+{run.command}
+```
+
+{textwrap.fill(method, 120)}
+
+![{_CURVES[type(run.search) is Selection]}]({_CURVES_FILE})"""
+
+
+def _metrics(run: Run) -> str:
+    """Returns the metrics on the test texts, of all and of each label."""
+    head, *rows = run.classes.table(run.evaluation)
+    per_class = [(markdown.escaped(label), *values) for label, *values in rows]
+    return f"""{markdown.table(("metric", "value"), run.test_metrics())}
+
+The calibration error has {CALIBRATION_BINS} bins of equal width, by winning probability.
+
+{markdown.table(head, per_class)}
+
+![Test texts by true and predicted label]({_CONFUSION_FILE})
+
+{markdown.escaped(legend(run.classes.labels))}"""
 
 
 def _abstention(metadata: Metadata, labels: Sequence[str], answers: Answers) -> str:

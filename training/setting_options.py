@@ -36,24 +36,24 @@ _OLD_NAMES = {
 """Spellings that stay as aliases."""
 
 
-def add_settings(parser: argparse.ArgumentParser, data_set: str) -> None:
-    """Adds the options of the settings for a data set."""
-    preset = DEFAULT_PRESETS[data_set]
+class _Adder:
+    """Adds options of settings to a parser, each with the defaults of a data set in its help.
 
-    def setting(flag: str, kind: Callable[[str], Any], text: str, choices: Sequence[str] | None = None) -> None:
+    Args:
+        parser: gets the options.
+        data_set: whose settings they are.
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser, data_set: str) -> None:
+        self._parser = parser
+        self.data_set = data_set
+
+    def __call__(self, flag: str, kind: Callable[[str], Any], text: str, choices: Sequence[str] | None = None) -> None:
+        """Adds an option, unless it has no effect on the data set."""
         name = flag.removeprefix("--").replace("-", "_")
-        if data_set != OWN_DATA and name in OWN_DATA_ONLY:
+        if self.data_set != OWN_DATA and name in OWN_DATA_ONLY:
             return
-        defaults = {preset: shown(getattr(settings, name)) for preset, settings in PRESETS[data_set].items()}
-        if name in NGRAM_ONLY:
-            text, default = f"ngram: {text}", defaults["ngram"]
-        elif name in _dense_only(data_set):
-            text, default = f"dense: {text}", defaults["dense"]
-        elif len(set(defaults.values())) == 1:
-            default = defaults[preset]
-        else:
-            default = ", ".join(f"{value} for {preset}" for preset, value in defaults.items())
-        parser.add_argument(
+        self._parser.add_argument(
             flag,
             *([_OLD_NAMES[flag]] if flag in _OLD_NAMES else []),
             dest=name,
@@ -61,51 +61,32 @@ def add_settings(parser: argparse.ArgumentParser, data_set: str) -> None:
             choices=choices,
             metavar=None if choices else kind.__name__.strip("_").upper(),
             default=argparse.SUPPRESS,
-            help=f"{text} (default: {default})",
+            help=self._help(name, text),
         )
 
+    def _help(self, name: str, text: str) -> str:
+        defaults = {preset: shown(getattr(settings, name)) for preset, settings in PRESETS[self.data_set].items()}
+        if name in NGRAM_ONLY:
+            return f"ngram: {text} (default: {defaults['ngram']})"
+        if name in _dense_only(self.data_set):
+            return f"dense: {text} (default: {defaults['dense']})"
+        if len(set(defaults.values())) == 1:
+            return f"{text} (default: {defaults[DEFAULT_PRESETS[self.data_set]]})"
+        return f"{text} (default: {', '.join(f'{value} for {preset}' for preset, value in defaults.items())})"
+
+
+def add_settings(parser: argparse.ArgumentParser, data_set: str) -> None:
+    """Adds the options of the settings for a data set."""
     parser.add_argument(
         "--preset",
         choices=get_args(Preset),
-        default=preset,
+        default=DEFAULT_PRESETS[data_set],
         help="ngram: a linear classifier on n-grams; dense: a neural network on words (default: %(default)s)",
     )
-    setting(
-        "--features",
-        str,
-        "n-grams of words, of characters, or both; auto: the most accurate on held-out texts",
-        get_args(Features),
-    )
-    setting("--max-ngram", _ngram, "longest n-gram of words")
-    setting("--char-ngrams", _lengths, "shortest and longest n-gram of characters, as 2,5")
-    setting("--char-spans", str, "whether n-grams of characters stay within words or cross them", get_args(CharSpans))
-    setting("--min-df", _count, "minimum document frequency: number of training texts in which a feature must occur")
-    setting("--term-frequency", str, "term weighting: binary or log counts", get_args(TermFrequency))
-    setting("--idf-power", _power, "exponent of a feature's inverse document frequency")
-    setting("--divergence-power", _power, "exponent of the divergence of the classes of the texts with a feature")
-    setting("--buckets", _buckets, "number of buckets for hashed n-grams, a power of two")
-    setting(
-        "--cost",
-        _positive,
-        "weight of errors on training texts: the higher, the closer the fit, and the sooner it overfits (C of a"
-        " linear SVM); auto: the most accurate on held-out texts",
-    )
-    setting("--vectorizer", str, "input of the network", get_args(VectorizerName))
-    setting("--num-words", _words, "number of word indices, including the reserved 0 to 3")
-    setting("--sequence-length", _count, "embedding: maximum number of words of a text, including the start mark")
-    setting("--embedding-dim", _count, "embedding: size of a word's vector")
-    setting("--layers", _layers, "units of the hidden layers")
-    setting("--loss", str, "loss function", get_args(Loss))
-    setting("--optimizer", str, "optimizer", get_args(Optimizer))
-    setting("--learning-rate", _positive, "learning rate of the optimizer")
-    setting("--epochs", _count, "maximum number of epochs in the search for the best epoch")
-    setting("--patience", _count, "end the search after this number of epochs without a lower validation loss")
-    setting("--batch-size", _count, "texts in a mini-batch; auto: by the number of training texts")
-    if data_set == OWN_DATA:
-        setting("--validation-split", share, "share of the training texts to hold out for validation")
-    else:
-        setting("--validation-samples", _count, "number of texts to hold out for validation, from the beginning")
-    setting("--class-weights", str, "balanced: rare labels count as much as frequent ones", get_args(ClassWeights))
+    add = _Adder(parser, data_set)
+    _add_settings_of_ngram(add)
+    _add_settings_of_dense(add)
+    _add_settings_of_both(add)
     parser.add_argument(
         "--target-precision",
         type=share,
@@ -114,7 +95,52 @@ def add_settings(parser: argparse.ArgumentParser, data_set: str) -> None:
         help="find the lowest probability at which each label reaches this precision on validation texts, and store it"
         " with the version (default: no thresholds)",
     )
-    setting("--seed", _seed, "seed of the initial weights and of the shuffling")
+    add("--seed", _seed, "seed of the initial weights and of the shuffling")
+
+
+def _add_settings_of_ngram(add: _Adder) -> None:
+    add(
+        "--features",
+        str,
+        "n-grams of words, of characters, or both; auto: the most accurate on held-out texts",
+        get_args(Features),
+    )
+    add("--max-ngram", _ngram, "longest n-gram of words")
+    add("--char-ngrams", _lengths, "shortest and longest n-gram of characters, as 2,5")
+    add("--char-spans", str, "whether n-grams of characters stay within words or cross them", get_args(CharSpans))
+    add("--min-df", _count, "minimum document frequency: number of training texts in which a feature must occur")
+    add("--term-frequency", str, "term weighting: binary or log counts", get_args(TermFrequency))
+    add("--idf-power", _power, "exponent of a feature's inverse document frequency")
+    add("--divergence-power", _power, "exponent of the divergence of the classes of the texts with a feature")
+    add("--buckets", _buckets, "number of buckets for hashed n-grams, a power of two")
+    add(
+        "--cost",
+        _positive,
+        "weight of errors on training texts: the higher, the closer the fit, and the sooner it overfits (C of a"
+        " linear SVM); auto: the most accurate on held-out texts",
+    )
+
+
+def _add_settings_of_dense(add: _Adder) -> None:
+    add("--vectorizer", str, "input of the network", get_args(VectorizerName))
+    add("--num-words", _words, "number of word indices, including the reserved 0 to 3")
+    add("--sequence-length", _count, "embedding: maximum number of words of a text, including the start mark")
+    add("--embedding-dim", _count, "embedding: size of a word's vector")
+    add("--layers", _layers, "units of the hidden layers")
+    add("--loss", str, "loss function", get_args(Loss))
+    add("--optimizer", str, "optimizer", get_args(Optimizer))
+    add("--learning-rate", _positive, "learning rate of the optimizer")
+    add("--epochs", _count, "maximum number of epochs in the search for the best epoch")
+    add("--patience", _count, "end the search after this number of epochs without a lower validation loss")
+    add("--batch-size", _count, "texts in a mini-batch; auto: by the number of training texts")
+
+
+def _add_settings_of_both(add: _Adder) -> None:
+    if add.data_set == OWN_DATA:
+        add("--validation-split", share, "share of the training texts to hold out for validation")
+    else:
+        add("--validation-samples", _count, "number of texts to hold out for validation, from the beginning")
+    add("--class-weights", str, "balanced: rare labels count as much as frequent ones", get_args(ClassWeights))
 
 
 def settings(options: dict[str, Any]) -> Settings:

@@ -1,7 +1,7 @@
 """The native transport in Rust, below `service.grpc.native_server`. One thread, the event loop's, uses a server."""
 
 import builtins
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ class Event:
     """All connections have ended."""
     PANICKED: int
     """The transport has failed, and ended a call or a connection for it: where in its source."""
+    ANSWERED: int
+    """Answers wait in an `AnswerQueue`: what it was given to call then."""
 
 class Server:
     """Serves gRPC on threads of its own.
@@ -55,6 +57,9 @@ class Server:
         wait for one model, `queue_texts` and `queue_bytes`.
         """
 
+    def set_request_ids(self) -> None:
+        """Gives calls ids that are answered without Python, too: the client's, or new ones."""
+
     def set_tokens(self, path: Path, stamp: tuple[int, ...], digests: list[bytes]) -> None:
         """Has calls answered without Python only if they have a token of a file that is as it was read.
 
@@ -64,15 +69,26 @@ class Server:
             digests: each token's SHA-256.
         """
 
+    def answer_queue(self, share: float, max_texts: int, max_bytes: int, wake: Callable[[], None]) -> AnswerQueue:
+        """Returns a queue for the answers of a version.
+
+        Args:
+            share: the share of requests that it takes, 0 to 1.
+            max_texts: how many texts may wait.
+            max_bytes: how many bytes of text may wait.
+            wake: what an event names when the first answer comes, and when one comes after `is_empty` was true.
+        """
+
     def publish(self, versions: list[dict[str, Any]]) -> None:
         """Replaces the model versions that are answered without Python.
 
         Args:
             versions: of each `name`, `number`, whether it is `in_service`, `labels`, `inline_bytes` of text that it
-                classifies at once, whether it `normalizes` texts to NFC, its `network`'s capsule, its `metrics`, and
-                `overload`, the serialized `google.rpc.Status` of a request for which its queue has no room. The
-                metrics are the values of its `texts` by label; its histograms `inference`, `queue`, `batch`, `unknown`
-                and `probability`; and the values of its requests dropped for `overload`.
+                classifies at once, whether it `reads_any_text`, its `network`'s capsule, its `metrics`,
+                `overload`, the serialized `google.rpc.Status` of a request for which its queue has no room, and
+                `answers`, the `AnswerQueue` that gets its answers, or None. The metrics are the values of its `texts`
+                by label; its histograms `inference`, `queue`, `batch`, `unknown` and `probability`; and the values of
+                its requests dropped for `overload`.
 
         Raises:
             ValueError: a version's labels are not as many as its network's classes; the versions of before stay.
@@ -110,6 +126,25 @@ class Server:
 
     def close(self) -> None:
         """Ends all calls and connections."""
+
+class AnswerQueue:
+    """Answers that were given without Python, with their texts. Those that find no room are dropped."""
+
+    def take(self, max_texts: int) -> tuple[list[str], list[int], list[float], list[str]]:
+        """Takes the oldest answers, up to so many texts; an answer of more texts comes alone.
+
+        Returns:
+            The texts, and of each the most probable class, its probability, and the request's id.
+        """
+
+    def take_dropped(self) -> int:
+        """Takes the number of texts that found no room."""
+
+    def is_empty(self) -> bool:
+        """Tells whether no answer waits. If so, the next one wakes the event loop."""
+
+    def threads_were_idle(self) -> bool:
+        """Tells whether each of the server's threads has been idle at some time since the last call."""
 
 class Call:
     """A call. What is asked of it after its end has no effect."""

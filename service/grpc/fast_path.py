@@ -84,23 +84,24 @@ class FastPath:
             [
                 self._publication(servable, in_service=self._repository.in_service(version))
                 for servable, version in versions
-                # What a shadow is compared on has to come by Python.
-                if hasattr(servable.engine, "capsule") and not servable.shadow.running
+                if hasattr(servable.engine, "capsule")
             ]
         )
 
     def _publication(self, servable: Servable, *, in_service: bool) -> dict[str, Any]:
         engine: Any = servable.engine
+        shadow = servable.shadow.running
         return {
             "name": servable.name,
             "number": servable.version,
             "in_service": in_service,
             "labels": servable.labels,
             "inline_bytes": engine.inline_bytes,
-            "normalizes": servable.metadata.tokenization == "unicode",
+            "reads_any_text": servable.metadata.tokenization == "unicode",
             "network": engine.capsule(),
             "metrics": self._model_series(servable),
             "overload": to_status(Overloaded(servable.name, RETRY_SECONDS)).SerializeToString(),
+            "answers": shadow.listen(self._server.answer_queue) if shadow else None,
         }
 
     def _method_series(self, method: Method) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import grpc.aio
 import structlog
 from google.rpc import status_pb2
 
-from service.grpc._native_server import Call, Event, Message, MessageError, Server
+from service.grpc._native_server import AnswerQueue, Call, Event, Message, MessageError, Server
 from service.security.reloaded_file import Reloaded
 from service.security.tls import PemFiles
 
@@ -78,6 +78,7 @@ class NativeServer:
             Event.HANDSHAKE: self._handshake,
             Event.STOPPED: self._stopped.set,
             Event.PANICKED: self._panicked,
+            Event.ANSWERED: lambda wake: wake(),
         }
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
@@ -119,6 +120,14 @@ class NativeServer:
         """Sets the tokens of calls that are answered without Python: see the extension's stub."""
         if stamp:
             self._server.set_tokens(path, stamp, list(digests))
+
+    def set_request_ids(self) -> None:
+        """Gives calls that are answered without Python ids: see the extension's stub."""
+        self._server.set_request_ids()
+
+    def answer_queue(self, share: float, max_texts: int, max_bytes: int, wake: Callable[[], None]) -> AnswerQueue:
+        """Returns a queue for the answers of a version: see the extension's stub."""
+        return self._server.answer_queue(share, max_texts, max_bytes, wake)
 
     def publish(self, versions: list[dict[str, Any]]) -> None:
         """Replaces the model versions that are answered without Python: see the extension's stub."""

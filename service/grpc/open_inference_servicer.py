@@ -131,7 +131,9 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
                 "inputs[0].name", f"{shortened(tensor.name)!r} is not an input; the only input is {TEXT!r}"
             )
         if tensor.datatype != "BYTES":
-            raise InvalidArgument("inputs[0].datatype", f"{shortened(tensor.datatype)!r} is not 'BYTES'")
+            raise InvalidArgument(
+                "inputs[0].datatype", f"{shortened(tensor.datatype)!r} is not supported: send texts, as 'BYTES'"
+            )
         count, *rest = tensor.shape or [-1]
         if rest not in ([], [1]) or count < 0:
             raise InvalidArgument("inputs[0].shape", "is not [n] or [n, 1]")

@@ -68,10 +68,13 @@ async def grpc_server(
     Gauge(instruments.page, TRANSPORT, (transport.name,)).set(1)
     server = transport.server(channel_arguments(config))
     _register(_instrumented(server, config, instruments), servicers, reflect=config.reflection == "on")
-    if transport.name == "native" and instruments.native_page and not instruments.observer:
+    observer = instruments.observer
+    if transport.name == "native" and instruments.native_page and not (observer and observer.records):
         from service.grpc.fast_path import FastPath  # noqa: PLC0415, the extension may not be there
 
         FastPath(server, repository, instruments.native_page, config)
+        if observer:
+            server.set_request_ids()
         if instruments.tokens:
             instruments.tokens.publish(server.set_tokens)
     _listen(transport, server, config.host, port, tls_files(config))

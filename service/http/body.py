@@ -30,7 +30,7 @@ class Bodies:
         self._total = LARGEST_AT_ONCE * max_bytes
         self._held = 0
         self.large = asyncio.Lock()
-        """Held while a large body is decoded: they take turns."""
+        """Held while a large body is decoded, and in the pause after it: they take turns."""
 
     def charge(self) -> "Charge":
         """Returns what a request's body is charged to: it counts among those that are held while the block runs."""

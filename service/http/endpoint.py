@@ -40,8 +40,8 @@ _BLOCK_BYTES = 16 * 1024
 
 _LARGE_BYTES = 1 << 20
 """Size from which decoding a body blocks the event loop for about 7 ms or more: other work runs before the next one."""
-_PAUSE = 2
-"""Pause after a large body, as a multiple of its decoding time."""
+PAUSE = 2.0
+"""Pause before the next large body is decoded, as a multiple of the time that the one before took."""
 
 # HTTP statuses that are more specific than that of the gRPC code.
 _STATUSES: dict[type[Exception], int] = {
@@ -123,14 +123,16 @@ class Endpoint:
         """Decodes JSON: a large one in its turn, since it takes the event loop as a whole."""
         if len(content) < _LARGE_BYTES:
             return _decoded(content, kind, self._limits.max_texts)
-        async with self._bodies.large:
-            start = perf_counter()
-            try:
-                body = _decoded(content, kind, self._limits.max_texts)
-                _refuse_large_texts(body, self._limits.max_text_bytes)
-                return body
-            finally:
-                await asyncio.sleep(_PAUSE * (perf_counter() - start))
+        await self._bodies.large.acquire()
+        start = perf_counter()
+        try:
+            body = _decoded(content, kind, self._limits.max_texts)
+            _refuse_large_texts(body, self._limits.max_text_bytes)
+            return body
+        finally:
+            # The next large body waits, not the answer to this one.
+            pause = PAUSE * (perf_counter() - start)
+            asyncio.get_running_loop().call_later(pause, self._bodies.large.release)
 
 
 def _decoded(body: bytes | bytearray, kind: type[Struct], max_texts: int) -> Struct:

@@ -239,7 +239,7 @@ class InferenceRequest(Struct):
     id: str = ""
     parameters: Parameters | UnsetType = UNSET
     texts_field: ClassVar[str] = "text"
-    hints: ClassVar[dict[str, str]] = {"data": "the datatype is BYTES, texts"}
+    hints: ClassVar[dict[str, str]] = {"data": "send texts, as the datatype BYTES"}
 
     def all_texts(self) -> Iterable[str]:
         """Yields the texts, which errors call `texts_field`."""

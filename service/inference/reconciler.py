@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,8 @@ from textmodel.names import EngineKind
 from textmodel.version_folder import Fingerprint, fingerprint
 
 _log = structlog.get_logger()
+_MAX_REASONS = 5
+"""Names in a model's folder that a warning explains."""
 _T = TypeVar("_T")
 
 Publish = Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable]
@@ -204,7 +207,10 @@ class Reconciler:
         subject = f"{name}/"
         if found.ignored:
             names = list(found.ignored)
-            self._problems.report(subject, "not a version: ignored", level="warning", model=name, names=names)
+            reasons = "; ".join(f"{path}: {why}" for path, why in islice(found.ignored.items(), _MAX_REASONS))
+            self._problems.report(
+                subject, "not a version: ignored", level="warning", model=name, names=names, reason=reasons
+            )
         else:
             self._problems.solved(subject)
 

@@ -1,6 +1,6 @@
 """A version that answers requests, and its answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -27,11 +27,38 @@ class Answer(NamedTuple):
     known_words: list[int]
 
 
+class AnswerQueue(Protocol):
+    """Answers that a transport has given without Python. It is bounded, and drops answers that find no room."""
+
+    def take(self, max_texts: int) -> tuple[list[str], list[int], list[float], list[str]]:
+        """Takes the oldest answers, up to so many texts; an answer of more texts comes alone.
+
+        Returns:
+            The texts, and of each the most probable class, its probability, and the request's id.
+        """
+
+    def take_dropped(self) -> int:
+        """Takes the number of texts that found no room."""
+
+    def is_empty(self) -> bool:
+        """Tells whether no answer waits. If so, the next one wakes the event loop."""
+
+    def threads_were_idle(self) -> bool:
+        """Tells whether each of the transport's threads has been idle at some time since the last call."""
+
+
+NewAnswerQueue = Callable[[float, int, int, Callable[[], None]], AnswerQueue]
+"""Makes a queue: the share of requests that it takes, how many texts and bytes may wait, what to call when some do."""
+
+
 class AnswerListener(Protocol):
     """Gets the answers of a version in service."""
 
     def offer(self, texts: Sequence[str], answer: Answer, request_id: str) -> None:
         """Takes a request that the version in service has answered."""
+
+    def listen(self, new_queue: NewAnswerQueue) -> AnswerQueue:
+        """Returns the queue for answers of the version in service that a transport gives without Python."""
 
 
 @dataclass

@@ -23,8 +23,8 @@ class OnDisk:
     """The pin file's version, if there is a pin file."""
     shadow: int | None = None
     """The shadow file's version, if there is a shadow file."""
-    ignored: tuple[str, ...] = ()
-    """Names that look like versions but are not."""
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    """The names that look like versions but are not, each with the reason."""
     problem: str = ""
     """Why the folder, its pin or its shadow file cannot be read."""
 
@@ -51,11 +51,11 @@ def _model_on_disk(model: Path) -> OnDisk:
     except OSError as error:
         return OnDisk(problem=_reason(error))
     if not folders:
-        return OnDisk(ignored=tuple(ignored))
+        return OnDisk(ignored=ignored)
     try:
-        return OnDisk(folders, pinned_version(model), shadow_version(model), tuple(ignored))
+        return OnDisk(folders, pinned_version(model), shadow_version(model), ignored)
     except (ModelError, OSError) as error:
-        return OnDisk(folders, ignored=tuple(ignored), problem=_reason(error))
+        return OnDisk(folders, ignored=ignored, problem=_reason(error))
 
 
 def _reason(error: ModelError | OSError) -> str:

@@ -62,19 +62,10 @@ async def serve(
     repository = ModelRepository()
     shadowing = Shadowing(config, page, all_pages)
     heartbeat = Heartbeat(supervisor, config.heartbeat_timeout)
-    reconciler = Reconciler(
-        repository,
-        config.models,
-        engine=config.engine,
-        policy=VersionPolicy(config.keep_versions, dict(config.pin), dict(config.shadow)),
-        publish=publisher(config, page),
-        start_shadow=shadowing.start,
-        states=VersionStates(page),
-        while_loading=heartbeat.loading,
-    )
-    limits = RequestLimits(config.max_texts, config.max_text_bytes)
+    reconciler = _reconciler(config, repository, page, shadowing, heartbeat)
+    classification = ClassificationService(repository, RequestLimits(config.max_texts, config.max_text_bytes))
     transport = choose_transport(config, threads)
-    servicers = Servicers.of(repository, ClassificationService(repository, limits), transport.name)
+    servicers = Servicers.of(repository, classification, transport.name)
     tokens = Tokens(config.tokens) if config.tokens else None
     stop = asyncio.Event()
     handlers = {signal.SIGTERM: stop.set, signal.SIGHUP: reconciler.refresh}
@@ -95,6 +86,21 @@ async def serve(
                 servicers.health.stop()
         await reconciler.close()
         shadowing.close()
+
+
+def _reconciler(
+    config: Config, repository: ModelRepository, page: MetricsPage, shadowing: Shadowing, heartbeat: Heartbeat
+) -> Reconciler:
+    return Reconciler(
+        repository,
+        config.models,
+        engine=config.engine,
+        policy=VersionPolicy(config.keep_versions, dict(config.pin), dict(config.shadow)),
+        publish=publisher(config, page),
+        start_shadow=shadowing.start,
+        states=VersionStates(page),
+        while_loading=heartbeat.loading,
+    )
 
 
 async def _run_until(stop: asyncio.Event, *work: Coroutine[Any, Any, None]) -> None:

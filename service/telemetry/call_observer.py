@@ -58,6 +58,11 @@ class Observer:
         self._access_log = access_log
         self._tracer = tracer
 
+    @property
+    def records(self) -> bool:
+        """Whether calls leave a line or spans. Otherwise they only have ids."""
+        return self._access_log or self._tracer is not None
+
     def begin(
         self, kind: Kind, headers: Mapping[str, str], client: str, attributes: Mapping[str, str]
     ) -> "Observation":

@@ -37,7 +37,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["in/a.csv", "--model", "none"], "--model: none is neither a version's folder nor a model's"),
         (["in/a.csv", "--model", "in"], "--model: in is neither a version's folder nor a model's"),
         (["in/b/a.csv", "--output", "in"], "in contains other files: choose a new folder as --output"),
-        (["in/a.csv", "--output", "taken"], "taken contains outputs of version x/1: choose another --output"),
+        (["in/a.csv", "--output", "taken"], "taken contains outputs of other options: --model x/1, now topic/1 of "),
     ],
 )
 def test_wrong_options_end_in_one_line_and_status_2(

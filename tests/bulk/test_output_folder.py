@@ -111,7 +111,7 @@ def test_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     [
         (b"", "is not a manifest of this command"),
         (b"[]\n", "is not a manifest of this command"),
-        (b'{"version":"x/2"}\n', "contains outputs of version x/2"),
+        (b'{"version":"x/2"}\n', "contains outputs of other options: --model x/2, now x/1: give"),
     ],
 )
 def test_a_folder_of_other_settings_is_refused_and_stays_unlocked(content: bytes, says: str, tmp_path: Path) -> None:
@@ -120,6 +120,20 @@ def test_a_folder_of_other_settings_is_refused_and_stays_unlocked(content: bytes
         with pytest.raises(InputError, match=says):
             OutputFolder(tmp_path, SETTINGS)
     assert (tmp_path / "manifest.jsonl").read_bytes() == content
+
+
+def test_the_options_that_differ_are_named(tmp_path: Path) -> None:
+    columns = {**SETTINGS, "label column": "label"}
+    marked = {**columns, "abstained column": "unsure", "thresholds": "0.9 0.9 0.9"}
+    OutputFolder(tmp_path, marked).close()
+    for settings, differences in (
+        (columns, "--min-probability or --use-thresholds 0.9, now none:"),
+        ({**marked, "thresholds": "0.9 0.8 0.9"}, "--min-probability or --use-thresholds 0.9, now 0.9 0.8:"),
+        ({**marked, "label column": "l"}, "--label-column label, now l:"),
+        ({**marked, "input": "--encoding cp1252"}, "options of reading none, now --encoding cp1252:"),
+    ):
+        with pytest.raises(InputError, match=f"contains outputs of other options: {differences} give the same again"):
+            OutputFolder(tmp_path, settings)
 
 
 def test_parquet_is_gathered_to_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

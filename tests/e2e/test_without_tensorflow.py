@@ -34,7 +34,7 @@ def test_shipped_models_classify_and_explain_without_tensorflow(environment: dic
                 assert answer.explanation
 
 
-def test_a_version_that_needs_tensorflow_fails_and_names_the_extra(
+def test_a_version_that_needs_tensorflow_or_lacks_a_file_fails_and_says_so(
     environment: dict[str, str], tiny_models: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(tiny_models, tmp_path, dirs_exist_ok=True)
@@ -43,11 +43,17 @@ def test_a_version_that_needs_tensorflow_fails_and_names_the_extra(
     words = content["vectorizer"]["num_words"]
     content["vectorizer"] = {"kind": "embedding", "num_words": words, "length": 8, "dimensions": 4}
     metadata.write_text(json.dumps(content))
+    incomplete = shutil.copytree(tiny_models / "sentiment" / "1", tmp_path / "sentiment" / "2") / "assets.extra"
+    weights = (incomplete / "weights.safetensors").rename(tmp_path / "weights")
     with (
         serving(tmp_path, "--workers", "1", environment=environment) as server,
         Client(server.address, timeout=60) as client,
     ):
         assert client.classify(["a film"], model="sentiment")
-        failed = client.model("topic", version=1)
+        failed, arriving = client.model("topic", version=1), client.model("sentiment", version=2)
+        weights.rename(incomplete / "weights.safetensors")
+        server.event("model in service", model="sentiment", version=2)
     assert failed.state is State.FAILED
     assert "-e '.[tensorflow]'" in failed.state_reason
+    assert "weights.safetensors is missing or not copied yet" in arriving.state_reason
+    assert "and TensorFlow is not installed" in arriving.state_reason

@@ -295,6 +295,16 @@ def test_tls_on_one_side_only_and_an_untrusted_certificate_are_told_as_that(
     assert "does not speak TLS: leave out --tls" in failure(run("models", "--tls", address=server.address))
 
 
+def test_a_timeout_after_some_answers_says_how_many_came() -> None:
+    for service in failing_service():
+        service.stream_answers = 2
+        arguments = ("classify", "--model", "m", "--timeout", "60", "a", "b")
+        assert len(lines(run(*arguments, address=service.address))) == 2
+        done = run(*arguments, "c", address=service.address)
+        assert len(done.stdout.splitlines()) == 2
+        assert f"only 2 answers from {service.address} in time: increase --timeout" in failure(done)
+
+
 def test_more_texts_than_a_request_holds_are_classified(server: ServerProcess) -> None:
     assert len(lines(classify(server, *["film"] * 1100))) == 1100
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import grpc
 import pytest
@@ -49,6 +49,21 @@ def test_a_stream_is_tried_again_when_unavailable(service: FailingService, clien
     service.failures = 2
     assert [answer.words for answer in client.classify_stream(["a", "a b"], model="m")] == [1, 2]
     assert service.calls == 3
+
+
+def test_an_error_after_the_last_answer_of_a_stream_is_none(service: FailingService, client: Client) -> None:
+    async def run(texts: Sequence[str]) -> list[int]:
+        async with AsyncClient(service.address, timeout=60) as asynchronous:
+            return [answer.words async for answer in asynchronous.classify_stream(texts, model="m")]
+
+    service.stream_answers = 2
+    assert [answer.words for answer in client.classify_stream(["a", "a b"], model="m")] == [1, 2]
+    assert asyncio.run(run(["a", "a b"])) == [1, 2]
+    for texts in (["a", "b", "c"], []):
+        with pytest.raises(grpc.RpcError, match="too late"):
+            list(client.classify_stream(texts, model="m"))
+        with pytest.raises(grpc.RpcError, match="too late"):
+            asyncio.run(run(texts))
 
 
 def test_the_fifth_failure_is_raised(service: FailingService, client: Client) -> None:

@@ -1,6 +1,8 @@
 """Explanations against TensorFlow: its probabilities, its gradients, and the sharing in plain Python."""
 
+import unicodedata
 from collections.abc import Callable
+from itertools import chain
 from math import log
 from pathlib import Path
 
@@ -80,10 +82,11 @@ def test_bias_and_contributions_sum_up_to_the_logits_of_the_probabilities(
 @settings(deadline=None, max_examples=50)
 def test_every_word_is_there_with_its_place_in_the_text(folder: VersionFolder, explainer: Explainer, text: str) -> None:
     words = explainer.explain(text, 0).words
-    assert [word.word for word in words] == tokenize(text)
+    assert [part for word in words for part in tokenize(word.word)] == tokenize(text)
     assert [word.known for word in words] == [index != UNKNOWN for index in folder.vocabulary.indices(text)[1:]]
     for word in words:
-        assert tokenize(text[word.start : word.end])[0].replace("ς", "σ") == word.word.replace("ς", "σ")
+        (written,), (read,) = tokenize(text[word.start : word.end]), tokenize(word.word)
+        assert written.replace("ς", "σ") == read.replace("ς", "σ")
 
 
 def gradient_times_input(folder: VersionFolder, ids: list[int], values: list[float], label: int) -> dict[int, float]:
@@ -242,12 +245,46 @@ def test_explanations_of_hashed_ngrams_sum_up_and_are_places_in_the_text(
     assert 1 / (1 + np.exp(-logit)) == pytest.approx(engine.classify([text]).probabilities[0, 1], abs=1e-5)
     end = 0
     for word in explanation.words:
-        assert end <= word.start < word.end <= len(text) or unicode_text.normalize(text) != text
+        assert end <= word.start < word.end <= len(text)
+        assert begins_no_mark(text, word.start)
         end = word.end
     if hashed_folder.metadata.vectorizer.characters is None:  # type: ignore[union-attr]
-        assert [word.word for word in explanation.words] == unicode_text.tokenize(text)
+        spans = unicode_text.spans(text)
+        within = [
+            [span for span in spans if word.start <= span[0] and span[1] <= word.end] for word in explanation.words
+        ]
+        assert list(chain(*within)) == spans
+        assert all(within)
         counts = engine.classify([text])
-        assert sum(word.known for word in explanation.words) == counts.known_words[0]
+        assert counts.words[0] == len(spans)
+        assert sum(word.known for word in explanation.words) <= counts.known_words[0]
+
+
+def begins_no_mark(text: str, place: int) -> bool:
+    """A mark without a character before it belongs to none."""
+    before = unicodedata.category(text[place - 1]) if place else "Cc"
+    return unicodedata.category(text[place])[0] != "M" or before in ("Cc", "Cf", "Zl", "Zp")
+
+
+@pytest.mark.parametrize("hashed_folder", ["both", "words"], indirect=True)
+def test_no_part_of_an_explanation_cuts_a_character_that_a_person_sees(
+    hashed_folder: VersionFolder, hashed_explainer: Explainer
+) -> None:
+    seen = {
+        "สินค้าพังช้า": ["สิ", "น", "ค้", "า", "พั", "ง", "ช้", "า"],
+        "น้ำ ນໍ້າ ស្តី ပုဂ္ဂိုလ်": ["น้ำ", " ", "ນໍ້", "າ", " ", "ស្តី", " ", "ပု", "ဂ္ဂို", "လ်"],
+        unicodedata.normalize("NFD", "がぎぐげ"): [unicodedata.normalize("NFD", each) for each in "がぎぐげ"],
+        "ﾊﾞｶﾞ東京": ["ﾊﾞ", "ｶﾞ", "東", "京"],
+        "1️⃣ #️⃣ 🇩🇪🇫🇷👨‍👩‍👧👍🏽": ["1️⃣", " ", "#️⃣", " ", "🇩🇪", "🇫🇷", "👨‍👩‍👧", "👍🏽"],
+        "🏴󠁧󠁢󠁥󠁮󠁧󠁿 ok": ["🏴󠁧󠁢󠁥󠁮󠁧󠁿", " ", "o", "k"],
+        "a!̈b  ́c": ["a", "!̈", "b", " ", " ́", "c"],
+    }
+    for text, whole in seen.items():
+        assert "".join(whole) == text
+        cuts = {len("".join(whole[:count])) for count in range(len(whole) + 1)}
+        for word in hashed_explainer.explain(text, 1).words:
+            assert {word.start, word.end} <= cuts
+            assert begins_no_mark(word.word, 0)
 
 
 def test_the_words_of_hashed_ngrams_are_known_if_the_bits_say_so(

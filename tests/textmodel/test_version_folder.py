@@ -150,7 +150,12 @@ def test_versions_are_positive_integers_in_their_order(tmp_path: Path) -> None:
     (tmp_path / "11").touch()
     (tmp_path / "12").symlink_to("nowhere")
     assert versions(tmp_path) == [9, 10]
-    assert scan_model(tmp_path)[1] == ["-1", "0", "0010", "1.5", "11", "12", "9223372036854775808", "v2"]
+    (tmp_path / "１").mkdir()
+    ignored = scan_model(tmp_path)[1]
+    assert list(ignored) == ["-1", "0", "0010", "1.5", "11", "12", "9223372036854775808", "v2", "１"]
+    assert ignored["0010"] == "version 10 is the folder 10: rename or remove one of the two"
+    assert (ignored["11"], ignored["12"]) == ("not a folder", "a dangling link")
+    assert all("a whole number from 1 to" in ignored[name] for name in ("-1", "0", "1.5", "v2", "１"))
     assert versions(tmp_path / "nowhere") == []
     assert versions(tmp_path / "11") == []
 
@@ -161,7 +166,7 @@ def test_any_int64_is_a_version_and_leading_zeros_are_allowed(tmp_path: Path) ->
     assert versions(tmp_path) == [123, 1732899999123456789, 2**63 - 1]
     assert version_path(tmp_path, 123) == tmp_path / "000123"
     assert version_path(tmp_path, 7) == tmp_path / "7"
-    assert scan_model(tmp_path)[1] == []
+    assert scan_model(tmp_path)[1] == {}
     (tmp_path / "pin").write_text("000123\n")
     assert pinned_version(tmp_path) == 123
 

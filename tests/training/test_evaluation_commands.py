@@ -129,6 +129,10 @@ def test_labels_that_the_model_does_not_know_count_as_wrong_and_are_named(
     assert _value(said, "log loss") == f"{expected.log_loss:.4f}"
     assert "does not know the labels 'new 0', 'new 1', 'new 2', 'new 3', 'new 4' and 2 more of 10 texts" in said
     assert "| new 6 | 0.000 | 0.000 | 0.000 | 1 |" in report.read_text()
+    assert "differs" not in said
+    _write(data, [*known, ("the film", "NEGATIVE")])
+    assert main(command) == 0
+    assert "'NEGATIVE' differs from a known label only in case," in capsys.readouterr().out
 
 
 def test_compare_counts_labels_that_one_version_or_neither_knows(
@@ -136,11 +140,16 @@ def test_compare_counts_labels_that_one_version_or_neither_knows(
 ) -> None:
     write_model(tmp_path, "mine")
     write_model(tmp_path, "mine", labels=("positive", "new"))
-    data = _write(tmp_path / "a.csv", [*_as(tmp_path / "mine" / "1", _texts(30)), ("the film", "other")])
+    write_model(tmp_path, "mine", labels=("bad", "good"))
+    data = _write(tmp_path / "a.csv", [*_as(tmp_path / "mine" / "1", _texts(30)), ("the film", "Positive")])
     assert main(["compare", "mine/1", "mine/2", "--data", str(data), "--models", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert f"accuracy 0.0000 instead of {30 / 31:.4f}" in said
-    assert "Neither version knows the labels 'other' of 1 text: counted as wrong." in said
+    assert "Neither version knows the label 'Positive' of 1 text: counted as wrong. 'Positive' differs from a" in said
+    assert "mine/2 does not know the label 'negative' of" in said
+    assert main(["compare", "mine/3", "mine/1", "--data", str(data), "--models", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "mine/3 does not know the labels 'negative', 'positive' of 30 texts: it is wrong on all of them." in said
 
 
 def _learn(version: Path, texts: Iterable[str]) -> None:

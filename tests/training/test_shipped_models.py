@@ -63,15 +63,15 @@ def test_a_shipped_model_has_its_stated_accuracy_on_the_raw_test_texts(version: 
     assert found == pytest.approx(folder.metadata.test_metrics.accuracy, abs=0.001)
 
 
-@pytest.mark.parametrize("name", ["reuters", "nsmc"])
+@pytest.mark.parametrize("name", ["imdb", "reuters", "nsmc"])
 def test_training_makes_the_shipped_model_again(name: str, data_dir: Path, tmp_path: Path) -> None:
-    nsmc = [str(data_dir / f"nsmc-{part}.jsonl.gz") for part in ("train", "test")]
-    command = {
-        "reuters": ["reuters", "--preset", "ngram", "--data-dir", str(data_dir)],
-        "nsmc": ["--name", "nsmc", "--data", nsmc[0], "--test-data", nsmc[1], *NSMC],
-    }[name]
+    if name == "nsmc":
+        data, test_data = (str(data_dir / f"nsmc-{part}.jsonl.gz") for part in ("train", "test"))
+        command, version = ["--name", "nsmc", "--data", data, "--test-data", test_data, *NSMC], "1"
+    else:
+        command, version = [name, "--preset", "ngram", "--data-dir", str(data_dir)], "2"
     assert main([*command, "--models", str(tmp_path)]) == 0
-    shipped, made = VersionFolder(MODELS / name / str(1 + (name == "reuters"))), VersionFolder(tmp_path / name / "1")
+    shipped, made = VersionFolder(MODELS / name / version), VersionFolder(tmp_path / name / "1")
     assert made.metadata.test_metrics.accuracy == pytest.approx(shipped.metadata.test_metrics.accuracy, abs=1e-4)
     assert made.metadata.training == shipped.metadata.training
     texts = [probe.text for probe in shipped.probes]

@@ -84,7 +84,7 @@ class TextClassifierServicer:
 
     def ListModels(self, request, context):
         """Lists the model versions that the server knows, ordered by name and version, including those that are loading or
-        failed.
+        failed. A model of which no version can be chosen is listed too, as its version 0: see Model.version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -151,49 +151,77 @@ def select(
         tried: called after each trial.
     """
     random = np.random.default_rng(settings.seed)
+    everything = _whole_problem(settings, examples, classes, random)
+    choices = candidates(settings)
+    sample = _sample(everything, random) if len(choices) > 1 else everything
+    search = _Search(tried)
+    search.compare(choices, sample)
+    if sample is not everything and not sample.same(everything):
+        found = search.best().trial.settings
+        search.attempt(replace(found, cost=settings.cost), everything, found.required_cost)
+    return _selection(search, everything)
+
+
+def _whole_problem(settings: Settings, examples: Examples, classes: int, random: np.random.Generator) -> "_Problem":
+    """Returns the problem with all texts, cross-validated if they are few."""
     if len(examples) <= _FEW_TEXTS:
         folds = list(_cross_validation(examples, random))
     else:
         held_out, learned = np.split(np.arange(len(examples)), [settings.validation_samples])
         folds = [_Fold(learned, held_out)]
     wanted = _some_classes(classes, _ALL_UNITS // len(examples), random)
-    everything = _Problem(examples, np.arange(len(examples)), folds, wanted, classes)
-    choices = candidates(settings)
-    outcomes: list[_Outcome] = []
+    return _Problem(examples, np.arange(len(examples)), folds, wanted, classes)
 
-    def attempt(choice: Settings, problem: _Problem, first_cost: float, hopeless: float = 0.0) -> None:
+
+class _Search:
+    """The trials so far.
+
+    Args:
+        tried: called after each trial.
+    """
+
+    def __init__(self, tried: Callable[[Trial], object]) -> None:
+        self._tried = tried
+        self.outcomes: list[_Outcome] = []
+
+    def compare(self, choices: Sequence[Settings], problem: "_Problem") -> None:
+        """Tries choices of features. Each goes on from the cost of the best one before."""
+        self.attempt(choices[0], problem, _FIRST_COST)
+        for choice in choices[1:]:
+            trial = self.best().trial
+            self.attempt(choice, problem, trial.settings.required_cost, trial.accuracy - _HOPELESS)
+
+    def attempt(self, choice: Settings, problem: "_Problem", first_cost: float, hopeless: float = 0.0) -> None:
+        """Tries a choice of features: see `_Problem.outcomes`."""
         for outcome in problem.outcomes(choice, first_cost, hopeless):
-            tried(outcome.trial)
-            outcomes.append(outcome)
+            self._tried(outcome.trial)
+            self.outcomes.append(outcome)
 
-    def best() -> _Outcome:
-        texts = outcomes[-1].trial.texts
-        return max((each for each in outcomes if each.trial.texts == texts), key=lambda each: each.trial.accuracy)
+    def best(self) -> _Outcome:
+        """Returns the most accurate outcome on the latest problem."""
+        texts = self.outcomes[-1].trial.texts
+        latest = (each for each in self.outcomes if each.trial.texts == texts)
+        return max(latest, key=lambda each: each.trial.accuracy)
 
-    sample = _sample(everything, random) if len(choices) > 1 else everything
-    attempt(choices[0], sample, _FIRST_COST)
-    for choice in choices[1:]:
-        trial = best().trial
-        attempt(choice, sample, trial.settings.required_cost, trial.accuracy - _HOPELESS)
-    if sample is not everything and not sample.same(everything):
-        found = best().trial.settings
-        attempt(replace(found, cost=settings.cost), everything, found.required_cost)
-    chosen = best()
+
+def _selection(search: _Search, problem: "_Problem") -> Selection:
+    """Returns the choice of a search that ended with a problem, and calibrates it."""
+    chosen, classes = search.best(), problem.classes
     units = chosen.logits.shape[1]
     others = (classes - 1) / (units - 1) if units > 1 else 1.0
     calibration = temperature_scaling.fit(chosen.logits, chosen.classes, others, chosen.weights)
     calibrated = chosen.logits / np.float32(calibration.temperature) + np.float32(calibration.shift)
     return Selection(
-        trials=[outcome.trial for outcome in outcomes],
+        trials=[outcome.trial for outcome in search.outcomes],
         best=chosen.trial,
         calibration=calibration,
-        held_out=sum(len(fold.held_out) for fold in folds),
-        folds=len(folds),
+        held_out=sum(len(fold.held_out) for fold in problem.folds),
+        folds=len(problem.folds),
         probabilities=temperature_scaling.probabilities(calibrated),
         classes=chosen.classes,
         weights=chosen.weights,
         sample=None if classes in (2, units) else units,
-        by_soft_labels=bool((np.diff(examples.judged(classes).indptr) > 1).any()),
+        by_soft_labels=bool((np.diff(problem.examples.judged(classes).indptr) > 1).any()),
     )
 
 

@@ -9,7 +9,7 @@ import itertools
 import mmap
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import NamedTuple
@@ -27,12 +27,12 @@ from training.data import unknown_words
 from training.data.bad_rows import BadRows
 from training.data.keras_datasets import Examples, SplitDataset
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText, TrainingFiles
-from training.data.labels import alike_among, lists_among
+from training.data.labels import SPELLING, alike_among, lists_among, without_spelling
 from training.data.quality import MAX_TEXT_BYTES, Quality, SoftQuality
 from training.data.sequences import FlatSequences, FlatTexts
 from training.data.soft_labels import SoftColumns
 from training.data.splitting import held_out, keys_for_test, keys_for_validation
-from training.data.targets import RowTargets
+from training.data.targets import RowTargets, Targets
 from training.data.text_hashes import text_hash
 from training.data.tokens import tokenize_all
 from training.settings import Settings
@@ -67,66 +67,86 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         InputError: a file cannot be used, a row cannot be and there is no file to set it aside in, or there are too few
             texts to split.
     """
-    columns = files.data.soft
-    texts = _Texts(columns)
+    texts, count, bad = _read(files, console)
+    split = _split(files, settings, texts, count)
+    targets = _targets(files, texts, split)
+    training, test = _examples(texts, split, targets)
+    is_ngram = settings.preset == "ngram"
+    # Before indices of the vocabulary replace the numbers of the words.
+    in_validation = None if is_ngram else _unknown_ratio(training, split.validation_texts, len(texts.words))
+    vocabulary = _index(np.frombuffer(texts.indices, np.int32), texts.words, training, settings.num_words)
+    if len(vocabulary) == FIRST_WORD:
+        raise InputError(f"{files.data}: holds no word that a vocabulary can hold: check --text-column")
+    if in_validation is None:
+        unknown = _unknown_by_hashes(training, split.validation_texts, test, settings)
+    else:
+        unknown = in_validation, test.unknown_word_ratio
+    words_alone = is_ngram and settings.features == "words"
+    quality = _quality(texts, split, unknown, bad, targets, words_alone=words_alone)
+    warnings.show(console, quality.warnings())
+    hashes = np.frombuffer(texts.hashes, np.uint64)
+    return FileDataset(
+        name=files.data.name,
+        tokenization="unicode",
+        labels=texts.targets.sorted_labels(),
+        vocabulary=vocabulary,
+        training=training,
+        test=test,
+        validation_texts=split.validation_texts,
+        quality=quality,
+        training_hashes=hashes[split.training],
+        test_hashes=hashes[split.test],
+    )
+
+
+def _read(files: TrainingFiles, console: Console) -> tuple["_Texts", int, int]:
+    """Returns the texts of the files, how many of them are to train on, the first ones, and the number of bad rows."""
+    texts = _Texts(files.data.soft)
     with BadRows(files.bad_rows) as bad_rows:
         texts.read(files.data, bad_rows, console)
         count = len(texts)
         if isinstance(files.test, LabelledFiles):
             texts.read(files.test, bad_rows, console, known_labels=frozenset(texts.targets.labels))
     _check(files, texts, count)
-    training, test, validation_texts = split = _split(files, settings, texts, count)
-    labels, classes = texts.targets.sorted_labels(), texts.targets.classes()
-    targets = texts.targets.targets() if columns else None
-    hashes = np.frombuffer(texts.hashes, np.uint64)
-    if targets and np.count_nonzero(targets.learned[training].sum(axis=0)) == 1:
-        raise InputError(f"{files.data}: all texts to train on have the same label: check --probability-columns")
+    return texts, count, bad_rows.count
 
+
+def _targets(files: TrainingFiles, texts: "_Texts", split: "_Split") -> Targets | None:
+    """Returns the targets of all texts, if the files have columns of soft labels or weights."""
+    if not files.data.soft:
+        return None
+    targets = texts.targets.targets()
+    if np.count_nonzero(targets.learned[split.training].sum(axis=0)) == 1:
+        raise InputError(f"{files.data}: all texts to train on have the same label: check --probability-columns")
+    return targets
+
+
+def _examples(texts: "_Texts", split: "_Split", targets: Targets | None) -> tuple[Examples, Examples]:
+    """Returns the texts to train on and the test texts."""
     everything = np.frombuffer(texts.indices, np.int32), np.frombuffer(texts.ends, np.int64)
-    raw = texts.stored_texts()
-    training_examples = Examples(
-        FlatSequences(*everything, training),
-        classes[training],
-        FlatTexts(*raw, training),
-        targets and targets.part(training),
+    raw, classes = texts.stored_texts(), texts.targets.classes()
+    training, test = (
+        Examples(FlatSequences(*everything, rows), classes[rows], FlatTexts(*raw, rows), learned)
+        for rows, learned in ((split.training, targets and targets.part(split.training)), (split.test, None))
     )
-    is_ngram = settings.preset == "ngram"
-    # Before indices of the vocabulary replace the numbers of the words.
-    in_validation = None if is_ngram else _unknown_ratio(training_examples, validation_texts, len(texts.words))
-    vocabulary = _index(everything[0], texts.words, training_examples, settings.num_words)
-    if len(vocabulary) == FIRST_WORD:
-        raise InputError(f"{files.data}: holds no word that a vocabulary can hold: check --text-column")
-    test_examples = Examples(FlatSequences(*everything, test), classes[test], FlatTexts(*raw, test))
-    if in_validation is None:
-        unknown = _unknown_by_hashes(training_examples, validation_texts, test_examples, settings)
-    else:
-        unknown = in_validation, test_examples.unknown_word_ratio
-    words_alone = is_ngram and settings.features == "words"
-    quality = _quality(texts, split, unknown, bad_rows.count, has_targets=targets is not None, words_alone=words_alone)
-    warnings.show(console, quality.warnings())
-    return FileDataset(
-        name=files.data.name,
-        tokenization="unicode",
-        labels=labels,
-        vocabulary=vocabulary,
-        training=training_examples,
-        test=test_examples,
-        validation_texts=validation_texts,
-        quality=quality,
-        training_hashes=hashes[training],
-        test_hashes=hashes[test],
-    )
+    return training, test
 
 
 def _quality(
-    texts: "_Texts", split: "_Split", unknown: tuple[float, float], bad: int, *, has_targets: bool, words_alone: bool
+    texts: "_Texts",
+    split: "_Split",
+    unknown: tuple[float, float],
+    bad: int,
+    targets: Targets | None,
+    *,
+    words_alone: bool,
 ) -> Quality:
     """Returns the findings.
 
     Args:
         unknown: the shares of unknown words in validation and test texts.
         bad: number of bad rows.
-        has_targets: whether the files have columns of soft labels or weights.
+        targets: those of the texts, if the files have columns of soft labels or weights.
         words_alone: whether the run was told to use n-grams of words alone.
     """
     hashes, classes, labelled = (
@@ -139,7 +159,7 @@ def _quality(
     _, conflicts = _copies_and_conflicts(hashes[labelled], classes[labelled])
     unknown_in_validation, unknown_in_test = unknown
     return Quality(
-        rows=texts.rows,
+        rows=texts.usable_rows + bad,
         bad=bad,
         without_words=texts.without_words,
         too_long=texts.too_long,
@@ -153,11 +173,20 @@ def _quality(
         unknown_in_validation=unknown_in_validation,
         unknown_in_test=unknown_in_test,
         label_lists=tuple(lists_among(labels)),
-        soft=_soft_quality(texts, split) if has_targets else None,
+        soft=_soft_quality(texts, split) if targets else None,
         alike_labels=tuple(alike_among(labels)),
         weightless_labels={label: rows for label, rows in texts.weightless.items() if rows and label not in labels},
+        untaught_labels=tuple(_untaught(labels, targets, training)),
         words_alone=words_alone,
     )
+
+
+def _untaught(labels: Sequence[str], targets: Targets | None, training: NDArray[np.int64]) -> list[str]:
+    """Returns the labels that no text to train on teaches, which only soft labels can name."""
+    if targets is None:
+        return []
+    taught = targets.learned[training].sum(axis=0)
+    return [label for label, weight in zip(labels, taught, strict=True) if not weight]
 
 
 def _soft_quality(texts: "_Texts", split: "_Split") -> SoftQuality:
@@ -206,7 +235,7 @@ class _Texts:
         self._text_ends = array("q")
         self.hashes = array("Q")
         """Two texts with the same hash count as copies, which does no harm."""
-        self.rows = self.without_words = self.too_long = self.merged = self.without_weight = 0
+        self.usable_rows = self.without_words = self.too_long = self.merged = self.without_weight = 0
         self.weightless: Counter[str] = Counter()
         """The labels of rows of weight 0, with their numbers of rows."""
         self.merged_at = ""
@@ -218,15 +247,18 @@ class _Texts:
         return len(self.ends)
 
     def read(
-        self, files: LabelledFiles, bad_rows: BadRows, console: Console, known_labels: Container[str] | None = None
+        self, files: LabelledFiles, bad_rows: BadRows, console: Console, known_labels: Collection[str] | None = None
     ) -> None:
         """Adds the rows of files. If known labels are given, rows with another label are bad."""
+        spellings = set(map(without_spelling, known_labels or ()))
         with bytes_shown(console, f"Reading {files}", files.size()) as progress:
             for file, row in files.rows(bad_rows, progress):
-                self.rows += 1
                 if known_labels is not None and row.label not in known_labels:
-                    bad_rows.add(file, Unreadable(row.number, f"no text to train on has the label {row.label!r}"))
+                    alike = without_spelling(row.label) in spellings
+                    note = f", but one that differs only in {SPELLING}" if alike else ""
+                    bad_rows.add(file, Unreadable(row.number, f"no text to train on has the label {row.label!r}{note}"))
                 else:
+                    self.usable_rows += 1
                     self._add(file, row)
         self._tokenize_pending()
 

@@ -4,11 +4,14 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+
+from textfiles import listed
 
 _TRUTH_VALUES = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
 _WHOLE_NUMBER = re.compile(r"(?P<sign>-?)(?P<digits>[0-9]+)\.0+")
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?")
 _SEPARATORS = re.compile(r"\s*[,;|]\s*")
 
 
@@ -16,7 +19,7 @@ def label_of(value: object) -> str:
     """Returns the label that a value of a file means: not empty, on one line, without white space around it.
 
     A number is its digits without zeros behind the point, as 0 for 0.0, and a truth value is in lower case, whether the
-    file has types or not.
+    file has types or not. Other spellings of a number may be codes, as 01 or 1E3, and stay as they are.
 
     Raises:
         ValueError: the value is no label. The message is the reason.
@@ -45,12 +48,41 @@ def _canonical(text: str) -> str:
     return _TRUTH_VALUES.get(text, text)
 
 
+SPELLING = "case, width, white space or the form of a number"
+"""What two labels may differ in that probably mean the same, as " Spam" and "spam", or 01 and 1. They stay two classes:
+01 may be a code."""
+
+
+def without_spelling(label: str) -> str | Decimal:
+    """Returns what a label has in common with those that differ from it only in `SPELLING`."""
+    folded = unicodedata.normalize("NFKC", label).casefold()
+    visible = "".join(character for character in folded if character.isprintable() and character != " ")
+    digits = visible.replace(",", "") if _THOUSANDS.fullmatch(visible) else visible
+    try:
+        number = Decimal(digits)
+    except InvalidOperation:
+        return visible
+    return number if number.is_finite() else visible
+
+
 def alike_among(labels: Iterable[str]) -> list[str]:
-    """Returns the labels that differ from another label only in case or white space."""
-    spellings: dict[str, list[str]] = defaultdict(list)
+    """Returns the labels that differ from another label only in `SPELLING`."""
+    spellings: dict[str | Decimal, list[str]] = defaultdict(list)
     for label in labels:
-        spellings["".join(label.casefold().split())].append(label)
+        spellings[without_spelling(label)].append(label)
     return [label for alike in spellings.values() if len(alike) > 1 for label in alike]
+
+
+def spelling_note(labels: Iterable[str], known: Iterable[str]) -> str:
+    """Returns a sentence, after a space, about the unknown labels that differ from a known label only in `SPELLING`;
+    nothing if none does.
+    """
+    spellings = set(map(without_spelling, known))
+    found = [label for label in labels if without_spelling(label) in spellings]
+    if not found:
+        return ""
+    differ = "differs" if len(found) == 1 else "differ"
+    return f" {listed(found)} {differ} from a known label only in {SPELLING}: spell them alike."
 
 
 def lists_among(labels: Iterable[str]) -> list[str]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from textfiles import counted, listed
 from training.data import unknown_words
+from training.data.labels import SPELLING
+from training.data.soft_labels import NEGLIGIBLE
 
 MAX_TEXT_BYTES = 1 << 20
 """Maximum length of a text in UTF-8: the default limit of a server, which classifies no longer texts."""
@@ -44,6 +46,7 @@ class Quality:
     """The findings about the files, mostly numbers of rows."""
 
     rows: int
+    """Including bad rows."""
     bad: int
     """Rows that cannot be used, set aside."""
     without_words: int
@@ -72,9 +75,11 @@ class Quality:
     soft: SoftQuality | None
     """Findings about soft labels and weights, if the files have such columns."""
     alike_labels: tuple[str, ...]
-    """Labels that differ from another label only in case or white space."""
+    """Labels that differ from another label only in `SPELLING`."""
     weightless_labels: Mapping[str, int]
     """Labels of which all rows have the weight 0, with their numbers of rows."""
+    untaught_labels: tuple[str, ...]
+    """Labels of soft labels that no text to train on has, and none has a probability of."""
     words_alone: bool
     """Whether the run was told to use n-grams of words alone."""
 
@@ -109,14 +114,20 @@ class Quality:
             )
         if self.alike_labels:
             found.append(
-                f"labels that differ in case or white space alone: {listed(self.alike_labels)}: each is a class of its"
-                " own; if they mean the same, spell them alike"
+                f"labels that differ only in {SPELLING}: {listed(self.alike_labels)}: each is a class of its own; if"
+                " they mean the same, spell them alike"
             )
         if self.weightless_labels:
             texts = counted(sum(self.weightless_labels.values()), "text")
             found.append(
                 f"labels of which every text has the weight 0: {listed(self.weightless_labels)}: the model does not"
                 f" know them, and is not tested on them: {texts} left out"
+            )
+        if self.untaught_labels:
+            found.append(
+                f"labels that no text to train on teaches: {listed(self.untaught_labels)}: no label, and no probability"
+                f" of {NEGLIGIBLE:g} or more: the model never answers them; leave them out of --probability-columns, or"
+                " add texts"
             )
         if self.seen_in_training > _HIGH_SHARE * self.test_texts:
             found.append(

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from textfiles import InputError, counted
+from textfiles import InputError, counted, listed
 from textfiles.progress import bytes_shown
 from training.classifiers.features import describe
 from training.data.bad_rows import BadRows
 from training.data.keras_datasets import Examples
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText
+from training.data.labels import SPELLING, alike_among
 from training.data.quality import MAX_TEXT_BYTES
 from training.data.splitting import fold_of_texts
 from training.data.text_hashes import text_hash
@@ -81,7 +82,7 @@ class LabelCheck:
         return f"{found}; about {wrong:,} of their labels {verb} wrong." if self.suspects else f"{found}."
 
     def notes(self) -> list[str]:
-        """Returns what was not checked, one sentence each."""
+        """Returns what was not checked, and what else looks wrong, one sentence each."""
         found = []
         if self.unchecked:
             named = [f"{label!r} ({counted(count, 'row')})" for label, count in self.unchecked.items()]
@@ -90,6 +91,8 @@ class LabelCheck:
                 f"Labels with fewer than {FOLDS} different texts, which cannot be checked:"
                 f" {', '.join(named[:_MAX_NAMED])}{more}. Check their spelling."
             )
+        if alike := alike_among(self.rows.labels):
+            found.append(f"Labels that differ only in {SPELLING}: {listed(alike)}.")
         if self.rows.without_words:
             found.append(f"Left out {counted(self.rows.without_words, 'row')} without a word.")
         if self.rows.too_long:

@@ -89,9 +89,9 @@ class Decision:
         """
         if self.incumbent is None:
             return f"Promoted: {written} is the first version."
-        notes = " ".join([*self._label_notes(), *(self.result.notes() if self.result else ())])
-        notes = f" {notes}" if notes else ""
         incumbent = str(self.incumbent.folder.path)
+        of_comparison = self.result.notes(incumbent, "The new version") if self.result else ()
+        notes = "".join(f" {note}" for note in (*self._label_notes(), *of_comparison))
         if not self.promoted:
             numbered = written.with_name(written.name.removeprefix("candidate-"))
             return (

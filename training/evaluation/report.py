@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 
 from textfiles import counted, listed
 from training.data import unknown_words
+from training.data.labels import spelling_note
 from training.evaluation import markdown
 from training.evaluation.figures import calibration_curve, confusion_matrix, png
 from training.evaluation.fonts import legend
@@ -94,7 +95,7 @@ def notes(result: FileEvaluation) -> list[str]:
         texts = counted(sum(unknown.values()), "text")
         found.append(
             f"The model does not know the labels {listed(unknown)} of {texts}: they count as wrong, and the log loss"
-            " leaves them out."
+            f" leaves them out.{spelling_note(unknown, result.version.labels)}"
         )
     if result.learned:
         found.append(

@@ -2,8 +2,9 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -15,7 +16,7 @@ from textmodel import VersionFolder, load_engine
 from training.data import text_hashes
 from training.data.bad_rows import BadRows
 from training.data.labelled_file import LabelledFiles, LabelledText
-from training.data.labels import label_of
+from training.data.labels import label_of, spelling_note
 from training.evaluation.abstention import SelectiveMetrics, selective_metrics
 from training.evaluation.comparison import AccuracyComparison, MacroF1Comparison
 from training.evaluation.metrics import Answers, Evaluation, evaluate_answers
@@ -150,20 +151,37 @@ class VersionComparison:
     macro_f1: MacroF1Comparison | None
     learned: int
     """The number of texts that were left out, since A or B has learned them."""
-    unknown_labels: dict[str, int]
-    """The labels that neither version knows, with their numbers of texts: both are wrong on them."""
+    label_texts: Mapping[str, int]
+    """The number of compared texts of each label."""
+    known_labels: tuple[Sequence[str], Sequence[str]] = ((), ())
+    """The labels of A and of B."""
 
-    def notes(self) -> list[str]:
-        """Returns caveats to show with the verdict, one sentence each."""
+    @property
+    def unknown_labels(self) -> dict[str, int]:
+        """The labels that neither version knows, with their numbers of texts: both are wrong on them."""
+        known = {label for labels in self.known_labels for label in labels}
+        return {label: texts for label, texts in self.label_texts.items() if label not in known}
+
+    def notes(self, a: str, b: str) -> list[str]:
+        """Returns caveats to show with the verdict, a sentence or two each, with these names of the two."""
         found = []
         if self.learned:
             found.append(f"Left out {counted(self.learned, 'text')} that one of the versions has learned.")
-        if self.unknown_labels:
-            count = counted(sum(self.unknown_labels.values()), "text")
-            found.append(
-                f"Neither version knows the labels {listed(self.unknown_labels)} of {count}: counted as wrong."
-            )
+        if neither := self.unknown_labels:
+            note = spelling_note(neither, chain(*self.known_labels))
+            found.append(f"Neither version knows {_of_texts(neither)}: counted as wrong.{note}")
+        for name, own, other in zip((a, b), self.known_labels, reversed(self.known_labels), strict=True):
+            alone = {
+                label: self.label_texts[label] for label in other if label in self.label_texts and label not in own
+            }
+            if alone:
+                note = spelling_note(alone, own)
+                found.append(f"{name} does not know {_of_texts(alone)}: it is wrong on all of them.{note}")
         return found
+
+
+def _of_texts(labels: Mapping[str, int]) -> str:
+    return f"the label{'s' * (len(labels) > 1)} {listed(labels)} of {counted(sum(labels.values()), 'text')}"
 
 
 def compare(a: LoadedVersion, b: LoadedVersion, rows: Iterable[LabelledText]) -> VersionComparison:
@@ -171,7 +189,6 @@ def compare(a: LoadedVersion, b: LoadedVersion, rows: Iterable[LabelledText]) ->
     label that it does not know.
     """
     class_of = _classes(a.labels, b.labels)
-    known = len(class_of)
     learned = 0
     parts: list[NDArray[np.int64]] = [np.empty((3, 0), np.int64)]
     for batch in batches(rows, lambda row: len(row.text)):
@@ -188,7 +205,8 @@ def compare(a: LoadedVersion, b: LoadedVersion, rows: Iterable[LabelledText]) ->
         accuracy=AccuracyComparison.of(of_a == classes, of_b == classes) if len(classes) else None,
         macro_f1=MacroF1Comparison(classes, of_a, of_b) if len(classes) else None,
         learned=learned,
-        unknown_labels=dict(Counter(labels[number] for number in classes.tolist() if number >= known)),
+        label_texts=Counter(labels[number] for number in classes.tolist()),
+        known_labels=(a.labels, b.labels),
     )
 
 

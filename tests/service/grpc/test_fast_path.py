@@ -1,5 +1,6 @@
 """What the native transport answers without Python: the same answers, errors and counts that the servicers give."""
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from service.grpc.stubs import open_inference_pb2 as infer_pb2
 from service.grpc.stubs import open_inference_pb2_grpc as infer_grpc
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ROOT, ServerProcess, serving
 from tests.wire_format import raw_tensor, varint
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
@@ -20,20 +21,25 @@ from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 pytest.importorskip("service.grpc._native_server", reason="the native transport is not built")
 
 MAX_TEXTS, MAX_BYTES = 20, 2000
+DECOMPOSED = "e\u0301\u0327 \u1112\u1161\u11ab \u0ba8\u0bc6\u0bbe"
+"""Letters and marks that Unicode normalization composes."""
 TEXTS = st.text(max_size=30) | st.sampled_from(
-    ["a moving film", "ΟΔΥΣΣΕΥΣ İ", "x" * MAX_BYTES, "x" * (MAX_BYTES + 1), "oil " * 400]
+    ["a moving film", "ΟΔΥΣΣΕΥΣ İ", DECOMPOSED, "x" * MAX_BYTES, "x" * (MAX_BYTES + 1), "oil " * 400]
 )
 CLASSIFY, INFER = "/text_classifier.v1.TextClassifier/Classify", "/inference.GRPCInferenceService/ModelInfer"
-MODELS = st.sampled_from(["sentiment", "topic", "topic", "nowhere", ""])
+MODELS = st.sampled_from(["sentiment", "topic", "topic", "nsmc", "nsmc", "nowhere", ""])
 
 
 @pytest.fixture(scope="module")
-def servers(tiny_models: Path) -> Iterator[dict[str, ServerProcess]]:
-    """A server of each transport, alike otherwise."""
+def servers(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ServerProcess]]:
+    """A server of each transport, alike otherwise. The model `nsmc` reads Unicode text."""
+    models = tmp_path_factory.mktemp("fast-path") / "models"
+    shutil.copytree(tiny_models, models)
+    (models / "nsmc").symlink_to(ROOT / "models" / "nsmc")
     flags = ("--workers", "1", "--max-texts", str(MAX_TEXTS), "--max-text-bytes", str(MAX_BYTES))
     with (
-        serving(tiny_models, "--transport", "native", *flags) as native,
-        serving(tiny_models, "--transport", "grpcio", *flags) as grpcio,
+        serving(models, "--transport", "native", *flags) as native,
+        serving(models, "--transport", "grpcio", *flags) as grpcio,
     ):
         yield {"native": native, "grpcio": grpcio}
 

@@ -164,7 +164,7 @@ def latin1() -> pb2.ModelInferRequest:
         (pb2.ModelInferRequest(model_name="topic"), "inputs", "holds 0 tensors"),
         (wrong(name="texts"), "inputs[0].name", "the only input is 'text'"),
         (wrong(name="x" * 100_000), "inputs[0].name", "the only input is 'text'"),
-        (wrong(datatype="FP32"), "inputs[0].datatype", "'FP32' is not 'BYTES'"),
+        (wrong(datatype="FP32"), "inputs[0].datatype", "'FP32' is not supported: send texts, as 'BYTES'"),
         (wrong(shape=[]), "inputs[0].shape", "not [n] or [n, 1]"),
         (wrong(shape=[1, 2]), "inputs[0].shape", "not [n] or [n, 1]"),
         (wrong(shape=[1, 1, 1]), "inputs[0].shape", "not [n] or [n, 1]"),

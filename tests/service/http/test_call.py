@@ -8,9 +8,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from service.config import Config
 from service.grpc.instrumentation import Instruments
 from service.grpc.server import Servicers
+from service.http import body, endpoint
 from service.http.app import HttpOptions, http_app
 from service.http.server import http_server
 from service.inference.classification import ClassificationService, PendingClassification, RequestLimits
@@ -70,7 +73,8 @@ class Connection(NamedTuple):
 class Routes:
     """The routes, served in this process."""
 
-    def __init__(self, models: Path) -> None:
+    def __init__(self, models: Path, max_bytes: int = 1000) -> None:
+        self._max_bytes = max_bytes
         self.gate = threading.Semaphore(0)
         self.calls: list[list[str]] = []
         self._page = MetricsPage(bytearray(PAGE_BYTES))
@@ -90,7 +94,7 @@ class Routes:
             publish=publish_gated,
             states=VersionStates(self._page),
         )
-        self._classification = NotingService(self._repository, RequestLimits(100, 1000))
+        self._classification = NotingService(self._repository, RequestLimits(100, max_bytes))
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
 
@@ -98,7 +102,8 @@ class Routes:
         """Runs a test. Returns how many requests were answered with which status, and dropped for which reason."""
         await self._reconciler.load()
         servicers = Servicers.of(self._repository, self._classification, "none")
-        app = http_app(servicers, Instruments(self._page), HttpOptions(1000, 100, 1000, AllowedHosts("127.0.0.1")))
+        options = HttpOptions(self._max_bytes, 100, self._max_bytes, AllowedHosts("127.0.0.1"))
+        app = http_app(servicers, Instruments(self._page), options)
         async with http_server(Config(), self._port, app, asyncio.Event()):
             async with asyncio.timeout(60):
                 await test(self)
@@ -155,3 +160,24 @@ def test_a_request_whose_deadline_passes_never_reaches_the_engine(tiny_models: P
         assert routes.calls == [["first"], ["third"]]
 
     assert asyncio.run(Routes(tiny_models).run(test)) == {"200": 2, "504": 1, "deadline": 1}
+
+
+def test_a_large_request_is_answered_before_the_pause_that_follows_its_decoding(
+    tiny_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "PAUSE", 1e6)
+    bodies = body.Bodies(1 << 21)
+    monkeypatch.setattr("service.http.app.Bodies", lambda _: bodies)
+    large = "x" * (1 << 20)
+
+    async def test(routes: Routes) -> None:
+        routes.gate.release(3)
+        first = await routes.ask(large)
+        assert b"200 OK" in await first.answer()
+        second, small = await routes.ask(large), await routes.ask("small")
+        assert b"200 OK" in await small.answer()
+        assert [len(texts[0]) for texts in routes.calls] == [1 << 20, 5]
+        bodies.large.release()  # the end of the pause
+        assert b"200 OK" in await second.answer()
+
+    asyncio.run(Routes(tiny_models, 1 << 21).run(test))

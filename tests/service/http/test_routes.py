@@ -160,7 +160,7 @@ def test_an_error_of_the_open_inference_routes_has_the_protocols_form(url: str) 
     tensor = {"name": "text", "datatype": "FP32", "shape": [1], "data": ["oil"]}
     answer = call(f"{url}/v2/models/topic/infer", {"inputs": [tensor]})
     assert answer.status == 400
-    assert answer.body == {"error": "inputs[0].datatype: 'FP32' is not 'BYTES'"}
+    assert answer.body == {"error": "inputs[0].datatype: 'FP32' is not supported: send texts, as 'BYTES'"}
     assert call(f"{url}/v2/models/topic/infer", {"inputs": [], "parameters": {"deep": []}}).status == 400
     nested = b'{"inputs": [], "parameters": {"deep": ' + b"[" * 100_000
     assert call(f"{url}/v2/models/topic/infer", nested).status == 400
@@ -179,7 +179,7 @@ def test_an_error_of_the_open_inference_routes_has_the_protocols_form(url: str) 
         (_infer(b'"shape": ["1"], "data": ["oil"]'), "inputs[0].shape[0]: expected an integer, got a string"),
         (
             _infer(b'"shape": [1], "data": [1]'),
-            "inputs[0].data[0]: expected a string or an array, got an integer: the datatype is BYTES",
+            "inputs[0].data[0]: expected a string or an array, got an integer: send texts, as the datatype BYTES",
         ),
         (_infer(b'"shape": [1], "data": [[]]'), "inputs[0].data[0]: expected an array of length >= 1"),
         (_infer(b'"shape": [1], "data": ["oil"]', b'{"\xff": 1}'), "parameters: is not UTF-8"),

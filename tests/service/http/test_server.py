@@ -13,12 +13,14 @@ from typing import Any, cast
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from service.config import Config
 from service.errors import RequestTimeout, TooManyBytes
 from service.http import body, server
 from service.http.server import http_server
 from service.telemetry import metrics_server
+from service.telemetry.metrics_server import metrics_endpoint
 from tests.process_memory import growth
 from tests.server_process import ServerProcess, serving
 from tests.service.http.test_routes import call
@@ -54,6 +56,28 @@ async def ended(reader: asyncio.StreamReader) -> None:
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
     await send({"type": "http.response.body", "body": b"hello"})
+
+
+def test_headers_beyond_the_limit_are_refused_although_they_come_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What waits on a Unix socket is read as a whole, up to 256 KiB.
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    listener.listen()
+    monkeypatch.setattr(server, "listening_socket", lambda *_, **__: listener)
+
+    async def test() -> None:
+        async with asyncio.timeout(60), http_server(Config(), 1, hello, asyncio.Event()):
+            for size, status in ((60_000, b"200 OK"), (90_000, b"400 Bad Request")):
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(str(tmp_path / "socket"))
+                    client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\na: %b\r\n\r\n" % (b"x" * size))
+                    client.setblocking(False)
+                    answer = await asyncio.get_running_loop().sock_recv(client, 4096)
+                assert answer.startswith(b"HTTP/1.1 " + status)
+
+    asyncio.run(test())
 
 
 def test_silent_connections_beyond_the_maximum_give_way_to_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,6 +356,20 @@ def test_silent_connections_do_not_close_the_metrics_port(worker: ServerProcess)
         each.close()
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nHost: local"])
+def test_a_connection_to_the_metrics_port_that_falls_silent_is_closed(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_server._Handler, "timeout", 0.1)
+    with (
+        capture_logs() as log,
+        metrics_endpoint(Config(metrics_port=0), None, (), ()),
+        socket.create_connection(("127.0.0.1", log[0]["port"]), timeout=60) as connection,
+    ):
+        connection.sendall(sent)
+        assert connection.recv(1) == b""
+
+
 def test_what_is_no_http_writes_no_line_of_the_log(worker: ServerProcess) -> None:
     lines = len(worker.log)
     upgrade = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n"
@@ -378,11 +416,3 @@ def test_a_body_in_chunks_of_a_byte_is_refused_and_in_larger_ones_answered(worke
     host, port = worker.http.split(":")
     assert post(1) == b"HTTP/1.1 400"
     assert post(server.MIN_CHUNK_BYTES) == b"HTTP/1.1 200"
-
-
-def test_headers_beyond_the_limit_are_refused_although_they_come_at_once(worker: ServerProcess) -> None:
-    host, port = worker.http.split(":")
-    for headers, status in ((b"a:\r\n" * 15_000, b"200"), (b"a:\r\n" * 60_000, b"400")):
-        with socket.create_connection((host, int(port)), timeout=60) as connection:
-            connection.sendall(b"GET %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (PROBE.encode(), headers))
-            assert connection.recv(12) == b"HTTP/1.1 " + status

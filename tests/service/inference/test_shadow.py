@@ -6,8 +6,7 @@ import re
 import shutil
 import threading
 import urllib.request
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from functools import wraps
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ import pytest
 from service.config import Config
 from service.grpc.stubs import open_inference_pb2, open_inference_pb2_grpc
 from service.inference.servable import Answer, Servable
-from service.inference.shadow import BATCH_TEXTS, QUEUE_TEXTS, Compared, Shadow
+from service.inference.shadow import BATCH_TEXTS, PAUSE, QUEUE_TEXTS, Compared, Shadow
 from service.process.worker import publisher
 from service.telemetry.shadow_metrics import Agreement, ShadowMetrics
 from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
+from tests.event_loop import in_event_loop
 from tests.server_process import ServerProcess, serving
 from tests.tiny_model import WORDS, write_model
 from text_classifier import Client, Model, cli
@@ -211,11 +211,6 @@ def answer_of(servable: Servable, texts: Sequence[str]) -> Answer:
     return Answer(probabilities, winners, probabilities.max(axis=1).tolist(), [], [])
 
 
-def in_event_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Runs a test, with its fixtures, in an event loop."""
-    return wraps(test)(lambda **fixtures: asyncio.run(test(**fixtures)))
-
-
 @pytest.fixture
 def folder(tiny_models: Path) -> Path:
     return tiny_models / "sentiment" / "1"
@@ -303,11 +298,43 @@ async def test_the_shadow_waits_while_requests_wait_for_the_version_in_service(f
     pair.shadow.offer(["a"], Answer(np.zeros((1, 2), np.float32), [0], [0.75], [], []), "")
     assert pair.in_service.batcher.waiting
     for _ in range(3):  # the shadow looks again and again
-        await asyncio.sleep(0.006)
+        await asyncio.sleep(1.2 * PAUSE)
     assert not pair.engine.calls
     busy.may.set()
     await asyncio.gather(first, second)
     assert await pair.agreement() == (1, 1)
+
+
+class BusyTransport:
+    """Has one answer waiting, and its threads are busy until they have been looked at three times."""
+
+    def __init__(self) -> None:
+        self.looks = self.taken = 0
+
+    def take(self, max_texts: int) -> tuple[list[str], list[int], list[float], list[str]]:
+        assert self.looks == 3
+        self.taken += 1
+        return ["b"], [0], [0.75], [""]
+
+    def take_dropped(self) -> int:
+        return 0
+
+    def is_empty(self) -> bool:
+        return self.taken == 1
+
+    def threads_were_idle(self) -> bool:
+        self.looks += 1
+        return self.looks == 3
+
+
+@in_event_loop
+async def test_the_shadow_waits_while_a_thread_of_the_transport_is_never_idle(folder: Path) -> None:
+    pair = Pair(folder)
+    transport = BusyTransport()
+    assert pair.shadow.listen(lambda *_: transport) is transport
+    pair.offer(["a"])
+    assert await pair.agreement() == (2, 1)
+    assert transport.taken == 1
 
 
 @in_event_loop

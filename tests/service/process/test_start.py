@@ -360,7 +360,10 @@ def test_a_version_with_leading_zeros_serves_and_a_bad_name_is_told(tiny_models:
     shutil.copytree(tiny_models / "topic" / "1", tmp_path / "topic" / "v1")
     shutil.copytree(tiny_models / "topic", tmp_path / "my topic")
     (tmp_path / "my notes").mkdir()
+    (tmp_path / "topic" / "8").touch()
     with serving(tmp_path, "--workers", "1") as server, Client(server.address, timeout=60) as client:
         assert client.classify(["oil"], model="topic")[0].version == 123
-        assert server.event("not a version: ignored", model="topic")["names"] == ["v1"]
+        ignored = server.event("not a version: ignored", model="topic")
+        assert ignored["names"] == ["8", "v1"]
+        assert str(ignored["reason"]).startswith("8: not a folder; v1: a version's name is a whole number from 1 to")
         assert server.event("not a model name: ignored")["names"] == ["my topic"]

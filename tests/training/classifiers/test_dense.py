@@ -1,4 +1,5 @@
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
 from training.data.keras_datasets import Examples, load
 from training.data.targets import one_hot
-from training.settings import PRESETS, Settings, VectorizerName
+from training.settings import OWN_DATA, PRESETS, Settings, VectorizerName
 
 SMALL = replace(
     PRESETS["imdb"]["dense"], num_words=20, layers=(6, 3), batch_size=16, sequence_length=8, embedding_dim=4
@@ -140,6 +141,13 @@ def test_the_search_ends_when_the_validation_loss_does_not_fall(examples: Exampl
 )
 def test_the_batch_size_follows_the_number_of_texts(texts: int, size: int) -> None:
     assert batch_size(texts) == size
+
+
+@pytest.mark.parametrize("texts", [50, 450, 5_000, 100_000])
+def test_the_search_for_the_best_epoch_takes_hundreds_of_steps_of_few_texts_too(texts: int) -> None:
+    settings = PRESETS[OWN_DATA]["dense"]
+    assert settings.batch_size is None
+    assert settings.epochs * ceil(texts / batch_size(texts)) >= 400
 
 
 def test_memory_does_not_grow_with_texts_times_classes() -> None:

@@ -189,7 +189,7 @@ def test_rows_that_an_open_quotation_mark_merged_are_reported(tmp_path: Path) ->
     assert "a.tsv: line 102: if a quotation mark is not closed there" in said
     options = ReadOptions(quoting=False)
     bad = TrainingFiles(LabelledFiles([LabelledFile(tmp_path / "a.tsv", options=options)]), 0.2, tmp_path / "bad.jsonl")
-    assert load(bad, SETTINGS, console).quality.rows == 299
+    assert load(bad, SETTINGS, console).quality.rows == 300
 
 
 def test_labels_that_look_like_lists_are_reported(tmp_path: Path) -> None:
@@ -197,10 +197,11 @@ def test_labels_that_look_like_lists_are_reported(tmp_path: Path) -> None:
     assert "labels that look like lists of labels: 'sports, politics':" in _load(tmp_path, rows).quality.warnings()[0]
 
 
-def test_labels_that_differ_in_case_or_white_space_alone_are_reported(tmp_path: Path) -> None:
-    rows = _rows(60, ("Spam", "spam", "not  spam", "not spam", "ham"))
+def test_labels_that_differ_in_their_spelling_alone_are_reported(tmp_path: Path) -> None:
+    rows = _rows(99, ("Spam", "spam", "not  spam", "not spam", "１", "01", "1", "ham", "10"))
     (warning,) = _load(tmp_path, rows).quality.warnings()[:1]
-    assert "labels that differ in case or white space alone: 'Spam', 'spam', 'not  spam', 'not spam':" in warning
+    assert warning.startswith("labels that differ only in case, width, white space or the form of a number: ")
+    assert "'01', '1', '１', 'Spam', 'spam' and 2 more: each is a class of its own" in warning
 
 
 def test_words_of_ngram_models_are_known_as_the_model_knows_them(tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_bad_rows_are_set_aside_and_counted(tmp_path: Path) -> None:
         load(TrainingFiles(files, 0.2), SETTINGS, Console(file=StringIO()))
     bad = TrainingFiles(files, 0.2, tmp_path / "bad.jsonl")
     data = load(bad, SETTINGS, Console(file=StringIO()))
-    assert (data.quality.rows, data.quality.bad) == (40, 2)
+    assert (data.quality.rows, data.quality.bad) == (42, 2)
     assert len((tmp_path / "bad.jsonl").read_text().splitlines()) == 2
     assert len(list(file_dataset.test_rows(bad, data))) == len(data.test)
 
@@ -259,7 +260,8 @@ def test_the_longest_text_is_what_a_server_takes_by_default() -> None:
         ),
         (_rows(16, tuple("abcdefgh")), None, "'e' has 2 and 3 more labels"),
         (_rows(20), [("", "yes")], "test.jsonl: holds no text to test on"),
-        (_rows(20), [("a", "yes"), ("a", "maybe")], "test.jsonl: line 2: no text to train on has the label 'maybe'"),
+        (_rows(20), [("a", "yes"), ("a", "maybe")], "test.jsonl: line 2: no text to train on has the label 'maybe'$"),
+        (_rows(20), [("a", "yes"), ("a", "YES")], "no text to train on has the label 'YES', but one that differs only"),
         ([("\uffff", "a"), ("\uffff1", "a"), ("\uffff2", "b"), ("\uffff3", "b")], [("\uffff", "a")], "no word that a"),
     ],
 )

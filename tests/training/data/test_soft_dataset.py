@@ -126,6 +126,16 @@ def test_weights_and_probabilities_multiply(tmp_path: Path) -> None:
     assert {tuple(learned) for learned, _ in _learned(data).values()} == {(3.0, 1.0)}
 
 
+def test_a_label_that_no_text_to_train_on_teaches_is_reported(tmp_path: Path) -> None:
+    columns = SoftColumns({**SOFT.probabilities, "maybe": "p_maybe"})
+    soft = [{**row, "p_no": 0.746, "p_maybe": 0.004} for row in _soft(40)]
+    (warning,) = _load(tmp_path, [*_labelled(20), *soft], columns).quality.warnings()[:1]
+    assert "labels that no text to train on teaches: 'maybe': no label, and no probability of 0.01 or more" in warning
+    soft[0] |= {"p_no": 0.0, "p_maybe": 0.75}
+    taught = _load(tmp_path, [*_labelled(20), *soft], columns).quality
+    assert not any("teaches" in warning for warning in taught.warnings())
+
+
 def test_bad_soft_labels_are_set_aside_and_counted(tmp_path: Path) -> None:
     bad: list[dict[str, object]] = [
         {"text": "x", "p_no": 0.5, "p_yes": "half"},
@@ -134,7 +144,7 @@ def test_bad_soft_labels_are_set_aside_and_counted(tmp_path: Path) -> None:
     ]
     files = replace(_files(tmp_path, [*_labelled(20), *_soft(20), *bad], SOFT, None), bad_rows=tmp_path / "bad.jsonl")
     data = load(files, SETTINGS, Console(file=StringIO()))
-    assert (data.quality.rows, data.quality.bad) == (40, 3)
+    assert (data.quality.rows, data.quality.bad) == (43, 3)
     aside = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
     assert [row["line"] for row in aside] == [41, 42, 43]
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use pyo3::{Py, PyAny};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
@@ -53,6 +54,8 @@ pub enum Event {
     Sent(u64),
     /// The client has cancelled the call or gone, the deadline has passed, or the server closes.
     Cancelled(u64),
+    /// Answers wait for Python, which calls this.
+    Answered(Arc<Py<PyAny>>),
     /// A TLS handshake needs the current certificates.
     Handshake(oneshot::Sender<()>),
     /// All connections have ended.

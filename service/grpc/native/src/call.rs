@@ -13,7 +13,7 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, Method as Verb, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method as Verb, Request, StatusCode};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
@@ -25,6 +25,7 @@ use crate::compression::Encoding;
 use crate::deadline::parse_timeout;
 use crate::fast_path::{FastMethod, Kind, Outcome};
 use crate::limits::{MESSAGE, SMALL_RESPONSE, TURN_MESSAGES};
+use crate::metadata::REQUEST_ID;
 use crate::method::Method;
 use crate::panics;
 use crate::response::{Gone, ResponseWriter};
@@ -104,7 +105,7 @@ async fn run(
     request: Request<RecvStream>,
     writer: &mut ResponseWriter,
 ) -> Result<(), End> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let method = find(shared, &parts)?;
     if !shared.limits.allows(&parts.headers) {
         let message = format!("metadata: is larger than the maximum of {} bytes", shared.limits.metadata_bytes);
@@ -116,9 +117,15 @@ async fn run(
     if fast.is_none() && method.is_full(shared.limits.pending_calls) {
         return Err(shared.overloaded().into()); // before its body is read
     }
+    let request_id = fast.and_then(|_| shared.fast_path.request_id(&parts.headers));
+    if let Some(id) = &request_id {
+        parts.headers.insert(REQUEST_ID, id.clone()); // for Python, if the rest of the call goes there
+        writer.set_request_id(id.clone());
+    }
     let mut call = Call {
         shared,
         deadline,
+        request_id,
         messages: Messages::new(body, encoding, shared.limits.message_bytes, &shared.budget),
         writer,
     };
@@ -197,6 +204,7 @@ async fn passed(deadline: Option<Instant>) {
 struct Call<'a> {
     shared: &'a Arc<Shared>,
     deadline: Option<Instant>,
+    request_id: Option<HeaderValue>,
     messages: Messages,
     writer: &'a mut ResponseWriter,
 }
@@ -240,7 +248,7 @@ impl Call<'_> {
             }
         };
         let start = Instant::now();
-        let answer = self.shared.fast_path.answer(fast.kind, &message);
+        let answer = self.shared.fast_path.answer(fast.kind, &message, self.request_id.as_ref());
         match while_wanted(self.shared, self.writer, self.deadline, answer).await {
             Ok(Outcome::Answered(response)) => {
                 let sent = if response.len() <= SMALL_RESPONSE {
@@ -282,7 +290,7 @@ impl Call<'_> {
         for number in 1.. {
             let next = poll_fn(|context| self.messages.poll_next(context));
             let Some(message) = while_wanted(self.shared, self.writer, self.deadline, next).await?? else { break };
-            let answer = self.shared.fast_path.answer(method.kind, &message);
+            let answer = self.shared.fast_path.answer(method.kind, &message, self.request_id.as_ref());
             match while_wanted(self.shared, self.writer, self.deadline, answer).await? {
                 Outcome::Answered(response) => self.send(response).await?,
                 Outcome::Refused(status) => return Err(status.into()),

@@ -9,7 +9,6 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use tokio::task::yield_now;
-use unicode_normalization::{IsNormalized, is_nfc_quick};
 
 use crate::codec::{Message, encode_with};
 use crate::limits::TURN_BYTES;
@@ -67,6 +66,8 @@ pub struct FastPath {
     pub models: Arc<ArcSwap<Models>>,
     /// The tokens that calls need; None: they need none.
     pub tokens: Arc<ArcSwapOption<Tokens>>,
+    /// Whether calls have ids.
+    pub request_ids: bool,
 }
 
 impl FastPath {
@@ -76,12 +77,17 @@ impl FastPath {
         self.tokens.load().as_ref().is_none_or(|tokens| tokens.accept(headers)).then_some(method)
     }
 
+    /// Returns the id of a call with these headers, if calls have ids.
+    pub fn request_id(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.request_ids.then(|| metadata::request_id(headers))
+    }
+
     /// Answers a request, refuses it because the queue is full, or declines it.
-    pub async fn answer(&self, kind: Kind, message: &Message) -> Outcome {
+    pub async fn answer(&self, kind: Kind, message: &Message, request_id: Option<&HeaderValue>) -> Outcome {
         let Ok(message) = message.bytes() else { return Outcome::Declined };
         match kind {
-            Kind::Classify | Kind::ClassifyStream => self.classify(&message).await,
-            Kind::ModelInfer => self.infer(&message).await,
+            Kind::Classify | Kind::ClassifyStream => self.classify(&message, request_id).await,
+            Kind::ModelInfer => self.infer(&message, request_id).await,
         }
     }
 
@@ -95,10 +101,10 @@ impl FastPath {
         (length > version.inline_bytes && version.is_full_for(length, &self.limits)).then(|| refusal(&version))
     }
 
-    async fn classify(&self, message: &[u8]) -> Outcome {
+    async fn classify(&self, message: &[u8], request_id: Option<&HeaderValue>) -> Outcome {
         let Some(request) = classify::read(message, self.limits.texts) else { return Outcome::Declined };
         let Some(version) = self.find(request.model, request.version) else { return Outcome::Declined };
-        match self.predict(&version, &request.texts).await {
+        match self.predict(&version, &request.texts, request_id).await {
             Ok(prediction) => {
                 let scores = request.top_k.min(version.labels.len());
                 let capacity = request.texts.len() * (scores + 1) * RESPONSE_BYTES;
@@ -110,10 +116,10 @@ impl FastPath {
         }
     }
 
-    async fn infer(&self, message: &[u8]) -> Outcome {
+    async fn infer(&self, message: &[u8], request_id: Option<&HeaderValue>) -> Outcome {
         let Some(request) = infer::read(message, self.limits.texts) else { return Outcome::Declined };
         let Some(version) = self.find(request.model, request.version) else { return Outcome::Declined };
-        match self.predict(&version, &request.texts).await {
+        match self.predict(&version, &request.texts, request_id).await {
             Ok(prediction) => {
                 let capacity = request.texts.len() * (RESPONSE_BYTES + prediction.classes * size_of::<f32>());
                 Outcome::Answered(encode_with(capacity, |buffer| infer::write(buffer, &version, &prediction, &request)))
@@ -127,7 +133,12 @@ impl FastPath {
     }
 
     /// Classifies texts: at once if they are short, otherwise in their turn.
-    async fn predict(&self, version: &Version, texts: &[&str]) -> Result<Prediction, Outcome> {
+    async fn predict(
+        &self,
+        version: &Version,
+        texts: &[&str],
+        request_id: Option<&HeaderValue>,
+    ) -> Result<Prediction, Outcome> {
         let bytes = texts.iter().map(|text| text.len()).sum();
         if texts.is_empty() || !texts.iter().all(|text| self.is_plain(version, text)) {
             return Err(Outcome::Declined);
@@ -148,18 +159,18 @@ impl FastPath {
         for (probabilities, winner, words, known_words) in prediction.rows() {
             version.metrics.classified(winner, probabilities[winner], words, known_words);
         }
+        if let Some(answers) = &version.answers {
+            answers.get().put(texts, &prediction, request_id);
+        }
         Ok(prediction)
     }
 
-    /// Tells whether the engine reads a text unchanged. Python normalizes others first, so they are declined.
+    /// Tells whether the engine reads a text unchanged. Python changes others first, so they are declined.
     fn is_plain(&self, version: &Version, text: &str) -> bool {
         text.len() <= self.limits.text_bytes.min(TURN_BYTES)
-            && (text.is_ascii()
-                || if version.normalizes {
-                    is_nfc_quick(text.chars()) == IsNormalized::Yes
-                } else {
-                    !READ_BY_PYTHON.iter().any(|character| text.contains(character))
-                })
+            && (version.reads_any_text
+                || text.is_ascii()
+                || !READ_BY_PYTHON.iter().any(|character| text.contains(character)))
     }
 }
 

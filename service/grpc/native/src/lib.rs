@@ -1,5 +1,6 @@
 //! A gRPC server whose handlers run on Python's event loop.
 
+mod answers;
 mod authority;
 mod bridge;
 mod budget;
@@ -34,6 +35,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native_server(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<python::Server>()?;
+    module.add_class::<answers::AnswerQueue>()?;
     module.add_class::<python::Call>()?;
     module.add_class::<python::EventKind>()?;
     module.add_class::<python::Message>()?;

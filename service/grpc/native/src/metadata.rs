@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
+use ring::rand::{SystemRandom, generate};
 
 use crate::protobuf::wire::{Fields, Value, text};
 
@@ -15,6 +16,10 @@ static BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// The header with a call's id, which its trailing metadata return.
+pub const REQUEST_ID: &str = "x-request-id";
+const MAX_REQUEST_ID_BYTES: usize = 128;
 
 const BINARY: &str = "-bin";
 /// Headers that are the transport's own.
@@ -65,6 +70,19 @@ pub fn from_python(pairs: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
     Ok(headers)
 }
 
+/// Returns a call's id: the client's if it is visible ASCII, otherwise a new one.
+pub fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get_all(REQUEST_ID).iter().next_back();
+    let valid = |id: &&HeaderValue| {
+        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    given.filter(valid).cloned().unwrap_or_else(|| {
+        let random: [u8; 16] = generate(&SystemRandom::new()).expect("the system gives random bytes").expose();
+        let id = format!("{:032x}", u128::from_ne_bytes(random));
+        HeaderValue::from_str(&id).expect("digits are a header's value")
+    })
+}
+
 /// Writes the value of a key that ends in -bin.
 pub fn binary(value: &[u8]) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
     HeaderValue::from_str(&BASE64.encode(value))
@@ -79,4 +97,26 @@ pub fn status_message(status: &[u8]) -> Option<String> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_the_id_of_its_client_if_that_is_visible_ascii() {
+        let id = |given: &[u8]| {
+            let given = HeaderValue::from_bytes(given).unwrap();
+            request_id(&HeaderMap::from_iter([(HeaderName::from_static(REQUEST_ID), given)]))
+        };
+        let longest = [b'~'; MAX_REQUEST_ID_BYTES];
+        for valid in [&b"!"[..], b"an-id", &longest] {
+            assert_eq!(id(valid), valid);
+        }
+        for invalid in [&b""[..], b"an id", b"\xe9", &[b'x'; MAX_REQUEST_ID_BYTES + 1]] {
+            let new = id(invalid);
+            assert!(new.len() == 32 && new.as_bytes().iter().all(u8::is_ascii_hexdigit));
+            assert_ne!(new, id(invalid));
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::prelude::*;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::answers::AnswerQueue;
 use crate::metrics::ModelMetrics;
 use crate::network::Network;
 use crate::threads;
@@ -18,12 +19,14 @@ pub struct Version {
     pub labels: Vec<String>,
     /// Bytes of text that are classified at once.
     pub inline_bytes: usize,
-    /// Whether texts are read after Unicode normalization, form C.
-    pub normalizes: bool,
+    /// Whether the network reads any text, or only those without the characters that are left to Python.
+    pub reads_any_text: bool,
     pub network: Network,
     pub metrics: ModelMetrics,
     /// The serialized `google.rpc.Status` of a request for which the queue has no room.
     pub overload: Vec<u8>,
+    /// Where its answers go for Python; None: nowhere.
+    pub answers: Option<Py<AnswerQueue>>,
     queue: Queue,
 }
 
@@ -36,10 +39,11 @@ pub struct Publication {
     in_service: bool,
     labels: Vec<String>,
     inline_bytes: usize,
-    normalizes: bool,
+    reads_any_text: bool,
     network: Network,
     metrics: ModelMetrics,
     overload: Vec<u8>,
+    answers: Option<Py<AnswerQueue>>,
 }
 
 /// All versions.
@@ -60,16 +64,36 @@ impl Models {
     pub fn new(publications: Vec<Publication>, threads: usize) -> Result<Self, String> {
         let mut models: HashMap<String, Model> = HashMap::new();
         for publication in publications {
-            let Publication { name, number, in_service, labels, inline_bytes, normalizes, network, metrics, overload } =
-                publication;
+            let Publication {
+                name,
+                number,
+                in_service,
+                labels,
+                inline_bytes,
+                reads_any_text,
+                network,
+                metrics,
+                overload,
+                answers,
+            } = publication;
             let model = models.entry(name.clone()).or_default();
             if labels.len() != network.classes() {
                 let (labels, classes) = (labels.len(), network.classes());
                 return Err(format!("{name}/{number}: has {labels} labels for {classes} classes"));
             }
             let queue = Queue::new(threads);
-            let version =
-                Arc::new(Version { name, number, labels, inline_bytes, normalizes, network, metrics, overload, queue });
+            let version = Arc::new(Version {
+                name,
+                number,
+                labels,
+                inline_bytes,
+                reads_any_text,
+                network,
+                metrics,
+                overload,
+                answers,
+                queue,
+            });
             if in_service {
                 model.in_service = Some(Arc::clone(&version));
             }

@@ -17,6 +17,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
+use crate::answers::AnswerQueue;
 use crate::bridge::{Action, Bridge, Event, NewCall};
 use crate::budget::Budget;
 use crate::codec::{self, encode};
@@ -29,6 +30,7 @@ use crate::metrics::MethodMetrics;
 use crate::models::{Models, Publication, RequestLimits};
 use crate::server::{self, Port, Shared, Stage};
 use crate::status::Status;
+use crate::threads::Idleness;
 use crate::tls::Certificates;
 use crate::tokens::{Stamp, Tokens};
 
@@ -41,6 +43,7 @@ struct Setup {
     overload: Vec<u8>,
     fast_methods: HashMap<usize, FastMethod>,
     request_limits: RequestLimits,
+    request_ids: bool,
 }
 
 /// A server. Its events are taken by one thread, that of Python's event loop.
@@ -52,6 +55,7 @@ pub struct Server {
     models: Arc<ArcSwap<Models>>,
     tokens: Arc<ArcSwapOption<Tokens>>,
     threads: usize,
+    idleness: Arc<Idleness>,
     setup: Mutex<Option<Setup>>,
 }
 
@@ -77,6 +81,7 @@ impl Server {
             models: Arc::default(),
             tokens: Arc::default(),
             threads: threads.max(1),
+            idleness: Arc::new(Idleness::new(threads.max(1))),
             setup: Mutex::new(Some(setup)),
         })
     }
@@ -114,6 +119,19 @@ impl Server {
             setup.request_limits = limits;
             Ok(())
         })
+    }
+
+    /// Gives calls that are answered without Python ids, too.
+    fn set_request_ids(&self) -> PyResult<()> {
+        self.set_up(|setup| {
+            setup.request_ids = true;
+            Ok(())
+        })
+    }
+
+    /// Returns a queue for the answers of a version: of a share of its requests, of so many texts and bytes.
+    fn answer_queue(&self, share: f64, max_texts: usize, max_bytes: usize, wake: Py<PyAny>) -> AnswerQueue {
+        AnswerQueue::new((share, max_texts, max_bytes), wake, &self.bridge, &self.idleness)
     }
 
     /// Replaces the model versions that are answered without Python.
@@ -181,9 +199,10 @@ impl Server {
                 limits: setup.request_limits,
                 models: Arc::clone(&self.models),
                 tokens: Arc::clone(&self.tokens),
+                request_ids: setup.request_ids,
             },
         });
-        server::start(&shared, ports)?;
+        server::start(&shared, ports, &self.idleness)?;
         Ok(self.bridge.descriptor())
     }
 
@@ -228,6 +247,8 @@ impl EventKind {
     const STOPPED: u8 = 5;
     #[classattr]
     const PANICKED: u8 = 6;
+    #[classattr]
+    const ANSWERED: u8 = 7;
 }
 
 fn to_tuple(python: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
@@ -243,6 +264,7 @@ fn to_tuple(python: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         Event::Cancelled(id) => (EventKind::CANCELLED, id).into_pyobject(python),
         Event::Handshake(proceed) => (EventKind::HANDSHAKE, Handshake(Mutex::new(Some(proceed)))).into_pyobject(python),
         Event::Stopped => (EventKind::STOPPED,).into_pyobject(python),
+        Event::Answered(wake) => (EventKind::ANSWERED, wake.clone_ref(python)).into_pyobject(python),
         Event::Panicked(place) => (EventKind::PANICKED, place).into_pyobject(python),
     }
 }

@@ -10,6 +10,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::compression::{ACCEPTED, Encoding};
+use crate::metadata::REQUEST_ID;
 use crate::status::Status;
 
 static GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -32,11 +33,18 @@ enum State {
 /// Sends the response of one call.
 pub struct ResponseWriter {
     state: State,
+    /// The call's id, which its trailing metadata return.
+    request_id: Option<HeaderValue>,
 }
 
 impl ResponseWriter {
     pub fn new(respond: SendResponse<Bytes>) -> Self {
-        Self { state: State::New(respond) }
+        Self { state: State::New(respond), request_id: None }
+    }
+
+    /// Has the trailing metadata return the call's id.
+    pub fn set_request_id(&mut self, id: HeaderValue) {
+        self.request_id = Some(id);
     }
 
     /// Sends the headers, once; later calls change nothing.
@@ -76,13 +84,17 @@ impl ResponseWriter {
 
     /// Ends the call.
     pub fn finish(&mut self, status: Status) {
+        let mut trailers = status.into_trailers();
+        if let Some(id) = self.request_id.take() {
+            trailers.insert(REQUEST_ID, id);
+        }
         match std::mem::replace(&mut self.state, State::Ended) {
             State::New(mut respond) => {
-                let response = grpc_response(status.into_trailers());
+                let response = grpc_response(trailers);
                 respond.send_response(response, true).ok();
             }
             State::Open(mut stream) => {
-                stream.send_trailers(status.into_trailers()).ok();
+                stream.send_trailers(trailers).ok();
             }
             State::Ended => {}
         }

@@ -27,7 +27,7 @@ use crate::limits::{CONNECTIONS, HANDSHAKE, Limits};
 use crate::method::Method;
 use crate::panics;
 use crate::status::Status;
-use crate::threads;
+use crate::threads::{self, Idleness};
 use crate::tls::Certificates;
 
 /// Connections that the kernel holds until they are accepted.
@@ -125,10 +125,15 @@ impl Port {
 }
 
 /// Serves ports, each set on a thread of its own. `Event::Stopped` reports that all have ended.
-pub fn start(shared: &Arc<Shared>, ports: Vec<Vec<Port>>) -> io::Result<()> {
+pub fn start(shared: &Arc<Shared>, ports: Vec<Vec<Port>>, idleness: &Arc<Idleness>) -> io::Result<()> {
     let running = Arc::new(AtomicUsize::new(ports.len()));
     for (number, ports) in ports.into_iter().enumerate() {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let [parked, unparked] = [Arc::clone(idleness), Arc::clone(idleness)];
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(move || parked.change(number))
+            .on_thread_unpark(move || unparked.change(number))
+            .build()?;
         let (shared, running) = (Arc::clone(shared), Arc::clone(&running));
         thread::Builder::new().name(format!("grpc-{number}")).spawn(move || {
             threads::enter(number);

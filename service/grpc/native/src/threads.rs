@@ -1,6 +1,7 @@
 //! The threads that serve, by number.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 thread_local! {
     static NUMBER: Cell<usize> = const { Cell::new(0) };
@@ -14,4 +15,47 @@ pub fn enter(number: usize) {
 /// Returns this thread's number.
 pub fn number() -> usize {
     NUMBER.get()
+}
+
+/// When threads have nothing to do. Each counts when it becomes idle and when it no longer is, so an odd count means idle.
+pub struct Idleness(Vec<AtomicU64>);
+
+impl Idleness {
+    /// All of so many threads are busy.
+    pub fn new(threads: usize) -> Self {
+        Self((0..threads).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Notes that this thread has become idle, or no longer is.
+    pub fn change(&self, number: usize) {
+        self.0[number].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells whether each thread has been idle at some time since its count was seen, and updates what has been seen.
+    pub fn since(&self, seen: &mut Vec<u64>) -> bool {
+        seen.resize(self.0.len(), 0);
+        self.0.iter().zip(seen).fold(true, |idle, (count, seen)| {
+            let before = std::mem::replace(seen, count.load(Ordering::Relaxed));
+            idle && (*seen != before || *seen % 2 == 1)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_were_idle_if_each_of_them_was() {
+        let idleness = Idleness::new(2);
+        let mut seen = Vec::new();
+        assert!(!idleness.since(&mut seen));
+        idleness.change(0);
+        assert!(!idleness.since(&mut seen));
+        idleness.change(1);
+        assert!(idleness.since(&mut seen) && idleness.since(&mut seen)); // both are idle
+        idleness.change(1);
+        assert!(idleness.since(&mut seen)); // it was
+        assert!(!idleness.since(&mut seen));
+    }
 }
