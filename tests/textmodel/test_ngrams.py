@@ -19,6 +19,7 @@ from textmodel.ngrams import features, weigh
 from textmodel.version_folder import VOCABULARY_FILE, VersionFolder
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
 
+GraphFeatures = Callable[[tf.Tensor], Sequence[tf.Tensor]]
 NUM_WORDS = 20
 VECTORIZERS = [
     NGrams(NUM_WORDS, 1, 0, "log", normalize=True),
@@ -133,23 +134,22 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def graph_features(exported: VersionFolder) -> Callable[[tf.Tensor], Sequence[tf.Tensor]]:
+def graph_features(exported: VersionFolder) -> GraphFeatures:
     """The features of texts, traced as in an exported graph."""
     vectorizer, tokenizer = exported.metadata.vectorizer, graph.Tokenizer(exported.assets / VOCABULARY_FILE)
     assert isinstance(vectorizer, NGrams)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
-    def traced(texts: tf.Tensor) -> Sequence[tf.Tensor]:
+    def eager(texts: tf.Tensor) -> Sequence[tf.Tensor]:
         return graph.features(vectorizer, tokenizer(texts))
 
-    traced.tokenizer = tokenizer  # its table must live as long
+    traced: GraphFeatures = tf.function(eager, input_signature=[tf.TensorSpec([None], tf.string)])
     return traced
 
 
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5))
 @example(texts=["", "the", "don't the don't the", " ", "\0", "café unknown σας the"])
 def test_the_graph_finds_the_same_features_in_any_text(
-    exported: VersionFolder, graph_features: Callable[[tf.Tensor], Sequence[tf.Tensor]], texts: list[str]
+    exported: VersionFolder, graph_features: GraphFeatures, texts: list[str]
 ) -> None:
     vectorizer, vocabulary = exported.metadata.vectorizer, exported.vocabulary
     assert isinstance(vectorizer, NGrams)
