@@ -55,6 +55,10 @@ class ForkedServer:
         return int.from_bytes(number, signed=True)
 
 
+_processes: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
+"""Those that fork. Their end needs no waiting for."""
+
+
 @cache
 def _fork_server(run_by: tuple[str, ...]) -> socket.socket:
     """Starts the process that forks, once for a worker of the tests. It ends when this process does.
@@ -64,7 +68,7 @@ def _fork_server(run_by: tuple[str, ...]) -> socket.socket:
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        subprocess.Popen(
+        _processes[run_by] = subprocess.Popen(
             [*run_by, sys.executable, "-m", "tests.fork_server", str(theirs.fileno())],
             cwd=_ROOT,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # as the server's command sets it before its imports
