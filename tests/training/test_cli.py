@@ -120,7 +120,7 @@ def test_the_model_card_names_the_command_without_a_path_of_the_machine(trained:
 
 OWN = ["--name", "a", "--data", "a.csv"]
 TICKETS = ["--text-column", "body", "--label-column", "queue"]
-ONE_TRIAL = ["--features", "words", "--max-ngram", "1", "--cost", "1"]
+ONE_TRIAL = ["--features", "words", "--max-ngram", "1", "--cost", "1", "--buckets", "4096"]
 
 
 def _write_tickets(path: Path, count: int, queues: Sequence[str]) -> Path:
