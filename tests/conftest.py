@@ -64,7 +64,9 @@ def mlserver_python(request: pytest.FixtureRequest) -> Path:
 LONG = (
     "tests/bulk/test_bulk.py",
     "tests/training/test_cli.py",
-    "tests/service/process/test_worker.py",
+    "tests/training/test_train.py",
+    "tests/training/classifiers/test_dense.py",
+    "tests/training/classifiers/test_soft_targets.py",
 )
 """Modules that take longest: they start first, so that no worker is left with one at the end."""
 

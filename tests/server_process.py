@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.fork_server import ForkedServer
+
 ROOT = Path(__file__).parent.parent
 UNPRIVILEGED = (
     ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all", "--")
@@ -36,14 +38,15 @@ class ServerProcess:
         environment: dict[str, str] | None = None,
         run_by: Sequence[str] = (),
     ) -> None:
-        command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0"]
-        command += ["--http-port", "0", "--metrics-port", "0", "--require-model", "on"]  # fail rather than wait
-        self.process = subprocess.Popen(
-            [*run_by, *command, *flags],
-            cwd=ROOT,
-            env={**os.environ, **ENVIRONMENT, **(environment or {})},
-            stderr=subprocess.PIPE,
-        )
+        arguments = ["--models", str(models), "--port", "0", "--http-port", "0", "--metrics-port", "0"]
+        arguments += ["--require-model", "on", *flags]  # fail rather than wait
+        variables = {**os.environ, **ENVIRONMENT, **(environment or {})}
+        self.process: subprocess.Popen[bytes] | ForkedServer
+        if environment or run_by not in ((), UNPRIVILEGED):  # the variables may be for the imports
+            command = [*run_by, sys.executable, "-m", "service", *arguments]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=variables, stderr=subprocess.PIPE)
+        else:
+            self.process = ForkedServer(arguments, variables, tuple(run_by))
         self.log: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self._ended = False

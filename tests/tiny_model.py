@@ -1,11 +1,14 @@
 """Writes small model versions with random weights: real SavedModels with the contract's signature and files."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -26,6 +29,8 @@ from textmodel.version_folder import LABELS_FILE, VOCABULARY_FILE, new_version
 from textmodel.vocabulary import START, Vocabulary, write_lines
 
 WORDS = ("the", "a", "film", "moving", "dull", "oil", "don't", "café", "σας", "i̇stanbul")
+_WRITTEN = TemporaryDirectory()
+"""Versions to be copied. Removed at the end of the process."""
 PROBE_TEXTS = ("the moving film", "", "DULL, dull... and don't!", "ΣΑΣ café \0 İstanbul 😀")
 
 
@@ -40,7 +45,7 @@ class _Network(tf.Module):
         scale: float,
         seed: int,
         poison: str | None,
-        dtype: type[np.floating[Any]],
+        dtype: np.dtype[np.floating[Any]],
     ) -> None:
         super().__init__()
         random = np.random.default_rng(seed)
@@ -159,19 +164,49 @@ def write_model(
         tokenization: how its texts become words.
         dtype: of the first kernel and the features' scale.
     """
+    written = _write(
+        words=tuple(words),
+        labels=tuple(labels),
+        hidden=tuple(hidden),
+        scale=scale,
+        seed=seed,
+        poison=poison,
+        vector=vectorizer(4 + len(words)),
+        tokenization=tokenization,
+        dtype=np.dtype(dtype),
+    )
+    with new_version(models, name) as folder:
+        shutil.copytree(written.path, folder.path, dirs_exist_ok=True)
+        msgspec.structs.replace(written.metadata, name=name, created_at=datetime.now(UTC)).write(folder.metadata_file)
+    return folder
+
+
+@cache
+def _write(
+    *,
+    words: tuple[str, ...],
+    labels: tuple[str, ...],
+    hidden: tuple[int, ...],
+    scale: float,
+    seed: int,
+    poison: str | None,
+    vector: MultiHot | NGrams | HashedNGrams,
+    tokenization: Tokenization,
+    dtype: np.dtype[np.floating[Any]],
+) -> VersionFolder:
+    """Writes a version to be copied: TensorFlow takes about a second to trace and save a graph."""
     units = (*hidden, 1 if len(labels) == 2 else len(labels))
     vocabulary = Vocabulary.from_ranks({word: rank for rank, word in enumerate(words, 1)}, 4 + len(words))
-    with TemporaryDirectory() as temporary, new_version(models, name) as folder:
+    with TemporaryDirectory() as temporary, new_version(Path(_WRITTEN.name), "model") as folder:
         vocabulary.write(Path(temporary) / VOCABULARY_FILE)
         write_lines(Path(temporary) / LABELS_FILE, labels)
-        vector = vectorizer(len(vocabulary))
         network = _Network(
             Path(temporary), vector, tokenization, units, scale=scale, seed=seed, poison=poison, dtype=dtype
         )
         tf.saved_model.save(network, str(folder.path), signatures={signature.SIGNATURE: network.classify})
         weights.write(folder.path, network.tensors())
         probes.write(folder.probes_file, _probes(network))
-        _metadata(name, vector, units, tokenization).write(folder.metadata_file)
+        made_up_metadata("model", vector, _layers(units), tokenization).write(folder.metadata_file)
     return folder
 
 
@@ -180,18 +215,19 @@ def _probes(network: _Network) -> list[probes.Probe]:
     return [probes.Probe(text, tuple(answer)) for text, answer in zip(PROBE_TEXTS, answers, strict=True)]
 
 
-def _metadata(
-    name: str, vectorizer: MultiHot | NGrams | HashedNGrams, units: Sequence[int], tokenization: Tokenization
-) -> Metadata:
-    """Returns the metadata of a network of layers with so many units."""
+def _layers(units: Sequence[int]) -> tuple[Layer, ...]:
     *hidden, classes = units
+    return (*(Layer(count, "relu") for count in hidden), Layer(classes, "sigmoid" if classes == 1 else "softmax"))
+
+
+def made_up_metadata(
+    name: str, vectorizer: MultiHot | NGrams | HashedNGrams, network: tuple[Layer, ...], tokenization: Tokenization
+) -> Metadata:
+    """Returns the metadata of a version whose data and training nobody knows."""
     return Metadata(
         name=name,
         vectorizer=vectorizer,
-        network=(
-            *(Layer(count, "relu") for count in hidden),
-            Layer(classes, "sigmoid" if classes == 1 else "softmax"),
-        ),
+        network=network,
         data_set=DataSet("made up", 0, 0, 0),
         training={},
         test_metrics=TestMetrics(0.5, 0.5, 0.5),

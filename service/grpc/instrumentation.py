@@ -51,7 +51,7 @@ class Instruments:
     tokens: Tokens | None = None
     """The accepted tokens; None: calls need none."""
     observer: Observer | None = None
-    """Writes the access log and the traces; None: neither."""
+    """Gives calls ids, and writes the access log and the traces; None: none of it."""
     native_page: MetricsPage | None = None
     """The metrics page of calls that the native transport answers without Python; None: it answers none."""
 

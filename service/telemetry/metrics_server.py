@@ -184,7 +184,10 @@ def metrics_endpoint(
         try:
             yield
         finally:
-            server.shutdown()
+            ending = threading.Thread(target=server.shutdown)
+            ending.start()
+            server.socket.shutdown(socket.SHUT_RDWR)  # else the server notices at its next poll, twice a second
+            ending.join()
             thread.join()
 
 

@@ -42,9 +42,9 @@ def _environment() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A cluster in which two workers fit, one on each node."""
+    """A cluster in which two workers fit, one on each node. It ends with its module: its processes work while idle."""
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets have their names in it
     try:
         client_server = f"--ray-client-server-port={_free_port()}"

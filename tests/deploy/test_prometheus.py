@@ -24,6 +24,7 @@ from textmodel import VersionFolder
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Prometheus (Debian: prometheus)")
 
 FILES = ROOT / "deploy" / "prometheus"
+RULES_TESTS = ("rules_test.yaml", "rules_long_test.yaml")
 RULES = [rule for group in yaml.safe_load((FILES / "rules.yaml").read_text())["groups"] for rule in group["rules"]]
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "dashboard.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
@@ -147,7 +148,8 @@ def test_selectors_are_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["check rules rules.yaml", "test rules rules_test.yaml", "check config prometheus.yml"]
+    "command",
+    ["check rules rules.yaml", f"test rules {' '.join(RULES_TESTS)}", "check config prometheus.yml"],
 )
 def test_promtool_accepts_the_rules_their_unit_tests_and_the_configuration(command: str) -> None:
     done = subprocess.run(["promtool", *command.split()], cwd=FILES, capture_output=True, text=True, check=False)
@@ -157,7 +159,8 @@ def test_promtool_accepts_the_rules_their_unit_tests_and_the_configuration(comma
 def test_every_alert_has_a_unit_test() -> None:
     tested = {
         case["alertname"]
-        for test in yaml.safe_load((FILES / "rules_test.yaml").read_text())["tests"]
+        for file in RULES_TESTS
+        for test in yaml.safe_load((FILES / file).read_text())["tests"]
         for case in test["alert_rule_test"]
         if case["exp_alerts"]
     }

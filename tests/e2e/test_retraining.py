@@ -2,12 +2,10 @@
 
 import gzip
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from tests.load import under_load
-from tests.server_process import ROOT, serving
+from tests.server_process import serving
 from tests.training import made_up
 from text_classifier import Client
 from training.cli import main
@@ -26,8 +24,7 @@ def test_a_model_retrained_into_the_watched_folder_takes_over_with_no_failed_cal
         Client(server.address, timeout=60) as client,
     ):
         assert client.model("topic").version == 1
-        retrain = [sys.executable, "-m", "training", *arguments, "--seed", "2"]
-        subprocess.run(retrain, cwd=ROOT, check=True, capture_output=True)
+        assert main([*arguments, "--seed", "2"]) == 0
         for worker in (0, 1):
             server.event("model unloaded", model="topic", version=1, worker=worker)
         load.go_on()
@@ -45,15 +42,9 @@ def test_a_model_trained_on_own_data_is_served_by_a_running_server(tiny_models: 
         for word, queue in (("invoice", "Abrechnung & Zahlung"), ("printer", "it"), ("door", "facility"))
     ]
     tickets.write_bytes(gzip.compress("\n".join(["id,body,queue", *rows]).encode()))
-    with serving(models) as server, Client(server.address, timeout=60) as client:
-        command = [sys.executable, "-m", "training", "--name", "support", "--data", str(tickets)]
+    with serving(models, "--workers", "1") as server, Client(server.address, timeout=60) as client:
         columns = ["--text-column", "body", "--label-column", "queue"]
-        subprocess.run(
-            [*command, *columns, "--models", str(models)],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-        )
+        assert main(["--name", "support", "--data", str(tickets), *columns, "--models", str(models)]) == 0
         server.event("model in service", model="support", version=1)
         answers = client.classify(["No INVOICE yet", "printer on fire", "the door is locked"], model="support")
         assert [answer.label for answer in answers] == ["Abrechnung & Zahlung", "it", "facility"]

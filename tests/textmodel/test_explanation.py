@@ -224,6 +224,11 @@ def hashed_explainer(hashed_folder: VersionFolder) -> Explainer:
     return Explainer(hashed_folder)
 
 
+@pytest.fixture(scope="module")
+def hashed_engine(hashed_folder: VersionFolder) -> CompiledEngine:
+    return CompiledEngine(hashed_folder)
+
+
 MIXED = "정말 최고예요ㅠㅠ!! 東京はとても良い。 e\u0301te\u0301 don't 😀😀 the the"
 
 
@@ -232,11 +237,11 @@ MIXED = "정말 최고예요ㅠㅠ!! 東京はとても良い。 e\u0301te\u0301
 @example(text=MIXED)
 @settings(deadline=None, max_examples=60)
 def test_explanations_of_hashed_ngrams_sum_up_and_are_places_in_the_text(
-    hashed_folder: VersionFolder, hashed_explainer: Explainer, text: str
+    hashed_folder: VersionFolder, hashed_explainer: Explainer, hashed_engine: CompiledEngine, text: str
 ) -> None:
     explanation = hashed_explainer.explain(text, 1)
     logit = explanation.bias + sum(word.contribution for word in explanation.words)
-    engine = CompiledEngine(hashed_folder)
+    engine = hashed_engine
     assert 1 / (1 + np.exp(-logit)) == pytest.approx(engine.classify([text]).probabilities[0, 1], abs=1e-5)
     end = 0
     for word in explanation.words:

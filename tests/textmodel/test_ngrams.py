@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ from textmodel.ngrams import features, weigh
 from textmodel.version_folder import VOCABULARY_FILE, VersionFolder
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
 
+GraphFeatures = Callable[[tf.Tensor], Sequence[tf.Tensor]]
 NUM_WORDS = 20
 VECTORIZERS = [
     NGrams(NUM_WORDS, 1, 0, "log", normalize=True),
@@ -133,19 +134,27 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def tokenizer(exported: VersionFolder) -> graph.Tokenizer:
-    return graph.Tokenizer(exported.assets / VOCABULARY_FILE)
+def graph_features(exported: VersionFolder) -> GraphFeatures:
+    """The features of texts, traced as in an exported graph."""
+    vectorizer, tokenizer = exported.metadata.vectorizer, graph.Tokenizer(exported.assets / VOCABULARY_FILE)
+    assert isinstance(vectorizer, NGrams)
+
+    def eager(texts: tf.Tensor) -> Sequence[tf.Tensor]:
+        return graph.features(vectorizer, tokenizer(texts))
+
+    traced: GraphFeatures = tf.function(eager, input_signature=[tf.TensorSpec([None], tf.string)])
+    return traced
 
 
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5))
 @example(texts=["", "the", "don't the don't the", " ", "\0", "café unknown σας the"])
 def test_the_graph_finds_the_same_features_in_any_text(
-    exported: VersionFolder, tokenizer: graph.Tokenizer, texts: list[str]
+    exported: VersionFolder, graph_features: GraphFeatures, texts: list[str]
 ) -> None:
     vectorizer, vocabulary = exported.metadata.vectorizer, exported.vocabulary
     assert isinstance(vectorizer, NGrams)
-    words = tokenizer(tf.constant(np.array([text.encode() for text in texts], dtype=object), tf.string))
-    row, feature, count = (tensor.numpy() for tensor in graph.features(vectorizer, words))
+    found = graph_features(tf.constant(np.array([text.encode() for text in texts], dtype=object), tf.string))
+    row, feature, count = (tensor.numpy() for tensor in found)
     expected = features(vectorizer, [np.array(vocabulary.indices(text), np.int32) for text in texts])
     order = np.lexsort((feature, row))
     np.testing.assert_array_equal(np.bincount(row, minlength=len(texts)), np.diff(expected.row_splits))

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from functools import cache
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -64,14 +66,35 @@ def test_the_ngram_preset_writes_a_calibrated_version_that_serves_in_every_engin
         assert "fitting on all training texts" in report
 
 
+class Trained(NamedTuple):
+    """A first version, and what the run said."""
+
+    folder: VersionFolder
+    data: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
+    """Trains a model, once for all tests that ask for it. Its files are not to be changed."""
+
+    @cache
+    def train(data_set: str, *options: str) -> Trained:
+        folder = tmp_path_factory.mktemp("trained")
+        data = made_up.write_files(folder / "data")
+        with redirect_stdout(StringIO()) as said:
+            assert _train(data, folder / "models", data_set, "--name", "mine", *options) == 0
+        return Trained(VersionFolder(folder / "models" / "mine" / "1"), data, said.getvalue())
+
+    return train
+
+
 @pytest.mark.parametrize("data_set", ["imdb", "reuters"])
 @pytest.mark.parametrize("options", [[], EMBEDDING], ids=["multi-hot", "embedding"])
-def test_a_run_writes_a_version_that_serves(
-    data_set: str, options: list[str], files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert _train(files, tmp_path / "models", data_set, *options) == 0
-    assert _names(tmp_path / "models" / data_set) == ["1"]
-    folder = VersionFolder(tmp_path / "models" / data_set / "1")
+def test_a_run_writes_a_version_that_serves(data_set: str, options: list[str], trained: Callable[..., Trained]) -> None:
+    folder, _, said = trained(data_set, *options)
+    assert folder.metadata.name == "mine"
+    assert _names(folder.path.parents[1]) == ["mine"]
     classes = len(folder.labels)
     assert classes == {"imdb": 2, "reuters": 46}[data_set]
     assert len(folder.vocabulary) == 30
@@ -80,32 +103,24 @@ def test_a_run_writes_a_version_that_serves(
     assert [layer.units for layer in folder.metadata.network] == [6, 4, 1 if classes == 2 else classes]
     assert 20 <= len(folder.probes) <= 30
     assert _names(folder.report) == ["confusion.png", "curves.png", "model_card.md"]
-    said = capsys.readouterr().out
     assert "epoch 3/3  loss " in said
     assert f"{folder.metadata.test_metrics.accuracy:.4f}" in said
 
 
-def test_a_second_run_writes_the_next_version_and_a_name_another_model(files: Path, tmp_path: Path) -> None:
-    for _ in range(2):
-        assert _train(files, tmp_path, "imdb", "--name", "mine") == 0
-    assert _names(tmp_path / "mine") == ["1", "2"]
-    assert VersionFolder(tmp_path / "mine" / "2").metadata.name == "mine"
-
-
-def test_the_model_card_names_the_command_without_a_path_of_the_machine(files: Path, tmp_path: Path) -> None:
-    assert _train(files, tmp_path / "models", "imdb", "--name", "mine", *EMBEDDING) == 0
-    folder = VersionFolder(tmp_path / "models" / "mine" / "1")
+def test_the_model_card_names_the_command_without_a_path_of_the_machine(trained: Callable[..., Trained]) -> None:
+    folder, data, _ = trained("imdb", *EMBEDDING)
     card = (folder.report / "model_card.md").read_text()
     assert (
         "text-classifier-train imdb --layers 6,4 --validation-samples 12 --epochs 3 --batch-size 16 --num-words 30"
         " --vectorizer embedding --sequence-length 8 --embedding-dim 3 --name mine --data-dir DIR\n"
     ) in card
     for path in folder.path.rglob("*"):
-        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()
+        assert path.is_dir() or str(data.parent).encode() not in path.read_bytes()
 
 
 OWN = ["--name", "a", "--data", "a.csv"]
 TICKETS = ["--text-column", "body", "--label-column", "queue"]
+ONE_TRIAL = ["--features", "words", "--max-ngram", "1", "--cost", "1", "--buckets", "4096"]
 
 
 def _write_tickets(path: Path, count: int, queues: Sequence[str]) -> Path:
@@ -169,12 +184,8 @@ def test_own_data_become_a_version_that_serves_their_labels(
 def test_own_test_data_are_what_the_model_is_tested_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tickets, test = _write_tickets(tmp_path / "a.csv", 60, "ab"), _write_tickets(tmp_path / "b.csv", 30, "ba")
     places = ["--data", str(tickets), "--test-data", str(test), "--models", str(tmp_path)]
-    assert (
-        main(
-            ["--name", "support", *places, *TICKETS, "--preset", "dense", "--epochs", "1", "--validation-split", "0.5"]
-        )
-        == 0
-    )
+    options = ["--preset", "dense", "--epochs", "1", "--validation-split", "0.5"]
+    assert main(["--name", "support", *places, *TICKETS, *options]) == 0
     data = VersionFolder(tmp_path / "support" / "1").metadata.data_set
     assert (data.training_texts, data.test_texts) == (60, 30)
     assert 20 <= data.validation_texts <= 45
@@ -187,7 +198,7 @@ def test_own_test_data_are_what_the_model_is_tested_on(tmp_path: Path, capsys: p
 
 def test_class_weights_are_reported_for_each_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tickets = _write_tickets(tmp_path / "tickets.csv", 80, ["rare", "usual", "usual", "usual"])
-    options = ["--preset", "dense", "--epochs", "1", "--class-weights", "balanced", "--models", str(tmp_path)]
+    options = [*ONE_TRIAL, "--class-weights", "balanced", "--models", str(tmp_path)]
     assert main(["--name", "support", "--data", str(tickets), *TICKETS, *options]) == 0
     card = (tmp_path / "support" / "1" / "report" / "model_card.md").read_text()
     said = capsys.readouterr().out
@@ -203,7 +214,7 @@ def test_own_data_are_promoted_on_their_test_texts(tmp_path: Path, capsys: pytes
     tickets = _write_tickets(tmp_path / "tickets.csv", 80, "ab")
     command = ["--name", "support", "--data", str(tickets), *TICKETS, "--models", str(tmp_path), "--promote-if-better"]
     for _ in range(2):
-        assert main([*command, "--preset", "dense", "--epochs", "1"]) == 0
+        assert main([*command, *ONE_TRIAL]) == 0
     assert _names(tmp_path / "support") == ["1", "candidate-2"]
     assert "undecided" in (said := capsys.readouterr().out)
     assert said.endswith(f"mv {tmp_path}/support/candidate-2 {tmp_path}/support/2\n")
@@ -247,12 +258,17 @@ def test_the_real_texts_as_own_data_give_the_accuracy_of_the_data_set(
     assert VersionFolder(tmp_path / name / "1").metadata.test_metrics.accuracy > accuracy
 
 
-def test_the_same_seed_gives_the_same_variables_in_another_process(files: Path, tmp_path: Path) -> None:
-    assert _train(files, tmp_path, "imdb") == 0
-    command = [sys.executable, "-m", "training", "imdb", "--data-dir", str(files), "--models", str(tmp_path), *QUICK]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_the_next_version_has_the_same_variables_by_the_same_seed_in_another_process(
+    trained: Callable[..., Trained],
+) -> None:
+    folder, data, _ = trained("imdb")
+    model = folder.path.parent
+    command = [sys.executable, "-m", "training", "imdb", "--data-dir", str(data), "--models", str(model.parent)]
+    run = subprocess.run([*command, "--name", "mine", *QUICK], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
-    one, other = (tmp_path / "imdb" / version / "variables" for version in "12")
+    assert _names(model) == ["1", "2"]
+    assert VersionFolder(model / "2").metadata.name == "mine"
+    one, other = (model / version / "variables" for version in "12")
     assert (one / "variables.data-00000-of-00001").read_bytes() == (
         other / "variables.data-00000-of-00001"
     ).read_bytes()
@@ -450,43 +466,70 @@ def test_a_full_disk_fails_in_one_line_and_leaves_no_half_version(
     assert _names(tmp_path / "models") == []
 
 
-@pytest.mark.parametrize(
-    ("number", "status", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+RUN_MODULE = """
+import os, runpy, subprocess, sys
+def run():
+    try: runpy.run_module("training", run_name="__main__")
+    except SystemExit as exit: return exit.code
+"""
+"""What programs begin with that import TensorFlow once for several runs of the command."""
+STOPPED_TWICE = (
+    RUN_MODULE
+    + """
+for _ in range(2):
+    print("begins")
+    print("status", run(), file=sys.stderr)
+"""
 )
-def test_a_stopped_run_says_so_and_leaves_no_half_version(
-    number: signal.Signals, status: int, says: str, files: Path, tmp_path: Path
-) -> None:
+FULL_DISKS = (
+    RUN_MODULE
+    + """
+disk, disks, *sys.argv[1:] = sys.argv[1:]
+for options in disks.split():
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "disk", disk], check=True)
+    print("status", run(), os.listdir(disk), file=sys.stderr)
+"""
+)
+
+
+def test_a_stopped_run_says_so_and_leaves_no_half_version(files: Path, tmp_path: Path) -> None:
+    stopped = {
+        signal.SIGINT: ["text-classifier-train: interrupted: nothing was written", "status 130"],
+        signal.SIGTERM: ["text-classifier-train: terminated: nothing was written", "status 143"],
+    }
     # A shell that runs the tests in the background has them ignore SIGINT.
-    command = ["env", "--default-signal=INT", sys.executable, "-u", "-m", "training"]
+    command = ["env", "--default-signal=INT", sys.executable, "-u", "-c", STOPPED_TWICE]
     command += ["imdb", *QUICK, "--epochs", "100000"]
     places = ["--data-dir", str(files), "--models", str(tmp_path / "models")]
     with subprocess.Popen([*command, *places], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         assert run.stderr is not None
-        next(line for line in run.stdout if "loss" in line)
-        run.send_signal(number)
+        for number, said in stopped.items():
+            next(line for line in run.stdout if line == "begins\n")
+            next(line for line in run.stdout if "loss" in line)
+            run.send_signal(number)
+            assert [run.stderr.readline().rstrip() for _ in said] == said
+            assert _names(tmp_path / "models") == []
         run.stdout.read()
-        said = run.stderr.read()
-    assert (run.returncode, said) == (status, f"text-classifier-train: {says}: nothing was written\n")
-    assert _names(tmp_path / "models") == []
+        assert run.stderr.read() == ""
+    assert run.returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("options", "status", "says"),
-    [
-        ("size=16k", 1, "error: .+"),  # full while the network is written
-        ("size=96k", 1, "error: .+"),  # full after it
-        ("size=1m,ro", 2, "error: --models .+: cannot write there: Read-only file system: .+"),
-    ],
-)
-def test_a_full_or_read_only_disk_is_reported_in_one_line_and_stays_empty(
-    options: str, status: int, says: str, files: Path, tmp_path: Path
-) -> None:
+DISKS = {
+    "size=16k": (1, "error: .+"),  # full while the network is written
+    "size=96k": (1, "error: .+"),  # full after it
+    "size=1m,ro": (2, "error: --models .+: cannot write there: Read-only file system: .+"),
+}
+
+
+def test_a_full_or_read_only_disk_is_reported_in_one_line_and_stays_empty(files: Path, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     disk = str(tmp_path / "disk")
-    mounted = with_mounts('mount -t tmpfs -o "$0" disk "$1"', options, disk)
-    then_list = ["sh", "-c", '"$@"; status=$?; ls -AR "$0" >&2; exit $status', disk]
-    train = [sys.executable, "-m", "training", "imdb", "--data-dir", str(files), "--models", disk, *QUICK]
-    run = subprocess.run([*mounted, *then_list, *train], capture_output=True, text=True, check=False)
-    assert run.returncode == status
-    assert re.fullmatch(rf"text-classifier-train: {says}\n{disk}:\n", run.stderr)
+    train = [sys.executable, "-c", FULL_DISKS, disk, " ".join(DISKS), "imdb", "--data-dir", str(files), *QUICK]
+    mounting = with_mounts("true", "")
+    run = subprocess.run([*mounting, *train, "--models", disk], capture_output=True, text=True, check=True)
+    said = run.stderr.splitlines()
+    assert len(said) == 2 * len(DISKS)
+    for line, end, (status, says) in zip(said[::2], said[1::2], DISKS.values(), strict=True):
+        assert re.fullmatch(f"text-classifier-train: {says}", line)
+        assert end == f"status {status} []"

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tests.tiny_model import write_model
+from tests.tiny_model import made_up_metadata
 from textmodel import weights
 from textmodel.compiled_engine import CompiledEngine
 from textmodel.hashed_ngrams import count_words, features, known_hashes, rows_of, word_bits
@@ -77,12 +77,9 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     )
     path = tmp_path_factory.mktemp("export") / "1"
     export(fitted, None, LABELS, path)
-    # What the run writes beside the export, of a version that is like it.
-    like = write_model(
-        path.parent, "like", labels=LABELS, hidden=(), vectorizer=lambda _: VECTORIZER, tokenization="unicode"
-    )
     folder = VersionFolder(path)
-    msgspec.structs.replace(like.metadata, network=fitted.layers).write(folder.metadata_file)
+    folder.assets_extra.mkdir(exist_ok=True)
+    made_up_metadata("exported", VECTORIZER, fitted.layers, "unicode").write(folder.metadata_file)
     return fitted, folder
 
 

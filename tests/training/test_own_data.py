@@ -20,7 +20,24 @@ def _write(path: Path, rows: list[tuple[str, str]]) -> Path:
 
 
 def _train(folder: Path, data: Path, *options: str) -> VersionFolder:
-    assert main(["--name", "mine", "--data", str(data), "--models", str(folder), *options]) == 0
+    assert (
+        main(
+            [
+                "--name",
+                "mine",
+                "--data",
+                str(data),
+                "--models",
+                str(folder),
+                "--cost",
+                "1",
+                "--buckets",
+                "65536",
+                *options,
+            ]
+        )
+        == 0
+    )
     return VersionFolder(folder / "mine" / "1")
 
 

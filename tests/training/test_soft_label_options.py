@@ -12,7 +12,10 @@ from training.cli import main
 WORDS = {"billing": "invoice charge refund", "delivery": "parcel courier late", "device": "screen battery broken"}
 LABELS = list(WORDS)
 COLUMNS = ["--probability-columns", "p_billing,p_delivery,p_device", "--weight-column", "w"]
-PRESETS = {"ngram": ["--features", "words", "--cost", "1"], "dense": ["--preset", "dense", "--epochs", "4"]}
+PRESETS = {
+    "ngram": ["--features", "words", "--cost", "1", "--buckets", "65536"],
+    "dense": ["--preset", "dense", "--epochs", "4"],
+}
 
 
 def _write(path: Path, names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -63,7 +63,8 @@ class DenseClassifier(Classifier):
 
     def probabilities(self, examples: Examples) -> NDArray[np.float32]:
         """Returns the probabilities, (texts, classes)."""
-        output: NDArray[np.float32] = self.network.predict(self._batches(examples), verbose=0)
+        # Keras's `predict` would first trace a graph, which takes longer than to answer thousands of texts.
+        output: NDArray[np.float32] = np.concatenate([self.network(batch).numpy() for batch in self._batches(examples)])
         return np.hstack([1 - output, output]) if self._binary else output
 
     def dense_weights(self) -> list[NDArray[np.floating[Any]]]:

@@ -28,12 +28,13 @@ from service.inference.servable import Servable
 from service.inference.shadow import Compared, Shadow
 from service.inference.version_policy import VersionPolicy
 from service.process.worker import publisher
+from service.telemetry.call_observer import Observer
 from service.telemetry.metrics import HANDLED, VersionStates
 from service.telemetry.shadow_metrics import DROPPED, ShadowMetrics
 from service.telemetry.shared_metrics import PAGE_BYTES, Family, MetricsPage
 from tests.event_loop import in_event_loop
 from tests.server_process import ServerProcess, serving
-from tests.tiny_model import WORDS, write_model
+from tests.tiny_model import WORDS
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
@@ -42,16 +43,6 @@ pytest.importorskip("service.grpc._native_server", reason="the native transport 
 TEXTS = [f"{first} {second} film" for first in WORDS for second in WORDS]
 LARGE = ["a moving film " * 100] * 100
 """More texts than the engine classifies at once."""
-
-
-@pytest.fixture(scope="module")
-def models(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`sentiment` with version 1 in service and version 2 as its shadow."""
-    models = tmp_path_factory.mktemp("shadow") / "models"
-    shutil.copytree(tiny_models / "sentiment", models / "sentiment")
-    write_model(models, "sentiment", seed=3)
-    (models / "sentiment" / "shadow").write_text("2\n")
-    return models
 
 
 def ask_in_every_way(server: ServerProcess) -> list[str]:
@@ -84,12 +75,12 @@ def metadata(request_id: str | None) -> Any:
     return (("x-request-id", request_id),) if request_id else ()
 
 
-def test_both_transports_compare_and_capture_the_same(models: Path, tmp_path: Path) -> None:
+def test_both_transports_compare_and_capture_the_same(shadow_models: Path, tmp_path: Path) -> None:
     seen = {}
     for transport in ("native", "grpcio"):
         folder = tmp_path / transport
         flags = ("--transport", transport, "--workers", "1", "--capture", str(folder), "--capture-share", "1")
-        with serving(models, *flags) as server:
+        with serving(shadow_models, *flags) as server:
             ids = ask_in_every_way(server)
             metrics = comparisons(server, texts=3 + 1 + 1 + 2 + len(LARGE) + 2 + 4)
         captured = [json.loads(line) for file in folder.iterdir() for line in file.read_text().splitlines()]
@@ -116,20 +107,20 @@ def comparisons(server: ServerProcess, texts: int) -> dict[str, float]:
 
 
 class Recorder:
-    """Counts the texts that have been compared."""
+    """Keeps the ids of the texts that have been compared."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._texts = 0
+        self.request_ids: list[str] = []
 
     def record(self, name: str, version: int, shadow_version: int, compared: Compared) -> None:
         with self._changed:
-            self._texts += len(compared.texts)
+            self.request_ids += compared.request_ids
             self._changed.notify()
 
     def wait(self, texts: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self._texts >= texts, timeout=60), self._texts
+            assert self._changed.wait_for(lambda: len(self.request_ids) >= texts, timeout=60), self.request_ids
 
 
 class Served:
@@ -160,7 +151,8 @@ class Served:
         """Yields the channel of a client."""
         classification = ClassificationService(self.repository, RequestLimits(1000, 100_000))
         servicers = Servicers.of(self.repository, classification, "native")
-        instruments = Instruments(self.page, native_page=self.native_page)
+        ids_alone = Observer(access_log=False, tracer=None)  # as --capture has it
+        instruments = Instruments(self.page, observer=ids_alone, native_page=self.native_page)
         transport = choose_transport(self.config)
         async with (
             grpc_server(self.config, 0, servicers, self.repository, instruments, transport=transport),
@@ -190,8 +182,8 @@ def total(page: MetricsPage, family: Family) -> float:
 
 
 @pytest.fixture
-def served(models: Path, tmp_path: Path) -> Callable[[], Served]:
-    shutil.copytree(models, tmp_path / "models")
+def served(shadow_models: Path, tmp_path: Path) -> Callable[[], Served]:
+    shutil.copytree(shadow_models, tmp_path / "models")
     return lambda: Served(tmp_path / "models", tmp_path / "socket")
 
 
@@ -203,11 +195,15 @@ async def test_each_method_is_answered_without_python_and_compared(served: Calla
     inference = infer_pb2.ModelInferRequest(model_name="sentiment", inputs=[tensor], raw_input_contents=[b"\1\0\0\0a"])
     async with server.running() as channel:
         stub = pb2_grpc.TextClassifierStub(channel)
-        assert (await stub.Classify(request)).classifications[0].abstained
-        assert len([response async for response in stub.ClassifyStream(iter([request] * 3))]) == 3
-        await infer_grpc.GRPCInferenceServiceStub(channel).ModelInfer(inference)
+        classify = stub.Classify(request, metadata=metadata("one"))
+        assert (await classify).classifications[0].abstained
+        assert dict(await classify.trailing_metadata())["x-request-id"] == "one"
+        stream = stub.ClassifyStream(iter([request] * 3), metadata=metadata("two"))
+        assert len([response async for response in stream]) == 3
+        await infer_grpc.GRPCInferenceServiceStub(channel).ModelInfer(inference, metadata=metadata("three"))
         assert server.answered() == (3, 0)
         await server.compared(5)
+        assert server.recorder.request_ids == ["one", "two", "two", "two", "three"]
 
 
 @in_event_loop

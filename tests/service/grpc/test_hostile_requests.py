@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import importlib.util
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -222,7 +223,7 @@ def test_watchers_of_health_are_let_go_when_the_server_stops(guarded: ServerProc
         health: Any = health_pb2_grpc.HealthStub(channel)
         watch = health.Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-        guarded.process.terminate()
+        guarded.signal(signal.SIGTERM)
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert list(watch) == []
         assert watch.code() is grpc.StatusCode.OK

@@ -23,7 +23,7 @@ from service.telemetry.shadow_metrics import Agreement, ShadowMetrics
 from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
 from tests.event_loop import in_event_loop
 from tests.server_process import ServerProcess, serving
-from tests.tiny_model import WORDS, write_model
+from tests.tiny_model import WORDS
 from text_classifier import Client, Model, cli
 from textmodel import Prediction, VersionFolder, load_engine
 from textmodel.version_folder import fingerprint, served_version
@@ -32,19 +32,9 @@ TEXTS = [f"{first} {second} film" for first in WORDS for second in WORDS]
 
 
 @pytest.fixture(scope="module")
-def models(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`sentiment` with version 1 in service and version 2 as its shadow."""
-    models = tmp_path_factory.mktemp("shadow") / "models"
-    shutil.copytree(tiny_models / "sentiment", models / "sentiment")
-    write_model(models, "sentiment", seed=3)
-    (models / "sentiment" / "shadow").write_text("2\n")
-    return models
-
-
-@pytest.fixture(scope="module")
-def shadowed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def shadowed(shadow_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     capture = str(tmp_path_factory.mktemp("captured"))
-    with serving(models, "--workers", "2", "--capture", capture) as server:
+    with serving(shadow_models, "--workers", "2", "--capture", capture) as server:
         yield server
 
 
@@ -72,7 +62,7 @@ def expected_agreements(models: Path, texts: Sequence[str]) -> int:
 
 
 def test_the_shadow_sees_what_comes_by_every_protocol_and_answers_none_of_it(
-    shadowed: ServerProcess, client: Client, models: Path
+    shadowed: ServerProcess, client: Client, shadow_models: Path
 ) -> None:
     def post(path: str, body: object) -> Any:
         request = urllib.request.Request(f"http://{shadowed.http}{path}", json.dumps(body).encode())
@@ -95,7 +85,7 @@ def test_the_shadow_sees_what_comes_by_every_protocol_and_answers_none_of_it(
         client.classify(TEXTS[8:], model="sentiment", version=2)  # of itself a shadow is not compared
     assert versions == [1] * 5
     shadow = compared(client, 8).shadow
-    assert shadow == (8, expected_agreements(models, TEXTS[:8]))
+    assert shadow == (8, expected_agreements(shadow_models, TEXTS[:8]))
     described = client.model("sentiment")
     assert (described.version, described.shadow) == (1, None)
 
@@ -126,8 +116,8 @@ def test_the_server_warns_that_texts_are_stored(shadowed: ServerProcess) -> None
     assert "texts of requests are stored in" in shadowed.event("exposed")["reason"]
 
 
-def test_shadows_start_and_end_with_their_file_while_the_server_runs(models: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(models, tmp_path / "models")) / "sentiment"
+def test_shadows_start_and_end_with_their_file_while_the_server_runs(shadow_models: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(shadow_models, tmp_path / "models")) / "sentiment"
     (folder / "shadow").unlink()
     (folder / "pin").write_text("1")
     flags = ("--workers", "1", "--watch-interval", "0.05", "--shadow", "sentiment=1")
@@ -145,8 +135,8 @@ def test_shadows_start_and_end_with_their_file_while_the_server_runs(models: Pat
         assert "shadow_texts_total{" not in server.metrics()
 
 
-def test_a_shadow_is_not_the_served_version_unless_pinned_or_the_only_one(models: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(models / "sentiment", tmp_path / "sentiment"))
+def test_a_shadow_is_not_the_served_version_unless_pinned_or_the_only_one(shadow_models: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(shadow_models / "sentiment", tmp_path / "sentiment"))
     assert served_version(folder) == 1
     (folder / "pin").write_text("2")
     assert served_version(folder) == 2

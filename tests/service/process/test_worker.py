@@ -136,7 +136,7 @@ def test_a_model_name_of_a_megabyte_still_gets_its_status(stub: pb2_grpc.TextCla
 def stream_stub(request: pytest.FixtureRequest, tiny_models: Path) -> Iterator[pb2_grpc.TextClassifierStub]:
     """A server for each engine: one answers a stream request by request, for the other it is read ahead."""
     with (
-        serving(tiny_models, "--engine", request.param) as server,
+        serving(tiny_models, "--engine", request.param, "--workers", "1") as server,
         grpc.insecure_channel(server.address) as channel,
     ):
         yield pb2_grpc.TextClassifierStub(channel)
@@ -295,7 +295,8 @@ def test_metrics_count_calls_texts_and_codes_over_http(tiny_models: Path) -> Non
 
 def test_an_engine_failure_is_internal_with_its_trace_in_the_log_alone(tmp_path: Path) -> None:
     write_model(tmp_path, "topic", poison="poison")
-    with serving(tmp_path, "--engine", "tensorflow") as server, grpc.insecure_channel(server.address) as channel:
+    flags = ("--workers", "1", "--engine", "tensorflow")
+    with serving(tmp_path, *flags) as server, grpc.insecure_channel(server.address) as channel:
         stub = pb2_grpc.TextClassifierStub(channel)
         with pytest.raises(grpc.RpcError) as error:
             stub.Classify(request(texts=["poison"]))
@@ -325,7 +326,7 @@ def test_tensorflow_serves_what_the_compiled_engine_cannot_and_the_log_says_why(
 ) -> None:
     metadata = write_model(tmp_path, "topic").metadata_file
     metadata.write_text(metadata.read_text().replace('"sigmoid"', '"linear"'))  # the graph still has its sigmoid
-    with serving(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
+    with serving(tmp_path, "--workers", "1") as server, grpc.insecure_channel(server.address) as channel:
         model = pb2_grpc.TextClassifierStub(channel).GetModel(pb2.GetModelRequest(name="topic"))
         assert model.engine == "tensorflow"
         assert "softmax" in server.event("compiled engine refused", model="topic", version=1)["reason"]
@@ -403,7 +404,7 @@ def test_a_signal_stops_the_server_after_the_requests_in_flight(tiny_models: Pat
 
 
 def test_health_is_not_serving_until_models_are_loaded_and_watchers_hear_of_it(tiny_models: Path) -> None:
-    server = ServerProcess(tiny_models, "--engine", "tensorflow")  # which takes seconds to load
+    server = ServerProcess(tiny_models, "--workers", "1", "--engine", "tensorflow")  # which takes seconds to load
     try:
         with grpc.insecure_channel(server.address) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)

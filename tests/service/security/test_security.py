@@ -1,6 +1,7 @@
 """Who may call, and what the server tells whom."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import urllib.error
@@ -257,6 +258,7 @@ def test_nothing_that_a_server_reads_is_unpickled(tiny_models: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", program, tiny_models / "topic" / "1"],
         cwd=ROOT,
+        env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},  # as in a server
         capture_output=True,
         text=True,
         check=False,

@@ -17,8 +17,8 @@ from training.evaluation.comparison import AccuracyComparison, MacroF1Comparison
 from training.evaluation.promotion import Decision, Gate
 from training.evaluation.version_evaluation import LoadedVersion, VersionComparison
 
-QUICK = ["--num-words", "40", "--epochs", "4", "--batch-size", "32", "--validation-samples", "60", "--layers", "6"]
-QUICK += ["--learning-rate", "0.02"]
+QUICK = ["--preset", "ngram", "--num-words", "40", "--min-df", "1", "--buckets", "64", "--cost", "1"]
+QUICK += ["--validation-samples", "60"]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_an_incumbent_that_cannot_be_loaded_is_found_before_training(
     assert main(["imdb", "--data-dir", str(files), "--models", str(tmp_path), "--promote-if-better", *QUICK]) == 1
     said = capsys.readouterr()
     assert "imdb/1" in said.err
-    assert "epoch" not in said.out
+    assert said.out == ""
     assert _names(tmp_path) == ["1"]
 
 
