@@ -106,6 +106,8 @@ def offering(
 ) -> Iterator[Offered]:
     """Sends requests at a fixed rate while the block runs, whatever the answers.
 
+    h2load has the lowest priority: another client that measures latency does not wait for its CPU.
+
     Args:
         address: host:port.
         method: its full name, `package.Service/Method`.
@@ -123,7 +125,8 @@ def offering(
             data = Path(folder, f"{number}.body")
             data.write_bytes(body)
             options = ["-D", str(seconds), "--rps", str(each), "-c", str(connections), "-m", "1000"]
-            processes.append(_start(address, method, data, [*options, "-H", f"grpc-timeout: {timeout_seconds}S"]))
+            options += ["-H", f"grpc-timeout: {timeout_seconds}S"]
+            processes.append(_start(address, method, data, options, run_by=("nice", "-n", "19")))
         yield offered
         for output in [process.communicate()[0] for process in processes]:
             started = re.search(r"(\d+) started", output)
@@ -132,8 +135,10 @@ def offering(
             offered.requests_per_second += int(started[1]) / seconds
 
 
-def _start(address: str, method: str, data: Path, options: Sequence[str]) -> subprocess.Popen[str]:
+def _start(
+    address: str, method: str, data: Path, options: Sequence[str], run_by: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     """Starts an h2load that sends one body. Its windows are wide: 1 MiB for a stream and for a connection."""
     headers = [part for header in _HEADERS for part in ("-H", header)]
     command = ["h2load", *options, "-W", "20", "-w", "20", "-d", str(data), *headers, f"http://{address}/{method}"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([*run_by, *command], stdout=subprocess.PIPE, text=True)

@@ -4,6 +4,7 @@ What a start meets before the server's packages are imported: closed descriptors
 missing extra.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -28,12 +29,15 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    gc.disable()  # what imports create is no garbage
     # Imported here, after signals have handlers; the second one needs the extra, which options and help do not.
     from service.config import parse  # noqa: PLC0415
 
     config = parse(sys.argv[1:], os.environ)
     from service.process.start import start  # noqa: PLC0415
 
+    gc.freeze()  # the workers, forks of this process, share it as long as none looks for garbage there
+    gc.enable()
     return start(config, os.environ)
 
 

@@ -94,6 +94,7 @@ def _network(folder: VersionFolder) -> Network:
 
 _CHARACTERS = 0x20000
 """Characters above have no case."""
+_ASCII = 0x80
 
 _NOT_ALONE = "Σİ"
 """The lower case of the first depends on its neighbours; that of the second is two characters."""
@@ -117,8 +118,9 @@ def characters() -> NDArray[np.uint32]:
     depend = [ord(character) for character in _NOT_ALONE]
     characters[0xD800:0xE000] = ord(STAND_IN)  # surrogates, which a text cannot hold
     characters[depend] = ord(STAND_IN)
-    read_as = separate(characters.tobytes().decode("utf-32-le")).encode("utf-32-le")
-    entries = np.frombuffer(read_as, "<u4").astype(np.uint32)
+    text = characters.tobytes().decode("utf-32-le")
+    read_as = separate(text[:_ASCII]) + lowercase(text[_ASCII:])  # what separates words is ASCII
+    entries = np.frombuffer(read_as.encode("utf-32-le"), "<u4").astype(np.uint32)
     entries[depend] |= CONTEXT
     return entries
 

@@ -41,7 +41,7 @@ def composition() -> Composition:
         direct = [int(part, 16) for part in decomposition.split()]
         if len(direct) == 2 and unicodedata.normalize("NFC", chr(code)) == chr(code):
             pairs.append((*direct, code))
-    candidates = map(int, np.flatnonzero(characters.table() & CONTEXT))
+    candidates = map(int, np.flatnonzero(characters.table() & CONTEXT != 0))
     marks = [(code, unicodedata.combining(chr(code))) for code in candidates if unicodedata.combining(chr(code))]
     return Composition(np.array(decompositions, np.int32), np.array(marks, np.int32), np.array(sorted(pairs), np.int32))
 

@@ -2,27 +2,37 @@
 
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.grpc.channel_options import MAX_STREAMS, METADATA_BYTES
+from tests.http2 import (
+    CANCEL,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    connected,
+    frame,
+    grpc_request,
+)
 from tests.server_process import ServerProcess, serving
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
 REQUEST = pb2.ClassifyRequest(model="topic", texts=["oil"])
 CLASSIFY = "/text_classifier.v1.TextClassifier/Classify"
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
-CANCEL = 8
-ACK = END_STREAM = 1
-END_HEADERS = 4
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +104,11 @@ def test_metadata_is_taken_up_to_its_limit_and_refused_beyond(worker: ServerProc
 
 
 def test_a_client_may_give_up_all_its_calls_at_once(worker: ServerProcess) -> None:
-    headers = {":method": "POST", ":scheme": "http", ":path": CLASSIFY, "content-type": "application/grpc"}
-    host, port = worker.address.split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as connection, connection.makefile("rb") as reader:
-        streams = range(1, 2 * MAX_STREAMS, 2)
-        begun = b"".join(frame(HEADERS, header_block(headers), END_HEADERS, stream) for stream in streams)
-        given_up = b"".join(frame(RST_STREAM, bytes([0, 0, 0, CANCEL]), 0, stream) for stream in streams)
-        connection.sendall(PREFACE + frame(SETTINGS) + begun + given_up + frame(PING, bytes(8)))
-        while (kind := received(reader)[0]) != PING:
-            assert kind != GOAWAY
+    streams = range(1, 2 * MAX_STREAMS, 2)
+    with connected(worker.address) as connection:
+        connection.send(*(grpc_request(CLASSIFY, stream) for stream in streams))
+        connection.send(*(frame(RST_STREAM, bytes([0, 0, 0, CANCEL]), stream=stream) for stream in streams))
+        assert GOAWAY not in {received.kind for received in connection.ping()}
 
 
 def test_a_client_that_pings_without_end_is_cut_off(worker: ServerProcess) -> None:
@@ -168,36 +174,15 @@ def test_a_client_that_does_not_read_its_answers_holds_up_its_own_stream_alone(w
         assert sum(1 for _ in responses) == many - 1
 
 
-def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
-
-
-def header_block(headers: Mapping[str, str]) -> bytes:
-    """Headers as HPACK's literals that are never indexed."""
-    strings = ((name.encode(), value.encode()) for name, value in headers.items())
-    return b"".join(b"\x10" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in strings)
-
-
-def received(reader: BinaryIO) -> tuple[int, int, int]:
-    """Reads a frame. Returns its kind, flags and stream."""
-    head = reader.read(9)
-    reader.read(int.from_bytes(head[:3], "big"))
-    return head[3], head[4], int.from_bytes(head[5:], "big")
-
-
 def refused_by_its_beginning(server: ServerProcess) -> None:
     """Sends the beginning of a request of 1 MiB, byte after byte, and waits until it is refused."""
-    headers = {":method": "POST", ":scheme": "http", ":path": CLASSIFY, "content-type": "application/grpc"}
     message = pb2.ClassifyRequest(model="topic", texts=["x" * (1 << 20)]).SerializeToString()
-    host, port = server.address.split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as connection, connection.makefile("rb") as reader:
-        connection.sendall(PREFACE + frame(SETTINGS) + frame(HEADERS, header_block(headers), END_HEADERS, 1))
-        connection.sendall(frame(DATA, b"\0" + len(message).to_bytes(4, "big"), 0, 1))
+    with connected(server.address) as connection:
+        connection.send(grpc_request(CLASSIFY, 1), frame(DATA, b"\0" + len(message).to_bytes(4, "big"), stream=1))
         for number in range(20_000):
-            connection.sendall(frame(DATA, message[number : number + 1], 0, 1) + frame(PING, bytes(8)))
-            while (answer := received(reader)) != (PING, ACK, 0):
-                if answer == (HEADERS, END_HEADERS | END_STREAM, 1):
-                    return
+            connection.send(frame(DATA, message[number : number + 1], stream=1))
+            if (HEADERS, END_HEADERS | END_STREAM, 1) in {received[:3] for received in connection.ping()}:
+                return
     raise AssertionError("the request was not refused")
 
 

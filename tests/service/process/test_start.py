@@ -164,6 +164,15 @@ def namespace_init(server: ServerProcess) -> int:
     return int(children.read_text())
 
 
+def test_garbage_is_collected_after_the_imports_but_not_looked_for_in_what_they_made() -> None:
+    code = (
+        "import gc, sys, service.process.start as module; from service.cli import main;"
+        "module.start = lambda *_: 0 if gc.isenabled() and gc.get_freeze_count() else 1;"
+        "sys.argv = ['text-classifier-server']; sys.exit(main())"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT, timeout=60).returncode == 0
+
+
 @needs_root
 def test_process_1_is_stopped_by_a_signal_during_the_imports(tiny_models: Path, tmp_path: Path) -> None:
     server = ServerProcess(tiny_models, environment=starting(tmp_path), run_by=NAMESPACE)

@@ -16,20 +16,21 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method as Verb, Request, StatusCode};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::yield_now;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use crate::bridge::{Action, Event, NewCall};
 use crate::budget::Charge;
 use crate::codec::{Message, Messages, ReadError};
 use crate::compression::Encoding;
 use crate::deadline::parse_timeout;
-use crate::fast_path::{FastMethod, Kind, Outcome};
-use crate::limits::{MESSAGE, SMALL_RESPONSE, TURN_MESSAGES};
+use crate::fast_path::{FastMethod, FastPath, Kind, Outcome};
+use crate::limits::{MESSAGE, RESERVATION, SMALL_RESPONSE, TURN_MESSAGES};
 use crate::metadata::REQUEST_ID;
 use crate::method::Method;
+use crate::models::Place;
 use crate::panics;
 use crate::response::{Gone, ResponseWriter};
-use crate::server::{Shared, Stage};
+use crate::shared::{Shared, Stage};
 use crate::status::{Code, Status};
 
 /// Answers one call. A panic ends this call alone, with INTERNAL.
@@ -216,30 +217,28 @@ impl Call<'_> {
         Ok(poll_once(next.as_mut()).await.transpose()?.flatten())
     }
 
-    /// Reads the message of a request that is no stream; None: it holds none. Refuses it once its beginning shows that there
-    /// is no room for it.
-    async fn only_message(&mut self, method: &Method, kind: Kind) -> Result<Option<Message>, End> {
-        let (messages, fast_path) = (&mut self.messages, &self.shared.fast_path);
-        let mut next = pin!(poll_fn(|context| match messages.poll_next(context) {
-            Poll::Pending => {
-                let refusal = messages.beginning().and_then(|(length, part)| fast_path.refuse(kind, length, part));
-                refusal.map_or(Poll::Pending, |status| Poll::Ready(Err(ReadError::Bad(status))))
+    /// Reads the message of a request that is no stream; None: it holds none. A large one gets its place in the queue, or is
+    /// refused, once its beginning has come.
+    async fn only_message(&mut self, method: &Method, kind: Kind) -> Result<Option<(Message, Option<Place>)>, End> {
+        let fast_path = &self.shared.fast_path;
+        let mut incoming = Incoming { messages: &mut self.messages, fast_path, kind, place: None };
+        let come = poll_once(pin!(incoming.next())).await;
+        let message = match come {
+            Some(message) => message,
+            None => {
+                let _place = method.wait_for_client().ok_or_else(|| self.shared.overloaded())?;
+                let latest = Instant::now() + MESSAGE;
+                let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
+                while_wanted(self.shared, self.writer, Some(until), incoming.next_before_place_is_lost()).await?
             }
-            ready => ready,
-        }));
-        if let Some(message) = poll_once(next.as_mut()).await {
-            return Ok(message?);
-        }
-        let _place = method.wait_for_client().ok_or_else(|| self.shared.overloaded())?;
-        let latest = Instant::now() + MESSAGE;
-        let until = self.deadline.map_or(latest, |deadline| deadline.min(latest));
-        Ok(while_wanted(self.shared, self.writer, Some(until), next).await??)
+        };
+        Ok(message?.map(|message| (message, incoming.place.take())))
     }
 
     /// Answers a request without Python, or leaves it to its handler.
     async fn answer_fast(&mut self, method: &Method, fast: &FastMethod) -> Result<Left, End> {
         let start = Instant::now();
-        let message = match self.only_message(method, fast.kind).await {
+        let (message, place) = match self.only_message(method, fast.kind).await {
             Ok(Some(message)) => message,
             Ok(None) => return Ok(Left::Call(None)),
             Err(end) => {
@@ -248,7 +247,7 @@ impl Call<'_> {
             }
         };
         let start = Instant::now();
-        let answer = self.shared.fast_path.answer(fast.kind, &message, self.request_id.as_ref());
+        let answer = self.shared.fast_path.answer(fast.kind, &message, place, self.request_id.as_ref());
         match while_wanted(self.shared, self.writer, self.deadline, answer).await {
             Ok(Outcome::Answered(response)) => {
                 let sent = if response.len() <= SMALL_RESPONSE {
@@ -290,7 +289,7 @@ impl Call<'_> {
         for number in 1.. {
             let next = poll_fn(|context| self.messages.poll_next(context));
             let Some(message) = while_wanted(self.shared, self.writer, self.deadline, next).await?? else { break };
-            let answer = self.shared.fast_path.answer(method.kind, &message, self.request_id.as_ref());
+            let answer = self.shared.fast_path.answer(method.kind, &message, None, self.request_id.as_ref());
             match while_wanted(self.shared, self.writer, self.deadline, answer).await? {
                 Outcome::Answered(response) => self.send(response).await?,
                 Outcome::Refused(status) => return Err(status.into()),
@@ -403,29 +402,72 @@ impl Call<'_> {
     }
 }
 
-/// Awaits a future until the client goes, the deadline passes or the server closes. Most futures are ready at once.
+/// A message that gets a place in a queue while it comes.
+struct Incoming<'a> {
+    messages: &'a mut Messages,
+    fast_path: &'a FastPath,
+    kind: Kind,
+    place: Option<Place>,
+}
+
+impl Incoming<'_> {
+    /// Returns the message. Cancel-safe.
+    async fn next(&mut self) -> Result<Option<Message>, ReadError> {
+        let Self { messages, fast_path, kind, place } = self;
+        let mut admit = |length: usize, part: &[u8]| {
+            if place.is_none() {
+                *place = fast_path.admit(*kind, length, part)?;
+            }
+            Ok(())
+        };
+        poll_fn(|context| messages.poll_next_admitted(context, &mut admit)).await
+    }
+
+    /// Returns the message. If it does not come in time, its place is lost: clients that send slowly hold none.
+    async fn next_before_place_is_lost(&mut self) -> Result<Option<Message>, ReadError> {
+        if let Ok(message) = timeout(RESERVATION, self.next()).await {
+            return message;
+        }
+        self.place = None;
+        poll_fn(|context| self.messages.poll_next(context)).await
+    }
+}
+
+/// Awaits a future until the client goes, the deadline passes or the server closes.
 async fn while_wanted<T>(
     shared: &Shared,
     writer: &mut ResponseWriter,
     deadline: Option<Instant>,
     future: impl Future<Output = T>,
 ) -> Result<T, End> {
-    let mut future = pin!(future);
-    if let Some(output) = poll_once(future.as_mut()).await {
-        return Ok(output);
-    }
-    let mut stage = shared.stage.subscribe();
+    unless_ended(future, unwanted(shared, writer, deadline)).await
+}
+
+/// Awaits a future, or what ends it. Most futures are ready at once, so the end is only awaited if they are not. A future
+/// that yields is not polled again before others have had their turn.
+async fn unless_ended<T>(future: impl Future<Output = T>, end: impl Future<Output = End>) -> Result<T, End> {
     tokio::select! {
         biased;
         output = future => Ok(output),
-        () = poll_fn(|context| writer.poll_gone(context)) => Err(End::Gone),
-        () = passed(deadline) => Err(late()),
-        () = Stage::Closing.reached(&mut stage) => Err(stopped()),
+        end = end => Err(end),
+    }
+}
+
+/// Waits until the client goes, the deadline passes or the server closes.
+async fn unwanted(shared: &Shared, writer: &mut ResponseWriter, deadline: Option<Instant>) -> End {
+    let mut stage = shared.stage.subscribe();
+    tokio::select! {
+        biased;
+        () = poll_fn(|context| writer.poll_gone(context)) => End::Gone,
+        () = passed(deadline) => late(),
+        () = Stage::Closing.reached(&mut stage) => stopped(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use tokio::runtime;
 
     use super::*;
@@ -443,5 +485,23 @@ mod tests {
         };
         assert!(matches!(run(panics), Err(End::Panicked)));
         assert!(matches!(run(async { Err(End::Gone) }), Err(End::Gone)));
+    }
+
+    #[test]
+    fn work_that_yields_lets_others_have_their_turn() {
+        let turns = Mutex::new(Vec::new());
+        let work = async {
+            turns.lock().unwrap().push("first");
+            yield_now().await;
+            turns.lock().unwrap().push("second");
+        };
+        let other = async {
+            turns.lock().unwrap().push("other");
+            yield_now().await;
+        };
+        let both = async { tokio::join!(unless_ended(work, pending()), other) };
+        let (end, ()) = runtime::Builder::new_current_thread().build().unwrap().block_on(both);
+        assert!(end.is_ok());
+        assert_eq!(*turns.lock().unwrap(), ["first", "other", "second"]);
     }
 }

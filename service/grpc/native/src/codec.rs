@@ -13,7 +13,7 @@ use crate::status::{Code, Status};
 /// Compressed flag and length.
 const PREFIX_BYTES: usize = 5;
 /// Maximum memory that is allocated for a message before its bytes arrive.
-const FIRST_CAPACITY: usize = 1 << 16;
+const FIRST_CAPACITY: usize = 1 << 17;
 
 /// A message as it was received.
 pub struct Message {
@@ -54,18 +54,29 @@ impl Messages {
         Self { stream, assembler: Assembler::new(encoding, limit, budget) }
     }
 
-    /// Returns the length of an incomplete message, and the part that has been received; None: it is compressed.
-    pub fn beginning(&self) -> Option<(usize, &[u8])> {
-        self.assembler.beginning()
-    }
-
     /// Returns the next message, or None at the end of the request. Cancel-safe.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Message>, ReadError>> {
+        self.poll_next_admitted(context, |_, _| Ok(()))
+    }
+
+    /// Returns the next message as `poll_next` does, if it is admitted while it is incomplete.
+    ///
+    /// # Arguments
+    /// * `admit` - Admits or refuses a message of this length, of which this part has been received. A message that is
+    ///   compressed is admitted.
+    pub fn poll_next_admitted(
+        &mut self,
+        context: &mut Context<'_>,
+        mut admit: impl FnMut(usize, &[u8]) -> Result<(), Status>,
+    ) -> Poll<Result<Option<Message>, ReadError>> {
         loop {
             match self.assembler.take() {
                 Ok(None) => {}
                 Ok(message) => return Poll::Ready(Ok(message)),
                 Err(status) => return Poll::Ready(Err(ReadError::Bad(status))),
+            }
+            if let Some((length, part)) = self.assembler.beginning() {
+                admit(length, part).map_err(ReadError::Bad)?;
             }
             match ready!(self.stream.poll_data(context)) {
                 Some(Ok(frame)) => {
@@ -132,6 +143,7 @@ impl Assembler {
         if self.partial.is_empty() { &self.frame } else { &self.partial }
     }
 
+    /// Returns the length of an incomplete message, and the part that has been received; None: it is compressed.
     fn beginning(&self) -> Option<(usize, &[u8])> {
         let (flag, length) = prefix(self.received())?;
         (flag == 0).then(|| (length, &self.received()[PREFIX_BYTES..]))

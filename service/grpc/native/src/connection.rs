@@ -1,6 +1,6 @@
 //! One HTTP/2 connection: its calls, its limits, its age.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,11 +15,15 @@ use tokio::time::{sleep_until, timeout};
 use crate::call;
 use crate::io::{Activity, Watched};
 use crate::limits::{CONNECTION_WINDOW, FLUSH, HANDSHAKE, Limits, SEND_BUFFER, STREAM_WINDOW};
-use crate::server::{Shared, Stage};
+use crate::shared::{Shared, Stage};
 
 /// A client may reset so many streams, times those that it may have, before they are accepted: when a server is late, the
 /// deadlines of all its calls pass at once. Floods of resets exceed it.
 const RESETS_PER_STREAM: usize = 2;
+
+/// Streams whose frames are ignored for a second, because they were answered before their requests had come. Frames of
+/// others that have ended count as errors of the client, of which it may make about a thousand.
+const REFUSED_STREAMS: usize = 1000;
 
 /// Serves a connection until it ends.
 pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Arc<str>, transport: T) {
@@ -30,12 +34,24 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer:
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(limits.streams)
+        .max_concurrent_reset_streams(REFUSED_STREAMS)
         .max_pending_accept_reset_streams(RESETS_PER_STREAM * limits.streams as usize)
         .max_header_list_size(limits.decoded_metadata())
         .handshake(watched);
     let Ok(Ok(connection)) = timeout(HANDSHAKE, handshake).await else { return };
-    let life = Life { activity, limits: limits.clone(), born: Instant::now(), draining: false, pinged: None };
-    drive(&shared, peer, connection, life).await;
+    let life = Life {
+        activity: Arc::clone(&activity),
+        limits: limits.clone(),
+        born: Instant::now(),
+        draining: false,
+        pinged: None,
+    };
+    let mut driven = pin!(drive(&shared, peer, connection, life));
+    poll_fn(|context| {
+        activity.begin_turn();
+        driven.as_mut().poll(context)
+    })
+    .await;
 }
 
 async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
@@ -47,7 +63,14 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     let Some(mut pings) = connection.ping_pong() else { return };
     let calls = Arc::new(Calls::new());
     let mut stage = shared.stage.subscribe();
+    let overload = &shared.fast_path.overload;
+    let mut window = STREAM_WINDOW;
     loop {
+        let wanted = overload.stream_window();
+        // This fails until the client has acknowledged the last change; it is tried again later.
+        if wanted != window && connection.set_initial_window_size(wanted).is_ok() {
+            window = wanted;
+        }
         tokio::select! {
             biased;
             accepted = connection.accept() => match accepted {
@@ -69,6 +92,7 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
                 life.draining = true;
                 connection.graceful_shutdown();
             }
+            () = overload.ends(), if window != STREAM_WINDOW => {}
             next = life.next(&calls, &mut pings) => match next {
                 Next::Drain => connection.graceful_shutdown(),
                 Next::Close => return,

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use tokio::task::yield_now;
 
 use crate::codec::{Message, encode_with};
-use crate::limits::TURN_BYTES;
+use crate::limits::PART_BYTES;
 use crate::metadata;
 use crate::metrics::MethodMetrics;
-use crate::models::{Models, RequestLimits, Version};
+use crate::models::{Models, Place, RequestLimits, Version};
 use crate::network::Prediction;
+use crate::overload::Overload;
 use crate::protobuf::{classify, infer};
 use crate::status::{Code, Status};
+use crate::threads;
 use crate::tokens::Tokens;
 
 /// Bytes of a response beside its labels, for a text.
@@ -68,6 +69,7 @@ pub struct FastPath {
     pub tokens: Arc<ArcSwapOption<Tokens>>,
     /// Whether calls have ids.
     pub request_ids: bool,
+    pub overload: Overload,
 }
 
 impl FastPath {
@@ -83,29 +85,40 @@ impl FastPath {
     }
 
     /// Answers a request, refuses it because the queue is full, or declines it.
-    pub async fn answer(&self, kind: Kind, message: &Message, request_id: Option<&HeaderValue>) -> Outcome {
+    ///
+    /// # Arguments
+    /// * `place` - The request's place in the queue, if it has one already.
+    pub async fn answer(
+        &self,
+        kind: Kind,
+        message: &Message,
+        place: Option<Place>,
+        request_id: Option<&HeaderValue>,
+    ) -> Outcome {
         let Ok(message) = message.bytes() else { return Outcome::Declined };
         match kind {
-            Kind::Classify | Kind::ClassifyStream => self.classify(&message, request_id).await,
-            Kind::ModelInfer => self.infer(&message, request_id).await,
+            Kind::Classify | Kind::ClassifyStream => self.classify(&message, place, request_id).await,
+            Kind::ModelInfer => self.infer(&message, place, request_id).await,
         }
     }
 
-    /// Returns the refusal of an incomplete request, if the part that has been received names a model whose queue is full.
-    pub fn refuse(&self, kind: Kind, length: usize, part: &[u8]) -> Option<Status> {
-        let (name, number) = match kind {
-            Kind::Classify | Kind::ClassifyStream => classify::read_model(part)?,
-            Kind::ModelInfer => infer::read_model(part)?,
+    /// Takes a place in the queue for a large request of which a part has been received; None: its model is not known yet,
+    /// or it needs no place. Refuses the request if there is no room.
+    pub fn admit(&self, kind: Kind, length: usize, part: &[u8]) -> Result<Option<Place>, Status> {
+        let named = match kind {
+            Kind::Classify | Kind::ClassifyStream => classify::read_model(part),
+            Kind::ModelInfer => infer::read_model(part),
         };
-        let version = self.find(name, number)?;
-        (length > version.inline_bytes && version.is_full_for(length, &self.limits)).then(|| refusal(&version))
+        let version = named.and_then(|(name, number)| self.find(name, number));
+        let Some(version) = version.filter(|version| length > version.inline_bytes) else { return Ok(None) };
+        version.queue_bytes(length, &self.limits).map(Some).ok_or_else(|| self.refusal(&version))
     }
 
-    async fn classify(&self, message: &[u8], request_id: Option<&HeaderValue>) -> Outcome {
+    async fn classify(&self, message: &[u8], place: Option<Place>, request_id: Option<&HeaderValue>) -> Outcome {
         let Some(request) = classify::read(message, self.limits.texts) else { return Outcome::Declined };
         let Some(version) = self.find(request.model, request.version) else { return Outcome::Declined };
         let Some(thresholds) = request.thresholds(&version) else { return Outcome::Declined };
-        match self.predict(&version, &request.texts, request_id).await {
+        match self.predict(&version, &request.texts, place, request_id).await {
             Ok(prediction) => {
                 let scores = request.top_k.min(version.labels.len());
                 let capacity = request.texts.len() * (scores + 1) * RESPONSE_BYTES;
@@ -117,10 +130,10 @@ impl FastPath {
         }
     }
 
-    async fn infer(&self, message: &[u8], request_id: Option<&HeaderValue>) -> Outcome {
+    async fn infer(&self, message: &[u8], place: Option<Place>, request_id: Option<&HeaderValue>) -> Outcome {
         let Some(request) = infer::read(message, self.limits.texts) else { return Outcome::Declined };
         let Some(version) = self.find(request.model, request.version) else { return Outcome::Declined };
-        match self.predict(&version, &request.texts, request_id).await {
+        match self.predict(&version, &request.texts, place, request_id).await {
             Ok(prediction) => {
                 let capacity = request.texts.len() * (RESPONSE_BYTES + prediction.classes * size_of::<f32>());
                 Outcome::Answered(encode_with(capacity, |buffer| infer::write(buffer, &version, &prediction, &request)))
@@ -136,8 +149,9 @@ impl FastPath {
     /// Classifies texts: at once if they are short, otherwise in their turn.
     async fn predict(
         &self,
-        version: &Version,
+        version: &Arc<Version>,
         texts: &[&str],
+        place: Option<Place>,
         request_id: Option<&HeaderValue>,
     ) -> Result<Prediction, Outcome> {
         let bytes = texts.iter().map(|text| text.len()).sum();
@@ -147,13 +161,14 @@ impl FastPath {
         let mut prediction = Prediction::new(version.network.classes(), texts.len());
         let arrived = Instant::now();
         let (queued, inferred) = if bytes <= version.inline_bytes {
-            (Duration::ZERO, classify_turn(version, texts, &mut prediction, 0)?)
+            (Duration::ZERO, classify_part(version, texts, &mut prediction, 0)?)
         } else {
-            let Some(place) = version.queue(texts.len(), bytes, &self.limits) else {
-                return Err(Outcome::Refused(refusal(version)));
+            let kept = place.and_then(|place| place.keep(version, texts.len(), bytes));
+            let Some(place) = kept.or_else(|| version.queue(texts.len(), bytes, &self.limits)) else {
+                return Err(Outcome::Refused(self.refusal(version)));
             };
-            let Some(_turn) = place.turn().await else { return Err(Outcome::Declined) };
-            (arrived.elapsed(), classify_in_turns(version, texts, &mut prediction).await?)
+            let Some(_turn) = version.turn(place).await else { return Err(Outcome::Declined) };
+            (arrived.elapsed(), classify_in_parts(version, texts, &mut prediction).await?)
         };
         version.metrics.queued(queued);
         version.metrics.inferred(texts.len(), inferred);
@@ -166,17 +181,24 @@ impl FastPath {
         Ok(prediction)
     }
 
+    /// Counts a request that a version's queue has no room for, and returns its status.
+    fn refusal(&self, version: &Version) -> Status {
+        self.overload.note();
+        version.metrics.dropped_for_overload();
+        overloaded(&version.overload)
+    }
+
     /// Tells whether the engine reads a text unchanged. Python changes others first, so they are declined.
     fn is_plain(&self, version: &Version, text: &str) -> bool {
-        text.len() <= self.limits.text_bytes.min(TURN_BYTES)
+        text.len() <= self.limits.text_bytes.min(PART_BYTES)
             && (version.reads_any_text
                 || text.is_ascii()
                 || !READ_BY_PYTHON.iter().any(|character| text.contains(character)))
     }
 }
 
-/// Classifies texts in parts of about half a millisecond, and yields to other calls in between.
-async fn classify_in_turns(
+/// Classifies texts in parts, and pauses for other calls in between.
+async fn classify_in_parts(
     version: &Version,
     texts: &[&str],
     prediction: &mut Prediction,
@@ -187,19 +209,17 @@ async fn classify_in_turns(
         let mut bytes = 0;
         let fitting = texts[first..].iter().take_while(|text| {
             bytes += text.len();
-            bytes <= TURN_BYTES
+            bytes <= PART_BYTES
         });
-        let turn = fitting.count().max(1);
-        duration += classify_turn(version, &texts[first..first + turn], prediction, first)?;
-        first += turn;
-        if first < texts.len() {
-            yield_now().await;
-        }
+        let part = fitting.count().max(1);
+        threads::pause_after_turn().await;
+        duration += classify_part(version, &texts[first..first + part], prediction, first)?;
+        first += part;
     }
     Ok(duration)
 }
 
-fn classify_turn(
+fn classify_part(
     version: &Version,
     texts: &[&str],
     prediction: &mut Prediction,
@@ -207,12 +227,6 @@ fn classify_turn(
 ) -> Result<Duration, Outcome> {
     let start = Instant::now();
     if version.network.classify(texts, prediction, first) { Ok(start.elapsed()) } else { Err(Outcome::Declined) }
-}
-
-/// Counts a request that a version's queue has no room for, and returns its status.
-fn refusal(version: &Version) -> Status {
-    version.metrics.dropped_for_overload();
-    overloaded(&version.overload)
 }
 
 /// Returns the status of a refusal from a serialized `google.rpc.Status`, which Python has written.

@@ -1,16 +1,20 @@
-//! Watches the bytes of a connection before HTTP/2 parses them: notes when the client was last active, detects floods of
-//! pings, and rewrites authorities.
+//! Watches the bytes of a connection before HTTP/2 parses them: notes when the client was last active, bounds what is read
+//! in one turn, detects floods of pings, and rewrites authorities.
 
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 
 use crate::authority::Authorities;
+use crate::limits::{READ_AHEAD_BYTES, TURN_READ_BYTES};
 
 const PREFACE_BYTES: usize = 24;
 const HEADER_BYTES: usize = 9;
@@ -29,10 +33,11 @@ const EARLY_PINGS: u32 = 2;
 /// GOAWAY with ENHANCE_YOUR_CALM and the text that makes gRPC clients ping less often.
 const TOO_MANY_PINGS: &[u8] = b"\x00\x00\x16\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0btoo_many_pings";
 
-/// When a client was last active.
+/// When a client was last active, and how much of what it sends has been read in this turn.
 pub struct Activity {
     start: Instant,
     read: AtomicU64,
+    turn: AtomicUsize,
 }
 
 impl Activity {
@@ -40,7 +45,13 @@ impl Activity {
         self.start + Duration::from_millis(self.read.load(Ordering::Relaxed))
     }
 
-    fn note(&self, now: Instant) {
+    /// Begins a turn: until the next one, a bounded number of bytes are read.
+    pub fn begin_turn(&self) {
+        self.turn.store(0, Ordering::Relaxed);
+    }
+
+    fn note(&self, now: Instant, bytes: usize) {
+        self.turn.fetch_add(bytes, Ordering::Relaxed);
         let passed = now.duration_since(self.start).as_millis();
         self.read.store(u64::try_from(passed).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -49,15 +60,43 @@ impl Activity {
 /// A connection whose frames are watched.
 pub struct Watched<T> {
     transport: T,
+    /// What has been read ahead: HTTP/2 asks for a few kilobytes at a time.
+    ahead: BytesMut,
+    /// Whether the last read was as long as it could be, so that there is probably more.
+    more: bool,
     activity: Arc<Activity>,
     frames: Frames,
 }
 
 impl<T> Watched<T> {
     pub fn new(transport: T, ping_interval: Duration) -> (Self, Arc<Activity>) {
-        let activity = Arc::new(Activity { start: Instant::now(), read: AtomicU64::new(0) });
+        let activity = Arc::new(Activity { start: Instant::now(), read: AtomicU64::new(0), turn: AtomicUsize::new(0) });
         let frames = Frames::new(ping_interval);
-        (Self { transport, activity: Arc::clone(&activity), frames }, activity)
+        (Self { transport, ahead: BytesMut::new(), more: false, activity: Arc::clone(&activity), frames }, activity)
+    }
+}
+
+impl<T: AsyncRead + Unpin> Watched<T> {
+    fn poll_fill(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() && !self.more {
+            ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
+            self.more = buffer.remaining() == 0;
+            return Poll::Ready(Ok(()));
+        }
+        if self.ahead.is_empty() {
+            let mut ahead = BytesMut::with_capacity(READ_AHEAD_BYTES);
+            self.more = false;
+            ready!(pin!(self.transport.read_buf(&mut ahead)).poll(context))?;
+            self.more = ahead.len() == ahead.capacity();
+            self.ahead = ahead;
+        }
+        let part = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead[..part]);
+        self.ahead.advance(part);
+        if self.ahead.is_empty() {
+            self.ahead = BytesMut::new(); // a connection at rest holds no memory for it
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -67,10 +106,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.activity.turn.load(Ordering::Relaxed) >= TURN_READ_BYTES {
+            let _ = pin!(yield_now()).poll(context); // the task goes on after all others
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
+        ready!(self.poll_fill(context, buffer))?;
         let now = Instant::now();
-        self.activity.note(now);
+        self.activity.note(now, buffer.filled().len() - before);
         if self.frames.read(&mut buffer.filled_mut()[before..], now) {
             return Poll::Ready(Ok(()));
         }
@@ -189,7 +232,43 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{join, sink};
+    use tokio::runtime;
+
     use super::*;
+
+    /// Reads in parts of so many bytes, turn after turn. Returns what each turn has read.
+    fn read_in_turns(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
+        let (mut watched, activity) = Watched::new(join(bytes, sink()), Duration::ZERO);
+        let (mut turns, mut part) = (Vec::new(), vec![0; size]);
+        let read = poll_fn(|context| {
+            activity.begin_turn();
+            let mut turn = Vec::new();
+            loop {
+                let mut buffer = ReadBuf::new(&mut part);
+                let polled = Pin::new(&mut watched).poll_read(context, &mut buffer);
+                turn.extend_from_slice(buffer.filled());
+                if polled.is_pending() || buffer.filled().is_empty() {
+                    turns.push(std::mem::take(&mut turn));
+                    return polled.map(Result::unwrap);
+                }
+            }
+        });
+        runtime::Builder::new_current_thread().build().unwrap().block_on(read);
+        turns
+    }
+
+    #[test]
+    fn a_turn_reads_a_bounded_part_and_the_next_one_goes_on() {
+        let bytes = [vec![0; PREFACE_BYTES], frame(DATA, 3 * TURN_READ_BYTES)].concat();
+        for size in [1000, READ_AHEAD_BYTES, 2 * READ_AHEAD_BYTES] {
+            let turns = read_in_turns(&bytes, size);
+            assert!(turns.iter().all(|turn| turn.len() < TURN_READ_BYTES + size), "{size}");
+            assert_eq!(turns.concat(), bytes, "{size}");
+        }
+    }
 
     fn frame(kind: u8, length: usize) -> Vec<u8> {
         let mut frame = (length as u32).to_be_bytes()[1..].to_vec();

@@ -6,11 +6,15 @@ use std::time::Duration;
 pub const HANDSHAKE: Duration = Duration::from_secs(20);
 /// Maximum time for the message of a unary call that is answered without Python.
 pub const MESSAGE: Duration = Duration::from_secs(60);
+/// Time for which a request keeps its place in a queue while the rest of its message is to come.
+pub const RESERVATION: Duration = Duration::from_secs(1);
 /// Maximum time to send what is pending when the server closes a connection.
 pub const FLUSH: Duration = Duration::from_millis(500);
-/// Unread bytes of one stream, and of one connection.
-pub const STREAM_WINDOW: u32 = 256 * 1024;
+/// Unread bytes of one connection, and of one stream.
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
+pub const STREAM_WINDOW: u32 = 256 * 1024;
+/// Unread bytes of one stream while large requests are refused.
+pub const NARROW_STREAM_WINDOW: u32 = 32 * 1024;
 /// Unsent bytes of one stream that HTTP/2 holds.
 pub const SEND_BUFFER: usize = 256 * 1024;
 /// Bytes that all calls hold together: of messages in several frames, and of responses that clients have not read.
@@ -26,8 +30,15 @@ pub const CALLS_IN_PYTHON: usize = 1024;
 pub const CALLS_WAITING_FOR_CLIENTS: usize = 1000;
 /// Calls that Python receives in one iteration of its event loop.
 pub const CALLS_PER_TURN: usize = 64;
-/// Bytes of text that are classified without a pause: about half a millisecond.
-pub const TURN_BYTES: usize = 64 * 1024;
+/// Bytes of one connection that are read without a pause.
+pub const TURN_READ_BYTES: usize = 128 * 1024;
+/// Bytes of one connection that are read at once while more is there than HTTP/2 asks for.
+pub const READ_AHEAD_BYTES: usize = 32 * 1024;
+/// Time for which a thread classifies large requests without a pause. One after the other they take less time, since the
+/// model's tables stay in the cache.
+pub const TURN: Duration = Duration::from_millis(2);
+/// Bytes of text after which a thread looks at the time: about half a millisecond.
+pub const PART_BYTES: usize = 64 * 1024;
 /// Messages of one stream that are answered without a pause.
 pub const TURN_MESSAGES: usize = 32;
 /// What RFC 9113 counts for each header beside its name and value.

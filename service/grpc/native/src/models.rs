@@ -129,34 +129,28 @@ struct Queue {
     turns: Vec<Semaphore>,
     texts: AtomicUsize,
     bytes: AtomicUsize,
+    /// The mean size of a text in the request that was queued last.
+    text_bytes: AtomicUsize,
 }
 
 impl Queue {
     fn new(threads: usize) -> Self {
         let turns = (0..threads).map(|_| Semaphore::new(1)).collect();
-        Self { turns, texts: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+        let (texts, bytes, text_bytes) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+        Self { turns, texts, bytes, text_bytes }
     }
 }
 
-/// A request's place in the queue.
-pub struct Place<'a> {
-    queue: &'a Queue,
+/// A request's place in a version's queue. Dropping it frees the place.
+pub struct Place {
+    version: Arc<Version>,
     texts: usize,
     bytes: usize,
 }
 
 impl Version {
-    /// Tells whether the queue has no room for a request of which only the size is known. Its number of texts is estimated
-    /// from the requests in the queue.
-    pub fn is_full_for(&self, bytes: usize, limits: &RequestLimits) -> bool {
-        let queue = &self.queue;
-        let (waiting, held) = (queue.texts.load(Ordering::Relaxed), queue.bytes.load(Ordering::Relaxed));
-        let texts = waiting.saturating_mul(bytes) / held.max(1);
-        waiting > 0 && (waiting + texts > limits.queue_texts || held + bytes > limits.queue_bytes)
-    }
-
     /// Takes a place in the queue, if there is room or nobody waits.
-    pub fn queue(&self, texts: usize, bytes: usize, limits: &RequestLimits) -> Option<Place<'_>> {
+    pub fn queue(self: &Arc<Self>, texts: usize, bytes: usize, limits: &RequestLimits) -> Option<Place> {
         let queue = &self.queue;
         let texts_waiting = queue.texts.load(Ordering::Relaxed);
         let full = texts_waiting + texts > limits.queue_texts
@@ -166,20 +160,47 @@ impl Version {
         }
         queue.texts.fetch_add(texts, Ordering::Relaxed);
         queue.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Some(Place { queue, texts, bytes })
+        Some(Place { version: Arc::clone(self), texts, bytes })
+    }
+
+    /// Takes a place for a request of which only the size is known: its texts are taken to be as long as those of the request
+    /// before.
+    pub fn queue_bytes(self: &Arc<Self>, bytes: usize, limits: &RequestLimits) -> Option<Place> {
+        let texts = bytes / self.queue.text_bytes.load(Ordering::Relaxed);
+        self.queue(texts.max(1), bytes, limits)
+    }
+
+    /// Waits for the turn of a request, which lasts until the permit is dropped. Its place in the queue is free from then on.
+    pub async fn turn(&self, place: Place) -> Option<SemaphorePermit<'_>> {
+        let turn = self.queue.turns[threads::number()].acquire().await.ok();
+        drop(place);
+        turn
     }
 }
 
-impl<'a> Place<'a> {
-    /// Waits for the request's turn, which lasts until the permit is dropped. The place in the queue is free from then on.
-    pub async fn turn(self) -> Option<SemaphorePermit<'a>> {
-        self.queue.turns[threads::number()].acquire().await.ok()
+impl Place {
+    /// Keeps the place for a request of a version, whose size is known now; None: the place is in another queue.
+    pub fn keep(mut self, version: &Arc<Version>, texts: usize, bytes: usize) -> Option<Self> {
+        if !Arc::ptr_eq(&self.version, version) {
+            return None;
+        }
+        let queue = &version.queue;
+        queue.texts.fetch_add(texts, Ordering::Relaxed);
+        queue.bytes.fetch_add(bytes, Ordering::Relaxed);
+        queue.text_bytes.store((bytes / texts).max(1), Ordering::Relaxed);
+        self.leave();
+        (self.texts, self.bytes) = (texts, bytes);
+        Some(self)
+    }
+
+    fn leave(&self) {
+        self.version.queue.texts.fetch_sub(self.texts, Ordering::Relaxed);
+        self.version.queue.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.queue.texts.fetch_sub(self.texts, Ordering::Relaxed);
-        self.queue.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.leave();
     }
 }

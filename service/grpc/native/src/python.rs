@@ -28,7 +28,9 @@ use crate::metadata;
 use crate::method::Method;
 use crate::metrics::MethodMetrics;
 use crate::models::{Models, Publication, RequestLimits};
-use crate::server::{self, Port, Shared, Stage};
+use crate::overload::Overload;
+use crate::server::{self, Port};
+use crate::shared::{Shared, Stage};
 use crate::status::Status;
 use crate::threads::Idleness;
 use crate::tls::Certificates;
@@ -200,6 +202,7 @@ impl Server {
                 models: Arc::clone(&self.models),
                 tokens: Arc::clone(&self.tokens),
                 request_ids: setup.request_ids,
+                overload: Overload::default(),
             },
         });
         server::start(&shared, ports, &self.idleness)?;

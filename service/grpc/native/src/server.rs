@@ -1,12 +1,11 @@
-//! The server: ports, the threads that serve them, and the stages of a stop.
+//! The server: ports, and the threads that serve them until it stops.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,64 +13,22 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::bridge::{Bridge, Event};
-use crate::budget::Budget;
+use crate::bridge::Event;
 use crate::connection;
-use crate::fast_path::{FastPath, overloaded};
-use crate::limits::{CONNECTIONS, HANDSHAKE, Limits};
-use crate::method::Method;
+use crate::limits::{CONNECTIONS, HANDSHAKE};
 use crate::panics;
-use crate::status::Status;
+use crate::shared::{Shared, Stage};
 use crate::threads::{self, Idleness};
-use crate::tls::Certificates;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
 /// Pause after an accept that failed: descriptors may be short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// The stage of a server's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    Running,
-    /// New connections and calls are refused, calls in flight go on.
-    Draining,
-    /// All calls are ended.
-    Closing,
-}
-
-impl Stage {
-    /// Waits until the server has reached this stage.
-    pub async fn reached(self, stage: &mut watch::Receiver<Stage>) {
-        stage.wait_for(|stage| *stage >= self).await.ok();
-    }
-}
-
-/// The state that all threads of a server share.
-pub struct Shared {
-    pub limits: Limits,
-    pub methods: HashMap<String, Arc<Method>>,
-    pub bridge: Arc<Bridge>,
-    pub certificates: Arc<Certificates>,
-    pub stage: watch::Sender<Stage>,
-    pub next_call: AtomicU64,
-    /// The status of a call that is refused because too many wait: a serialized `google.rpc.Status`.
-    pub overload: Vec<u8>,
-    pub fast_path: FastPath,
-    pub budget: Arc<Budget>,
-}
-
-impl Shared {
-    /// Returns the status of a call that is refused because too many wait.
-    pub fn overloaded(&self) -> Status {
-        overloaded(&self.overload)
-    }
-}
 
 /// A TCP port or Unix domain socket that listens.
 pub enum Port {

@@ -1,10 +1,17 @@
-//! The threads that serve, by number.
+//! The threads that serve: their numbers, and how each divides its time.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::task::yield_now;
+
+use crate::limits::TURN;
 
 thread_local! {
     static NUMBER: Cell<usize> = const { Cell::new(0) };
+    /// When the thread began to classify large requests, after it had served its connections.
+    static TURN_BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Gives this thread its number.
@@ -15,6 +22,14 @@ pub fn enter(number: usize) {
 /// Returns this thread's number.
 pub fn number() -> usize {
     NUMBER.get()
+}
+
+/// Lets the thread serve its connections, if it has classified large requests for a whole turn.
+pub async fn pause_after_turn() {
+    if TURN_BEGAN.get().is_none_or(|began| began.elapsed() >= TURN) {
+        yield_now().await;
+        TURN_BEGAN.set(Some(Instant::now()));
+    }
 }
 
 /// When threads have nothing to do. Each counts when it becomes idle and when it no longer is, so an odd count means idle.
@@ -43,7 +58,20 @@ impl Idleness {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
+
+    #[test]
+    fn a_turn_goes_on_until_its_time_is_over() {
+        let pauses = || pin!(pause_after_turn()).poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        assert!(pauses());
+        TURN_BEGAN.set(Some(Instant::now() + TURN));
+        assert!(!pauses());
+        TURN_BEGAN.set(Instant::now().checked_sub(TURN));
+        assert!(pauses());
+    }
 
     #[test]
     fn threads_were_idle_if_each_of_them_was() {

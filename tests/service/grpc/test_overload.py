@@ -1,0 +1,116 @@
+"""What the native transport does with large requests while a model's queue is full."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.http2 import (
+    CANCEL,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    NO_ERROR,
+    RST_STREAM,
+    SETTINGS,
+    Connection,
+    Frame,
+    connected,
+    frame,
+    grpc_request,
+)
+from tests.server_process import ServerProcess, serving
+from text_classifier.v1 import text_classifier_pb2 as pb2
+
+pytest.importorskip("service.grpc._native_server", reason="the native transport is not built")
+
+CLASSIFY = "/text_classifier.v1.TextClassifier/Classify"
+LARGE = pb2.ClassifyRequest(model="topic", texts=["a moving film " * 70] * 300).SerializeToString()
+FRAME_BYTES = 1 << 14
+TRIES = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def server(tiny_models: Path) -> Iterator[ServerProcess]:
+    """A server with room for one large request."""
+    with serving(tiny_models, "--workers", "1", "--max-queue-texts", "1") as server:
+        yield server
+
+
+@pytest.fixture
+def connections(server: ServerProcess) -> Iterator[tuple[Connection, Connection]]:
+    with ExitStack() as stack:
+        yield stack.enter_context(connected(server.address)), stack.enter_context(connected(server.address))
+
+
+def begin(connection: Connection, stream: int) -> list[Frame]:
+    """Begins a large request, and returns what the server answers to its first bytes."""
+    beginning = b"\0" + len(LARGE).to_bytes(4, "big") + LARGE[:100]
+    connection.send(grpc_request(CLASSIFY, stream), frame(DATA, beginning, stream=stream))
+    return [*connection.ping(), *connection.ping()]
+
+
+def is_refused(frames: list[Frame]) -> bool:
+    return any((each.kind, each.flags) == (HEADERS, END_HEADERS | END_STREAM) for each in frames)
+
+
+def begin_until_admitted(connection: Connection, streams: Iterator[int]) -> int:
+    """Returns the stream of the first large request that is not refused."""
+    return next(stream for stream in itertools.islice(streams, TRIES) if not is_refused(begin(connection, stream)))
+
+
+def test_a_refused_request_is_told_to_send_no_more(connections: tuple[Connection, Connection]) -> None:
+    first, second = connections
+    begin_until_admitted(first, itertools.count(1, 2))
+    frames = begin(second, 1)
+    assert is_refused(frames)
+    (reset,) = [each for each in frames if each.kind == RST_STREAM]
+    assert reset[1:] == (0, 1, bytes([0, 0, 0, NO_ERROR]))
+
+
+def test_a_request_has_its_place_from_its_beginning_on_until_its_client_goes(
+    connections: tuple[Connection, Connection],
+) -> None:
+    first, second = connections
+    held = begin_until_admitted(first, itertools.count(1, 2))
+    assert is_refused(begin(second, 1))
+    first.send(frame(RST_STREAM, bytes([0, 0, 0, CANCEL]), stream=held))
+    stream = begin_until_admitted(second, itertools.count(3, 2))
+    rest = LARGE[100:]
+    parts = [rest[at : at + FRAME_BYTES] for at in range(0, len(rest), FRAME_BYTES)]
+    received = []
+    for number, part in enumerate(parts, 1):
+        second.send(frame(DATA, part, END_STREAM if number == len(parts) else 0, stream))
+        received += second.ping()  # the window opens again
+    while not (answers := [each.payload for each in received if (each.kind, each.stream) == (DATA, stream)]):
+        received.append(second.receive())
+    assert b"topic" in answers[0]
+
+
+def test_a_request_whose_message_does_not_come_loses_its_place(connections: tuple[Connection, Connection]) -> None:
+    first, second = connections
+    begin_until_admitted(first, itertools.count(1, 2))
+    assert is_refused(begin(second, 1))
+    begin_until_admitted(second, itertools.count(3, 2))  # long before the call of the first one ends
+
+
+def test_clients_send_less_ahead_while_large_requests_are_refused(connections: tuple[Connection, Connection]) -> None:
+    first, second = connections
+    begin_until_admitted(first, itertools.count(1, 2))
+    settings: list[int] = []
+
+    def note(frames: list[Frame]) -> None:
+        settings.extend(each.settings[INITIAL_WINDOW_SIZE] for each in frames if each.kind == SETTINGS and each.payload)
+
+    for stream in itertools.islice(itertools.count(1, 2), TRIES):
+        note(begin(second, stream))
+        if len(settings) == 2:
+            break
+    while len(settings) < 3:
+        note([second.receive()])
+    usual, narrow, after = settings
+    assert narrow < usual == after
