@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -199,7 +200,7 @@ def test_why_a_version_is_refused_is_told_without_where_it_is(tmp_path: Path) ->
         (write_model(tmp_path, "topic").path / damage).unlink()
     with serving(tmp_path, "--workers", "1") as server, Client(server.address, timeout=60) as client:
         reasons = [model.state_reason for model in client.models()]
-    assert [reason.partition(":")[0] for reason in reasons[1:]] == [
+    assert [re.split(":| is missing", reason)[0] for reason in reasons[1:]] == [
         "assets/labels.txt",
         "assets.extra/metadata.json",
         "variables/variables.index",

@@ -183,9 +183,9 @@ def test_validation_goes_by_labels_where_texts_have_both() -> None:
     assert select(EXACT, _with(examples, right, right), 2).best.accuracy > 0.9
     assert select(EXACT, _with(examples, right, wrong), 2).best.accuracy < 0.1
     dense = Examples([np.array([1, 4 + n % 2], np.int32) for n in range(60)], np.arange(60) % 2)
-    history = DenseClassifier(replace(DENSE, learning_rate=0.05, batch_size=4), 2).fit(
+    history = DenseClassifier(replace(DENSE, learning_rate=0.05), 2).fit(
         _with(dense, one_hot(dense.classes, 2)),
-        5,
+        20,
         keras.callbacks.Callback(),
         _with(dense, wrong),
     )
@@ -201,8 +201,8 @@ def test_weights_count_in_the_loss_of_validation() -> None:
     for weight in (0.01, 100.0):
         weights = np.where(np.arange(60) < 30, 1, weight)
         judged = csr_array(one_hot(validation.classes, 2) * weights[:, np.newaxis])
-        history = DenseClassifier(replace(DENSE, learning_rate=0.05, batch_size=4), 2).fit(
-            data, 5, keras.callbacks.Callback(), _with(validation, judged)
+        history = DenseClassifier(replace(DENSE, learning_rate=0.05), 2).fit(
+            data, 20, keras.callbacks.Callback(), _with(validation, judged)
         )
         losses.append(history["val_accuracy"][-1])
     assert losses[0] > 0.9
