@@ -69,7 +69,8 @@ def _evaluate(options: dict[str, Any]) -> None:
     for note in evaluation_report.notes(result):
         console.print(note)
     if options["report"]:
-        evaluation_report.write(options["report"], result)
+        for note in evaluation_report.write(options["report"], result):
+            console.print(f"Warning: {note}")
         console.print(f"Wrote {options['report']}")
 
 

@@ -217,6 +217,8 @@ def _table(suspects: "Sequence[Suspect]", *, several_files: bool) -> "Table":
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    from training.evaluation.shown_labels import visible  # noqa: PLC0415
+
     def place(file: "LabelledFile", row: "LabelledText") -> str:
         return f"{file.name}: {row.number:,}" if several_files else f"{row.number:,}"
 
@@ -228,8 +230,8 @@ def _table(suspects: "Sequence[Suspect]", *, several_files: bool) -> "Table":
         same = f"(as {suspect.file.unit} {place(*suspect.same_text)}) " if suspect.same_text else ""
         table.add_row(
             Text(place(suspect.file, suspect.row)),
-            Text(suspect.row.label),
-            Text(suspect.suggested),
+            Text(visible(suspect.row.label)),
+            Text(visible(suspect.suggested)),
             f"{suspect.probability:.3f}",
             Text(same + _one_line(suspect.row.text[:_EXCERPT])),
         )

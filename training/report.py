@@ -1,7 +1,7 @@
 """The report of a run in the version folder: model card, training curves or trials, and confusion matrix."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from textmodel.metadata import DataSet as DataSetMetadata
 from textmodel.metadata import HashedNGrams, Metadata, MultiHot, NGrams, PaddedSequence
@@ -11,7 +11,7 @@ from training.classifiers.selection import Selection
 from training.curves import curves, trial_curves
 from training.evaluation import markdown
 from training.evaluation.abstention import selective_metrics
-from training.evaluation.figures import confusion_matrix, png, precision_coverage_curve
+from training.evaluation.figures import confusion_matrix, drawn, precision_coverage_curve
 from training.evaluation.fonts import legend
 from training.evaluation.metrics import CALIBRATION_BINS, Answers
 from training.run import Run, Search
@@ -23,16 +23,22 @@ _ABSTENTION_FILE = "precision_coverage.png"
 _CARD_FILE = "model_card.md"
 
 
-def write(run: Run) -> None:
-    """Writes the report of a run into its version folder."""
+def write(run: Run) -> list[str]:
+    """Writes the report of a run into its version folder. Returns a sentence for each figure that is missing in it."""
     report, abstention = run.folder.report, run.folder.metadata.abstention
     report.mkdir()
+    search = run.search
+    figures = {
+        _CURVES_FILE: lambda: trial_curves(search) if isinstance(search, Selection) else curves(search),
+        _CONFUSION_FILE: lambda: confusion_matrix(run.evaluation, run.classes.labels),
+    }
     if abstention:
-        (report / _ABSTENTION_FILE).write_bytes(png(precision_coverage_curve(run.answers, abstention)))
-    figure = trial_curves(run.search) if isinstance(run.search, Selection) else curves(run.search)
-    (report / _CURVES_FILE).write_bytes(png(figure))
-    (report / _CONFUSION_FILE).write_bytes(png(confusion_matrix(run.evaluation, run.classes.labels)))
-    (report / _CARD_FILE).write_text(model_card(run), encoding="utf-8")
+        figures[_ABSTENTION_FILE] = lambda: precision_coverage_curve(run.answers, abstention)
+    found = drawn(figures)
+    for name, image in found.images.items():
+        (report / name).write_bytes(image)
+    (report / _CARD_FILE).write_text(model_card(run, found.missing), encoding="utf-8")
+    return found.notes()
 
 
 def _vector(vectorizer: MultiHot | PaddedSequence | NGrams | HashedNGrams) -> str:
@@ -58,20 +64,20 @@ def _vector(vectorizer: MultiHot | PaddedSequence | NGrams | HashedNGrams) -> st
             )
 
 
-def model_card(run: Run) -> str:
-    """Returns the model card, Markdown with relative links to the images."""
+def model_card(run: Run, missing: Mapping[str, str]) -> str:
+    """Returns the model card, Markdown with relative links to the images, except those that are missing."""
     metadata = run.folder.metadata
     return f"""# {metadata.name}
 
-{_introduction(run)}
+{_introduction(run, missing)}
 
 ## Test metrics
 
-{_metrics(run)}
-{_abstention(metadata, run.classes.labels, run.answers)}
+{_metrics(run, missing)}
+{_abstention(metadata, run.classes.labels, run.answers, missing)}
 ## Data
 
-{markdown.table(("", "number"), [*_sizes(metadata), *(run.quality.described() if run.quality else ())])}
+{markdown.table(("", "number"), [*_sizes(metadata, run.search), *(run.quality.described() if run.quality else ())])}
 
 ## Settings
 
@@ -87,7 +93,7 @@ def model_card(run: Run) -> str:
 """
 
 
-def _introduction(run: Run) -> str:
+def _introduction(run: Run, missing: Mapping[str, str]) -> str:
     """Returns what the model is, and how it was made."""
     metadata = run.folder.metadata
     introduction = (
@@ -107,10 +113,10 @@ def _introduction(run: Run) -> str:
 
 {textwrap.fill(method, 120)}
 
-![{_CURVES[type(run.search) is Selection]}]({_CURVES_FILE})"""
+{markdown.image(_CURVES[type(run.search) is Selection], _CURVES_FILE, missing)}"""
 
 
-def _metrics(run: Run) -> str:
+def _metrics(run: Run, missing: Mapping[str, str]) -> str:
     """Returns the metrics on the test texts, of all and of each label."""
     head, *rows = run.classes.table(run.evaluation)
     per_class = [(markdown.escaped(label), *values) for label, *values in rows]
@@ -120,12 +126,12 @@ The calibration error has {CALIBRATION_BINS} bins of equal width, by winning pro
 
 {markdown.table(head, per_class)}
 
-![Test texts by true and predicted label]({_CONFUSION_FILE})
+{markdown.image("Test texts by true and predicted label", _CONFUSION_FILE, missing)}
 
-{markdown.escaped(legend(run.classes.labels))}"""
+{"" if _CONFUSION_FILE in missing else markdown.escaped(legend(run.classes.labels))}"""
 
 
-def _abstention(metadata: Metadata, labels: Sequence[str], answers: Answers) -> str:
+def _abstention(metadata: Metadata, labels: Sequence[str], answers: Answers, missing: Mapping[str, str]) -> str:
     """Returns the section on the thresholds of a version that has some."""
     if not metadata.abstention:
         return ""
@@ -142,7 +148,7 @@ From these probabilities on a label was right with a precision of {target:g} on 
 
 {markdown.table(("label", "threshold"), rows)}
 
-![Precision over coverage, as the threshold falls]({_ABSTENTION_FILE})
+{markdown.image("Precision over coverage, as the threshold falls", _ABSTENTION_FILE, missing)}
 """
 
 
@@ -179,11 +185,17 @@ def _method(search: Search, data: DataSetMetadata) -> str:
     )
 
 
-def _sizes(metadata: Metadata) -> list[tuple[str, str]]:
+def _sizes(metadata: Metadata, search: Search) -> list[tuple[str, str]]:
     hashed = isinstance(metadata.vectorizer, HashedNGrams)
+    folds = search.folds if isinstance(search, Selection) else 1
+    held_out = (
+        f"training texts that {folds}-fold cross-validation held out, each once"
+        if folds > 1
+        else "training texts held out for validation"
+    )
     return [
         ("training texts", f"{metadata.data_set.training_texts:,}"),
-        ("training texts held out for validation", f"{metadata.data_set.validation_texts:,}"),
+        (held_out, f"{metadata.data_set.validation_texts:,}"),
         ("test texts", f"{metadata.data_set.test_texts:,}"),
         ("features" if hashed else "word indices, including the reserved ones", f"{metadata.vectorizer.num_words:,}"),
     ]

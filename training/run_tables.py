@@ -9,6 +9,7 @@ from training.classifiers.dense import best_epoch
 from training.classifiers.features import describe
 from training.classifiers.selection import Selection, Trial
 from training.data.quality import Quality
+from training.evaluation.shown_labels import shortened
 from training.run import Run, Search
 
 
@@ -24,8 +25,8 @@ def per_class(run: Run) -> Table:
     """Returns a table of the test metrics of each class."""
     head, *rows = run.classes.table(run.evaluation)
     table = Table(*head)
-    for row in rows:
-        table.add_row(*map(Text, row))  # as it is: a label may look like markup
+    for label, (_, *values) in zip(shortened(run.classes.labels), rows, strict=True):
+        table.add_row(Text(label), *values)  # as it is: a label may look like markup
     return table
 
 

@@ -94,7 +94,7 @@ def train(
             data.quality,
             costs.parts,
         )
-        report.write(run)
+        warnings.show(console, report.write(run))
         if gate:
             run = replace(run, decision=decide(incumbent, folder, data.test_rows(), gate))
             folder.is_candidate = not (run.decision and run.decision.promoted)

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from training.curves import curves
-from training.evaluation.figures import confusion_matrix, png
+from training.evaluation.figures import confusion_matrix, drawn, png
 from training.evaluation.fonts import drawable, legend
+from training.evaluation.markdown import escaped, image
 from training.evaluation.metrics import evaluate
+from training.evaluation.shown_labels import MAX_CHARACTERS, shortened
 
 HISTORY = {
     "loss": [3.0, 2.0, 1.0],
@@ -86,3 +89,55 @@ def test_a_label_that_no_font_draws_is_its_number_with_a_legend() -> None:
     assert drawable(labels).texts == ["a", "#2"]
     assert legend(labels).endswith("in the figure, #2 is \U0010fffd b.")
     assert legend(["a"]) == ""
+
+
+LONG = [
+    ["grain " * 250, "wheat"],
+    ["W" * 8000, "M" * 8000],
+    ["a" * 500 + "1", "a" * 500 + "2", "b"],
+    ["\u202eabc", "abc"],
+    ["日本語" * 500, "한국어" * 500],
+    [f"{number}" * 500 for number in range(60)],
+]
+
+
+@pytest.mark.parametrize("labels", LONG)
+def test_long_labels_leave_the_matrix_its_room_and_the_figure_its_size(labels: list[str]) -> None:
+    evaluation = evaluate(np.eye(len(labels), dtype=np.float32), np.arange(len(labels)))
+    figure = confusion_matrix(evaluation, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pixels = imread(BytesIO(png(figure)))
+    assert max(pixels.shape) < 3000
+    assert figure.axes[0].get_window_extent().width > 100
+    texts = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(set(texts)) == len(labels)
+    assert all(len(text) <= MAX_CHARACTERS + len("#10 ") for text in texts)
+
+
+def test_labels_that_look_alike_where_they_are_cut_have_numbers_and_a_legend() -> None:
+    labels = ["a" * 40 + "1", "b", "a" * 40 + "2"]
+    assert shortened(labels) == [f"#1 {'a' * 29}…", "b", f"#3 {'a' * 29}…"]
+    assert legend(labels).endswith(f"in the figure, #1 is {labels[0]}, #3 is {labels[2]}.")
+    assert shortened(["a" * 30, "b" * 31]) == ["a" * 30, "b" * 29 + "…"]
+
+
+def test_characters_that_cannot_be_seen_or_mirror_a_text_are_shown_by_their_code() -> None:
+    assert shortened(["\u202espam", "ham\u200b", "ham", "\x1b[2J"]) == [
+        "<U+202E>spam",
+        "ham<U+200B>",
+        "ham",
+        "<U+001B>[2J",
+    ]
+    assert escaped("a \u2066b") == r"a \<U+2066\>b"
+
+
+def test_a_figure_that_fails_is_named_and_the_others_are_drawn() -> None:
+    def fail() -> Figure:
+        raise MemoryError("Unable to allocate\n 1 GiB")
+
+    found = drawn({"a.png": fail, "b.png": lambda: curves(HISTORY)})
+    assert list(found.images) == ["b.png"]
+    assert found.notes() == ["the figure a.png is missing: MemoryError: Unable to allocate 1 GiB"]
+    assert image("Curves", "a.png", found.missing) == "*Curves: missing. MemoryError: Unable to allocate 1 GiB*"
+    assert image("Curves", "b.png", found.missing) == "![Curves](b.png)"

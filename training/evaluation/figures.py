@@ -1,7 +1,9 @@
 """The figures of an evaluation. Nothing here needs TensorFlow."""
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,11 +15,39 @@ from training.evaluation.metrics import Answers, CalibrationCurve, Evaluation
 
 _MAX_NAMED = 64
 """The number of labels that a figure of a usual size has room to name."""
+_LABEL_INCHES = 1.2
+"""The width of a label that such a figure has room for. A wider one makes the figure larger, not the matrix smaller."""
+
+
+class Figures(NamedTuple):
+    """Figures that are drawn, and those that are not."""
+
+    images: dict[str, bytes]
+    """The drawn ones by name, as PNG."""
+    missing: dict[str, str]
+    """Why the others could not be drawn, by name."""
+
+    def notes(self) -> list[str]:
+        """Returns a sentence for each figure that is missing."""
+        return [f"the figure {name} is missing: {reason}" for name, reason in self.missing.items()]
+
+
+def drawn(figures: Mapping[str, Callable[[], Figure]]) -> Figures:
+    """Draws figures. One that fails is left out: a model or a report is worth having without it."""
+    found = Figures({}, {})
+    for name, draw in figures.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Matplotlib's are about code and fonts, not about the model
+                found.images[name] = png(draw())
+        except Exception as error:
+            found.missing[name] = " ".join(f"{type(error).__name__}: {error}".split())
+    return found
 
 
 def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     """Draws the confusion matrix: numbers of texts, coloured by their share of the true class; the colours alone, if
-    there are too many labels to write them side by side. A label that no font can draw is # and its number, from 1.
+    there are too many labels to write them side by side. See `fonts.Labels` for how a label is drawn.
     """
     counts = evaluation.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -34,6 +64,9 @@ def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
         texts, families = drawable(labels)
         axes.set_xticks(ticks, texts, rotation=90, parse_math=False, family=families)
         axes.set_yticks(ticks, texts, parse_math=False, family=families)
+        widest = max(label.get_window_extent().width for label in axes.get_yticklabels()) / figure.dpi
+        inches += max(0.0, widest - _LABEL_INCHES)
+        figure.set_size_inches(inches + 1, inches)
     axes.set(xlabel="predicted", ylabel="true", title="Test texts by true and predicted label")
     figure.colorbar(image, label="share of the true label", shrink=0.7, aspect=30, pad=0.01)
     return figure

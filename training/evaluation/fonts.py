@@ -8,6 +8,8 @@ from typing import NamedTuple
 from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
 
+from training.evaluation.shown_labels import numbered, shortened
+
 DEFAULT_FAMILY = "DejaVu Sans"
 """Comes with Matplotlib: Latin, Greek, Cyrillic, Armenian, Georgian, Arabic and Hebrew letters."""
 _PLACEHOLDERS = "Last Resort"
@@ -19,30 +21,38 @@ class Labels(NamedTuple):
     """How labels are drawn."""
 
     texts: list[str]
-    """Each label, or # and its number, from 1, if no font has all of its characters."""
+    """Each label, cut if it is long; or # and its number, from 1, if no font has all of its characters; or both, if
+    several labels look alike."""
     families: list[str]
     """The families of fonts that have the characters, in order."""
 
 
 def drawable(labels: Sequence[str], default: str = DEFAULT_FAMILY) -> Labels:
-    """Returns how labels are drawn without a character that is missing in the fonts."""
-    missing = _characters(labels) - _covered(default)
+    """Returns how labels are drawn: short, different, and without a character that is missing in the fonts."""
+    short = shortened(labels)
+    missing = _characters(short) - _covered(default)
     families = [default]
     for family in _installed() if missing else ():
         if found := missing & _covered(family):
             families.append(family)
             missing -= found
-    texts = [f"#{number}" if missing & set(label) else label for number, label in enumerate(labels, 1)]
-    return Labels(texts, families)
+    texts = [f"#{number}" if missing & set(text) else text for number, text in enumerate(short, 1)]
+    return Labels(numbered(labels, texts), families)
 
 
 def legend(labels: Sequence[str]) -> str:
-    """Returns a sentence that says which labels the numbers stand for, empty if every label is drawn."""
-    numbered = [
-        f"{text} is {label}" for text, label in zip(drawable(labels).texts, labels, strict=True) if text != label
+    """Returns a sentence that says which labels the numbers stand for, empty if there is no number."""
+    texts = drawable(labels).texts
+    found = [
+        f"#{number} is {label}"
+        for number, (label, text) in enumerate(zip(labels, texts, strict=True), 1)
+        if text != label and f"{text} ".startswith(f"#{number} ")
     ]
-    return f"No installed font has all characters of these labels: in the figure, {', '.join(numbered)}." * bool(
-        numbered
+    if not found:
+        return ""
+    return (
+        "No installed font has all characters of these labels, or they look alike where they are cut: in the figure,"
+        f" {', '.join(found)}."
     )
 
 

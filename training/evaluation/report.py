@@ -15,10 +15,14 @@ from textfiles import counted, listed
 from training.data import unknown_words
 from training.data.labels import spelling_note
 from training.evaluation import markdown
-from training.evaluation.figures import calibration_curve, confusion_matrix, png
+from training.evaluation.figures import calibration_curve, confusion_matrix, drawn
 from training.evaluation.fonts import legend
 from training.evaluation.metrics import CALIBRATION_BINS
+from training.evaluation.shown_labels import visible
 from training.evaluation.version_evaluation import EXCERPT, FileEvaluation
+
+_CONFUSION = "confusion"
+_CALIBRATION = "calibration"
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -41,8 +45,9 @@ img {{ max-width: 100%; }}
 """
 
 
-def write(path: Path, result: FileEvaluation) -> None:
+def write(path: Path, result: FileEvaluation) -> list[str]:
     """Writes the report: to HTML that holds its figures, or to Markdown with the figures beside it, named after it.
+    Returns a sentence for each figure that is missing.
 
     Args:
         path: ends in .html or .md.
@@ -51,21 +56,26 @@ def write(path: Path, result: FileEvaluation) -> None:
     Raises:
         OSError: a file cannot be written.
     """
-    figures = {
-        "confusion": png(confusion_matrix(result.evaluation, result.labels)),
-        "calibration": png(calibration_curve(result.evaluation.calibration)),
-    }
+    figures = drawn(
+        {
+            _CONFUSION: lambda: confusion_matrix(result.evaluation, result.labels),
+            _CALIBRATION: lambda: calibration_curve(result.evaluation.calibration),
+        }
+    )
+    links = {name: name for name in figures.missing}
     if path.suffix == ".html":
-        links = {name: f"data:image/png;base64,{base64.b64encode(image).decode()}" for name, image in figures.items()}
-        body = MarkdownIt("commonmark", {"html": False}).enable("table").render(_document(result, links))
-        path.write_text(_PAGE.format(title=html.escape(_title(result)), body=body), encoding="utf-8")
-        return
-    links = {}
-    for name, image in figures.items():
+        for name, image in figures.images.items():
+            links[name] = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+        document = _document(result, links, figures.missing)
+        body = MarkdownIt("commonmark", {"html": False}).enable("table").render(document)
+        path.write_text(_PAGE.format(title=html.escape(visible(_title(result))), body=body), encoding="utf-8")
+        return figures.notes()
+    for name, image in figures.images.items():
         file = path.with_name(f"{path.stem}_{name}.png")
         file.write_bytes(image)
         links[name] = quote(file.name)
-    path.write_text(_document(result, links), encoding="utf-8")
+    path.write_text(_document(result, links, figures.missing), encoding="utf-8")
+    return figures.notes()
 
 
 def summary(result: FileEvaluation) -> list[tuple[str, str]]:
@@ -115,7 +125,7 @@ def _paragraphs(sentences: Iterable[str]) -> str:
     return "".join(f"{markdown.escaped(sentence)}\n\n" for sentence in sentences)
 
 
-def _document(result: FileEvaluation, links: Mapping[str, str]) -> str:
+def _document(result: FileEvaluation, links: Mapping[str, str], missing: Mapping[str, str]) -> str:
     evaluation = result.evaluation
     per_class = [
         (markdown.escaped(label), *(f"{share:.3f}" for share in shares), f"{support:,}")
@@ -150,15 +160,15 @@ the texts have drifted away from what the model has learned.
 
 {markdown.table(("label", "precision", "recall", "F1", "texts"), per_class)}
 
-![Texts by true and predicted label]({links["confusion"]})
+{markdown.image("Texts by true and predicted label", links[_CONFUSION], missing)}
 
-{_paragraphs(filter(None, [legend(result.labels)]))}
+{_paragraphs(filter(None, [] if _CONFUSION in missing else [legend(result.labels)]))}
 ## Calibration
 
 The expected calibration error has {CALIBRATION_BINS} bins of equal width, by winning probability. A dot below the line
 is overconfident; the larger it is, the more texts it stands for.
 
-![Share of right answers over the winning probability]({links["calibration"]})
+{markdown.image("Share of right answers over the winning probability", links[_CALIBRATION], missing)}
 
 ## The most confident mistakes
 
