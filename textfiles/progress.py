@@ -19,7 +19,7 @@ def bytes_shown(console: Console, title: str, size: int) -> Iterator[Callable[[i
 
         def show(done: int) -> None:
             nonlocal tenths
-            if not console.is_terminal and done * 10 >= (tenths + 1) * size:
+            if size and not console.is_terminal and done * 10 >= (tenths + 1) * size:
                 tenths = done * 10 // size
                 console.print(f"  read {decimal(done)} of {decimal(size)}", highlight=False, soft_wrap=True)
             progress.update(task, completed=done)

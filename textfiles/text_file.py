@@ -5,7 +5,6 @@ A row that cannot be read comes as `Unreadable`, and the rows after it are read:
 
 import io
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -13,17 +12,19 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
 import msgspec
 import pyarrow as pa
 
-from textfiles import decompression, parquet
+from textfiles import decompression, json_lines, parquet
+from textfiles.columns import spelling_hint
 from textfiles.decoding import UTF8, Utf8Stream, canonical_encoding, detected_encoding, wrong_encoding
 from textfiles.errors import InputError, listed
 from textfiles.formats import FORMATS, Compression, Format, format_of, split_compression
+from textfiles.magic import START_BYTES, not_text
 from textfiles.rows import Row, Unreadable
 from textfiles.separated import MAX_LINE_BYTES, SeparatedRows
 
@@ -32,8 +33,6 @@ STANDARD_INPUT = Path("-")
 _DELIMITERS = ",;\t|"
 """The field separators that the hint of an error tries."""
 _MAX_COLUMNS_NAMED = 20
-_BYTE = re.compile(r"\(byte (\d+)\)")
-_NO_NUMBER = re.compile(rb"(NaN|Infinity)\b")
 
 
 @dataclass(frozen=True)
@@ -190,15 +189,22 @@ class TextFile:
     def _lines(self, file: IO[bytes]) -> tuple[str, Iterator[Row[bytes] | Unreadable]]:
         """Returns the file's encoding and its lines, in UTF-8."""
         source = decompression.decompressed(file, self.compression)
-        start = source.peek(4)[:4]
+        start = source.peek(START_BYTES)[:START_BYTES]
         if not start:
             raise InputError(f"{self}: is empty")
-        detected, mark_length = detected_encoding(start)
+        if kind := not_text(start, self._renamable()):
+            raise InputError(f"{self}: {kind}")
+        detected, mark_length = detected_encoding(start[:4])
         source.read(mark_length)
         encoding = canonical_encoding((detected if mark_length else self.options.encoding or detected) or UTF8) or UTF8
         if encoding != UTF8:
             source = io.BufferedReader(Utf8Stream(source, encoding), 1 << 16)
         return encoding, _lines_of(source)
+
+    def _renamable(self) -> str | None:
+        """Returns the file's name, None if another ending would not change how it is read."""
+        fixed = self.path == STANDARD_INPUT or self.compression or self.options.format
+        return None if fixed else self.path.name
 
     def separated(self, file: IO[bytes]) -> tuple[list[str], Iterator[Row[list[str]] | Unreadable]]:
         """Reads the names of the columns of CSV or TSV, and then the fields of the rows. Empty lines are no rows.
@@ -216,16 +222,24 @@ class TextFile:
         return [str(number) for number in range(1, len(first.value) + 1)], chain([first], rows)
 
     def objects(self, file: IO[bytes]) -> Iterator[Row[dict[str, msgspec.Raw]] | Unreadable]:
-        """Reads the objects of JSON Lines, each value as it is written. Empty lines are no rows."""
+        """Reads the objects of JSON Lines, each value as it is written. Empty lines are no rows.
+
+        Raises:
+            InputError: the file is JSON, but not a value on each line.
+        """
         decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-        for line in self.lines(file):
+        lines = (line for line in self.lines(file) if isinstance(line, Unreadable) or not line.value.isspace())
+        start = list(islice(lines, 2))
+        if kind := json_lines.another_kind([line.value for line in start if isinstance(line, Row)]):
+            raise InputError(f"{self}: {kind}")
+        for line in chain(start, lines):
             if isinstance(line, Unreadable):
                 yield line
-            elif not line.value.isspace():
-                try:
-                    yield Row(line.number, decoder.decode(line.value))
-                except msgspec.DecodeError as error:
-                    yield Unreadable(line.number, _malformed(error, line.value))
+                continue
+            try:
+                yield Row(line.number, decoder.decode(line.value))
+            except msgspec.DecodeError as error:
+                yield Unreadable(line.number, json_lines.malformed(error, line.value))
 
     def record_batches(
         self, file: IO[bytes], rows: int, columns: Sequence[str] | None = None
@@ -254,7 +268,9 @@ class TextFile:
         raise InputError(message + self._column_hint(name, columns))
 
     def _column_hint(self, name: str, columns: Sequence[str]) -> str:
-        """Returns what to do about a missing column, where that shows in the first row."""
+        """Returns what to do about a missing column, where that shows in the names of the others."""
+        if hint := spelling_hint(name, columns):
+            return hint
         if not self.options.header:
             return ": without a header, the name of a column is its number"
         if self.format not in (Format.CSV, Format.TSV):
@@ -267,15 +283,6 @@ class TextFile:
         if self.options.encoding and not header.isascii():
             return f": if these names look wrong, the encoding is not {self.options.encoding}: correct --encoding"
         return ""
-
-
-def _malformed(error: msgspec.DecodeError, line: str) -> str:
-    """Returns the reason why a line is no JSON object. Python and Pandas write NaN, which JSON lacks."""
-    at = _BYTE.search(str(error))
-    number = _NO_NUMBER.match(line.encode(errors="replace"), int(at[1])) if at else None
-    if number:
-        return f"{number[0].decode()} is not JSON: write null or a number (byte {number.start()})"
-    return str(error)
 
 
 def _shown(delimiter: str) -> str:

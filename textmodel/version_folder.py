@@ -4,6 +4,7 @@ The name of a version folder is a positive int64. Leading zeros are allowed, as 
 version 123. A version that is being written has another name, so no reader sees it.
 """
 
+import codecs
 import errno
 import fcntl
 import os
@@ -237,7 +238,7 @@ def shadow_version(model: Path) -> int | None:
 
 def _named_version(file: Path) -> int | None:
     try:
-        content = _read_start(file).decode(errors="replace").strip()
+        content = _text(_read_start(file)).strip()
     except FileNotFoundError:
         if file.is_symlink():  # not the same as no file: it must not undo a rollback
             raise ModelError(
@@ -248,6 +249,12 @@ def _named_version(file: Path) -> int | None:
     if number is None:
         raise ModelError(f"{file}: {content[:64]!r} is not a version: write a version number, or remove the file")
     return number
+
+
+def _text(content: bytes) -> str:
+    """Decodes UTF-8, or, as editors and shells of Windows write it, UTF-8 or UTF-16 with a byte order mark."""
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig", errors="replace")
 
 
 def _read_start(path: Path) -> bytes:

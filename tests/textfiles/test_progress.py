@@ -55,3 +55,7 @@ def test_a_bar_leaves_nothing_on_the_terminal() -> None:
     with bytes_shown(Console(file=output, force_terminal=True, width=80), "Reading", 1000) as show:
         show(1000)
     assert output.getvalue().endswith("\x1b[1A\x1b[2K")  # back to the line of the bar, which is cleared
+
+
+def test_an_empty_file_has_no_tenths() -> None:
+    assert _lines(0, [0, 0]) == [[], []]

@@ -295,6 +295,8 @@ def test_the_delimiter_is_the_option_or_that_of_the_format(
         ("a.csv", "body", "its columns are 'body'$"),
         ("a.csv", "BODY X LABEL", "its columns are 'BODY X LABEL'$"),
         ("a.csv", ",".join(map(str, range(22))), "'19' and 2 more$"),
+        ("a.csv", "Text,label", "'Text', 'label': give --text-column 'Text'$"),
+        ("a.csv", "label, TEXT ", ": give --text-column ' TEXT '$"),
     ],
 )
 def test_a_missing_column_hints_at_another_delimiter(name: str, header: str, hint: str, tmp_path: Path) -> None:

@@ -224,6 +224,13 @@ def test_more_files_than_a_version_can_have_are_refused(tmp_path: Path, monkeypa
         check_files(fingerprint(tmp_path))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_pin_and_a_shadow_may_have_the_byte_order_mark_that_windows_writes(encoding: str, tmp_path: Path) -> None:
+    for name in ("pin", "shadow"):
+        (tmp_path / name).write_text("12\r\n", encoding=encoding)
+    assert (pinned_version(tmp_path), version_folder.shadow_version(tmp_path)) == (12, 12)
+
+
 def test_a_pin_that_is_a_fifo_blocks_nobody(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pin")
     with pytest.raises(ModelError, match="is not a regular file"):

@@ -20,6 +20,7 @@ from textfiles import (
     Unreadable,
     listed,
 )
+from textfiles.columns import spelling_hint
 from textfiles.decoding import invalid_text
 from training.data.bad_rows import BadRows
 from training.data.labels import label_of
@@ -175,7 +176,8 @@ class LabelledFile(TextFile):
         except ValueError as error:
             return Unreadable(row.number, f"has {error}: its keys are {listed(row.value, 20)}")
         if missing := [name for name in names if name not in row.value]:
-            return Unreadable(row.number, f"no key {missing[0]!r}: its keys are {listed(row.value, 20)}")
+            hint = spelling_hint(missing[0], row.value)
+            return Unreadable(row.number, f"no key {missing[0]!r}: its keys are {listed(row.value, 20)}{hint}")
         fields = {}
         for name in names:
             try:

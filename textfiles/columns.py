@@ -1,0 +1,22 @@
+"""What to do about a column that a file lacks."""
+
+import shlex
+from collections.abc import Iterable
+
+_OPTIONS = {"text": "--text-column", "label": "--label-column"}
+"""The options whose default is the name of a column."""
+
+
+def spelling_hint(name: str, there: Iterable[str]) -> str:
+    """Returns what names a column that differs from a missing one only in case and white space, after a colon; nothing
+    if none does.
+    """
+    alike = next((other for other in there if _folded(other) == _folded(name)), None)
+    if alike is None or alike == name:
+        return ""
+    quoted = f"'{alike}'" if shlex.quote(alike) == alike else shlex.quote(alike)
+    return f": give {_OPTIONS[name]} {quoted}" if name in _OPTIONS else f": is {alike!r} meant?"
+
+
+def _folded(name: str) -> str:
+    return name.strip().strip("\ufeff").casefold()

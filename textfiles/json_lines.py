@@ -1,0 +1,59 @@
+"""Why a line of JSON Lines is no JSON object, and JSON files that are not JSON Lines."""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+_BYTE = re.compile(r"\(byte (\d+)\)")
+_NO_NUMBER = re.compile(rb"(NaN|Infinity)\b")
+_ESCAPE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair of surrogates
+    r"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"  # one alone
+    r"|\\."
+)
+_OF_SURROGATES = ("surrogate", "escape", "truncated")
+"""Words of the messages of msgspec about a lone surrogate."""
+
+
+def malformed(error: msgspec.DecodeError, line: str) -> str:
+    """Returns the reason why a line is no JSON object. Python and Pandas write NaN, which JSON lacks, and halves of
+    characters, which Unicode lacks.
+    """
+    at = _BYTE.search(str(error))
+    number = _NO_NUMBER.match(line.encode(errors="replace"), int(at[1])) if at else None
+    if number:
+        return f"{number[0].decode()} is not JSON: write null or a number (byte {number.start()})"
+    if any(word in str(error) for word in _OF_SURROGATES):
+        alone = next(filter(None, (found[1] for found in _ESCAPE.finditer(line))), None)
+        if alone:
+            return f"{alone} is a lone surrogate, half of a character: write both halves, or remove it"
+    return str(error)
+
+
+def another_kind(lines: Sequence[str]) -> str:
+    """Returns what is wrong with a JSON file whose first lines are these, and what to do; nothing if they may be JSON
+    Lines.
+
+    Args:
+        lines: the first two that are not empty, or all.
+    """
+    first, others = (lines[0].strip(), lines[1:]) if lines else ("", ())
+    if first.startswith("[") and not (others and _is_json(first)):
+        return _convert("one JSON array", "jq -c '.[]'")
+    goes_on = first.startswith("{") and first.endswith(("{", "[", ",")) and not first.endswith("},")
+    if goes_on and others and not _is_json(others[0]):
+        return _convert("JSON whose objects span several lines", "jq -c .")
+    return ""
+
+
+def _is_json(line: str) -> bool:
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def _convert(kind: str, command: str) -> str:
+    return f"is {kind}, not one JSON object per line (JSON Lines): convert it with {command}"
