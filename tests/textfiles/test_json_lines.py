@@ -1,11 +1,12 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from textfiles import InputError, Row, TextFile, Unreadable
 
 
-def _objects(path: Path, content: str) -> list[Row[dict[str, object]] | Unreadable]:
+def _objects(path: Path, content: str) -> list[Row[dict[str, msgspec.Raw]] | Unreadable]:
     path.write_text(content)
     text = TextFile(path)
     with text.open() as file:

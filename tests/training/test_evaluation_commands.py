@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from tests.tiny_model import WORDS, write_model
 from textmodel import VersionFolder, load_engine
@@ -17,6 +18,7 @@ from training.cli import main
 from training.data import text_hashes
 from training.data.bad_rows import BadRows
 from training.data.labelled_file import LabelledFile, LabelledFiles
+from training.evaluation import report as evaluation_report
 from training.evaluation.metrics import evaluate
 from training.evaluation.version_evaluation import EXCERPT, MAX_MISTAKES, LoadedVersion, evaluate_files
 
@@ -248,6 +250,19 @@ def test_the_markdown_report_has_its_figures_beside_it(hostile: tuple[Path, Path
         assert (tmp_path / f"my report_{name}.png").read_bytes().startswith(b"\x89PNG")
     assert r"\<script\>alert(1)" in page
     assert len(page.split(r"\<script\>")[1].split("\n")[0]) > 90  # on one line to its end
+
+
+def test_a_report_is_written_without_a_figure_that_fails(
+    hostile: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Figure:
+        raise ValueError("[too large]")
+
+    monkeypatch.setattr(evaluation_report, "confusion_matrix", fail)
+    page = _report(*hostile, tmp_path / "report.html")
+    assert page.count("<img ") == 1
+    assert "<em>Texts by true and predicted label: missing. ValueError: [too large]</em>" in page
+    assert "\nWarning: the figure confusion is missing: ValueError: [too large]\n" in capsys.readouterr().out
 
 
 def test_the_pinned_version_is_evaluated_unless_another_is_named(

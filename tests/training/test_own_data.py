@@ -5,8 +5,10 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from textmodel import VersionFolder, load_engine
+from training import report
 from training.cli import main
 
 STEMS = ("나무", "바다", "하늘", "구름", "사람", "시간", "마음", "노래", "친구", "여행")
@@ -83,3 +85,27 @@ def test_rows_that_teach_nothing_are_one_line(
     assert says in said
     assert said.count("\n") == 1
     assert not (tmp_path / "models").exists()
+
+
+def test_a_figure_that_fails_loses_no_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Figure:
+        raise MemoryError("Unable to allocate 1 GiB")
+
+    monkeypatch.setattr(report, "confusion_matrix", fail)
+    labels = ["\u202ea" * 2000, "b" * 8000]
+    folder = _train(tmp_path, _write(tmp_path / "a.csv", [(f"{'pn'[n % 2]} {n}", labels[n % 2]) for n in range(40)]))
+    assert len(folder.labels) == 2
+    assert sorted(path.name for path in folder.report.iterdir()) == ["curves.png", "model_card.md"]
+    reason = "MemoryError: Unable to allocate 1 GiB"
+    said = capsys.readouterr().out
+    assert f"\nWarning: the figure confusion.png is missing: {reason}\n" in said
+    assert "b" * 31 not in said.replace("\n", "")
+    assert "\u202e" not in said
+    card = (folder.report / "model_card.md").read_text()
+    assert f"*Test texts by true and predicted label: missing. {reason}*" in card
+    assert "confusion.png" not in card
+    assert "b" * 8000 in card
+    texts = folder.metadata.data_set.training_texts
+    assert f"| training texts that 3-fold cross-validation held out, each once | {texts} |" in card
