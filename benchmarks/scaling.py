@@ -103,5 +103,6 @@ def _untrained(folder: VersionFolder, classes: int, path: Path) -> VersionFolder
     classifier = DenseClassifier(replace(PRESETS["reuters"]["dense"], num_words=len(folder.vocabulary)), classes)
     export(classifier, folder.vocabulary, [str(label) for label in range(classes)], path)
     untrained = VersionFolder(path)
-    msgspec.structs.replace(folder.metadata, network=classifier.layers).write(untrained.metadata_file)
+    described = msgspec.structs.replace(folder.metadata, network=classifier.layers, sha256=untrained.sha256())
+    described.write(untrained.metadata_file)
     return untrained

@@ -206,7 +206,8 @@ def _write(
         tf.saved_model.save(network, str(folder.path), signatures={signature.SIGNATURE: network.classify})
         weights.write(folder.path, network.tensors())
         probes.write(folder.probes_file, _probes(network))
-        made_up_metadata("model", vector, _layers(units), tokenization).write(folder.metadata_file)
+        metadata = made_up_metadata("model", vector, _layers(units), tokenization)
+        msgspec.structs.replace(metadata, sha256=folder.sha256()).write(folder.metadata_file)
     return folder
 
 

@@ -15,7 +15,7 @@ from textmodel.version_folder import VersionFolder
 def load_engine(
     path: Path | str, kind: EngineKind = "auto", on_fallback: Callable[[ModelError], object] = lambda reason: None
 ) -> Engine:
-    """Loads the version folder's engine and verifies it with the golden probes.
+    """Loads the version folder's engine. Verifies that the files belong together, and the answers by the golden probes.
 
     Args:
         path: the version folder.
@@ -25,8 +25,8 @@ def load_engine(
         on_fallback: called with the reason for a fallback.
 
     Raises:
-        ModelError: a file is missing or malformed, the engine answers a probe differently, or the engine asked for
-            cannot run the version.
+        ModelError: a file is missing, malformed or of another version, the engine answers a probe differently, or the
+            engine asked for cannot run the version.
     """
     folder = VersionFolder(Path(path))
     if not folder.path.is_dir():
@@ -34,6 +34,7 @@ def load_engine(
     classes, expected = len(folder.labels), len(folder.probes[0].probabilities)
     if classes != expected:
         raise ModelError(f"{path}: {classes} labels, but the probes have {expected} probabilities")
+    _ = folder.metadata  # before the other files: see `check_sha256`
     signature.check(folder.path)
     if kind == "compiled":
         return _compiled(folder)
@@ -67,5 +68,6 @@ def _tensorflow(folder: VersionFolder, why: str) -> Engine:
 
 
 def _verified(engine: Engine, folder: VersionFolder) -> Engine:
+    folder.check_sha256()
     probes.verify(engine, folder.probes)
     return engine

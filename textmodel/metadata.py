@@ -12,6 +12,12 @@ from textmodel.errors import ModelError
 Tokenization = Literal["keras", "unicode"]
 """`textmodel.tokenization`, for the Keras data sets, or `textmodel.unicode_text`, for text as people write it."""
 
+TiedFile = Literal["assets/labels.txt", "assets/vocabulary.txt", "saved_model.pb", "variables/variables.index"]
+"""A file that changes what a version answers, and that neither the golden probes nor `weights.safetensors` check as a
+whole. The index holds a checksum of each variable, which TensorFlow checks; `weights.safetensors` holds that of both.
+"""
+
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -155,7 +161,8 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `network` are the dense layers, the output layer last. A binary network ends in one sigmoid unit, which the
     signature widens to two columns. `training` holds the settings of the run as its command names them, `packages`
-    the versions that it ran with.
+    the versions that it ran with. `sha256` are the digests of the files that the metadata were written together with.
+    Versions of older trainings, and those that are made by hand, need not have them.
     """
 
     name: Annotated[str, Meta(min_length=1)]
@@ -168,6 +175,7 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     packages: dict[str, str]
     abstention: Abstention | None = None
     tokenization: Tokenization = "keras"
+    sha256: dict[TiedFile, Sha256] = {}
     format: Literal[1] = 1
 
     def __post_init__(self) -> None:

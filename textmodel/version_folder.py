@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
-from textmodel import probes
+from textmodel import digests, probes
 from textmodel.errors import ModelError
-from textmodel.metadata import Metadata
+from textmodel.metadata import Metadata, TiedFile
 from textmodel.names import MAX_VERSION, is_model_name, version_number
 from textmodel.vocabulary import Vocabulary, read_lines
 from textmodel.weights import Weights
@@ -107,6 +108,26 @@ class VersionFolder:
         if len(labels) < 2 or not all(labels) or len(set(labels)) != len(labels):
             raise ModelError(f"{path}: needs two labels or more, one a line, without empty or repeated ones")
         return tuple(labels)
+
+    def sha256(self) -> dict[TiedFile, str]:
+        """Returns the digests of the files for the metadata, which are written last."""
+        return {name: digests.of_file(self.path / name) for name in get_args(TiedFile) if (self.path / name).exists()}
+
+    def check_sha256(self) -> None:
+        """Checks that the files are those that the metadata were written together with.
+
+        Call it after the metadata and then the files are read: if they were replaced in between, it does not pass.
+
+        Raises:
+            ModelError: a file is missing or another one.
+        """
+        for name, expected in self.metadata.sha256.items():
+            if digests.of_file(self.path / name) != expected:
+                raise ModelError(
+                    f"{self.path / name}: was not written together with {self.metadata_file.name}: copy the whole"
+                    " version again, or train it again; if you changed the file on purpose, put its SHA-256 into"
+                    f" {self.metadata_file.name}"
+                )
 
 
 class NewVersion(VersionFolder):

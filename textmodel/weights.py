@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from textmodel import digests
 from textmodel.errors import ModelError, UnsupportedError
 from textmodel.metadata import HashedNGrams, Metadata, MultiHot, NGrams, PaddedSequence
 
@@ -210,14 +211,11 @@ class _Tensors:
 
 def _checkpoint(version: Path) -> dict[str, str]:
     """Returns the SHA-256 of each file of the SavedModel's checkpoint."""
-    digests = {}
     try:
-        for path in sorted((version / "variables").iterdir()):
-            with path.open("rb") as file:
-                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        files = sorted((version / "variables").iterdir())
     except OSError as error:
         raise ModelError(f"{error.filename}: {error.strerror}") from error
-    return digests
+    return {file.name: digests.of_file(file) for file in files}
 
 
 def _digest(tensors: Mapping[str, NDArray[Any]]) -> str:

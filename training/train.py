@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -136,7 +137,8 @@ def _export(folder: VersionFolder, name: str, fit: "_Fit", data: _Data) -> None:
     folder.assets_extra.mkdir(exist_ok=True)
     if isinstance(split, file_dataset.FileDataset):
         text_hashes.write(folder.assets_extra / text_hashes.FILE, split.training_hashes.tolist())
-    _describe(name, fit, split, data.quality.soft if data.quality else None).write(folder.metadata_file)
+    described = _describe(name, fit, split, data.quality.soft if data.quality else None)
+    msgspec.structs.replace(described, sha256=folder.sha256()).write(folder.metadata_file)
     probes.write(folder.probes_file, make_probes(classifier, split.vocabulary, split.training))
     load_engine(folder.path, "tensorflow")
 

@@ -1,23 +1,32 @@
 import io
+import json
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.tiny_model import WORDS, write_model
 from textmodel import ModelError, VersionFolder, load_engine, probes
 from textmodel.errors import ProbeError, UnsupportedError
 from textmodel.metadata import NGrams
+from textmodel.names import EngineKind
 
 
 @pytest.fixture
 def version(tiny_models: Path, tmp_path: Path) -> VersionFolder:
     """A version to damage."""
     return VersionFolder(Path(shutil.copytree(tiny_models / "sentiment" / "1", tmp_path / "1")))
+
+
+UNPROBED = ("a", "oil")
+"""Words of the vocabulary that no probe holds."""
+EXCHANGED = [dict(zip(UNPROBED, UNPROBED[::-1], strict=True)).get(word, word) for word in WORDS]
 
 
 def other_version(version: VersionFolder) -> VersionFolder:
@@ -74,6 +83,63 @@ def test_an_engine_that_answers_the_probes_differently_is_refused(version: Versi
             load_engine(version.path, kind)  # type: ignore[arg-type]
 
 
+def _exchange_lines(file: Path, one: str, other: str) -> None:
+    lines = file.read_text().splitlines()
+    exchanged = {one: other, other: one}
+    file.write_text("".join(f"{exchanged.get(line, line)}\n" for line in lines))
+    assert file.read_text().splitlines() != lines
+
+
+def _append_unknown_field(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"\x98\x06\x01")
+
+
+@pytest.mark.parametrize("kind", ["compiled", "tensorflow"])
+@pytest.mark.parametrize(
+    ("file", "exchange"),
+    [
+        ("assets/labels.txt", lambda file: _exchange_lines(file, "negative", "positive")),
+        ("assets/vocabulary.txt", lambda file: _exchange_lines(file, *UNPROBED)),
+        ("saved_model.pb", _append_unknown_field),
+    ],
+)
+def test_a_file_that_was_not_written_together_with_the_metadata_is_refused(
+    file: str, exchange: Callable[[Path], object], kind: EngineKind, version: VersionFolder
+) -> None:
+    exchange(version.path / file)
+    with pytest.raises(ModelError, match=rf"{file}: was not written together with metadata\.json: copy the whole"):
+        load_engine(version.path, kind)
+
+
+@pytest.mark.parametrize("kind", ["compiled", "tensorflow"])
+def test_the_metadata_of_another_version_are_refused(kind: EngineKind, version: VersionFolder) -> None:
+    shutil.copy(other_version(version).metadata_file, version.metadata_file)
+    with pytest.raises(ModelError, match=r"was not written together with metadata\.json"):
+        load_engine(version.path, kind)
+
+
+def test_variables_of_another_version_are_refused_by_tensorflow_too(version: VersionFolder) -> None:
+    shutil.copytree(other_version(version).path / "variables", version.path / "variables", dirs_exist_ok=True)
+    with pytest.raises(ModelError, match=r"variables\.index: was not written together with metadata\.json"):
+        load_engine(version.path, "tensorflow")
+
+
+@pytest.mark.parametrize("kind", ["compiled", "tensorflow"])
+def test_a_version_whose_metadata_hold_no_digests_loads(kind: EngineKind, version: VersionFolder) -> None:
+    metadata = json.loads(version.metadata_file.read_bytes())
+    del metadata["sha256"]
+    version.metadata_file.write_text(json.dumps(metadata))
+    (version.assets / "labels.txt").write_text("bad\ngood\n")
+    assert load_engine(version.path, kind).name == kind
+
+
+def test_labels_that_are_renamed_on_purpose_load_with_their_digest(version: VersionFolder) -> None:
+    (version.assets / "labels.txt").write_text("bad\ngood\n")
+    msgspec.structs.replace(version.metadata, sha256=version.sha256()).write(version.metadata_file)
+    load_engine(version.path)
+    assert VersionFolder(version.path).labels == ("bad", "good")
+
+
 def test_probes_of_another_number_of_classes_are_refused(version: VersionFolder) -> None:
     probes.write(version.probes_file, [probes.Probe("", (0.2, 0.3, 0.5))])
     with pytest.raises(ModelError, match="2 labels, but the probes have 3"):
@@ -97,10 +163,11 @@ def test_the_compiled_engine_does_not_import_tensorflow(version: VersionFolder) 
     assert run.stdout == "compiled [2] False\n"
 
 
+@pytest.mark.parametrize(("words", "seed"), [(WORDS[::-1], 2), (EXCHANGED, 0)], ids=["all", "unprobed words"])
 def test_files_that_are_exchanged_while_they_are_read_never_give_a_mixture(
-    version: VersionFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: Sequence[str], seed: int, version: VersionFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = write_model(tmp_path / "other", "sentiment", words=WORDS[::-1], seed=2)
+    other = write_model(tmp_path / "other", "sentiment", words=words, seed=seed)
     texts = ["the moving film", "oil"]
     whole = [load_engine(folder.path, "compiled").classify(texts).probabilities for folder in (version, other)]
     open_ = io.open

@@ -35,6 +35,12 @@ def test_a_shipped_model_answers_its_probes_in_every_engine(version: str, kind: 
     load_engine(MODELS / version, kind)
 
 
+@pytest.mark.parametrize("version", EXPECTED)
+def test_the_metadata_of_a_shipped_model_hold_the_digests_of_its_files(version: str) -> None:
+    folder = VersionFolder(MODELS / version)
+    assert folder.metadata.sha256 == folder.sha256()
+
+
 def test_the_korean_model_stays_small() -> None:
     assert _size(MODELS / "nsmc" / "1") < 20_000_000
 

@@ -48,6 +48,9 @@ def test_the_model_is_a_new_network_fitted_on_all_texts_for_the_best_epochs(file
     assert metrics.log_loss == pytest.approx(test.log_loss)
     sizes = result.folder.metadata.data_set
     assert (sizes.training_texts, sizes.validation_texts, sizes.test_texts) == (60, 20, 60)
+    tied = ["assets/labels.txt", "assets/vocabulary.txt", "saved_model.pb", "variables/variables.index"]
+    assert list(result.folder.metadata.sha256) == tied
+    assert result.folder.metadata.sha256 == result.folder.sha256()
 
 
 def test_an_ngram_model_has_features_cost_and_calibration_of_held_out_texts(files: Path, tmp_path: Path) -> None:

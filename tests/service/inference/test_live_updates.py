@@ -12,13 +12,15 @@ import pytest
 
 from tests.load import under_load
 from tests.server_process import ServerProcess, serving
-from tests.tiny_model import write_model
+from tests.tiny_model import WORDS, write_model
 from text_classifier import Classification, Client, State
 from textmodel import VersionFolder, load_engine
 
 FOLLOWING = ("--workers", "1", "--watch-interval", "0.05")
 TEXT = "oil, a moving film"
 OTHER_LABELS = ("bad", "good")
+EXCHANGED_WORDS = [{"a": "oil", "oil": "a"}.get(word, word) for word in WORDS]
+"""The vocabulary with two words exchanged that no probe holds."""
 
 
 @pytest.fixture
@@ -165,6 +167,29 @@ def test_files_exchanged_in_the_serving_version_are_treated_like_a_new_version(m
             old.rename(models / "sentiment" / new)
         server.event("model loaded", after=last, model="sentiment", version=1)
         assert classify(client).probability == pytest.approx(expected(models / "sentiment" / "1"), abs=1e-6)
+
+
+@pytest.mark.parametrize("file", ["labels.txt", "vocabulary.txt"])
+def test_a_file_of_another_version_in_the_serving_version_never_serves(file: str, models: Path, tmp_path: Path) -> None:
+    serves = VersionFolder(models / "sentiment" / "1")
+    other = write_model(
+        tmp_path / "other", "sentiment", labels=("positive", "negative"), words=EXCHANGED_WORDS, seed=9
+    ).path
+    with serving(models, *FOLLOWING) as server, client_of(server) as client:
+        before = classify(client)
+        shutil.copy(other / "assets" / file, tmp_path / file)
+        (tmp_path / file).rename(serves.assets / file)  # whole, so there is one reason
+        refused = server.event("model refused", model="sentiment", version=1)
+        shown = client.model("sentiment")
+        assert (shown.state, shown.in_service) == (State.AVAILABLE, True)
+        assert f"assets/{file}: was not written together with metadata.json" in shown.state_reason
+        assert classify(client) == before
+        shutil.copytree(other, serves.path, dirs_exist_ok=True)
+        server.event("model loaded", after=refused, model="sentiment", version=1)
+        after = classify(client)
+        assert after.probability == pytest.approx(expected(other), abs=1e-6)
+        winner = load_engine(other).classify([TEXT]).probabilities.argmax()
+        assert after.label == ("positive", "negative")[winner]
 
 
 def test_a_pin_file_rolls_back_and_its_removal_rolls_forward_without_a_failed_call(models: Path) -> None:

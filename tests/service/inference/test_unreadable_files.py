@@ -122,8 +122,9 @@ def test_labels_exchanged_behind_a_linked_folder_are_noticed(models: Path, tmp_p
         new = tmp_path / "labels.txt"
         new.write_text("bad\ngood\n")
         new.rename(tmp_path / "shared" / "labels.txt")
-        server.event("model loaded", after=server.event("serving"), model="sentiment", version=1)
-        assert client.classify(["oil"], model="sentiment")[0].label in ("bad", "good")
+        reason = server.event("model refused", model="sentiment", version=1)["reason"]
+        assert "assets/labels.txt: was not written together" in reason
+        assert client.classify(["oil"], model="sentiment")[0].label in ("negative", "positive")
 
 
 def test_a_model_whose_update_fails_unexpectedly_stops_no_other(models: Path) -> None:
