@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bulk.inputs import InputFile
 from textfiles import InputError
-from textfiles.command import stderr_hidden
+from textmodel.standard_error import stderr_hidden
 from textmodel import ModelError, VersionFolder
 from textmodel.metadata import Metadata
 
