@@ -176,7 +176,7 @@ class Capture:
         Another process may have removed it to make room, or someone may have moved it or its folder.
         """
         try:
-            return os.path.samestat(status, os.stat(self._path))
+            return os.path.samestat(status, self._path.stat())
         except FileNotFoundError:
             return False
 

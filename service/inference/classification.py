@@ -16,7 +16,6 @@ from service.inference.servable import Answer, Servable
 from service.telemetry.call_observer import current
 from textmodel import Prediction
 
-
 MAX_EXPLAINED_TEXTS = 64
 """Maximum number of texts in a request for explanations. The contract states it."""
 

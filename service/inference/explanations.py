@@ -1,4 +1,4 @@
-"""Explains answers, one request of a worker at a time. A version's explainer is loaded with the first request for it."""
+"""Explains answers, one request of a worker at a time. A version's explainer is loaded with its first request."""
 
 import asyncio
 from collections.abc import Callable, Sequence

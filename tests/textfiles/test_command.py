@@ -1,4 +1,3 @@
-
 import pytest
 
 from textfiles import Format, ReadOptions

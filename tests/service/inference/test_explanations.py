@@ -60,6 +60,7 @@ def test_one_request_of_a_worker_is_explained_at_a_time_and_cancelled_ones_never
         assert not other.done()
         go_on.set()
         await asyncio.gather(first, other, kept)
+        assert sum(thread.name.startswith("explain") for thread in threading.enumerate()) == 1
         with pytest.raises(asyncio.CancelledError):
             await late
 
