@@ -12,6 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -146,7 +147,8 @@ class Capture:
             try:
                 _write_all(file, [*counts, *lines])
             except OSError:
-                os.ftruncate(file, size)  # no half line is left
+                with suppress(OSError):  # the first error is the reason to log
+                    os.ftruncate(file, size)  # no half line is left
                 raise
         except OSError as error:
             self._metrics.dropped["disk"].add(len(lines))
