@@ -255,6 +255,29 @@ async def pipelined_requests(target: Target) -> Counter[str]:
     return await connections(target, 200, head * 2000)
 
 
+async def unread_explanations(target: Target) -> Counter[str]:
+    """100 JSON bodies of 64 KiB to explain, 50 at a time, over connections that stay open and are not read"""
+    content = b'{"texts":["' + b"a " * (1 << 15) + b'"],"explain":true}'
+    opened: list[asyncio.StreamWriter] = []
+
+    async def client() -> str:
+        reader, writer = await asyncio.open_connection("127.0.0.1", target.http_port, limit=256)
+        opened.append(writer)
+        writer.write(_HEAD + f"Content-Length: {len(content)}\r\n\r\n".encode() + content)
+        return (await reader.readline()).decode()[9:12]
+
+    outcomes = Counter([outcome for _ in range(2) for outcome in await asyncio.gather(*(client() for _ in range(50)))])
+    for writer in opened:
+        writer.transport.abort()
+    return outcomes
+
+
+async def explained_calls(target: Target) -> Counter[str]:
+    """100 calls of 64 KiB to explain, 50 at a time"""
+    message = pb2.ClassifyRequest(model=MODEL, texts=["a " * (1 << 15)], explain=True).SerializeToString()
+    return await calls(target, message, 100, 50)
+
+
 ATTACKS: Sequence[Callable[[Target], Coroutine[Any, Any, Counter[str]]]] = (
     refused,
     uncompressed_at_once,
@@ -273,6 +296,8 @@ ATTACKS: Sequence[Callable[[Target], Coroutine[Any, Any, Counter[str]]]] = (
     json_escapes,
     json_nesting,
     pipelined_requests,
+    unread_explanations,
+    explained_calls,
 )
 
 

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from bulk.inputs import InputFile
 from textfiles import InputError
-from textfiles.command import stderr_hidden
 from textmodel import ModelError, VersionFolder
 from textmodel.metadata import Metadata
+from textmodel.standard_error import stderr_hidden
 
 _STORE_BYTES = 1 << 27
 """Shared memory for blocks, for each worker, in a cluster that is started here."""

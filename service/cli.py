@@ -22,11 +22,9 @@ def main() -> int:
     _open_standard_descriptors()
     _stop_on_early_signals()
     # Read when the libraries are imported. NumPy's BLAS is not used here: its threads would get in the way of forking.
-    # TensorFlow's notices are for its developers. It imports Keras unless the older Keras is asked for: a SavedModel
-    # needs neither, and each worker starts in half the time. gRPC's lines are not JSON, and a client can cause one
-    # with each call.
+    # TensorFlow imports Keras unless the older Keras is asked for: a SavedModel needs neither, so each worker
+    # starts in half the time. gRPC's lines are not JSON, and a client can cause one with each call.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     gc.disable()  # what imports create is no garbage

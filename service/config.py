@@ -129,6 +129,9 @@ class Config:
     capture_bytes: int = _option(256 * _MIB, _CAPTURE_BYTES, "maximum size of the stored files; the oldest make room")
     max_texts: int = _option(1024, _COUNT, "maximum number of texts in one request")
     max_text_bytes: int = _option(_MIB, _BYTES, "maximum size of one text in UTF-8")
+    max_explain_bytes: int = _option(
+        64 * 1024, _BYTES, "maximum size of the texts of one request that asks for explanations, together, in UTF-8"
+    )
     max_request_bytes: int = _option(16 * _MIB, _BYTES, "maximum size of one gRPC message or HTTP body")
     max_batch_texts: int = _option(256, _COUNT, "maximum number of texts in one TensorFlow call")
     max_queue_texts: int = _option(

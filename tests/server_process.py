@@ -57,7 +57,7 @@ class ServerProcess:
         assert self.process.stderr
         for line in self.process.stderr:
             with self._changed:
-                # TensorFlow's first notices come before its logging can be set.
+                # What a library prints is no JSON.
                 self.log.append(
                     json.loads(line) if line.startswith(b"{") else {"event": "", "line": line.decode(errors="replace")}
                 )

@@ -70,7 +70,8 @@ class Client:
             model: the model's name.
             version: its version; 0 is the version in service.
             top_k: number of scored labels to return for each text.
-            explain: whether to return the contribution of each word; then a request has at most 64 texts.
+            explain: whether to return the contribution of each word; then a request has at most 64 texts, by default of
+                64 KiB together.
             min_probability: an answer of a lower probability is marked as abstained.
             use_thresholds: mark answers below the version's threshold for their label as abstained.
             timeout: deadline in seconds; None: that of the client.

@@ -1,11 +1,8 @@
 """What the commands that read files share: their parser, the options of files, and errors on standard error."""
 
 import argparse
-import os
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -98,17 +95,3 @@ def read_options(options: Mapping[str, Any]) -> "ReadOptions":
 
 def _delimiter(text: str) -> str:
     return {"tab": "\t", r"\t": "\t"}.get(text, text)
-
-
-@contextmanager
-def stderr_hidden() -> Iterator[None]:
-    """Hides what libraries print while they start: they write past Python, before their own log levels apply."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)

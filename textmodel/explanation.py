@@ -257,8 +257,7 @@ class Explainer:
             raise UnsupportedError("only networks with relu in their hidden layers can be explained")
         weights = folder.weights
         self._layers = [_Layer(layer.kernel, layer.bias) for layer in weights.layers]
-        if end.units == 1:  # the other label's logit is the negative
-            self._layers[-1] = _Layer(*(np.concatenate([-part, part], -1) for part in self._layers[-1]))
+        self._has_one_unit = end.units == 1
         vectorizer = folder.metadata.vectorizer
         if isinstance(vectorizer, HashedNGrams):
             self._read: Callable[[str], _Text] = partial(_HashedText, vectorizer, weights)
@@ -277,6 +276,8 @@ class Explainer:
         self, ids: NDArray[np.integer], values: NDArray[np.float32], label: int
     ) -> tuple[float, NDArray[np.float64]]:
         """Returns the label's logit, and each feature's component times the logit's gradient, (features,)."""
+        # Of one unit, the other label's logit is the negative.
+        unit, sign = (0, 1 if label else -1) if self._has_one_unit else (label, 1)
         first, *others = self._layers
         rows = first.kernel[ids].astype(np.float64)
         logits = values @ rows + first.bias
@@ -285,7 +286,7 @@ class Explainer:
             active.append(logits > 0)
             logits = np.maximum(logits, 0) @ layer.kernel + layer.bias
         gradient = np.zeros(len(logits))
-        gradient[label] = 1
+        gradient[unit] = sign
         for layer, units in zip(reversed(others), reversed(active), strict=True):
             gradient = layer.kernel @ gradient * units
-        return float(logits[label]), values * (rows @ gradient)
+        return sign * float(logits[unit]), values * (rows @ gradient)

@@ -1,5 +1,6 @@
 """Loads the engine of a version folder and verifies its answers."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from textmodel.errors import MissingError, ModelError, UnsupportedError
 from textmodel.extras import how_to_install
 from textmodel.metadata import PaddedSequence
 from textmodel.names import EngineKind
+from textmodel.standard_error import stderr_hidden
 from textmodel.version_folder import VersionFolder
 
 
@@ -58,8 +60,11 @@ def _compiled(folder: VersionFolder) -> Engine:
 
 def _tensorflow(folder: VersionFolder, why: str) -> Engine:
     """Loads the TensorFlow engine. An error begins with why it has to be this one."""
+    # Read when TensorFlow is imported: its notices, also those of errors, are for its developers. Failures are raised.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        from textmodel.tensorflow_engine import TensorFlowEngine  # noqa: PLC0415 - slow to import, and optional
+        with stderr_hidden():
+            from textmodel.tensorflow_engine import TensorFlowEngine  # noqa: PLC0415 - slow to import, and optional
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":
             raise

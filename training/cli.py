@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textfiles import InputError
-from textfiles.command import Parser, fail, stderr_hidden
+from textfiles.command import Parser, fail
 from textmodel import ModelError
 from textmodel.extras import needs_extra
 from textmodel.names import is_model_name
@@ -95,6 +95,8 @@ def _train(options: dict[str, Any], source: "TrainingFiles | Path | None") -> No
     chosen = settings(options)
     # Imported here: a wrong option need not wait for TensorFlow.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from textmodel.standard_error import stderr_hidden  # noqa: PLC0415, help needs no installed package
+
     with stderr_hidden():
         from training.train import train  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415

@@ -17,11 +17,6 @@ from service.telemetry.call_observer import current
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
-MAX_EXPLAINED_TEXTS = 64
-"""Maximum number of texts in a request for explanations. The contract states it."""
-MAX_EXPLAINED_BYTES = 1 << 20
-"""Maximum size of these texts together, in UTF-8. The contract states it."""
-
 STREAM_WINDOW = 64
 """Maximum number of requests of one stream in progress. Further ones are read as the client reads its responses."""
 
@@ -125,7 +120,7 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
         if request.top_k < 0:
             raise InvalidArgument("top_k", f"{request.top_k} is negative; send 0 for the winning label only")
         if request.explain:
-            _validate_explained(texts)
+            self._classification.check_explained(texts)
         thresholds = abstention_thresholds(
             self._repository, request.model, request.version, request.min_probability, request.use_thresholds
         )
@@ -133,16 +128,6 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
             request.model, request.version, texts, size=request.ByteSize(), deadline=deadline
         )
         return _Request(pending, request.top_k, thresholds, texts if request.explain else None)
-
-
-def _validate_explained(texts: list[str]) -> None:
-    if len(texts) > MAX_EXPLAINED_TEXTS:
-        raise InvalidArgument(
-            "texts", f"holds {len(texts)} texts; at most {MAX_EXPLAINED_TEXTS} are explained in a request: split it"
-        )
-    size = sum(len(text.encode()) for text in texts)
-    if size > MAX_EXPLAINED_BYTES:
-        raise InvalidArgument("texts", f"has {size} bytes; at most {MAX_EXPLAINED_BYTES} are explained in a request")
 
 
 class _Request(NamedTuple):

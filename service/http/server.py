@@ -35,6 +35,10 @@ IDLE_SECONDS = 5.0
 STALL_SECONDS = 30.0
 """Time after which a connection is closed if the client does not read its response."""
 
+MAX_UNREAD_BYTES = 32 << 20
+"""Maximum size of the responses that wait for their clients to read, per worker. Then the connection that has waited
+longest is closed, unless it is the only one."""
+
 
 class _Parser(h11.Connection):
     """Parses a connection's requests. Refuses small chunks: each costs the event loop about 10 us."""
@@ -68,7 +72,7 @@ class _Protocol(H11Protocol):
         self.conn = _Parser()
         self._header_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
-        self._waiting_since = self.loop.time()
+        self._waiting_since = self._unread_since = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -110,11 +114,22 @@ class _Protocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._unread_since = self.loop.time()
         self._wait_for_reader(self.transport.get_write_buffer_size())
+        self._bound_unread()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._cancel(self._stall_timer)
+
+    def _bound_unread(self) -> None:
+        unread = [each for each in self.connections if isinstance(each, _Protocol) and each.flow.write_paused]
+        unread.sort(key=_unread_since, reverse=True)
+        total = sum(each.transport.get_write_buffer_size() for each in unread)
+        while total > MAX_UNREAD_BYTES and len(unread) > 1:
+            longest = unread.pop()
+            total -= longest.transport.get_write_buffer_size()
+            longest.transport.abort()
 
     def _wait_for_headers(self) -> None:
         self._waiting_since = self.loop.time()
@@ -138,6 +153,10 @@ class _Protocol(H11Protocol):
 
 def _waiting_since(connection: _Protocol) -> float:
     return connection._waiting_since
+
+
+def _unread_since(connection: _Protocol) -> float:
+    return connection._unread_since
 
 
 class _Server(uvicorn.Server):

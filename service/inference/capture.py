@@ -12,6 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -78,7 +79,9 @@ class Capture:
         self._lines: list[bytes] = []
         self._bytes = 0
         self._counts: dict[_Versions, list[int]] = defaultdict(lambda: [0, 0, 0])
-        self._closing = self._failing = False
+        self._closing = False
+        self._failure: str | None = None
+        self._path = folder
         self._file: int | None = None
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._thread.start()
@@ -144,29 +147,40 @@ class Capture:
             try:
                 _write_all(file, [*counts, *lines])
             except OSError:
-                os.ftruncate(file, size)  # no half line is left
+                with suppress(OSError):  # the first error is the reason to log
+                    os.ftruncate(file, size)  # no half line is left
                 raise
         except OSError as error:
             self._metrics.dropped["disk"].add(len(lines))
-            if not self._failing:
+            if error.strerror != self._failure:
                 _log.error("capture failed", folder=str(self._folder), reason=error.strerror)
-            self._failing = True
+            self._failure = error.strerror
         else:
             self._metrics.written.add(len(lines))
-            self._failing = False
+            self._failure = None
 
     def _open(self, size: int) -> int:
         """Returns the file that has room for so many bytes: the present one or a new one."""
         if self._file is not None:
             status = os.fstat(self._file)
-            # Another process may have removed the file to make room.
-            if status.st_nlink and status.st_size + size <= self._file_bytes:
+            if self._is_in_place(status) and status.st_size + size <= self._file_bytes:
                 return self._file
         self._end_file()
         self._remove_oldest()
-        path = self._folder / f"captured-{time.time_ns()}-{os.getpid()}.jsonl"
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = self._folder / f"captured-{time.time_ns()}-{os.getpid()}.jsonl"
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         return self._file
+
+    def _is_in_place(self, status: os.stat_result) -> bool:
+        """Tells whether the open file still has its name.
+
+        Another process may have removed it to make room, or someone may have moved it or its folder.
+        """
+        try:
+            return os.path.samestat(status, self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def _end_file(self) -> None:
         if self._file is not None:

@@ -16,6 +16,9 @@ from service.inference.servable import Answer, Servable
 from service.telemetry.call_observer import current
 from textmodel import Prediction
 
+MAX_EXPLAINED_TEXTS = 64
+"""Maximum number of texts in a request for explanations. The contract states it."""
+
 
 @dataclass(frozen=True)
 class RequestLimits:
@@ -25,6 +28,8 @@ class RequestLimits:
     """Maximum number of texts."""
     text_bytes: int
     """Maximum size of one text in UTF-8."""
+    explained_bytes: int
+    """Maximum size of the texts of a request for explanations, together, in UTF-8."""
 
 
 class PendingClassification(NamedTuple):
@@ -100,6 +105,24 @@ class ClassificationService:
         if count > self._limits.texts:
             raise InvalidArgument(
                 field, f"holds {count} texts; at most {self._limits.texts} fit into a request: split it"
+            )
+
+    def check_explained(self, texts: Sequence[str]) -> None:
+        """Validates the texts of a request for explanations, which take far more time and memory than answers.
+
+        Raises:
+            InvalidArgument: there are too many, or they are too large together.
+        """
+        if len(texts) > MAX_EXPLAINED_TEXTS:
+            raise InvalidArgument(
+                "texts", f"holds {len(texts)} texts; at most {MAX_EXPLAINED_TEXTS} are explained in a request: split it"
+            )
+        size, limit = sum(len(text.encode()) for text in texts), self._limits.explained_bytes
+        if size > limit:
+            raise InvalidArgument(
+                "texts",
+                f"has {size} bytes; at most {limit} are explained in a request (the server's --max-explain-bytes):"
+                " send less, or omit explain",
             )
 
 

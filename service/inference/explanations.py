@@ -1,11 +1,12 @@
-"""Explains the answers of one model version, in a thread. The explainer is loaded with the first request for it."""
+"""Explains answers, one request of a worker at a time. A version's explainer is loaded with its first request."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -21,31 +22,66 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 MAX_WAITING_REQUESTS = 64
-"""Maximum number of explanation requests in progress per version; further ones are refused."""
+"""Maximum number of explanation requests in progress per worker; further ones are refused."""
+
+_T = TypeVar("_T")
+
+
+class ExplanationQueue:
+    """Runs a worker's explanation requests one after another in a thread, which starts with the first request.
+
+    An explanation takes 100 times the memory of its text. A request that is cancelled while it waits is not run: its
+    client has gone, or its deadline has passed.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
+        self._waiting = 0
+        self._seconds_per_request = 0.0
+
+    async def run(self, model: str, explain: Callable[[], _T]) -> _T:
+        """Returns what a function returns, which explains a request.
+
+        Raises:
+            Overloaded: `MAX_WAITING_REQUESTS` are in progress.
+        """
+        if self._waiting == MAX_WAITING_REQUESTS:
+            raise Overloaded(model, max(0.01, self._waiting * self._seconds_per_request))
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, explain)
+        finally:
+            self._waiting -= 1
+
+    def _timed(self, explain: Callable[[], _T]) -> _T:
+        start = perf_counter()
+        try:
+            return explain()
+        finally:
+            self._seconds_per_request = perf_counter() - start
 
 
 class Explanations:
-    """Explains requests one after another in a thread, which starts with the first request.
+    """Explains the answers of one version.
 
     It needs no closing: only the requests in progress hold a retired version, and with the last of them the explainer
-    and its thread are freed.
+    is freed.
 
     Args:
+        queue: runs the requests.
         name: name of the model.
         version: its version.
         folder: the version folder.
         files: fingerprint of the files that the version's engine was loaded from.
     """
 
-    def __init__(self, name: str, version: int, folder: Path, files: Fingerprint) -> None:
+    def __init__(self, queue: ExplanationQueue, name: str, version: int, folder: Path, files: Fingerprint) -> None:
+        self._queue = queue
         self._name = name
         self._version = version
         self._folder = folder
         self._files = files
         self._explainer: Explainer | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"explain-{name}")
-        self._waiting = 0
-        self._seconds_per_request = 0.0
 
     async def explain(self, texts: Sequence[str], labels: Sequence[int]) -> list[pb2.Explanation]:
         """Explains the logit of one label for each text.
@@ -54,28 +90,21 @@ class Explanations:
             CannotExplain: the version does not support explanations, or its files have changed.
             Overloaded: `MAX_WAITING_REQUESTS` are in progress.
         """
-        if self._waiting == MAX_WAITING_REQUESTS:
-            raise Overloaded(self._name, max(0.01, self._waiting * self._seconds_per_request))
-        self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._explain, texts, labels)
+            return await self._queue.run(self._name, partial(self._explain, texts, labels))
         except ModelError as error:
             resource = f"models/{self._name}/versions/{self._version}"
             raise CannotExplain(resource, reason_for_clients(error, self._folder)) from error
-        finally:
-            self._waiting -= 1
 
     def _explain(self, texts: Sequence[str], labels: Sequence[int]) -> list[pb2.Explanation]:
         # Builds the messages here too: for long texts that would block the event loop.
         if self._explainer is None:
             self._explainer = self._load()
-        start = perf_counter()
         explained = []
         for text, label in zip(texts, labels, strict=True):
             explanation = self._explainer.explain(text, label)
             words = [pb2.WordContribution(**word._asdict()) for word in explanation.words]
             explained.append(pb2.Explanation(bias=explanation.bias, words=words))
-        self._seconds_per_request = perf_counter() - start
         return explained
 
     def _load(self) -> "Explainer":

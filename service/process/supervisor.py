@@ -108,6 +108,7 @@ class Supervisor:
         self._metrics = _Child("metrics", self._serve_metrics)
         self._selector = selectors.DefaultSelector()
         self._has_served = False
+        self._misses_socket = False
         self._kill_at: float | None = None  # set when stopping
         self._status = 0
 
@@ -228,6 +229,7 @@ class Supervisor:
                     self._signal(signal.SIGHUP)  # the workers scan the models folder
         if self._kill_at is None:
             self._kill_silent_children(overslept)
+            self._check_socket()
         elif time.monotonic() >= self._kill_at:
             self._signal(signal.SIGKILL)
 
@@ -252,6 +254,14 @@ class Supervisor:
                 _log.error("does not respond", process=child.name, pid=child.pid, seconds=round(now - child.heard, 1))
                 os.kill(child.pid, signal.SIGKILL)
                 child.heard = now
+
+    def _check_socket(self) -> None:
+        """Logs that the Unix domain socket has gone, once: no client can connect any more."""
+        if self._socket and all(worker.ready for worker in self._workers):
+            missing = not self._socket.is_socket()
+            if missing and not self._misses_socket:
+                _log.error("socket removed", host=self._config.host, reason="no client can connect: restart the server")
+            self._misses_socket = missing
 
     def _receive(self, child: _Child) -> None:
         assert child.end

@@ -15,7 +15,7 @@ from service.http.app import HttpOptions, http_app
 from service.http.server import http_server
 from service.inference.batching import Batcher, QueueLimits
 from service.inference.classification import ClassificationService, RequestLimits
-from service.inference.explanations import Explanations
+from service.inference.explanations import ExplanationQueue, Explanations
 from service.inference.reconciler import Publish, Reconciler
 from service.inference.repository import ModelRepository
 from service.inference.servable import Servable
@@ -63,7 +63,8 @@ async def serve(
     shadowing = Shadowing(config, page, all_pages)
     heartbeat = Heartbeat(supervisor, config.heartbeat_timeout)
     reconciler = _reconciler(config, repository, page, shadowing, heartbeat)
-    classification = ClassificationService(repository, RequestLimits(config.max_texts, config.max_text_bytes))
+    request_limits = RequestLimits(config.max_texts, config.max_text_bytes, config.max_explain_bytes)
+    classification = ClassificationService(repository, request_limits)
     transport = choose_transport(config, threads)
     servicers = Servicers.of(repository, classification, transport.name)
     tokens = Tokens(config.tokens) if config.tokens else None
@@ -139,12 +140,13 @@ async def _watch(supervisor: ChildEnd, health: HealthServicer, stop: asyncio.Eve
 def publisher(config: Config, page: MetricsPage) -> Publish:
     """Returns what makes the servable of a verified engine."""
     limits = QueueLimits(config.max_batch_texts, config.max_queue_texts, config.max_queue_bytes)
+    explanation_queue = ExplanationQueue()
 
     def publish(folder: VersionFolder, files: Fingerprint, name: str, version: int, engine: Engine) -> Servable:
         counts = folder.metadata.data_set.label_texts
         metrics = ModelMetrics(page, name, version, engine.name, folder.labels, label_texts=counts)
         batcher = Batcher(name, engine, limits, metrics)
-        explanations = Explanations(name, version, folder.path, files)
+        explanations = Explanations(explanation_queue, name, version, folder.path, files)
         return Servable(name, version, folder.labels, folder.metadata, engine, batcher, metrics, explanations)
 
     return publish

@@ -11,6 +11,7 @@ import socket
 import stat
 import threading
 from collections.abc import Callable
+from functools import partial
 
 _STANDARD_ERROR = 2
 
@@ -65,7 +66,10 @@ class NonBlockingStderr:
 
 
 def _writer() -> Callable[[bytes], int]:
-    """Returns a function that writes some of the bytes to standard error, or raises OSError instead of waiting."""
+    """Returns a function that writes some of the bytes to standard error, or raises OSError instead of waiting.
+
+    It has a descriptor of its own: standard error's is exchanged while TensorFlow is imported.
+    """
     mode = os.fstat(_STANDARD_ERROR).st_mode
     if stat.S_ISSOCK(mode):
         connection = socket.socket(fileno=os.dup(_STANDARD_ERROR))
@@ -74,17 +78,18 @@ def _writer() -> Callable[[bytes], int]:
         try:
             opened = os.open(f"/proc/self/fd/{_STANDARD_ERROR}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError:  # it belongs to another user
-            return _write_if_writable
+            return partial(_write_if_writable, os.dup(_STANDARD_ERROR))
         # In place of the old one, so that what libraries print cannot block either.
         os.dup2(opened, _STANDARD_ERROR)
-        os.close(opened)
-    return lambda data: os.write(_STANDARD_ERROR, data)
+        return lambda data: os.write(opened, data)
+    own = os.dup(_STANDARD_ERROR)
+    return lambda data: os.write(own, data)
 
 
-def _write_if_writable(data: bytes) -> int:
+def _write_if_writable(descriptor: int, data: bytes) -> int:
     """Writes as much as fits into a pipe that says that it is writable: `PIPE_BUF` bytes."""
     poll = select.poll()
-    poll.register(_STANDARD_ERROR, select.POLLOUT)
+    poll.register(descriptor, select.POLLOUT)
     if not poll.poll(0):
         raise BlockingIOError
-    return os.write(_STANDARD_ERROR, data[: select.PIPE_BUF])
+    return os.write(descriptor, data[: select.PIPE_BUF])

@@ -35,6 +35,7 @@ def test_an_empty_variable_is_as_if_it_was_not_set() -> None:
         ("keep_versions", 1, 2**31 - 1),
         ("max_texts", 1, 2**31 - 1),
         ("max_text_bytes", 1, 2**31 - 1),
+        ("max_explain_bytes", 1, 2**31 - 1),
         ("max_request_bytes", 1, 2**31 - 1),
         ("max_batch_texts", 1, 2**31 - 1),
         ("max_queue_texts", 1, 2**31 - 1),

@@ -1,9 +1,7 @@
-import os
-
 import pytest
 
 from textfiles import Format, ReadOptions
-from textfiles.command import Parser, add_read_options, fail, read_options, stderr_hidden
+from textfiles.command import Parser, add_read_options, fail, read_options
 
 
 def test_an_error_is_one_line_and_each_detail_one_more(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,14 +45,3 @@ def test_each_option_says_how_files_are_read(arguments: list[str], options: Read
     parser = Parser("program")
     add_read_options(parser)
     assert read_options(vars(parser.parse_args(arguments))) == options
-
-
-def test_what_libraries_write_is_hidden_and_what_comes_after_is_not(capfd: pytest.CaptureFixture[str]) -> None:
-    def fails() -> None:
-        os.write(2, b"hidden\n")
-        raise ValueError("stop")
-
-    with pytest.raises(ValueError, match="stop"), stderr_hidden():
-        fails()
-    os.write(2, b"shown\n")
-    assert capfd.readouterr().err == "shown\n"

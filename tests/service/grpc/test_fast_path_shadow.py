@@ -150,7 +150,7 @@ class Served:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Any]:
         """Yields the channel of a client."""
-        classification = ClassificationService(self.repository, RequestLimits(1000, 100_000))
+        classification = ClassificationService(self.repository, RequestLimits(1000, 100_000, 1000))
         servicers = Servicers.of(self.repository, classification, "native")
         ids_alone = Observer(access_log=False, tracer=None)  # as --capture has it
         instruments = Instruments(self.page, observer=ids_alone, native_page=self.native_page)

@@ -62,7 +62,7 @@ async def settle() -> None:
 
 def stream(batcher: PendingBatcher) -> AsyncIterator[pb2.ClassifyResponse]:
     repository = cast("Any", Repository(batcher))
-    classification = ClassificationService(repository, RequestLimits(10, 1000))
+    classification = ClassificationService(repository, RequestLimits(10, 1000, 1000))
     return TextClassifierServicer(repository, classification, "grpcio").ClassifyStream(many(), Context())
 
 

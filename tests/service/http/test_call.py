@@ -94,7 +94,7 @@ class Routes:
             publish=publish_gated,
             states=VersionStates(self._page),
         )
-        self._classification = NotingService(self._repository, RequestLimits(100, max_bytes))
+        self._classification = NotingService(self._repository, RequestLimits(100, max_bytes, max_bytes))
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
 

@@ -166,6 +166,45 @@ def test_a_client_that_does_not_read_its_response_is_let_go(monkeypatch: pytest.
     asyncio.run(test())
 
 
+def test_of_responses_that_nobody_reads_the_oldest_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_UNREAD_BYTES", 40 * MIB)
+    answered, lost = asyncio.Event(), asyncio.Event()
+    made: list[server._Protocol] = []
+
+    class Protocol(server._Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            made.append(self)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            answered.set()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    monkeypatch.setattr(server, "_Protocol", Protocol)
+
+    async def much(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(64 * MIB)})
+
+    async def test() -> None:
+        async with running(much) as port:
+            for first in (True, False):
+                answered.clear()
+                _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+                writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                await answered.wait()
+                assert lost.is_set() <= (not first)  # the only one stays, however large
+            await lost.wait()
+            assert [each.transport.is_closing() for each in made] == [True, False]
+            made[1].transport.abort()
+
+    asyncio.run(test())
+
+
 def test_probes_are_answered_while_as_many_requests_as_allowed_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MAX_REQUESTS", 1)
     begun, go_on = asyncio.Event(), asyncio.Event()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from service.errors import StartError
 from service.inference import capture as capture_module
@@ -134,6 +135,40 @@ def test_a_file_that_another_process_removed_is_replaced(tmp_path: Path) -> None
     assert capturing.lines() == [{"kind": "text"}]
 
 
+@pytest.mark.parametrize("moved", ["file", "folder"])
+def test_a_file_that_was_moved_away_is_replaced_where_the_folder_is_named(tmp_path: Path, moved: str) -> None:
+    folder = tmp_path / "captured"
+    capturing = Capturing(folder)
+    capturing.capture._write([b'{"kind": "text"}\n'], [])
+    (file,) = folder.iterdir()
+    (file if moved == "file" else folder).rename(tmp_path / "old")
+    capturing.capture._write([b'{"kind": "compared"}\n'], [])
+    assert capturing.lines() == [{"kind": "compared"}]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def fill_disk(capture: Capture) -> None:
+    """Has a capture write to a full disk."""
+    capture._path = Path("/dev/full")
+    capture._file = os.open(capture._path, os.O_WRONLY)
+
+
+def test_each_reason_for_a_failed_write_is_logged_once(tmp_path: Path) -> None:
+    folder = tmp_path / "captured"
+    capturing = Capturing(folder)
+    with capture_logs() as log:
+        fill_disk(capturing.capture)
+        for _ in range(2):
+            capturing.capture._write([b"{}\n"], [])
+        capturing.capture._end_file()
+        folder.rmdir()
+        folder.touch()
+        for _ in range(2):
+            capturing.capture._write([b"{}\n"], [])
+    assert [line["reason"] for line in log] == ["No space left on device", "File exists"]
+    capturing.capture.close()
+
+
 def test_what_finds_no_room_in_the_queue_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture_module, "QUEUE_BYTES", 1)
     capturing = Capturing(tmp_path)
@@ -148,11 +183,12 @@ def test_a_full_disk_loses_texts_and_their_count_together_and_leaves_no_half_lin
     capturing.capture._write([b'{"kind": "text"}\n'], [])
     (path,) = tmp_path.iterdir()
     present = capturing.capture._file
-    capturing.capture._file = os.open("/dev/full", os.O_WRONLY)
+    fill_disk(capturing.capture)
     capturing.capture._write([b"{}\n"], [b"{}\n"])
     assert capturing.count("capture_dropped") == 1
+    assert capturing.capture._file is not None
     os.close(capturing.capture._file)
-    capturing.capture._file = present
+    capturing.capture._file, capturing.capture._path = present, path
     assert capturing.lines() == [{"kind": "text"}]
     assert path.read_bytes().endswith(b"}\n")
 

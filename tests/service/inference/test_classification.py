@@ -5,19 +5,19 @@ import math
 from collections.abc import Sequence
 from time import perf_counter
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from service.errors import InvalidArgument
-from service.grpc.text_classifier_servicer import TextClassifierServicer, _validate_explained
+from service.grpc.text_classifier_servicer import TextClassifierServicer
 from service.inference.classification import ClassificationService, RequestLimits, deadline_of
 from service.inference.servable import Servable
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from textmodel import Prediction
 
-LIMITS = RequestLimits(texts=3, text_bytes=10)
+LIMITS = RequestLimits(texts=3, text_bytes=10, explained_bytes=1000)
 LABELS = ("x", "y", "z")
 ROWS = {"a": [0.25, 0.5, 0.25], "b": [0.125, 0.125, 0.75], "tie": [0.375, 0.25, 0.375]}
 
@@ -140,10 +140,11 @@ def test_a_deadline_is_a_time_from_now() -> None:
     assert before + 1000 <= deadline <= perf_counter() + 1000
 
 
-def test_up_to_64_texts_of_a_mebibyte_are_explained() -> None:
-    _validate_explained(["a"] * 64)
-    _validate_explained(["é" * (1 << 19)])
+def test_up_to_64_texts_of_the_limit_together_are_explained() -> None:
+    service = ClassificationService(cast("Any", None), LIMITS)
+    service.check_explained(["a"] * 64)
+    service.check_explained(["é" * 250, "é" * 250])
     with pytest.raises(InvalidArgument, match="texts: holds 65 texts; at most 64 are explained"):
-        _validate_explained(["a"] * 65)
-    with pytest.raises(InvalidArgument, match="texts: has 1048577 bytes; at most 1048576 are explained"):
-        _validate_explained(["é" * (1 << 19), "a"])
+        service.check_explained(["a"] * 65)
+    with pytest.raises(InvalidArgument, match=r"has 1001 bytes; at most 1000 are explained .*--max-explain-bytes"):
+        service.check_explained(["é" * 500, "a"])

@@ -1,8 +1,10 @@
 """Explanations of a version, in this process."""
 
 import asyncio
+import gc
 import shutil
 import threading
+import weakref
 from pathlib import Path
 
 import msgspec
@@ -10,7 +12,7 @@ import pytest
 
 from service.config import Config
 from service.errors import CannotExplain, Overloaded
-from service.inference.explanations import MAX_WAITING_REQUESTS, Explanations
+from service.inference.explanations import MAX_WAITING_REQUESTS, ExplanationQueue, Explanations
 from service.inference.reconciler import Reconciler
 from service.inference.repository import ModelRepository
 from service.inference.version_policy import VersionPolicy
@@ -26,7 +28,7 @@ def test_requests_beyond_those_that_may_wait_are_turned_away_and_the_others_answ
     path = tiny_models / "topic" / "1"
 
     async def run() -> None:
-        explanations = Explanations("topic", 1, path, fingerprint(path))
+        explanations = Explanations(ExplanationQueue(), "topic", 1, path, fingerprint(path))
         for _ in range(2):  # those that are answered wait no more
             calls = [explanations.explain(["dull film"], [0]) for _ in range(MAX_WAITING_REQUESTS + 1)]
             *answers, last = await asyncio.gather(*calls, return_exceptions=True)
@@ -35,6 +37,35 @@ def test_requests_beyond_those_that_may_wait_are_turned_away_and_the_others_answ
             assert last.retry_seconds >= 0.01
 
     asyncio.run(run())
+
+
+def test_one_request_of_a_worker_is_explained_at_a_time_and_cancelled_ones_never(tiny_models: Path) -> None:
+    begun: list[str] = []
+    first_runs, go_on = threading.Event(), threading.Event()
+
+    def explain_first() -> None:
+        first_runs.set()
+        go_on.wait(60)
+
+    async def run() -> None:
+        queue, paths = ExplanationQueue(), {name: tiny_models / name / "1" for name in ("topic", "sentiment")}
+        of_model = {name: Explanations(queue, name, 1, path, fingerprint(path)) for name, path in paths.items()}
+        first = asyncio.create_task(queue.run("topic", explain_first))
+        await asyncio.to_thread(first_runs.wait, 60)
+        other = asyncio.create_task(of_model["sentiment"].explain(["dull film"], [0]))
+        late = asyncio.create_task(queue.run("topic", lambda: begun.append("late")))
+        kept = asyncio.create_task(queue.run("topic", lambda: begun.append("kept")))
+        await asyncio.sleep(0)  # all three wait now
+        late.cancel()  # as its deadline, or its client's disconnect, does
+        assert not other.done()
+        go_on.set()
+        await asyncio.gather(first, other, kept)
+        assert sum(thread.name.startswith("explain") for thread in threading.enumerate()) == 1
+        with pytest.raises(asyncio.CancelledError):
+            await late
+
+    asyncio.run(run())
+    assert begun == ["kept"]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +88,7 @@ def test_a_model_that_cannot_be_explained_says_why_but_not_where_it_is(
     msgspec.structs.replace(folder.metadata, **changes).write(folder.metadata_file)
 
     async def run() -> None:
-        explanations = Explanations("topic", 1, folder.path, fingerprint(folder.path))
+        explanations = Explanations(ExplanationQueue(), "topic", 1, folder.path, fingerprint(folder.path))
         with pytest.raises(CannotExplain) as error:
             await explanations.explain(["dull film"], [0])
         assert str(error.value) == f"models/topic/versions/1 cannot be explained: {reason}"
@@ -96,19 +127,19 @@ def test_files_that_were_refused_explain_nothing_for_the_version_that_serves(tmp
     asyncio.run(run())
 
 
-def test_a_version_that_retires_takes_along_what_explains_it_and_its_thread(tmp_path: Path) -> None:
+def test_a_version_that_retires_takes_along_what_explains_it(tmp_path: Path) -> None:
     write_model(tmp_path, "topic")
 
     async def run() -> None:
         repository, reconciler = reconciled(tmp_path)
         await reconciler.load()
         assert await repository.get("topic", 1).explanations.explain(["dull film"], [0])
-        (thread,) = (thread for thread in threading.enumerate() if thread.name.startswith("explain-topic"))
+        explanations = weakref.ref(repository.get("topic", 1).explanations)
         write_model(tmp_path, "topic", seed=2)
         await reconciler.load()
         assert repository.get("topic", 0).version == 2
-        thread.join(60)
-        assert not thread.is_alive()
+        gc.collect()
+        assert explanations() is None
         await reconciler.close()
 
     asyncio.run(run())

@@ -275,6 +275,9 @@ def test_grpc_is_served_on_a_unix_domain_socket(transport: str, tiny_models: Pat
         os.kill(server.event("ready", process="worker 0")["pid"], signal.SIGKILL)
         server.event("serving", after=server.event("died"))
         assert client.classify(["oil"], model="topic")
+        path.rename(tmp_path / "moved")
+        assert server.event("socket removed")["host"] == f"unix:{path}"
+        (tmp_path / "moved").rename(path)
         command = [sys.executable, "-m", "service.healthcheck", *flags]
         assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "SERVING\n"
     assert not path.exists()

@@ -202,7 +202,10 @@ def test_what_explains_is_loaded_once_for_a_version_and_only_when_it_is_asked_fo
 
 @pytest.mark.parametrize(
     ("texts", "says"),
-    [(["a"] * 65, "at most 64 are explained"), (["a" * 530_000] * 2, "at most 1048576 are explained")],
+    [
+        (["a"] * 65, "at most 64 are explained"),
+        (["a" * 33_000] * 2, "at most 65536 are explained in a request (the server's --max-explain-bytes)"),
+    ],
 )
 def test_more_than_a_request_may_have_explained_is_invalid_argument(
     stream_stub: pb2_grpc.TextClassifierStub, texts: list[str], says: str
@@ -331,6 +334,7 @@ def test_tensorflow_serves_what_the_compiled_engine_cannot_and_the_log_says_why(
         assert model.engine == "tensorflow"
         assert "softmax" in server.event("compiled engine refused", model="topic", version=1)["reason"]
         assert 'text_classifier_model_info{engine="tensorflow",model="topic",version="1"} 1.0' in server.metrics()
+    assert all(line["event"] for line in server.log)  # TensorFlow's own lines would have none
 
 
 def test_a_version_that_fails_a_probe_never_serves_and_the_one_before_does(tmp_path: Path) -> None:

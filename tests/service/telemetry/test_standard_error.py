@@ -115,6 +115,25 @@ def test_a_file_that_is_appended_to_by_several_keeps_all_lines(tmp_path: Path) -
     assert (tmp_path / "log").read_text().splitlines() == ["x" * 50] * 200
 
 
+@pytest.mark.parametrize("kind", [pipe, stream, terminal])
+def test_lines_are_written_while_what_libraries_print_is_hidden(kind: Callable[[], tuple[int, int]]) -> None:
+    program = """
+import os
+from service.telemetry.standard_error import NonBlockingStderr
+from textmodel.standard_error import stderr_hidden
+output = NonBlockingStderr(str)
+with stderr_hidden():
+    os.write(2, b"hidden\\n")
+    output.write("shown\\n")
+os.write(2, b"after\\n")
+"""
+    reading, writing = kind()
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, stderr=writing, check=True)
+    assert drain(reading).decode().split() == ["shown", "after"]
+    os.close(reading)
+    os.close(writing)
+
+
 def test_a_server_answers_while_its_log_is_not_read_and_counts_what_it_drops(tiny_models: Path) -> None:
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 16384)
