@@ -37,7 +37,7 @@ TRIES = 1_000_000
 @pytest.fixture(scope="module")
 def server(tiny_models: Path) -> Iterator[ServerProcess]:
     """A server with room for one large request."""
-    with serving(tiny_models, "--workers", "1", "--max-queue-texts", "1") as server:
+    with serving(tiny_models, "--transport", "native", "--workers", "1", "--max-queue-texts", "1") as server:
         yield server
 
 
