@@ -63,6 +63,14 @@ class _Text(ABC):
     counts: NDArray[np.integer]
     """(features,): how often the text has each."""
 
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def cuts(self) -> NDArray[np.bool_]:
+        """(characters + 1,): whether the text may be cut at each place."""
+        return graphemes.cuts(self.text)
+
     @abstractmethod
     def words(self, shares: NDArray[np.float64]) -> list[WordContribution]:
         """Returns what each word adds.
@@ -76,7 +84,8 @@ class _WordText(_Text):
     """A text as its words are in a vocabulary."""
 
     def __init__(self, vectorizer: MultiHot | NGrams, weights: Weights, vocabulary: Vocabulary, text: str) -> None:
-        self._text, self._vocabulary = text, vocabulary
+        super().__init__(text)
+        self._vocabulary = vocabulary
         self._indices = np.array(vocabulary.indices(text), np.int32)
         places = self._indices.astype(np.int64)
         if isinstance(vectorizer, MultiHot):
@@ -97,7 +106,7 @@ class _WordText(_Text):
             share = shares[np.searchsorted(self.ids, ids)] / order
             for before in range(order):
                 contributions[ends - before] += share
-        words, spans = self._vocabulary.tokenize(self._text), self._vocabulary.spans(self._text)
+        words, spans = self._vocabulary.tokenize(self.text), self._vocabulary.spans(self.text)
         known = (self._indices != UNKNOWN)[1:].tolist()
         return [
             WordContribution(word, *span, is_known, contribution)
@@ -112,7 +121,8 @@ class _HashedText(_Text):
         assert weights.kept is not None
         assert weights.scale is not None
         assert weights.known_words is not None
-        self._vectorizer, self._kept, self._text = vectorizer, weights.kept, text
+        super().__init__(text)
+        self._vectorizer, self._kept = vectorizer, weights.kept
         self._known_words = weights.known_words
         self._stream = unicode_text.read([text])
         found = rows_of(hashed_ngrams.features(vectorizer, [text]), weights.kept)
@@ -137,7 +147,7 @@ class _HashedText(_Text):
 
     @cached_property
     def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return unicode_text.places(self._text)
+        return unicode_text.places(self.text)
 
     def _characters(self, shares: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Returns for each character of the stream what it adds, and whether it shows that its word is known."""
@@ -206,18 +216,18 @@ class _HashedText(_Text):
         """Returns for each character of the stream what the whole grapheme adds that it is part of."""
         start, _ = self._places
         # In the stream, space surrounds the text.
-        place = np.concatenate([[-1], start, [len(self._text)]])[self._stream.position + 1]
-        begins = np.concatenate([[True], (place[1:] != place[:-1]) & graphemes.cuts(self._text)[place[1:]]])
+        place = np.concatenate([[-1], start, [len(self.text)]])[self._stream.position + 1]
+        begins = np.concatenate([[True], (place[1:] != place[:-1]) & self.cuts[place[1:]]])
         number = np.cumsum(begins) - 1
         sums: NDArray[np.float64] = np.bincount(number, contributions)[number]
         return sums
 
 
-def _whole_graphemes(text: str, words: list[WordContribution]) -> list[WordContribution]:
+def _whole_graphemes(found: _Text, words: list[WordContribution]) -> list[WordContribution]:
     """Returns words that begin and end where the text may be cut: some are longer, and several that share a character
     that a person sees, such as a flag, are one.
     """
-    cuts = np.flatnonzero(graphemes.cuts(text))
+    text, cuts = found.text, np.flatnonzero(found.cuts)
     spans = np.array([(word.start, word.end) for word in words], np.int64).reshape(-1, 2)
     starts = cuts[np.searchsorted(cuts, spans[:, 0], side="right") - 1].tolist()
     ends = cuts[np.searchsorted(cuts, spans[:, 1])].tolist()
@@ -269,7 +279,7 @@ class Explainer:
         """Explains the logit of a label, given as its place among the version's labels."""
         found = self._read(text)
         logit, parts = self._parts(found.ids, found.values, label)
-        words = _whole_graphemes(text, found.words(parts / found.counts))
+        words = _whole_graphemes(found, found.words(parts / found.counts))
         return Explanation(logit - sum(word.contribution for word in words), words)
 
     def _parts(

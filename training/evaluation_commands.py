@@ -52,6 +52,7 @@ def _evaluate(options: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
+    from training import warnings  # noqa: PLC0415
     from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation import report as evaluation_report  # noqa: PLC0415
     from training.evaluation.version_evaluation import LoadedVersion, evaluate_files  # noqa: PLC0415
@@ -69,8 +70,7 @@ def _evaluate(options: dict[str, Any]) -> None:
     for note in evaluation_report.notes(result):
         console.print(note)
     if options["report"]:
-        for note in evaluation_report.write(options["report"], result):
-            console.print(f"Warning: {note}")
+        warnings.show(console, evaluation_report.write(options["report"], result))
         console.print(f"Wrote {options['report']}")
 
 

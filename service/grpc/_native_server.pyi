@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+from service.inference.servable import AnswerQueue
+
 class Event:
     """The kinds of event; each is a tuple that begins with its kind."""
 
@@ -126,25 +128,6 @@ class Server:
 
     def close(self) -> None:
         """Ends all calls and connections."""
-
-class AnswerQueue:
-    """Answers that were given without Python, with their texts. Those that find no room are dropped."""
-
-    def take(self, max_texts: int) -> tuple[list[str], list[int], list[float], list[str]]:
-        """Takes the oldest answers, up to so many texts; an answer of more texts comes alone.
-
-        Returns:
-            The texts, and of each the most probable class, its probability, and the request's id.
-        """
-
-    def take_dropped(self) -> int:
-        """Takes the number of texts that found no room."""
-
-    def is_empty(self) -> bool:
-        """Tells whether no answer waits. If so, the next one wakes the event loop."""
-
-    def threads_were_idle(self) -> bool:
-        """Tells whether each of the server's threads has been idle at some time since the last call."""
 
 class Call:
     """A call. What is asked of it after its end has no effect."""

@@ -17,7 +17,8 @@ import grpc.aio
 import structlog
 from google.rpc import status_pb2
 
-from service.grpc._native_server import AnswerQueue, Call, Event, Message, MessageError, Server
+from service.grpc._native_server import Call, Event, Message, MessageError, Server
+from service.inference.servable import AnswerQueue
 from service.security.reloaded_file import Reloaded
 from service.security.tls import PemFiles
 

@@ -58,6 +58,18 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"hello"})
 
 
+async def much(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": bytes(64 * MIB)})
+
+
+async def ask_without_reading(port: int) -> asyncio.StreamWriter:
+    """Makes a request, and takes nothing of its response."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return writer
+
+
 def test_headers_beyond_the_limit_are_refused_although_they_come_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,14 +165,9 @@ def test_a_client_that_does_not_read_its_response_is_let_go(monkeypatch: pytest.
 
     monkeypatch.setattr(server, "_Protocol", Protocol)
 
-    async def much(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": bytes(64 * MIB)})
-
     async def test() -> None:
         async with running(much) as port:
-            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
-            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            _writer = await ask_without_reading(port)
             await lost.wait()
 
     asyncio.run(test())
@@ -186,16 +193,11 @@ def test_of_responses_that_nobody_reads_the_oldest_make_room(monkeypatch: pytest
 
     monkeypatch.setattr(server, "_Protocol", Protocol)
 
-    async def much(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": bytes(64 * MIB)})
-
     async def test() -> None:
         async with running(much) as port:
             for first in (True, False):
                 answered.clear()
-                _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
-                writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                _writer = await ask_without_reading(port)
                 await answered.wait()
                 assert lost.is_set() <= (not first)  # the only one stays, however large
             await lost.wait()

@@ -1,6 +1,7 @@
 //! The model versions that are answered without Python, as the repository publishes them.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,10 +13,13 @@ use crate::metrics::ModelMetrics;
 use crate::network::Network;
 use crate::threads;
 
-/// One version of a model. It lives until its last call has ended.
-pub struct Version {
+/// What Python gives for a version.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct Publication {
     pub name: String,
     pub number: i64,
+    in_service: bool,
     pub labels: Vec<String>,
     /// Bytes of text that are classified at once.
     pub inline_bytes: usize,
@@ -29,24 +33,20 @@ pub struct Version {
     pub overload: Vec<u8>,
     /// Where its answers go for Python; None: nowhere.
     pub answers: Option<Py<AnswerQueue>>,
+}
+
+/// One version of a model. It lives until its last call has ended.
+pub struct Version {
+    published: Publication,
     queue: Queue,
 }
 
-/// What Python gives for a version.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub struct Publication {
-    name: String,
-    number: i64,
-    in_service: bool,
-    labels: Vec<String>,
-    inline_bytes: usize,
-    reads_any_text: bool,
-    thresholds: Option<Vec<f64>>,
-    network: Network,
-    metrics: ModelMetrics,
-    overload: Vec<u8>,
-    answers: Option<Py<AnswerQueue>>,
+impl Deref for Version {
+    type Target = Publication;
+
+    fn deref(&self) -> &Publication {
+        &self.published
+    }
 }
 
 /// All versions.
@@ -67,42 +67,17 @@ impl Models {
     pub fn new(publications: Vec<Publication>, threads: usize) -> Result<Self, String> {
         let mut models: HashMap<String, Model> = HashMap::new();
         for publication in publications {
-            let Publication {
-                name,
-                number,
-                in_service,
-                labels,
-                inline_bytes,
-                reads_any_text,
-                thresholds,
-                network,
-                metrics,
-                overload,
-                answers,
-            } = publication;
-            let model = models.entry(name.clone()).or_default();
+            let Publication { name, number, labels, network, .. } = &publication;
             if labels.len() != network.classes() {
                 let (labels, classes) = (labels.len(), network.classes());
                 return Err(format!("{name}/{number}: has {labels} labels for {classes} classes"));
             }
-            let queue = Queue::new(threads);
-            let version = Arc::new(Version {
-                name,
-                number,
-                labels,
-                inline_bytes,
-                reads_any_text,
-                thresholds,
-                network,
-                metrics,
-                overload,
-                answers,
-                queue,
-            });
-            if in_service {
+            let model = models.entry(name.clone()).or_default();
+            let version = Arc::new(Version { published: publication, queue: Queue::new(threads) });
+            if version.in_service {
                 model.in_service = Some(Arc::clone(&version));
             }
-            model.versions.insert(number, version);
+            model.versions.insert(version.number, version);
         }
         Ok(Self(models))
     }

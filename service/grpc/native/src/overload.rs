@@ -37,9 +37,11 @@ impl Overload {
 
     /// Waits until no large request has been refused for some time, at least that time.
     pub async fn ends(&self) {
-        sleep(LASTS).await;
-        while self.stream_window() == NARROW_STREAM_WINDOW {
+        loop {
             sleep(LASTS).await;
+            if self.stream_window() == STREAM_WINDOW {
+                return;
+            }
         }
     }
 
