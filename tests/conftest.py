@@ -35,6 +35,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz", type=int, default=100, metavar="N", help="examples of each fuzz test (default: 100)")
 
 
+LONGEST_NAMED_BYTES = 16
+"""Parameters of more bytes are named by their argument, and a number."""
+
+
 def _given(request: pytest.FixtureRequest, option: str, what: str) -> Path:
     """Returns the path that an option gives. Without it tests that need what is there are skipped."""
     path: Path | None = request.config.getoption(option.partition(" ")[0])
@@ -69,6 +73,13 @@ LONG = (
     "tests/training/classifiers/test_soft_targets.py",
 )
 """Modules that take longest: they start first, so that no worker is left with one at the end."""
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Keeps the content of files out of the names of tests: a gzip file has the time in it, and all workers have to
+    find the same names.
+    """
+    return argname if isinstance(val, bytes) and len(val) > LONGEST_NAMED_BYTES else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
