@@ -16,7 +16,7 @@ COVERAGE ?=
 SHARE ?= $(HOME)/.local/share
 PROTO := text_classifier/v1/text_classifier.proto service/grpc/stubs/open_inference.proto
 
-.PHONY: help native serve models test sanitize audit bench soak attack lint nativelint proto docs completion client-wheel constraints clean
+.PHONY: help native serve models test sanitize audit bench soak attack lint nativelint proto docs completion wheel client-wheel constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -106,12 +106,19 @@ docs: .venv/.dev ## Write the API reference from the contract's comments
 completion: .venv/.dev ## Write the commands' completion scripts for bash, fish and zsh below SHARE
 	.venv/bin/python -m tools.completion $(SHARE)
 
-client-wheel: ## Build the wheel for client programs, text-classifier-client, into dist/
+PIP_WHEEL = build/pip/bin/pip --disable-pip-version-check wheel --no-deps --wheel-dir dist
+
+build/pip:
+	$(PYTHON) -m venv $@
+
+wheel: build/pip build/.native ## Build the wheel of everything, with the compiled engine and the native transport, into dist/
+	$(PIP_WHEEL) --quiet .
+
+client-wheel: build/pip ## Build the wheel for client programs, text-classifier-client, into dist/
 	rm -rf build/client
 	mkdir -p build/client
 	cp -r packaging/client/. LICENSE text_classifier build/client
-	$(PYTHON) -m venv build/pip
-	build/pip/bin/pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist build/client
+	$(PIP_WHEEL) --quiet build/client
 
 constraints: ## Pin the newest versions of all packages in constraints.txt
 	$(PYTHON) -m venv .venv-new

@@ -10,6 +10,9 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+WHEEL_RESOLVE_SECONDS = 60.0
+"""Time that cargo's registry has to answer: a wheel is built once, for many installations."""
+
 
 def extension(name: str, files: str) -> Extension:
     """Returns an extension for the limited API: one wheel serves every Python from 3.11."""
@@ -32,7 +35,8 @@ class BuildExtensions(build_ext):
         super().run()
         if not (self.inplace or self.editable_mode):
             transport = runpy.run_path("service/grpc/native/build.py")
-            transport["build_or_say_why_not"](Path(self.build_lib, "service", "grpc", transport["LIBRARY"].name))
+            library = Path(self.build_lib, "service", "grpc", transport["LIBRARY"].name)
+            transport["build_or_say_why_not"](library, WHEEL_RESOLVE_SECONDS)
 
 
 setup(

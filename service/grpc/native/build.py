@@ -20,15 +20,15 @@ LIBRARY = CRATE.parent / "_native_server.abi3.so"
 BUILD = ROOT / "build" / "native"
 
 RESOLVE_SECONDS = 9.0
-"""Time after which a registry that has not answered counts as unavailable."""
+"""Time after which a registry that has not answered counts as unavailable: a first start waits no longer for it."""
 
 
 class Unavailable(Exception):
     """The transport cannot be built here. The message says why."""
 
 
-def build(library: Path = LIBRARY) -> None:
-    """Builds the transport into a file.
+def build(library: Path, seconds: float) -> None:
+    """Builds the transport into a file, if the registry answers within so many seconds.
 
     Raises:
         Unavailable: cargo or its registry is not there, or the crate does not compile.
@@ -37,7 +37,7 @@ def build(library: Path = LIBRARY) -> None:
         raise Unavailable("cargo is not installed")
     print("Building the native transport with cargo; the first time takes a minute or two.", flush=True)
     manifest = _copy(_pins(_listed()))
-    _resolve(manifest)
+    _resolve(manifest, seconds)
     resolved = _resolved(manifest)
     if resolved != _listed():
         difference = ", ".join(sorted(set(resolved) ^ set(_listed())))
@@ -87,12 +87,12 @@ def _copy(pins: str) -> Path:
     return manifest
 
 
-def _resolve(manifest: Path) -> None:
+def _resolve(manifest: Path, seconds: float) -> None:
     """Writes Cargo.lock; without the network if all packages are cached."""
     try:
-        _cargo("generate-lockfile", "--offline", "--quiet", manifest=manifest, seconds=RESOLVE_SECONDS / 3, shown=False)
+        _cargo("generate-lockfile", "--offline", "--quiet", manifest=manifest, seconds=seconds / 3, shown=False)
     except Unavailable:
-        _cargo("generate-lockfile", "--quiet", manifest=manifest, seconds=RESOLVE_SECONDS * 2 / 3, shown=False)
+        _cargo("generate-lockfile", "--quiet", manifest=manifest, seconds=seconds * 2 / 3, shown=False)
 
 
 def _resolved(manifest: Path) -> list[str]:
@@ -115,10 +115,10 @@ def _cargo(command: str, *options: str, manifest: Path, seconds: float | None = 
         raise Unavailable(f"cargo {command} failed: {said[0] if said else 'see above'}") from error
 
 
-def build_or_say_why_not(library: Path = LIBRARY) -> None:
+def build_or_say_why_not(library: Path = LIBRARY, seconds: float = RESOLVE_SECONDS) -> None:
     """Builds the transport, or says in one line why it is left out."""
     try:
-        build(library)
+        build(library, seconds)
     except Unavailable as error:
         library.unlink(missing_ok=True)
         print(f"The native transport is left out, grpcio carries gRPC: {error}.")

@@ -25,8 +25,8 @@ def built_with(cargo: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     library.write_bytes(b"an older one")
     module: dict[str, Any] = runpy.run_path(str(BUILD))
     build = module["build_or_say_why_not"]
-    build.__globals__.update(BUILD=tmp_path / "build", RESOLVE_SECONDS=0.3 if cargo == HANGS else 60)
-    build(library)
+    build.__globals__.update(BUILD=tmp_path / "build")
+    build(library, 0.3 if cargo == HANGS else 60)
     return library
 
 
