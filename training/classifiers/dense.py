@@ -123,7 +123,7 @@ def _crossentropy(targets: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
 
 
 def _accuracy(targets: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-    """Returns how right each answer is: 1 or 0 by a label; by a soft label, the probability that it gives the answer."""
+    """Returns how right each answer is: by a label, 1 or 0; by a soft label, the probability that it has there."""
     if output.shape[-1] == 1:
         right = tf.where(output > 0.5, targets, 1 - targets)
     elif _is_classes(targets):
