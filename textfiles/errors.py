@@ -1,4 +1,4 @@
-"""The error for files and options that cannot be used, and how messages name and count things."""
+"""The error for files and options that cannot be used, and helpers for messages."""
 
 from collections.abc import Iterable, Sequence
 
@@ -19,12 +19,12 @@ class InputError(Exception):
 
 
 def listed(names: Iterable[str], limit: int = _MAX_NAMED) -> str:
-    """Returns at most `limit` of the names in quotation marks, separated by commas, and how many more there are."""
+    """Returns at most `limit` of the names in quotation marks, separated by commas, and the number of further names."""
     every = list(names)
     more = f" and {len(every) - limit:,} more" if len(every) > limit else ""
     return ", ".join(map(repr, every[:limit])) + more
 
 
 def counted(count: int, noun: str) -> str:
-    """Returns a count with its noun, of which the plural ends in s: `1 file`, `2,000 files`."""
+    """Returns a count with its noun, whose plural ends in s: `1 file`, `2,000 files`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
