@@ -28,7 +28,7 @@ def explain(error: grpc.RpcError, address: str, *, encrypted: bool, answers: int
         error: the error of the call.
         address: the address of the server.
         encrypted: whether the command uses TLS.
-        answers: number of texts that were answered before the error.
+        answers: number of texts that were answered before.
     """
     if "Cancelling all calls" in str(error.details()):  # CANCELLED or UNAVAILABLE, depending on the transport
         return f"the server at {address} is stopping, and has ended the call: try again when it runs"

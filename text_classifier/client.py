@@ -29,8 +29,8 @@ class Client:
         timeout: default deadline of a call, in seconds; None: no deadline.
 
     Raises:
-        TypeError: the address or the token is not a string, or the timeout is not a number.
-        ValueError: the address or the timeout is invalid, or the token has invalid characters or would leave this
+        TypeError: the address is no string, or the timeout no number.
+        ValueError: the address or the timeout is wrong, or the token has invalid characters or would leave this
             machine unencrypted.
     """
 

@@ -19,7 +19,7 @@ class InputError(Exception):
 
 
 def listed(names: Iterable[str], limit: int = _MAX_NAMED) -> str:
-    """Returns at most `limit` of the names in quotation marks, separated by commas, and the number of further names."""
+    """Returns at most `limit` of the names in quotation marks, separated by commas, and how many more there are."""
     every = list(names)
     more = f" and {len(every) - limit:,} more" if len(every) > limit else ""
     return ", ".join(map(repr, every[:limit])) + more

@@ -31,7 +31,7 @@ from textmodel.version_folder import Fingerprint, fingerprint
 
 _log = structlog.get_logger()
 _MAX_REASONS = 5
-"""Maximum number of names in a model's folder that a warning explains."""
+"""Names in a model's folder that a warning explains."""
 _T = TypeVar("_T")
 
 Publish = Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable]

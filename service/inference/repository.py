@@ -42,7 +42,7 @@ class ModelVersion:
     """The reason why the latest files were refused; empty if they were not."""
     servable: Servable | None = None
     files: Fingerprint | None = None
-    """The latest files that were loaded or refused."""
+    """The files that were loaded or refused last."""
 
 
 @dataclass

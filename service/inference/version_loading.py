@@ -27,7 +27,7 @@ def load_version(folder: VersionFolder, files: Fingerprint, kind: EngineKind, lo
     try:
         check_files(files)
         engine = load_engine(folder.path, kind, fall_back)
-        _ = folder.labels, folder.metadata  # read now, before the fingerprint is checked again
+        _ = folder.labels, folder.metadata  # read now, while the files are known to be these
     except (ModelError, OSError) as error:
         if fingerprint(folder.path) != files:
             raise ChangedError(f"its files changed while they were read: {error}") from error

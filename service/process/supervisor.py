@@ -176,7 +176,7 @@ class Supervisor:
 
     def _start(self, child: _Child) -> None:
         child.end, child_end = child_pipe()
-        # Signals are blocked, so that none reaches the child before it has handlers of its own.
+        # Blocked, so that no signal reaches the child before it has handlers of its own.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
         if pid == 0:
