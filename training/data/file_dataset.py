@@ -72,7 +72,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     targets = _targets(files, texts, split)
     training, test = _examples(texts, split, targets)
     is_ngram = settings.preset == "ngram"
-    # This must come before indices of the vocabulary replace the numbers of the words.
+    # Before indices of the vocabulary replace the numbers of the words.
     in_validation = None if is_ngram else _unknown_ratio(training, split.validation_texts, len(texts.words))
     vocabulary = _index(np.frombuffer(texts.indices, np.int32), texts.words, training, settings.num_words)
     if len(vocabulary) == FIRST_WORD:
@@ -100,7 +100,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
 
 
 def _read(files: TrainingFiles, console: Console) -> tuple["_Texts", int, int]:
-    """Returns the texts of the files, the number of those to train on, which come first, and the number of bad rows."""
+    """Returns the texts of the files, how many of them are to train on, the first ones, and the number of bad rows."""
     texts = _Texts(files.data.soft)
     with BadRows(files.bad_rows) as bad_rows:
         texts.read(files.data, bad_rows, console)
@@ -224,7 +224,7 @@ class _Texts:
     """The rows that are kept. Memory holds each text's word numbers, targets and hash; a file holds the texts.
 
     Args:
-        columns: the columns of soft labels and weights.
+        columns: of soft labels and weights.
     """
 
     def __init__(self, columns: SoftColumns) -> None:

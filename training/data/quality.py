@@ -50,7 +50,7 @@ class Quality:
     bad: int
     """Number of rows that cannot be used and are listed in the file of bad rows."""
     without_words: int
-    """Number of rows whose text has no word, which are left out."""
+    """Left out."""
     too_long: int
     """Number of rows whose text is longer than `MAX_TEXT_BYTES`, which are left out."""
     copies: int
