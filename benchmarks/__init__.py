@@ -1,1 +1,1 @@
-"""Benchmarks on real texts, with named peers in the same run. They are not tests: nothing asserts a time."""
+"""Benchmarks on real texts, with peers in the same run. They are not tests: nothing asserts a time."""

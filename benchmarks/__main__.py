@@ -25,7 +25,7 @@ TEXTS = 4096
 BULK_TEXTS = 25_000
 ROUNDS = 3
 SLOWER = {"MLServer": 16, "model.predict": 200}
-"""The factor by which a peer gets fewer requests, so that its run takes seconds too. Peers run as one process each."""
+"""For slow peers, the factor by which they get fewer requests, so that a run takes seconds. A peer is one process."""
 IN_TURNS = tuple(
     case for case in service.CASES if (case.texts, case.messages, case.in_flight) in {(1, 1, 1), (1, 1, 64), (64, 1, 8)}
 )
@@ -34,7 +34,7 @@ SHADOWED = (
     *(case for case in service.CASES if (case.texts, case.in_flight) == (64, 1)),
 )
 OVERLOADED = service.Case("unary, 1 text", 1, 1, 1024, 40_000)
-"""A load under which a shadow yields. grpcio refuses a part of it, so it is of the native transport alone."""
+"""A load under which a shadow yields. grpcio would refuse a part of it, so only the native transport gets it."""
 DENSE = ("--pin", "imdb=1")
 """Serves the dense version of imdb; the version in service has n-grams."""
 
@@ -79,7 +79,7 @@ def main() -> int:
     for name in ("machine", options.only) if options.only else parts:
         results[name] = parts[name]()
         results.setdefault("measured", {})[name] = _today()
-        (RESULTS / "latest.json").write_text(json.dumps(results, indent=2) + "\n")  # a later part may fail
+        (RESULTS / "latest.json").write_text(json.dumps(results, indent=2) + "\n")  # now, since a later part may fail
     (RESULTS / "latest.md").write_text(_markdown(results))
     print(f"Wrote {RESULTS / 'latest.json'} and latest.md")
     return 0
@@ -138,7 +138,7 @@ def _service(models: Path, data_dir: Path) -> list[dict[str, Any]]:
 
 
 def _of_server(models: Path, workers: int, name: str, flags: Sequence[str], sample: list[str]) -> list[dict[str, Any]]:
-    """This project's server with these flags: each case, its start and its memory."""
+    """Measures this project's server with these flags: each case, its start and its memory."""
     with serving(models, "--workers", str(workers), *flags) as server:
         started, memory = server.start_seconds, server.memory_mib()
         rows = [
@@ -151,7 +151,7 @@ def _of_server(models: Path, workers: int, name: str, flags: Sequence[str], samp
 
 
 def _protocols(models: Path, data_dir: Path) -> list[dict[str, Any]]:
-    """This project's server, with each of its protocols, and with a handler in Python over each transport."""
+    """Measures this project's server with each protocol, and a handler in Python over each transport."""
     sample = texts.read(data_dir, "imdb", TEXTS)
     with serving(models, "--transport", "native") as server, serving(models, "--transport", "grpcio") as grpcio:
         asked = {
@@ -168,7 +168,7 @@ def _protocols(models: Path, data_dir: Path) -> list[dict[str, Any]]:
 
 
 def _processes(models: Path, data_dir: Path) -> list[dict[str, Any]]:
-    """One process whose threads share the native transport, against a process for each CPU."""
+    """Measures one process whose threads share the native transport, and one process for each CPU."""
     sample = texts.read(data_dir, "imdb", TEXTS)
     rows: list[dict[str, Any]] = []
     for engine in ("compiled", "tensorflow"):
@@ -185,14 +185,14 @@ def _processes(models: Path, data_dir: Path) -> list[dict[str, Any]]:
 
 
 def _observation(models: Path, data_dir: Path) -> list[dict[str, Any]]:
-    """This project's server, with and without access log and tracing."""
+    """Measures this project's server with and without access log and tracing."""
     with observation.servers(models) as servers:
         asked = {name: (server, service.CLASSIFY) for name, server in servers.items()}
         return _in_turns(asked, texts.read(data_dir, "imdb", TEXTS))
 
 
 def _shadow(models: Path, data_dir: Path) -> list[dict[str, Any]]:
-    """This project's server with each transport, with and without a shadow version."""
+    """Measures this project's server over each transport, with and without a shadow version."""
     sample = texts.read(data_dir, "imdb", TEXTS)
     rows: list[dict[str, Any]] = []
     for transport in shadow.TRANSPORTS:
@@ -211,7 +211,7 @@ def _shadow(models: Path, data_dir: Path) -> list[dict[str, Any]]:
 
 
 def _peers(models: Path, data_dir: Path, mlserver_python: Path | None) -> list[dict[str, Any]]:
-    """This project's server and each peer, all with the dense version of imdb."""
+    """Measures this project's server and each peer, all with the dense version of imdb."""
     sample = texts.read(data_dir, "imdb", TEXTS)
     version = models / "imdb" / "1"
     with ExitStack() as stack:
@@ -235,7 +235,7 @@ def _in_turns(
     """Calls each in turn, `ROUNDS` times. Returns the rounds of median throughput.
 
     Args:
-        asked: the servers and protocols by name.
+        asked: the servers and protocols to measure, by name.
         sample: the texts.
         cases: the loads.
         slower: the factors by which some get fewer requests.

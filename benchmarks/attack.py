@@ -1,8 +1,8 @@
-"""Attacks a server of one worker, one attack at a time: what do they cost it, and another client?
+"""Attacks a server of one worker, one attack at a time, and measures the cost to the server and to another client.
 
-Each attack has a process of its own and a fresh server. Meanwhile another client classifies one review after another.
-The table says how far the worker's memory rises above its rest, at most and afterwards, and how long the other client
-waits for an answer. Run it on a machine that does nothing else: attacker, server and client share its CPUs.
+Each attack has a process of its own and a new server. Meanwhile another client classifies one review after another. The
+table shows how far the worker's memory rises above its idle memory, at its peak and afterwards, and how long the other
+client waits for an answer. Run it on an idle machine: attacker, server and client share its CPUs.
 """
 
 import argparse
@@ -37,7 +37,7 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 WATCH = "/grpc.health.v1.Health/Watch"
 MIB = 1 << 20
 CALM_CALLS = 500
-"""Calls of the other client before the attack begins."""
+"""Number of calls of the other client before the attack begins."""
 MAX_GROWTH_MIB, MAX_P99_MS = 100.0, 100.0
 """The goal of each attack."""
 
@@ -52,7 +52,7 @@ _FULL = pb2.ClassifyRequest(model=MODEL, texts=[" " * MIB] * 15).SerializeToStri
 
 
 class Target(NamedTuple):
-    """Where the server is."""
+    """The addresses of the server."""
 
     grpc: str
     http_port: int
@@ -126,7 +126,7 @@ async def unread_streams(target: Target) -> Counter[str]:
 
 
 async def _sent(opened: Sequence[Connection], path: str, data: bytes, streams: int) -> Counter[str]:
-    """Sends the data on so many streams of each connection. Counts what the server takes within 10 s."""
+    """Sends the data on this number of streams of each connection. Counts what the server accepts within 10 s."""
     outcomes: Counter[str] = Counter()
 
     async def send(connection: Connection) -> None:
@@ -182,7 +182,7 @@ async def watchers(target: Target) -> Counter[str]:
 
 
 async def connections(target: Target, count: int, sent: bytes) -> Counter[str]:
-    """Opens HTTP connections that say no more than this, then asks for health as a probe does."""
+    """Opens HTTP connections that send only these bytes, then asks for health as a probe does."""
     opened = []
     for _ in range(count):
         opened.append(await asyncio.open_connection("127.0.0.1", target.http_port))
@@ -303,7 +303,7 @@ ATTACKS: Sequence[Callable[[Target], Coroutine[Any, Any, Counter[str]]]] = (
 
 @dataclass(frozen=True)
 class Result:
-    """What an attack did: memory in MiB over the rest, the other client's times in milliseconds."""
+    """The effect of an attack: memory above idle in MiB, and the other client's latency in milliseconds."""
 
     attack: str
     outcomes: str
@@ -359,7 +359,7 @@ def _timed(client: Client) -> float:
 
 
 def _worker(server: Server) -> Path:
-    """Returns the status file of the worker: of the server's processes the one with the most memory."""
+    """Returns the status file of the worker, which is the process of the server with the most memory."""
     statuses = [Path(f"/proc/{pid}/status") for pid in server.processes()]
     return max(statuses, key=lambda status: _mib(status, "VmRSS"))
 

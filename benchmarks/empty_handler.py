@@ -29,7 +29,7 @@ async def _serve(port: int) -> None:
     pb2_grpc.add_TextClassifierServicer_to_server(EmptyServicer(), server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
-    os.write(sys.stderr.fileno(), f"serving {port}\n".encode())  # at once: the processes share the pipe
+    os.write(sys.stderr.fileno(), f"serving {port}\n".encode())  # in one write, since the processes share the pipe
     await server.wait_for_termination()
 
 

@@ -1,4 +1,4 @@
-"""The engines without a server: microseconds per text, by number of texts in a call."""
+"""Measures the engines without a server: microseconds per text, by number of texts in a call."""
 
 import statistics
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ ROUNDS = 7
 
 
 class Cost(NamedTuple):
-    """Microseconds per text: the median over the rounds."""
+    """The cost in microseconds per text, as the median over the rounds."""
 
     wall: float
     cpu: float

@@ -1,6 +1,6 @@
-"""What each choice of features brings on each data set: accuracy on training texts that were held out of the fit.
+"""Measures the accuracy of each choice of features on each data set, on held-out training texts.
 
-The test sets are never read here: defaults were chosen without them.
+It never reads the test sets: the defaults were chosen without them.
 """
 
 import argparse
@@ -27,11 +27,11 @@ SETS = {
     "sentence polarity": "field/polarity-train.jsonl.gz",
 }
 _MAX_TEXTS = 4_000
-"""Of each set, chosen at random."""
+"""Maximum number of texts of each set, chosen at random."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Tries all, prints each figure as it comes, and draws them. Returns the exit status."""
+    """Tries all choices, prints each figure at once, and draws them. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.features", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder with the files of the sets")
     parser.add_argument("--plot", type=Path, default=Path("features.png"), help="where the figure goes")

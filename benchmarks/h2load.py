@@ -1,7 +1,7 @@
 """Drives a gRPC server with h2load (Debian package nghttp2-client), which needs far less CPU than a Python client.
 
-One process a request body, so that different texts are in flight at the same time; h2load sends the same body over and
-over. It sees HTTP only: that every answer is OK has to be read from the server's own metrics.
+Each process sends one request body again and again, so several processes have different texts in flight. h2load sees
+only HTTP: whether every answer is OK must be read from the server's metrics.
 """
 
 import re
@@ -52,10 +52,10 @@ def run(
 
     Args:
         address: host:port.
-        method: its full name, `package.Service/Method`.
+        method: the full name of the method, `package.Service/Method`.
         bodies: framed request bodies.
-        requests: how many in all.
-        connections: of each process.
+        requests: total number of requests.
+        connections: number of connections of each process.
         streams: requests in flight on each connection.
 
     Raises:
@@ -88,7 +88,7 @@ def run(
 
 @dataclass
 class Offered:
-    """Number of requests sent at a fixed rate: known after the end."""
+    """The number of requests that were sent at a fixed rate, known after the end."""
 
     requests_per_second: float = 0.0
 
@@ -104,18 +104,18 @@ def offering(
     connections: int,
     timeout_seconds: int,
 ) -> Iterator[Offered]:
-    """Sends requests at a fixed rate while the block runs, whatever the answers.
+    """Sends requests at a fixed rate during the block, whatever the answers.
 
     h2load has the lowest priority: another client that measures latency does not wait for its CPU.
 
     Args:
         address: host:port.
-        method: its full name, `package.Service/Method`.
-        bodies: framed request bodies, an h2load process for each.
-        rate: requests a second in all.
-        seconds: how long; the block should take less.
-        connections: of each process; each has as many requests in flight as the server lets it.
-        timeout_seconds: the deadline of each request, which the server hears of.
+        method: the full name of the method, `package.Service/Method`.
+        bodies: framed request bodies, with an h2load process for each.
+        rate: total number of requests per second.
+        seconds: duration; the block should take less.
+        connections: number of connections of each process, each with as many requests in flight as the server allows.
+        timeout_seconds: the deadline of each request, which is sent to the server.
     """
     offered = Offered()
     each = rate / len(bodies) / connections

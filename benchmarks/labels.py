@@ -1,7 +1,7 @@
-"""What the commands for labels bring: how many wrong labels `check` finds, and what texts that `select` chooses teach.
+"""Measures how many wrong labels `check` finds, and the accuracy with texts that `select` chooses.
 
 `python -m benchmarks.labels check` makes 3% of the labels of public data sets wrong and reports precision and recall of
-the list. `python -m benchmarks.labels select` plots accuracy by labels spent, selected against random.
+the list. `python -m benchmarks.labels select` plots accuracy over the number of labels, for selected and random texts.
 """
 
 import argparse
@@ -41,14 +41,14 @@ WRONG = 0.03
 CHECKED = ("imdb-train", "reuters")
 SELECTED = ("polarity", "trec6")
 ROUND = 100
-"""Labels that are spent at a time; first those of random texts."""
+"""Number of labels that are added in each round. The first round has random texts."""
 ROUNDS = 15
 _SETTINGS = replace(PRESETS[OWN_DATA]["ngram"], features="words", max_ngram=2, buckets=2**18)
-"""Of the classifiers that `select` is measured with. The cost is chosen in each round. Few buckets make it fast."""
+"""The settings of the classifiers that measure `select`. Each round chooses the cost. Few buckets make it fast."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one of the two, and prints each figure as it comes. Returns the exit status."""
+    """Runs one of the two benchmarks, and prints each figure at once. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.labels", description=__doc__)
     parser.add_argument("part", choices=("check", "select"))
     parser.add_argument(
@@ -84,18 +84,20 @@ def _read(path: Path) -> list[BenchmarkText]:
 
 
 class Found(NamedTuple):
-    """What the list of one run is worth, shares."""
+    """The quality of the list of one run. All figures but `listed` are shares."""
 
     listed: float
     """Number of rows."""
     precision: float
     recall: float
     without_contradictions: float
-    """Precision without the rows that contradict others in the original file: nobody made these labels wrong."""
+    """Precision without the rows that contradict others in the original file, whose labels this benchmark did not
+    change.
+    """
     first_hundred: float
-    """Precision of the 100 most certain of these rows."""
+    """Precision of the first 100 of these rows."""
     label_restored: float
-    """Of the wrong labels that are found, those for which the label of the original is suggested."""
+    """Share of the wrong labels that were found for which the original label is suggested."""
     confident_learning: float
     """The precision of the list of confident learning."""
     its_recall: float
@@ -118,7 +120,7 @@ def _line(found: Sequence[float] | NDArray[np.float64]) -> str:
 
 
 def _found(rows: Sequence[BenchmarkText], seed: int) -> Found:
-    """Gives rows another label at random, each of the others with the same chance, and checks the file."""
+    """Replaces labels at random, by each other label with the same probability, and checks the file."""
     random = np.random.default_rng(seed)
     labels = sorted({row.label for row in rows})
     is_wrong = np.zeros(len(rows), bool)
@@ -187,7 +189,7 @@ Curve = NDArray[np.float64]
 
 
 class Task(NamedTuple):
-    """A data set as a pool that is labelled step by step."""
+    """A data set, as a pool that is labelled step by step."""
 
     texts: list[str]
     classes: NDArray[np.int64]
@@ -200,15 +202,15 @@ class Task(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a strategy chooses by."""
+    """What a strategy knows when it chooses texts."""
 
     task: Task
     left: NDArray[np.int64]
     """Positions of the texts without a label."""
     probabilities: NDArray[np.float32]
-    """(left, classes), by the newest version."""
+    """(left, classes), the probabilities of the newest version."""
     before: NDArray[np.float32] | None
-    """The same by the version before it, if there is one."""
+    """(left, classes), the probabilities of the version before it, if there is one."""
     random: np.random.Generator
 
 
@@ -221,7 +223,7 @@ def _by_margin(state: State) -> NDArray[np.int64]:
 
 
 def _by_disagreement(state: State) -> NDArray[np.int64]:
-    """Chooses texts to which the two newest versions give different labels, and fills up with random ones."""
+    """Chooses texts to which the two newest versions give different labels, then random texts."""
     if state.before is None:
         return _by_random(state)
     both = (state.probabilities, state.before)
@@ -240,7 +242,7 @@ STRATEGIES: Mapping[str, Callable[[State], NDArray[np.int64]]] = {
 
 
 def _lowest(state: State, scores: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Chooses as the command does, by scores (left,), those that are infinite left out."""
+    """Chooses the texts with the lowest scores (left,), as the command does. Infinite scores are left out."""
     pool = TextFile(Path("pool.txt"))
     candidates = [
         Candidate(PoolText(state.task.texts[at], pool, int(at)), float(score), [], [])
@@ -287,7 +289,7 @@ def _run(task: Task, chooser: Callable[[State], NDArray[np.int64]], seed: int) -
 
 
 def _trained(task: Task, rows: NDArray[np.int64]) -> NGramClassifier:
-    """Trains as the command does, but for the features, which are fixed."""
+    """Trains as the command does, except that the features are fixed."""
     examples = _examples([task.texts[row] for row in rows], task.classes[rows])
     selection = select(_SETTINGS, examples, task.class_count)
     classifier = NGramClassifier(selection.best.settings, task.class_count)
@@ -297,7 +299,7 @@ def _trained(task: Task, rows: NDArray[np.int64]) -> NGramClassifier:
 
 
 def _probabilities(classifier: NGramClassifier, counts: csr_array) -> NDArray[np.float32]:
-    """Returns what `classifier.probabilities` does, of features that are counted already."""
+    """Returns the result of `classifier.probabilities`, from features that are already counted."""
     kernel = classifier.kernel.astype(np.float32) * (1 if classifier.kernel_scale is None else classifier.kernel_scale)
     return temperature_scaling.probabilities(classifier.weighting.vectors(counts) @ kernel + classifier.bias)
 

@@ -1,4 +1,4 @@
-"""The cost of the access log and of tracing: this project's server with each, and without."""
+"""Measures the cost of the access log and of tracing: this project's server with each of them, and without."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ _COLLECTOR = "opentelemetry.proto.collector.trace.v1.TraceService"
 
 @contextmanager
 def servers(models: Path) -> Iterator[dict[str, Server]]:
-    """Runs servers with and without access log and tracing while the block runs."""
+    """Runs servers with and without access log and tracing during the block."""
     with ExitStack() as stack:
         to_collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(_collector())}
         unrecorded = {**to_collector, "OTEL_TRACES_SAMPLER": "always_off"}

@@ -1,8 +1,8 @@
-"""Overload: how many calls per second the server still answers, and with what latency.
+"""Measures how many calls per second an overloaded server answers, and with what latency.
 
-The load is open: calls leave at a fixed rate, whatever becomes of those before, each with a deadline. The server has
-one CPU and the load another, so that the load does not take what it measures. h2load sends it; a gRPC client beside it
-sends a few calls more, which find out what h2load cannot see: whether a call was answered, and after how long.
+The load is open: calls are sent at a fixed rate, whatever happens to earlier ones, each with a deadline. The server has
+one CPU and the load generator another, so that they do not compete. h2load sends the load. A gRPC client sends a few
+further calls, the probes, to learn what h2load cannot see: whether a call was answered, and after how long.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ CONNECTIONS = 2
 
 @dataclass(frozen=True)
 class Setting:
-    """The requests, and what carries them."""
+    """The requests and the transport."""
 
     case: service.Case
     transport: str
 
     @property
     def name(self) -> str:
-        """For tables and plots."""
+        """The name in tables and plots."""
         return f"{self.case.name}, {self.transport}"
 
 
@@ -68,7 +68,7 @@ class Point(NamedTuple):
     refused: float
     """Share of the probes that were refused: RESOURCE_EXHAUSTED, or CANCELLED by grpcio."""
     retry_info: float
-    """Share of the refused probes that were told when to come again."""
+    """Share of the refused probes that got a `RetryInfo`."""
     refusal_p50_ms: float | None
     """Latency of the refused probes, like the following field; None: there are none."""
     refusal_p99_ms: float | None
@@ -144,7 +144,7 @@ def _offer(server: Server, texts: Sequence[str], case: service.Case, factor: flo
 
 
 class _Probe(NamedTuple):
-    """What became of one call."""
+    """The outcome of one call."""
 
     code: grpc.StatusCode
     ms: float
@@ -168,7 +168,7 @@ def _has_retry_info(error: grpc.aio.AioRpcError) -> bool:
 
 
 async def _probe(address: str, requests: Sequence[pb2.ClassifyRequest]) -> list[_Probe]:
-    """Calls at a fixed rate. Returns what became of each call."""
+    """Calls at a fixed rate. Returns the outcome of each call."""
     probes: list[_Probe] = []
 
     async def call(request: pb2.ClassifyRequest) -> None:

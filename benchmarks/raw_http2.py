@@ -1,4 +1,4 @@
-"""HTTP/2 by hand, for attacks that no gRPC library makes: messages that do not end, responses that nobody takes."""
+"""HTTP/2 without a gRPC library, for attacks that libraries do not allow: unfinished messages and unread responses."""
 
 import asyncio
 from collections import defaultdict
@@ -23,7 +23,7 @@ def _header_block(headers: Sequence[tuple[str, str]]) -> bytes:
 
 
 class Connection:
-    """A connection that keeps to HTTP/2's flow control when it sends, and takes as many bytes as `window` says."""
+    """A connection that respects HTTP/2's flow control when it sends, and receives as many bytes as `window` allows."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, window: int) -> None:
         self._reader, self._writer = reader, writer
@@ -38,7 +38,7 @@ class Connection:
 
     @classmethod
     async def open(cls, address: str, window: int = 65535) -> "Connection":
-        """Connects. A window of 0 leaves every response where it is."""
+        """Connects. With a window of 0, the server can send no response."""
         host, _, port = address.rpartition(":")
         return cls(*await asyncio.open_connection(host, int(port)), window)
 
@@ -51,7 +51,7 @@ class Connection:
         return stream
 
     async def send(self, stream: int, data: bytes) -> None:
-        """Sends bytes of a call, as far as the server takes them: waits for its window."""
+        """Sends bytes of a call. Waits for the server's window."""
         at = 0
         while at < len(data):
             async with self._changed:

@@ -1,4 +1,4 @@
-"""How the cost of an engine grows with the length of a text, the texts in a call, and the classes. Without a server."""
+"""Measures how the cost of an engine grows with the length of a text, the texts in a call, and the classes."""
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,9 +21,9 @@ WORDS = (10, 100, 1_000, 10_000, 100_000)
 TEXTS = (1, 4, 16, 64, 256, 1_024)
 CLASSES = (2, 46, 1_000)
 TEXTS_WITH_CLASSES = 64
-"""Texts in a call when the classes vary."""
+"""Number of texts in a call when the number of classes varies."""
 CALLS_A_ROUND = 100
-"""Upper bound."""
+"""Maximum number of calls in a round."""
 
 Curve = list[tuple[int, float]]
 """Microseconds of wall time per text, by the varied value."""
@@ -41,8 +41,8 @@ def measure(folder: VersionFolder, texts: Sequence[str]) -> Results:
     """Measures both engines with real texts.
 
     Args:
-        folder: a bag-of-words version: its network for lengths and calls, its vocabulary for all.
-        texts: 2,048 or more different ones: what the two largest calls take.
+        folder: a bag-of-words version. Its network is measured with varied lengths and calls, its vocabulary always
+        used. texts: 2,048 or more different texts, for the two largest calls.
     """
     shipped = _engines(folder)
     calls = _calls(texts, TEXTS_WITH_CLASSES)
@@ -88,7 +88,7 @@ def _curves(points: Iterable[tuple[int, tuple[Engine, ...], list[list[str]]]]) -
 
 
 def _of_length(texts: Sequence[str], words: int) -> list[list[str]]:
-    """Returns calls with one text each: reviews joined, and cut after so many words."""
+    """Returns calls with one text each: joined reviews, cut after this number of words."""
     joined = " ".join(texts).split()
     calls = min(CALLS_A_ROUND, len(joined) // words)
     return [[" ".join(joined[start : start + words])] for start in range(0, calls * words, words)]

@@ -30,15 +30,15 @@ class Server:
     http_port: int = 0
 
     def processes(self) -> list[int]:
-        """The ids of its process and of the descendants."""
+        """The ids of the server's process and of its descendants."""
         return family(self.process.pid)
 
     def cpu_seconds(self) -> float:
-        """Their CPU time so far, user and system."""
+        """The CPU time of these processes so far, user and system."""
         return cpu_seconds(self.process.pid)
 
     def memory_mib(self) -> float:
-        """Their memory in MiB, with shared pages counted once (proportional set size)."""
+        """The memory of these processes in MiB, with shared pages counted once (proportional set size)."""
         return self._proportional_mib("Pss")
 
     def own_memory_mib(self) -> float:
@@ -51,7 +51,7 @@ class Server:
         return sum(int(kib) for found in kibs for kib in found) / 1024
 
     def open_files(self) -> int:
-        """Number of their open file descriptors, including sockets."""
+        """The number of open file descriptors of these processes, including sockets."""
         return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.processes())
 
     def answered(self, method: str) -> int:
@@ -67,7 +67,7 @@ class Server:
 
 @contextmanager
 def empty_handler(workers: int) -> Iterator[Server]:
-    """Runs the empty handler while the block runs."""
+    """Runs the empty handler during the block."""
     start = perf_counter()
     command = [sys.executable, "-m", "benchmarks.empty_handler", str(workers)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -81,7 +81,7 @@ def empty_handler(workers: int) -> Iterator[Server]:
 
 @contextmanager
 def serving(models: Path, *flags: str, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Runs this project's server while the block runs."""
+    """Runs this project's server during the block."""
     command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0"]
     command += ["--http-port", "0", "--metrics-port", "0"]
     start = perf_counter()

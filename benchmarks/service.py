@@ -81,7 +81,7 @@ CLASSIFY = Protocol(f"{SERVICE}/Classify", _classify_request)
 MODEL_INFER = Protocol(_MODEL_INFER, partial(_infer_request, raw=False))
 RAW_MODEL_INFER = Protocol(_MODEL_INFER, partial(_infer_request, raw=True))
 GET_MODEL = Protocol(f"{SERVICE}/GetModel", lambda _: pb2.GetModelRequest(name=MODEL).SerializeToString())
-"""A handler in Python, whatever the transport. It takes no texts."""
+"""A method whose handler is in Python with each transport. It takes no texts."""
 
 
 def bodies(texts: Sequence[str], case: Case, protocol: Protocol) -> list[bytes]:

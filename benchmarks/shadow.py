@@ -1,4 +1,4 @@
-"""The cost of a shadow version: this project's server with one, and without."""
+"""Measures the cost of a shadow version: this project's server with one, and without."""
 
 import re
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ SHADOWS = {
     "shadow": ("--shadow", "imdb=1"),
     "shadow of a tenth": ("--shadow", "imdb=1", "--shadow-share", "0.1"),
 }
-"""The flags by name."""
+"""The servers' flags, by name."""
 
 
 @contextmanager
 def servers(models: Path, transport: str) -> Iterator[dict[str, Server]]:
-    """Runs servers with and without a shadow of imdb while the block runs."""
+    """Runs servers with and without a shadow of imdb during the block."""
     with ExitStack() as stack:
         yield {
             f"{transport}, {name}": stack.enter_context(serving(models, "--transport", transport, *flags))
@@ -28,14 +28,14 @@ def servers(models: Path, transport: str) -> Iterator[dict[str, Server]]:
 
 
 class Texts(NamedTuple):
-    """What has become of the texts for a shadow."""
+    """The numbers of texts for a shadow, by outcome."""
 
     compared: float
     dropped: float
 
     @classmethod
     def of(cls, server: Server) -> "Texts":
-        """Reads a server's metrics."""
+        """Reads the numbers from a server's metrics."""
         metrics = server.metrics()
         values = (
             re.findall(rf"^text_classifier_shadow_{name}texts_total{{.*}} (\S+)$", metrics, re.MULTILINE)

@@ -1,8 +1,7 @@
-"""Runs the server for minutes while clients come and go and versions are written and removed: does it leak?
+"""Runs the server for minutes while clients come and go and versions are written and removed, to find leaks.
 
-In rounds: clients call in every way that they may, well and badly; a new version is written and the oldest removed;
-then all clients go, and what the server holds at rest is sampled: memory and open files of all its processes, which
-have to stay flat.
+In each round, clients make valid and invalid calls in many ways, a new version is written, and the oldest is removed.
+Then all clients disconnect, and the memory and open files of the server's processes are sampled. Both must stay flat.
 """
 
 import argparse
@@ -35,7 +34,7 @@ REST_SECONDS = 1
 KEPT = 2
 """Number of versions that stay in the folder."""
 WARM_UP = 1 / 3
-"""Share of the rounds that is not judged, while allocators and caches fill."""
+"""Share of the rounds that is ignored, while allocators and caches fill."""
 MOST_GROWTH = 0.02
 """Memory is flat if the fitted line after the warm-up rises by less than this share of the mean."""
 MOST_FILES = 1
@@ -107,7 +106,7 @@ def churn(address: str, number: int, stop: threading.Event) -> Counter[str]:
     ways: list[Callable[[Client], object]] = [
         lambda client: [client.classify(TEXTS, model=MODEL, top_k=2) for _ in range(20)],
         lambda client: list(client.classify_stream(TEXTS * 20, model=MODEL)),
-        lambda client: next(client.classify_stream(TEXTS * 1000, model=MODEL)),  # left after its first answer
+        lambda client: next(client.classify_stream(TEXTS * 1000, model=MODEL)),  # ended after the first answer
         lambda client: client.classify(TEXTS * 200, model=MODEL, timeout=0.001),
         lambda client: client.classify(TEXTS, model="nobody"),
         lambda client: client.models(),
@@ -170,7 +169,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
 
 @contextmanager
 def log_read(server: Server) -> Iterator[None]:
-    """Reads the server's log while the block runs, so that its pipe never fills."""
+    """Reads the server's log during the block, so that its pipe never fills."""
 
     def read() -> None:
         assert server.process.stderr

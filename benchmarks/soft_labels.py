@@ -1,9 +1,8 @@
-"""What soft labels bring: few labelled reviews alone, and with a teacher's probabilities for many unlabelled ones.
+"""Measures the benefit of soft labels: few labelled reviews, with and without a teacher's probabilities for others.
 
-The teacher is an n-gram model of the reviews that the student has no labels of, in four parts: each part gets the
-probabilities of a model that learned from the other three. So no probability comes from a model that has seen the
-review. All models are trained by the command's own path, those of n-grams on words and pairs of words, and each is
-tested once, on the test set.
+The teachers are n-gram models. The reviews without labels are in four parts, and each part gets the probabilities of a
+teacher that learned from the other three. So no probability comes from a model that has seen the review. All models are
+trained as by the command, the n-gram models on words and pairs of words. Each is tested once, on the test set.
 """
 
 import argparse
@@ -30,25 +29,25 @@ from training.train import train
 LABELS = ("negative", "positive")
 SOFT = SoftColumns({label: PREFIX + label for label in LABELS})
 PARTS = 4
-"""Of the teacher's reviews."""
+"""Number of parts of the teachers' reviews."""
 _BATCH_TEXTS = 256
 
 Row = Mapping[str, Any]
 
 
 class Figures(NamedTuple):
-    """How good a model is on the test set."""
+    """The metrics of a model on the test set."""
 
     preset: str
     learned: str
-    """What it learned from."""
+    """The texts and labels that the model learned from."""
     accuracy: str
     log_loss: str
     calibration_error: str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains all models, prints each figure as it comes, and then a table. Returns the exit status."""
+    """Trains all models, prints each figure at once, and then a table. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soft_labels", description=__doc__)
     parser.add_argument(
         "--data-dir", type=Path, required=True, help="folder with imdb-train.jsonl.gz, imdb-test.jsonl.gz"
@@ -99,7 +98,7 @@ class _Run:
     """Trains models in a folder.
 
     Args:
-        folder: where all files go.
+        folder: the folder for all files.
         test: the file of test texts.
     """
 
@@ -140,7 +139,7 @@ class _Run:
             ]
 
     def tested(self, preset: Preset, more: Sequence[Row]) -> tuple[str, str, str]:
-        """Returns the figures of a student of the labelled reviews and of more rows."""
+        """Returns the figures of a student that learned from the labelled reviews and from more rows."""
         paths = [self._folder / "labelled.jsonl", *([self.write("more", more)] if more else [])]
         is_soft = any("label" not in row for row in more)
         evaluation = self._train(preset, paths, self._test, SOFT if is_soft else NO_SOFT_COLUMNS).evaluation

@@ -27,8 +27,8 @@ def cluster(address: str | None, workers: int | None, console: Console) -> Itera
     """Connects to a Ray cluster, or starts one on this machine, and yields the number of workers.
 
     Args:
-        address: an address as `ray.init` takes it; None starts a cluster.
-        workers: number of workers; None: one for each CPU of this machine or of the cluster.
+        address: an address for `ray.init`. None: starts a cluster.
+        workers: number of workers. None: one for each CPU of this machine or of the cluster.
         console: shows a status while Ray starts.
 
     Raises:
@@ -75,7 +75,7 @@ def _connect(address: str) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Opens a connection to a host and port: Ray would retry for more than ten minutes."""
+    """Checks that a host and port accept a connection. Ray itself would retry for more than ten minutes."""
     host, _, port = address.rpartition(":")
     if port.isdigit():
         try:
@@ -124,7 +124,7 @@ def _on(node: str) -> NodeAffinitySchedulingStrategy:
 
 
 def _first_mismatch(version: Path, metadata: Metadata, sizes: Mapping[Path, int]) -> str:
-    """Returns the first mismatch with the driver's files; empty if none."""
+    """Returns the first mismatch with the driver's files; empty if there is none."""
     try:
         if VersionFolder(version).metadata != metadata:
             return f"{version} is another version"

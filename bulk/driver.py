@@ -24,13 +24,13 @@ class Totals:
     """The totals of a run."""
 
     files: int = 0
-    """Files with an output."""
+    """Number of files with an output."""
     rows: int = 0
     rejected: int = 0
     misencoded: int = 0
-    """Rejected rows that are not in the encoding of their file."""
+    """Number of rejected rows that are not in the encoding of their file."""
     failed: int = 0
-    """Files that could not be read, or not to their end, and have no output."""
+    """Number of files that could not be read to their end. They have no output."""
 
 
 def run(
@@ -45,7 +45,7 @@ def run(
 ) -> Totals:
     """Classifies the files on the connected cluster. Reports files that cannot be read to their end, and goes on.
 
-    With thresholds, one for each label, answers of a lower probability are marked.
+    If there are thresholds, one for each label, answers with a lower probability are marked.
 
     Raises:
         ray.exceptions.RayError: a worker failed for another reason than being killed.
@@ -92,7 +92,7 @@ def _finish(outputs: OutputFolder, output: OutputFile, error: str, totals: Total
 def _results(
     version: Path, inputs: Sequence[InputFile], columns: Columns, thresholds: Sequence[float] | None, workers: int
 ) -> Iterator[BatchResult]:
-    """Yields the results of all files: those of one file in order, those of several files interleaved."""
+    """Yields the results of all files. Those of one file are in order; those of different files are interleaved."""
     context = DataContext.get_current()
     context.target_max_block_size = _BLOCK_BYTES
     context.enable_progress_bars = False
@@ -102,7 +102,7 @@ def _results(
         fn_constructor_args=(version, inputs, columns, thresholds),
         batch_size=None,
         batch_format="pyarrow",
-        # One file at a time: no file waits for a busy worker while another is idle.
+        # One file at a time, so that no file waits for a busy worker while another worker is idle.
         compute=ActorPoolStrategy(size=min(workers, len(inputs)), max_tasks_in_flight_per_actor=1),
     )
     for block in results.iter_batches(batch_size=None, batch_format="pyarrow"):

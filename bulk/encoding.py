@@ -25,7 +25,7 @@ def check_schema(input_: InputFile, schema: pa.Schema) -> None:
     """Checks that the format of the output supports columns of these types.
 
     Raises:
-        InputError: it does not.
+        InputError: the format does not support one of them.
     """
     if input_.format in (Format.CSV, Format.TSV):
         try:
@@ -50,10 +50,10 @@ def encode(
         rows: the rows; JSON objects only if `input_.keeps_json`.
         labels: one label for each row.
         probabilities: the probability of each label, (rows,).
-        input_: the input file, which knows the format of the output.
+        input_: the input file, which has the format of the output.
         columns: the names of the columns to add.
         header: whether to begin with the names of the columns, in CSV and TSV.
-        abstained: whether each label is not to be trusted, (rows,); there if `columns` has a name for it.
+        abstained: whether each answer abstains, (rows,); None if `columns` has no name for it.
     """
     if isinstance(rows, list) or input_.format is Format.JSON_LINES:
         lines = _json(rows, labels, probabilities, columns, abstained)

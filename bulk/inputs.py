@@ -8,7 +8,7 @@ from textfiles import DEFAULT_OPTIONS, STANDARD_INPUT, Format, InputError, ReadO
 from textfiles.formats import format_of, split_compression
 
 _MAX_NAMED = 5
-"""Skipped files whose names are printed."""
+"""Maximum number of skipped files whose names are printed."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Columns:
     label: str = "label"
     probability: str = "probability"
     abstained: str | None = None
-    """Tells whether the probability is below what was asked for; None: nothing was."""
+    """The column that tells whether the answer abstains. None: abstention was not requested."""
 
     @property
     def added(self) -> set[str]:
@@ -42,7 +42,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class InputFile:
-    """An input file and its output, as they are when the run starts."""
+    """An input file, as it is when the run starts, and its output."""
 
     file: TextFile
     output: Path
@@ -56,18 +56,18 @@ class InputFile:
 
     @property
     def compressed(self) -> bool:
-        """Whether the output is compressed by gzip: if the input is compressed in any way."""
+        """Whether the output is compressed by gzip. It is if the input is compressed in any way."""
         return bool(self.file.compression) and self.format is not Format.PARQUET
 
     @property
     def delimiter(self) -> str:
         """The field separator of a CSV or TSV output: that of an input of the same format."""
-        kept = self.format is self.file.format and self.file.delimiter.isascii()  # Arrow writes no other
+        kept = self.format is self.file.format and self.file.delimiter.isascii()  # Arrow writes only ASCII delimiters
         return self.file.delimiter if kept else self.format.delimiter
 
     @property
     def keeps_json(self) -> bool:
-        """Whether each row stays a JSON object, with two more keys."""
+        """Whether each row stays a JSON object and only gets the added keys."""
         return self.file.format is self.format is Format.JSON_LINES
 
 
@@ -78,14 +78,14 @@ def find_inputs(
     options: ReadOptions = DEFAULT_OPTIONS,
     report: Callable[[str], object] = lambda _: None,
 ) -> list[InputFile]:
-    """Returns the files, and in folders every file whose ending names a format, except hidden ones.
+    """Returns the input files. In folders, these are the files whose endings name a format, except hidden files.
 
     Args:
         paths: files and folders.
         output: the output folder.
-        format_: format of the outputs; None: that of the input, or JSON Lines for plain text.
-        options: how the files are read. In a folder the ending of a name alone states the format.
-        report: called with a line about the other files in folders, if there are any.
+        format_: format of the outputs. None: that of the input, or JSON Lines for plain text.
+        options: how the files are read. In folders, only the ending of a name states the format.
+        report: called with a line about the skipped files in folders, if there are any.
 
     Raises:
         InputError: a path does not exist or its ending names no format, there is no file at all, two files would have
@@ -119,7 +119,7 @@ def _skipped_line(skipped: Sequence[str]) -> str:
 
 
 def _files(path: Path, options: ReadOptions, skipped: list[str]) -> Iterator[TextFile]:
-    """Yields the file at a path, or those in a folder. Adds the names of its other files, and the reasons."""
+    """Yields the file at a path, or the files in a folder. Adds the names of skipped files, and why, to `skipped`."""
     if path == STANDARD_INPUT:
         raise InputError("standard input cannot be resumed: give a file")
     if not path.exists():

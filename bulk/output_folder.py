@@ -20,21 +20,21 @@ from bulk.results import BatchResult, deserialize
 from textfiles import Format, InputError
 
 MANIFEST = "manifest.jsonl"
-"""In the output folder: the settings of the run, then one line for each complete output."""
+"""A file in the output folder: the settings of the run, then one line for each complete output."""
 REJECTED = "rejected"
-"""In the output folder: the rejected rows of each output, if there are any."""
+"""A folder in the output folder: the rejected rows of each output, if there are any."""
 
 _PART = ".bulk-part"
 _MAX_SHOWN = 60
-"""Characters of a setting that an error shows."""
+"""Maximum number of characters of a setting that an error shows."""
 _OPTIONS = {
     "version": "--model",
     "thresholds": "--min-probability or --use-thresholds",
     "input": "options of reading",
 }
-"""The options behind settings whose names do not say it."""
+"""The options for settings that have other names."""
 _ROW_GROUP_BYTES = 1 << 25
-"""Size in memory of a row group of Parquet."""
+"""Size of a Parquet row group in memory."""
 
 
 class ManifestEntry(msgspec.Struct, frozen=True):
@@ -50,11 +50,11 @@ class ManifestEntry(msgspec.Struct, frozen=True):
 
 
 class OutputFolder:
-    """The folder of all outputs, created if missing, and locked against other runs until `close`.
+    """The folder of all outputs. It is created if missing, and locked against other runs until `close`.
 
     Args:
-        folder: its path.
-        settings: what the outputs depend on besides their inputs.
+        folder: the path of the folder.
+        settings: everything that the outputs depend on, except the inputs.
 
     Raises:
         InputError: another run writes there, or the folder contains outputs of other settings or other files.
@@ -110,14 +110,14 @@ class OutputFolder:
         part.replace(self._manifest)
 
     def is_finished(self, input_: InputFile) -> bool:
-        """Tells whether the output exists and was made of the input as it is now."""
+        """Tells whether the output exists and was made from the current input."""
         entry = self._entries.get(str(input_.output))
         if entry is None or entry != _entry(input_, entry.rows, entry.rejected):
             return False
         return (self.folder / input_.output).exists()
 
     def create(self, input_: InputFile) -> "OutputFile":
-        """Returns a new output to write. End it with `publish`, or with its `close`, which removes it."""
+        """Returns a new output to write. Finish it with `publish`, or discard it with its `close`."""
         return OutputFile(self.folder, input_)
 
     def publish(self, output: "OutputFile") -> None:
@@ -135,7 +135,7 @@ class OutputFile:
         self.path = folder / input_.output
         """The final path."""
         self.position = 0
-        """Bytes of the input that were read so far."""
+        """Number of bytes of the input that have been read."""
         self._final_rejected = folder / REJECTED / f"{input_.output}.jsonl"
         self._is_parquet = input_.format is Format.PARQUET
         self.rows = self.rejected = self._batches = 0
@@ -174,7 +174,7 @@ class OutputFile:
         self._gathered, self._gathered_bytes = [], 0
 
     def publish(self) -> None:
-        """Gives the output its final name, once it is on disk."""
+        """Syncs the output to disk and gives it its final name."""
         if self._parquet:
             self._write_row_group(self._parquet)
             self._parquet.close()

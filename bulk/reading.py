@@ -14,7 +14,7 @@ from textfiles.decoding import invalid_text
 
 MAX_BATCH_ROWS = 2048
 MAX_BATCH_CHARACTERS = 1 << 20
-"""A batch ends at either number. In Parquet it ends at as many bytes."""
+"""A batch ends at either maximum. For Parquet, the second one counts bytes."""
 
 
 class Batch(NamedTuple):
@@ -27,12 +27,12 @@ class Batch(NamedTuple):
     unreadable: list[Unreadable]
     """The other rows, and the reasons."""
     position: int
-    """Bytes of the file that were read so far."""
+    """Number of bytes of the file that have been read."""
 
 
 T = TypeVar("T")
 _EMPTY = "the text is empty"
-"""The reason to reject a row: its text is null, empty or white space, in any format."""
+"""The reason to reject a row whose text is null, empty or white space, in any format."""
 
 Fields = Row[Sequence[str | None]]
 Object = Row[dict[str, msgspec.Raw]]
@@ -42,7 +42,7 @@ def read_batches(input_: InputFile, columns: Columns) -> Iterator[Batch]:
     """Reads an input file.
 
     Raises:
-        InputError: it cannot be read, or not to its end.
+        InputError: the file cannot be read to its end.
     """
     with input_.file.open() as file:
         match input_.file.format:
@@ -69,7 +69,7 @@ def rejection_lines(input_: InputFile, unreadable: Iterable[Unreadable]) -> byte
 
 
 def _check(input_: InputFile, columns: Columns, names: Sequence[str]) -> None:
-    """Checks that the column of texts exists, and the columns to add do not."""
+    """Checks that the column of texts exists, and that the columns to add do not."""
     input_.file.column(columns.text, names)
     for name in names:
         if names.count(name) > 1:
@@ -115,7 +115,7 @@ def _gathered(
 
 
 def _with_text(row: Row[T] | Unreadable, text: Callable[[T], str | None]) -> Row[T] | Unreadable:
-    """Returns the row, or that its text is empty."""
+    """Returns the row, or an `Unreadable` if its text is empty."""
     return Unreadable(row.number, _EMPTY) if isinstance(row, Row) and _is_empty(text(row.value)) else row
 
 
@@ -211,7 +211,7 @@ def _holds_strings(type_: pa.DataType) -> bool:
 
 
 def _unreadable(batch: pa.RecordBatch, columns: Columns, number: int) -> Iterator[Unreadable]:
-    """Yields the rows without a text or with bytes that are not UTF-8. The first row of the batch has this number."""
+    """Yields the rows without a text or with bytes that are not UTF-8. `number` is that of the batch's first row."""
     try:
         batch.validate(full=True)
         if not any(map(_is_empty, batch[columns.text].to_pylist())):

@@ -1,4 +1,4 @@
-"""What a worker sends to the driver: the results of batches, each a row of a Ray Data block."""
+"""The results that a worker sends to the driver: one for each batch, as a row of a Ray Data block."""
 
 import io
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class BatchResult:
     reasons: bytes = b""
     """The reasons of rejected rows, in JSON Lines."""
     position: int = 0
-    """Bytes of the file that were read so far."""
+    """Number of bytes of the file that have been read."""
     is_last: bool = False
     """Whether the file has no further batch."""
     error: str = ""
@@ -68,5 +68,5 @@ def serialize(batch: pa.RecordBatch) -> bytes:
 
 
 def deserialize(data: bytes) -> pa.RecordBatch:
-    """Returns the record batch that `serialize` took."""
+    """Returns the record batch that was passed to `serialize`."""
     return pa.ipc.open_stream(data).read_next_batch()

@@ -21,8 +21,8 @@ class FileClassifier:
         version: the version folder.
         inputs: all input files.
         columns: the names of the columns.
-        thresholds: the probability of each label below which it is marked, in the order of the labels; there if
-            `columns` has a name for the marks.
+        thresholds: for each label, in order, the probability below which an answer is marked; None if `columns` has no
+            name for the marks.
 
     Raises:
         ModelError: the version cannot be loaded.
@@ -47,7 +47,7 @@ class FileClassifier:
                 yield to_block([result])
 
     def classify_file(self, index: int) -> Iterator[BatchResult]:
-        """Classifies one input file. Yields at least one result, and marks the last."""
+        """Classifies one input file. Yields at least one result, and marks the last one."""
         input_ = self._inputs[index]
         number = position = 0
         try:

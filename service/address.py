@@ -1,7 +1,7 @@
 """Addresses to listen on and to connect to: IP addresses, host names, and Unix domain sockets as `unix:/path`.
 
-`0.0.0.0` and `::` both mean every address of the machine, of IPv4 and IPv6: gRPC treats them alike, and so
-do all other ports.
+`0.0.0.0` and `::` both mean every IPv4 and IPv6 address of the machine. gRPC treats them alike, and so do all other
+ports.
 """
 
 import errno
@@ -13,20 +13,20 @@ from typing import Any
 from urllib.parse import quote
 
 UNIX = "unix:"
-"""The beginning of a host that is the path of a Unix domain socket."""
+"""Prefix of a host that is the path of a Unix domain socket."""
 BACKLOG = 2048
-"""Connections that the kernel keeps until they are accepted."""
-_ANY = ("0.0.0.0", "::")  # nosec B104, compared with, not listened on
+"""Maximum number of connections that wait in the kernel until they are accepted."""
+_ANY = ("0.0.0.0", "::")  # nosec B104, only compared, not listened on
 MAX_SOCKET_PATH = 107
-"""Bytes of a Unix domain socket's path, without the final zero: Linux's `sockaddr_un`."""
+"""Maximum length of a Unix domain socket's path in bytes, without the final zero: Linux's `sockaddr_un`."""
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
 
 
 def parse_host(text: str) -> str:
-    """Returns a host as socket functions take it: an IPv6 address without brackets.
+    """Returns a host in the form that socket functions take: an IPv6 address without brackets.
 
     Raises:
-        ValueError: it is not an IP address, a host name, or `unix:` and a path.
+        ValueError: the text is not an IP address, a host name, or `unix:` and a path.
     """
     if text.startswith(UNIX):
         if not 0 < len(text.removeprefix(UNIX).encode(errors="surrogateescape")) <= MAX_SOCKET_PATH:
@@ -44,30 +44,30 @@ def parse_host(text: str) -> str:
 
 
 def socket_path(host: str) -> Path | None:
-    """Returns the path of a host that is a Unix domain socket."""
+    """Returns the path of a host that is a Unix domain socket; None for other hosts."""
     return Path(host.removeprefix(UNIX)) if host.startswith(UNIX) else None
 
 
 def address(host: str, port: int) -> str:
-    """Returns `host:port`, with an IPv6 address in brackets; of a Unix domain socket its `unix:/path` alone."""
+    """Returns `host:port`, with an IPv6 address in brackets; for a Unix domain socket, `unix:/path` without a port."""
     if host.startswith(UNIX):
         return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def grpc_target(host: str, port: int) -> str:
-    """Returns the address as gRPC takes it: the path of a Unix domain socket is percent-encoded."""
+    """Returns the address as a gRPC target: the path of a Unix domain socket is percent-encoded."""
     path = socket_path(host)
     return f"{UNIX}{quote(str(path))}" if path else address(host, port)
 
 
 def connectable(host: str) -> str:
-    """Returns a host by which this machine reaches itself."""
+    """Returns the host to connect to, on this machine, for a host to listen on."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # nosec B104, nothing is bound here
 
 
 def listening_socket(host: str, port: int, *, shared: bool) -> socket.socket:
-    """Opens a socket that listens.
+    """Opens a listening TCP socket.
 
     Args:
         host: a name or an IP address.
@@ -75,7 +75,7 @@ def listening_socket(host: str, port: int, *, shared: bool) -> socket.socket:
         shared: whether other processes may listen on the same port.
 
     Raises:
-        OSError: the address cannot be listened on.
+        OSError: the address is taken, or does not belong to this machine.
     """
     options = (socket.SO_REUSEADDR, socket.SO_REUSEPORT) if shared else (socket.SO_REUSEADDR,)
     listener = bound_socket(host, port, *options)
@@ -84,7 +84,7 @@ def listening_socket(host: str, port: int, *, shared: bool) -> socket.socket:
 
 
 def bound_socket(host: str, port: int, *options: int) -> socket.socket:
-    """Binds a TCP socket, which does not listen yet.
+    """Binds a TCP socket that does not listen yet.
 
     Args:
         host: a name or an IP address.
@@ -92,7 +92,7 @@ def bound_socket(host: str, port: int, *options: int) -> socket.socket:
         options: socket options to switch on, such as `SO_REUSEPORT`.
 
     Raises:
-        OSError: the address is taken, or is not one of this machine.
+        OSError: the address is taken, or does not belong to this machine.
     """
     family, name = _resolve(host, port)
     bound = socket.socket(family, socket.SOCK_STREAM)

@@ -42,7 +42,7 @@ _SWITCH = one_of("on", "off")
 _COUNT = integer("N", 1, MAX_INT32)
 _BYTES = integer("BYTES", 1, MAX_INT32)
 _QUEUE_BYTES = integer("BYTES", 1, 2**40)
-_PENDING_CALLS = integer("N", 1, MAX_INT32 // 2)  # gRPC takes twice as many as the hard limit
+_PENDING_CALLS = integer("N", 1, MAX_INT32 // 2)  # gRPC's hard limit is twice as high
 _CAPTURE_BYTES = integer("BYTES", 1 << 20, 2**40)
 _SHARE = share()
 _WORKERS = integer("N", 0, 1024)
@@ -50,7 +50,7 @@ _MAX_SECONDS = 1_000_000
 """Under 12 days. Timers count milliseconds in an int32, and periods are added up."""
 _SECONDS = seconds(0, _MAX_SECONDS)
 _AGE = seconds(1, _MAX_SECONDS)
-_HEARTBEAT = or_zero(seconds(1, 3600))  # a busy event loop may well be late by less
+_HEARTBEAT = or_zero(seconds(1, 3600))  # a busy event loop may be late by almost a second
 _INTERVAL = or_zero(seconds(0.01, _MAX_SECONDS))
 
 
@@ -173,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
-    """Builds the configuration. A bad value ends the process as argparse does: one clear line, exit status 2."""
+    """Builds the configuration. A wrong value ends the process with one line on standard error and exit status 2."""
     command = parser()
     flags = vars(command.parse_args(arguments))
     values = {}
@@ -206,7 +206,7 @@ def _quoted(text: str) -> str:
 
 
 def _same_ports(config: Config) -> Iterator[tuple[str, str]]:
-    """Yields the pairs of options that would have two services listen on one port of one address."""
+    """Yields the pairs of options that name the same port of the same address for two services."""
     addresses: dict[tuple[str, int], str] = {}
     for name in ("port", "http_port", "health_port", "metrics_port"):
         port, host = getattr(config, name), config.metrics_host if name == "metrics_port" else config.host
@@ -219,16 +219,19 @@ def _same_ports(config: Config) -> Iterator[tuple[str, str]]:
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://.*")
 _SERVICE_LINK_NAME = re.compile(r"(.*_)?SERVICE_(HOST|PORT(_.*)?)|(.*_)?PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 _CLIENT_VARIABLES = {"ADDRESS", "TOKEN"}
-"""Those of the command `text-classifier`."""
+"""The variables of the command `text-classifier`."""
 
 
 def _is_service_link(value: str) -> bool:
-    """Tells whether Kubernetes set a variable: for a Service `text-classifier` `TEXT_CLASSIFIER_PORT` is a URL."""
+    """Tells whether Kubernetes set a variable. For a Service `text-classifier`, it sets `TEXT_CLASSIFIER_PORT` to a
+    URL.
+    """
     return _SERVICE_LINK.fullmatch(value) is not None
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yields the variables that look like the server's but are not, each with what it may mean, or an empty string.
+    """Yields the variables that look like the server's but are not. Each comes with the variable that may be meant, or
+    an empty string.
 
     Variables that Kubernetes sets for Services are left out.
     """
@@ -243,13 +246,13 @@ def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str
 
 
 def ignored_service_links(environment: Mapping[str, str]) -> list[str]:
-    """Returns the variables with an option's name that are ignored because Kubernetes set them."""
+    """Returns the variables that have the name of an option but are ignored because Kubernetes set them."""
     names = [variable(option.name) for option in fields(Config)]
     return [name for name in names if _is_service_link(environment.get(name, ""))]
 
 
 def shown(default: object) -> str:
-    """Returns a default as a person reads it."""
+    """Returns a default as help and documentation show it."""
     return "none" if default in (None, ()) else str(default)
 
 

@@ -1,4 +1,4 @@
-"""The errors that a start or a request can end with. `service.grpc.status` maps them to gRPC and HTTP statuses."""
+"""The errors of a start or a request. `service.grpc.status` maps those of requests to gRPC and HTTP statuses."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ _MAX_NAME_LENGTH = 64
 
 
 class StartError(Exception):
-    """The server cannot start. The text says why and what to do."""
+    """The server cannot start. The message says why and what to do."""
 
 
 class RequestError(Exception):
-    """The request is invalid or cannot be served. The client gets the text."""
+    """The request is invalid or cannot be served. The client gets the message."""
 
 
 class InvalidArgument(RequestError):
     """A field of the request is wrong.
 
     Args:
-        field: its path, e.g. `texts[3]`.
+        field: the path of the field, such as `texts[3]`.
         description: what is wrong and what would be right.
     """
 
@@ -30,10 +30,10 @@ class InvalidArgument(RequestError):
 
 
 class NotFound(RequestError):
-    """No such model or version.
+    """There is no such model or version.
 
     Args:
-        resource: what was asked for, e.g. `models/imdb/versions/7`.
+        resource: the requested resource, such as `models/imdb/versions/7`.
         description: what is available instead.
     """
 
@@ -69,7 +69,7 @@ class Overloaded(RequestError):
 
     Args:
         model: the model whose queue it is.
-        retry_seconds: when to try again.
+        retry_seconds: time after which to try again.
     """
 
     def __init__(self, model: str, retry_seconds: float) -> None:
@@ -81,7 +81,7 @@ class TooManyCalls(RequestError):
     """Too many calls of a method are open and wait for their clients.
 
     Args:
-        method: its name.
+        method: the name of the method.
         limit: the maximum per worker.
     """
 
@@ -101,10 +101,10 @@ class TooManyRequests(RequestError):
 
 
 class TooManyBytes(RequestError):
-    """The bodies of requests that are in flight leave no room for another.
+    """The bodies of the requests in flight leave no room for another.
 
     Args:
-        limit: the maximum of all per worker, in bytes.
+        limit: the maximum size of all bodies per worker, in bytes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -115,7 +115,7 @@ class ForeignHost(RequestError):
     """The request names a host that is not one of the server's.
 
     Args:
-        host: what it names.
+        host: the host that the request names.
     """
 
     def __init__(self, host: str) -> None:
@@ -150,7 +150,7 @@ class CannotExplain(RequestError):
     """This version's answers cannot be explained.
 
     Args:
-        resource: the version, e.g. `models/imdb/versions/7`.
+        resource: the version, such as `models/imdb/versions/7`.
         reason: why not.
     """
 
@@ -164,7 +164,7 @@ class CannotAbstain(RequestError):
     """This version has no thresholds for abstention.
 
     Args:
-        resource: the version, e.g. `models/imdb/versions/7`.
+        resource: the version, such as `models/imdb/versions/7`.
         reason: why not.
     """
 
@@ -175,11 +175,11 @@ class CannotAbstain(RequestError):
 
 
 def shortened(name: str) -> str:
-    """Returns a name from a request, short enough for an error: errors travel in HTTP/2 headers of 8 KiB."""
+    """Returns a name from a request, cut for an error, since errors travel in HTTP/2 headers of 8 KiB."""
     return name if len(name) <= _MAX_NAME_LENGTH else f"{name[:_MAX_NAME_LENGTH]}…"
 
 
 def reason_for_clients(error: ModelError, folder: Path, whole: str = "the version folder") -> str:
-    """Returns what is wrong with a version or model, with paths inside its folder only. `whole` names that folder."""
+    """Returns the reason of an error, for clients: paths are relative to `folder`, and `whole` stands for it."""
     reason = str(error).replace(f"{folder}/", "").replace(str(folder), whole)
-    return reason.encode(errors="backslashreplace").decode()  # a file's name may not be UTF-8; protobuf's strings are
+    return reason.encode(errors="backslashreplace").decode()  # protobuf needs UTF-8, which a file's name may not be

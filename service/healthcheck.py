@@ -1,4 +1,4 @@
-"""`python -m service.healthcheck`: asks the server on this machine whether it serves; exit status 0 if it does.
+"""`python -m service.healthcheck` asks the server on this machine whether it serves; its exit status is 0 if it does.
 
 For containers and service managers. It takes the server's options and environment variables. With TLS it needs the
 health port, because the gRPC port may require a certificate authority or a client certificate.

@@ -1,4 +1,4 @@
-"""The kinds of values that options take: how each is read from text, its bounds, and what its error says."""
+"""The kinds of values that options take: how each is parsed, its bounds, and its error message."""
 
 import math
 import re
@@ -10,7 +10,7 @@ from service.address import MAX_SOCKET_PATH, parse_host
 from textmodel.names import MAX_VERSION, is_model_name
 
 MAX_INT32 = 2**31 - 1
-"""What gRPC takes sizes and counts as."""
+"""gRPC's type for sizes and counts is int32."""
 
 
 class ValueKind(NamedTuple):
@@ -18,13 +18,13 @@ class ValueKind(NamedTuple):
 
     metavar: str
     expected: str
-    """What a right value is, for the error."""
+    """A description of a valid value, for the error."""
     parse: Callable[[str], Any]
-    """Raises ValueError for a wrong one."""
+    """Parses a value. Raises ValueError if it is invalid."""
 
 
 def integer(metavar: str, low: int, high: int, what: str = "an integer") -> ValueKind:
-    """Returns the kind of the integers from low to high."""
+    """Returns the kind for integers from low to high."""
 
     def parse(text: str) -> int:
         number = int(text)
@@ -36,7 +36,7 @@ def integer(metavar: str, low: int, high: int, what: str = "an integer") -> Valu
 
 
 def seconds(low: float, high: float) -> ValueKind:
-    """Returns the kind of the durations from low to high, in seconds."""
+    """Returns the kind for durations from low to high, in seconds."""
 
     def parse(text: str) -> float:
         number = float(text)
@@ -48,7 +48,7 @@ def seconds(low: float, high: float) -> ValueKind:
 
 
 def share() -> ValueKind:
-    """Returns the kind of the shares of a whole."""
+    """Returns the kind for shares, from 0 to 1."""
 
     def parse(text: str) -> float:
         number = float(text)
@@ -60,13 +60,13 @@ def share() -> ValueKind:
 
 
 def or_zero(kind: ValueKind) -> ValueKind:
-    """Returns the kind that also takes 0."""
+    """Returns a kind that accepts 0 too."""
     parse = kind.parse
     return kind._replace(expected=f"{kind.expected}, or 0", parse=lambda text: 0.0 if float(text) == 0 else parse(text))
 
 
 def one_of(*choices: str) -> ValueKind:
-    """Returns the kind of these words."""
+    """Returns the kind for a choice of words."""
 
     def parse(text: str) -> str:
         if text not in choices:
@@ -77,7 +77,7 @@ def one_of(*choices: str) -> ValueKind:
 
 
 def or_off(kind: ValueKind) -> ValueKind:
-    """Returns the kind that also takes `off`, which is None."""
+    """Returns a kind that accepts `off` too, and parses it as None."""
     parse = kind.parse
     return ValueKind(
         f"{kind.metavar}|off", f"{kind.expected}, or off", lambda text: None if text == "off" else parse(text)

@@ -3,7 +3,7 @@
     with Client() as client:
         client.classify(["A moving film."], model="imdb")
 
-Needs grpcio and protobuf only. This package imports no other package of the project.
+It needs only grpcio and protobuf, and imports no other package of the project.
 """
 
 from importlib import import_module
@@ -44,7 +44,7 @@ _CLIENTS = {"AsyncClient": "async_client", "Client": "client"}
 
 
 def __getattr__(name: str) -> object:
-    """Imports a name at its first use: the command sets gRPC's environment before gRPC is imported."""
+    """Imports a name on first use, so that the command can set gRPC's environment before gRPC is imported."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_CLIENTS.get(name, 'results')}"), name)

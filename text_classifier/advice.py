@@ -1,4 +1,4 @@
-"""Says why a call of the command failed, and what to do, in one line."""
+"""Explains in one line why a call of the command failed, and what to do."""
 
 import re
 
@@ -16,17 +16,17 @@ _CONNECTION_FAULTS = {
     "Hostname Verification": "the certificate of the server is not for the host of {address}: use a name that the"
     " certificate has",
 }
-"""Parts of gRPC's messages about a failed connection, and what they mean, for the reader of the command's output."""
+"""Parts of gRPC's messages about a failed connection, and what the command prints instead."""
 _ENDED = re.compile(r"last error: .*(Socket closed|TSI_DATA_CORRUPTED|Connection reset)", re.DOTALL)
-"""The server accepts a connection and ends it at once."""
+"""gRPC's messages if the server accepts a connection and closes it at once."""
 
 
 def explain(error: grpc.RpcError, address: str, *, encrypted: bool, answers: int = 0) -> str:
     """Returns the reason and the advice for a failed call.
 
     Args:
-        error: the call's.
-        address: the server's.
+        error: the error of the call.
+        address: the address of the server.
         encrypted: whether the command uses TLS.
         answers: number of texts that were answered before.
     """

@@ -1,4 +1,4 @@
-"""The parser of command lines: a wrong option is one line on standard error."""
+"""The parser of the command line, which reports a wrong option in one line on standard error."""
 
 import argparse
 from typing import NoReturn

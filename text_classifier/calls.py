@@ -51,14 +51,15 @@ _SERVICE_CONFIG = {
 }
 
 KEEPALIVE_SECONDS = 15
-"""While a call waits, the server is pinged after so long a silence. The server allows a ping every 10 s."""
+"""While a call waits, the client pings the server after this time of silence. The server allows a ping every 10 s."""
 KEEPALIVE_ANSWER_SECONDS = 5
-"""A server that does not answer the ping for so long is left: its calls fail, and are tried again elsewhere."""
+"""If the server does not answer the ping within this time, its calls fail, and are retried on another connection."""
 
 CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_SECONDS * 1000),
-    # gRPC pings to measure bandwidth too. While such a ping is unanswered, by default for a minute, it sends no other.
+    # gRPC also pings to measure bandwidth. Until such a ping is answered, or times out, by default after a minute, it
+    # sends no other ping.
     ("grpc.http2.ping_timeout_ms", KEEPALIVE_ANSWER_SECONDS * 1000),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # A response with many scores can exceed gRPC's default limit of 4 MiB. The server limits requests.
@@ -151,7 +152,7 @@ def model_request(name: str, version: int) -> pb2.GetModelRequest:
 
 
 def check_texts(texts: object) -> None:
-    """Raises TypeError for what is not iterable, and for a string, which would be classified letter by letter."""
+    """Raises TypeError if `texts` is not iterable, or is a string, which would be classified letter by letter."""
     if isinstance(texts, (str, bytes, bytearray)):
         raise TypeError("texts is a single string: pass a list of texts")
     if not (hasattr(texts, "__iter__") or hasattr(texts, "__aiter__")):  # quicker than the abstract classes
@@ -181,11 +182,11 @@ _TYPES = {
     "min_probability": "a float",
     "use_thresholds": "a bool",
 }
-"""What the fields of requests take."""
+"""The values that the fields of requests accept, for errors."""
 
 
 def _check_fields(kind: Callable[..., Message], fields: Mapping[str, object]) -> None:
-    """Names the field that protobuf refuses, which it does not do itself."""
+    """Raises an error that names the field that protobuf refuses. Protobuf's own error does not."""
     for name, value in fields.items():
         try:
             kind(**{name: value})
@@ -197,7 +198,7 @@ def _check_fields(kind: Callable[..., Message], fields: Mapping[str, object]) ->
 
 @dataclass
 class StreamProgress:
-    """How far a stream of texts is."""
+    """The progress of a stream of texts."""
 
     sent: int = 0
     answered: int = 0
@@ -205,7 +206,7 @@ class StreamProgress:
 
     @property
     def is_complete(self) -> bool:
-        """Whether there are texts, and an answer for each. How the call ends then makes no difference."""
+        """Whether there are texts, and all of them are answered. Then it does not matter how the call ends."""
         return self.all_sent and 0 < self.sent == self.answered
 
 

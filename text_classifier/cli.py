@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-# gRPC reads this when it is imported. Its own lines would come before the command's error.
+# gRPC reads this when it is imported. Otherwise its own messages would precede the command's error.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
@@ -42,7 +42,7 @@ def main() -> int:
     """
     options = parser().parse_args(namespace=argparse.Namespace(answers=0))
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for characters that the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")  # for characters that are not in the terminal's encoding
     try:
         with _client(options) as client:
             options.run(client, options)
@@ -55,7 +55,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        # The rest of the buffer cannot be written either, so Python must not try when it exits.
+        # The rest of the buffer cannot be written either, so Python must not try to write it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):  # the reader, such as head, has closed the pipe
             return _fail(f"cannot read or write: {error.strerror}", 1)
@@ -279,7 +279,7 @@ def _object(answer: Classification) -> dict[str, object]:
 
 
 def _print(answer: Classification, text: str, *, alone: bool) -> None:
-    """Prints an answer, with its text unless that is the only one, and with its explanation if there is one."""
+    """Prints an answer, with its explanation if there is one. Prints its text too, unless that is the only one."""
     explanation = answer.explanation
     if explanation and coloured_output(sys.stdout):
         _print_line(answer, None)

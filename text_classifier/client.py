@@ -25,7 +25,7 @@ class Client:
     Args:
         address: host and port, or any gRPC target. Without TLS the port is required.
         credentials: `grpc.ssl_channel_credentials(...)` for TLS; None: no encryption.
-        token: bearer token. Without TLS the client sends it to this machine only.
+        token: bearer token. Without TLS, the client sends it only to this machine.
         timeout: default deadline of a call, in seconds; None: no deadline.
 
     Raises:
@@ -70,11 +70,11 @@ class Client:
             model: the model's name.
             version: its version; 0 is the version in service.
             top_k: number of scored labels to return for each text.
-            explain: whether to return the contribution of each word; then a request has at most 64 texts, by default of
-                64 KiB together.
-            min_probability: an answer of a lower probability is marked as abstained.
-            use_thresholds: mark answers below the version's threshold for their label as abstained.
-            timeout: deadline in seconds; None: that of the client.
+            explain: whether to return the contribution of each word. A request may then have at most 64 texts, by
+                default of 64 KiB together.
+            min_probability: answers with a lower probability are marked as abstained.
+            use_thresholds: whether to mark answers below the version's threshold for their label as abstained.
+            timeout: deadline in seconds. None: the timeout of the client.
 
         Returns:
             One classification for each text, in order.
@@ -106,9 +106,9 @@ class Client:
     ) -> Generator[Classification, None, None]:
         """Classifies any number of texts in one call, and yields each answer as soon as it arrives, in order.
 
-        A thread of gRPC takes texts from the iterable, at most 1,024 ahead of their answers. This generator raises an
-        error of the iterable after the answers to the texts before it. To end the call early, leave the loop; if you
-        keep the generator, call `close`.
+        A thread of gRPC takes texts from the iterable, at most 1,024 ahead of their answers. If the iterable raises an
+        error, this generator first yields the answers to the earlier texts, then raises it. To end the call early,
+        leave the loop; if you keep the generator, call `close`.
 
         Args:
             texts: any iterable, also an infinite one.
@@ -116,8 +116,8 @@ class Client:
             version: its version; 0 is the version in service.
             top_k: number of scored labels to return for each text.
             explain: whether to return the contribution of each word.
-            min_probability: an answer of a lower probability is marked as abstained.
-            use_thresholds: mark answers below the version's threshold for their label as abstained.
+            min_probability: answers with a lower probability are marked as abstained.
+            use_thresholds: whether to mark answers below the version's threshold for their label as abstained.
             timeout: deadline of the whole stream in seconds; None: no deadline.
         """
         check_timeout(timeout)

@@ -12,15 +12,15 @@ _AGAINST = (224, 217, 210, 203)
 
 
 def coloured_output(output: TextIO) -> bool:
-    """Tells whether to write colours: to a colour terminal, unless $NO_COLOR is set (no-color.org)."""
+    """Tells whether to write colours: if the output is a colour terminal and $NO_COLOR is not set (no-color.org)."""
     return output.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def coloured(text: str, words: Iterable[WordContribution]) -> str:
     """Returns the text with words that support the label in green, and words that oppose it in red.
 
-    The colour is stronger the larger the contribution is, relative to the largest of the text. Words with contributions
-    near 0 have no colour.
+    The larger a contribution is, relative to the largest of the text, the stronger is its colour. Words with
+    contributions near 0 have no colour.
     """
     words = list(words)
     strongest = max((abs(word.contribution) for word in words), default=0)

@@ -21,7 +21,7 @@ class WordContribution(NamedTuple):
     """`text[start:end]` is the word as it was written."""
     end: int
     known: bool
-    """Whether the model's vocabulary contains it."""
+    """Whether the model knows the word."""
     contribution: float
     """Positive if the word supports the label, negative if it opposes it."""
 
@@ -47,7 +47,7 @@ class Classification(NamedTuple):
     words: int
     """Number of words in the text."""
     known_words: int
-    """Number of words in the model's vocabulary."""
+    """Number of words in the text that the model knows."""
     model: str
     """The model that answered."""
     version: int
@@ -55,7 +55,7 @@ class Classification(NamedTuple):
     explanation: Explanation | None = None
     """The explanation, if it was requested."""
     abstained: bool = False
-    """Whether the probability is below what was asked for: do not trust the label."""
+    """Whether the probability is below `min_probability` or the label's threshold. Do not trust the label then."""
 
 
 class State(enum.Enum):
@@ -69,12 +69,12 @@ class State(enum.Enum):
 
 
 class Shadow(NamedTuple):
-    """What a shadow version has been compared on with the version in service; see the contract's `Shadow`."""
+    """The comparison of a shadow version with the version in service; see the contract's `Shadow`."""
 
     texts: int
     """Number of texts that both versions have classified."""
     agreements: int
-    """On how many of them both give the same label."""
+    """Number of these texts to which both versions give the same label."""
 
 
 class Server(NamedTuple):
@@ -83,7 +83,7 @@ class Server(NamedTuple):
     version: str
     """Version of its software."""
     transport: str
-    """What carries gRPC: `native` or `grpcio`."""
+    """The gRPC transport: `native` or `grpcio`."""
 
 
 class Model(NamedTuple):
@@ -91,7 +91,7 @@ class Model(NamedTuple):
 
     name: str
     version: int
-    """Its version; 0: this is the model itself, whose folder, pin or shadow file cannot be read."""
+    """The version. 0 stands for a model whose folder, pin or shadow file cannot be read."""
     state: State
     state_reason: str
     """The reason for the state; empty if there is none."""
@@ -106,7 +106,7 @@ class Model(NamedTuple):
     engine: str
     """The engine that computes the answers."""
     shadow: Shadow | None = None
-    """How it compares with the version in service, while it is its shadow."""
+    """The comparison with the version in service, if this version is its shadow."""
     thresholds: tuple[float, ...] = ()
     """The probability from which each label is right with `target_precision`; empty without thresholds."""
     target_precision: float = 0

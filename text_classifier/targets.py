@@ -1,4 +1,4 @@
-"""Checks a server's address and a call's timeout, where gRPC would only fail later, or elsewhere."""
+"""Checks a server's address and a call's timeout early, since gRPC would fail later, or elsewhere."""
 
 import ipaddress
 import re
@@ -21,8 +21,8 @@ def check_address(address: str, *, encrypted: bool) -> None:
         encrypted: whether TLS is used. Only then may the port be missing: gRPC takes 443.
 
     Raises:
-        TypeError: it is not a string.
-        ValueError: it is not an address.
+        TypeError: the address is not a string.
+        ValueError: the address is invalid.
     """
     if not isinstance(address, str):
         raise TypeError(f"address is {type(address).__name__}, not str: {_EXAMPLE}")
@@ -42,7 +42,7 @@ def check_address(address: str, *, encrypted: bool) -> None:
         case _ if not address.partition(":")[2].strip("/"):
             raise ValueError(f"the address {address!r} has nothing behind its scheme: {_EXAMPLE}, or unix:/path")
         case _:
-            pass  # gRPC's own
+            pass  # gRPC checks it
 
 
 def _check_host_and_port(text: str, address: str, encrypted: bool) -> None:
@@ -66,7 +66,7 @@ def _check_ip_and_port(text: str, address: str, family: str, encrypted: bool) ->
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Splits host and port, which is empty if there is none."""
+    """Splits host and port. The port is empty if there is none."""
     if text.startswith("[") and "]" in text:
         host, _, rest = text.partition("]")
         return f"{host}]", rest.removeprefix(":") if rest.startswith(":") else rest
@@ -75,7 +75,7 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _bracketed(text: str) -> str:
-    """Returns an IPv6 address without brackets as it has to be: what could be a port is one."""
+    """Returns an IPv6 address with the brackets that it lacks. If its last part may be a port, it is taken as one."""
     host, _, port = text.rpartition(":")
     try:
         ipaddress.IPv6Address(host)
@@ -103,11 +103,11 @@ def _check_port(port: str, address: str, encrypted: bool) -> None:
 
 
 def check_timeout(timeout: float | None) -> float | None:
-    """Returns a timeout.
+    """Checks a timeout in seconds, and returns it.
 
     Raises:
-        TypeError: it is not a number.
-        ValueError: it is not above 0, or exceeds `MAX_TIMEOUT`.
+        TypeError: the timeout is not a number.
+        ValueError: the timeout is not above 0, or exceeds `MAX_TIMEOUT`.
     """
     if timeout is None:
         return None

@@ -1,4 +1,4 @@
-"""Reads files of texts, in the formats and encodings that people have them in, as streams: for training and bulk."""
+"""Reads files of texts as streams, in many formats and encodings, for training and bulk."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ else:
     _READER = ("DEFAULT_OPTIONS", "STANDARD_INPUT", "ReadOptions", "TextFile")
 
     def __getattr__(name: str) -> Any:
-        """Imports the reader when it is first asked for: the rest needs no installed package."""
+        """Imports the reader on first use, since the rest needs no installed package."""
         if name not in _READER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f"{__name__}.text_file"), name)

@@ -1,4 +1,4 @@
-"""What to do about a column that a file lacks."""
+"""Hints about a column that a file lacks."""
 
 import shlex
 from collections.abc import Iterable
@@ -8,8 +8,8 @@ _OPTIONS = {"text": "--text-column", "label": "--label-column"}
 
 
 def spelling_hint(name: str, there: Iterable[str]) -> str:
-    """Returns what names a column that differs from a missing one only in case and white space, after a colon; nothing
-    if none does.
+    """Returns a hint, after a colon, that names a column which differs from the missing one only in case or white
+    space; an empty string if there is none.
     """
     alike = next((other for other in there if _folded(other) == _folded(name)), None)
     if alike is None or alike == name:

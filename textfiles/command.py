@@ -1,4 +1,4 @@
-"""What the commands that read files share: their parser, the options of files, and errors on standard error."""
+"""The common parts of the commands that read files: their parser, the options for files, and error messages."""
 
 import argparse
 import sys
@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if " " not in self.prog:  # commands of a program have their own meaning of it
+        if " " not in self.prog:  # subcommands may use `--version` for something else
             self.add_argument("--version", action="version", version=f"text-classifier {version('text-classifier')}")
 
     def error(self, message: str) -> NoReturn:
@@ -28,13 +28,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def fail(program: str, status: int, message: str, details: Sequence[str] = ()) -> int:
-    """Prints on standard error why the program ends, and returns its exit status.
+    """Prints an error to standard error, and returns the exit status.
 
     Args:
-        program: its name.
+        program: the name of the program.
         status: the exit status.
-        message: becomes one line, whatever the text of a library holds.
-        details: become a line each, below.
+        message: the message; line breaks in it become spaces.
+        details: further lines, printed below the message.
     """
     print(f"{program}: {_one_line(message)}", *map(_one_line, details), sep="\n  ", file=sys.stderr)
     return status
@@ -45,7 +45,7 @@ def _one_line(text: str) -> str:
 
 
 def add_read_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of how files are read. `read_options` takes them when they are parsed."""
+    """Adds the options that say how files are read. Pass the parsed options to `read_options`."""
     group = parser.add_argument_group("input files")
     group.add_argument(
         "--input-format",
@@ -77,10 +77,10 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_options(options: Mapping[str, Any]) -> "ReadOptions":
-    """Returns how files are read, of parsed options.
+    """Returns how files are read, from parsed options.
 
     Raises:
-        InputError: an option has no such value.
+        InputError: the value of an option is invalid.
     """
     from textfiles.text_file import ReadOptions  # noqa: PLC0415, needs the extra
 

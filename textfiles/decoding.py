@@ -1,4 +1,4 @@
-"""Character encodings: bytes of any encoding as UTF-8, in a stream, and the encoding that a byte order mark names."""
+"""Character encodings: detects the encoding of a file, and converts a stream in any encoding to UTF-8."""
 
 import codecs
 import io
@@ -6,10 +6,10 @@ from typing import IO
 
 UTF8 = "utf-8"
 ENCODING_HINT = "name the encoding with --encoding"
-"""The end of the reason why a row in another encoding cannot be read."""
+"""The reason why a row in another encoding cannot be read ends with this."""
 
 _INVALID = "textfiles-invalid"
-# A lone surrogate encodes to bytes that are no UTF-8, so the row that holds it cannot be decoded; others can.
+# A lone surrogate encodes to invalid UTF-8. So the row that contains it cannot be decoded, but other rows can.
 codecs.register_error(_INVALID, lambda error: ("\ud800", getattr(error, "end", 0)))
 
 # Longest first: the mark of UTF-32 starts with that of UTF-16.
@@ -23,8 +23,8 @@ _BYTE_ORDER_MARKS = (
 
 
 def detected_encoding(start: bytes) -> tuple[str | None, int]:
-    """Returns the encoding that the first four bytes of a file show, None if they show none, and the length of the byte
-    order mark among them. Without a mark, UTF-16 shows in the zeros that it has in ASCII characters.
+    """Returns the encoding that the first four bytes of a file show, or None, and the length of their byte order mark.
+    Without a mark, UTF-16 is recognized by the zero bytes of its ASCII characters.
     """
     for mark, encoding in _BYTE_ORDER_MARKS:
         if start.startswith(mark):
@@ -36,12 +36,12 @@ def detected_encoding(start: bytes) -> tuple[str | None, int]:
 
 
 class Utf8Stream(io.RawIOBase):
-    """A stream of bytes in another encoding, read as UTF-8. Where bytes are invalid in that encoding, the result is
-    invalid UTF-8.
+    """Converts a stream of bytes from another encoding to UTF-8. Bytes that are invalid in that encoding become invalid
+    UTF-8.
 
     Args:
-        source: the bytes.
-        encoding: a name that `codecs.lookup` knows.
+        source: the stream to convert.
+        encoding: its encoding, a name that `codecs.lookup` knows.
     """
 
     def __init__(self, source: IO[bytes], encoding: str) -> None:
@@ -55,7 +55,7 @@ class Utf8Stream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Reads UTF-8 into the buffer and returns the number of bytes, 0 at the end."""
+        """Reads UTF-8 into the buffer and returns the number of bytes; 0 at the end."""
         while not self._ready and not self._at_end:
             block = self._source.read(1 << 16)
             self._at_end = not block
@@ -67,22 +67,22 @@ class Utf8Stream(io.RawIOBase):
 
 
 def canonical_encoding(name: str) -> str | None:
-    """Returns the name that Python gives a character encoding, None if it knows none of this name."""
+    """Returns Python's name of a character encoding; None if there is no such encoding."""
     try:
         "".encode(name)
         found = codecs.lookup(name).name
     except (LookupError, ValueError):
         return None
-    return {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(found, found)  # without a mark: as web browsers do
+    return {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(found, found)  # as web browsers do without a mark
 
 
 def invalid_text(error: UnicodeDecodeError) -> str:
-    """Returns the reason why bytes that should be UTF-8 are no text."""
+    """Returns the reason why bytes are not valid UTF-8."""
     return f"not UTF-8 ({error.reason} {error.object[error.start]:#04x})"
 
 
 def wrong_encoding(error: UnicodeDecodeError, encoding: str) -> str:
-    """Returns the reason why a line of a file that was read as of this encoding is no text."""
+    """Returns the reason why a line is not valid in the encoding that the file is read in."""
     reason = invalid_text(error) if encoding == UTF8 else f"not {encoding}"
     if encoding == UTF8 and b"\0" in error.object:
         reason += "; its zero bytes are a sign of utf-16-le or utf-16-be"

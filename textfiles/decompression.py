@@ -20,12 +20,12 @@ ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What the readers of damaged files raise."""
+"""The errors that reading a damaged file may raise."""
 
 
 def decompressed(file: IO[bytes], compression: Compression) -> io.BufferedReader:
-    """Returns a stream of the decompressed content of an open file, which stays open. Of a zip file, it is the only
-    member.
+    """Returns a stream of the decompressed content of an open file, which stays open. The content of a zip file is that
+    of its only member.
     """
     if compression is Compression.NONE:
         return cast("io.BufferedReader", file)
@@ -33,7 +33,7 @@ def decompressed(file: IO[bytes], compression: Compression) -> io.BufferedReader
 
 
 class _Borrowed:
-    """A file that `pyarrow` reads but does not close."""
+    """Lets pyarrow read a file without closing it."""
 
     closed = False
 
@@ -66,6 +66,6 @@ def _decompressed(file: IO[bytes], compression: Compression) -> object:
 
 
 def member_names(archive: zipfile.ZipFile) -> list[str]:
-    """Returns the names of the files in a zip file. Folders, hidden files and the metadata that macOS adds are none."""
+    """Returns the names of the files in a zip file, without folders, hidden files and the metadata that macOS adds."""
     names = [name for name in archive.namelist() if not name.endswith("/")]
     return [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]

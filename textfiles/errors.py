@@ -1,4 +1,4 @@
-"""The error for files and options that cannot be used, and how messages name and count things."""
+"""The error for files and options that cannot be used, and helpers for messages."""
 
 from collections.abc import Iterable, Sequence
 
@@ -26,5 +26,5 @@ def listed(names: Iterable[str], limit: int = _MAX_NAMED) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Returns a count with its noun, of which the plural ends in s: `1 file`, `2,000 files`."""
+    """Returns a count with its noun, whose plural ends in s: `1 file`, `2,000 files`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

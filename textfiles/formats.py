@@ -1,4 +1,4 @@
-"""The file formats, and how the ending of a file's name says which one a file has."""
+"""The file formats and compressions, and the endings of file names that stand for them."""
 
 from enum import StrEnum
 from pathlib import PurePath
@@ -42,7 +42,7 @@ _FORMATS = {**{each.value: each for each in Format}, ".ndjson": Format.JSON_LINE
 
 
 def format_of(name: str) -> Format | None:
-    """Returns the format that the ending of a name says, None if it says none. The case of letters does not matter."""
+    """Returns the format that the ending of a name stands for, ignoring case; None if there is no such format."""
     return _FORMATS.get(PurePath(name).suffix.lower())
 
 

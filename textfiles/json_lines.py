@@ -1,4 +1,4 @@
-"""Why a line of JSON Lines is no JSON object, and JSON files that are not JSON Lines."""
+"""Explains why a line of JSON Lines is not a JSON object, and recognizes JSON files that are not JSON Lines."""
 
 import re
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ _ESCAPE = re.compile(
     r"|\\."
 )
 _OF_SURROGATES = ("surrogate", "escape", "truncated")
-"""Words of the messages of msgspec about a lone surrogate."""
+"""Words that occur in msgspec's messages about a lone surrogate."""
 
 
 def malformed(error: msgspec.DecodeError, line: str) -> str:
-    """Returns the reason why a line is no JSON object. Python and Pandas write NaN, which JSON lacks, and halves of
-    characters, which Unicode lacks.
+    """Returns the reason why a line is not a JSON object. It explains NaN, which JSON does not have, and lone
+    surrogates, which are not characters; Python and pandas write both.
     """
     at = _BYTE.search(str(error))
     number = _NO_NUMBER.match(line.encode(errors="replace"), int(at[1])) if at else None
@@ -32,11 +32,11 @@ def malformed(error: msgspec.DecodeError, line: str) -> str:
 
 
 def another_kind(lines: Sequence[str]) -> str:
-    """Returns what is wrong with a JSON file whose first lines are these, and what to do; nothing if they may be JSON
+    """Returns what is wrong with a JSON file that is not JSON Lines, and what to do; an empty string if it may be JSON
     Lines.
 
     Args:
-        lines: the first two that are not empty, or all.
+        lines: the first two lines of the file that are not empty, or all if there are fewer.
     """
     first, others = (lines[0].strip(), lines[1:]) if lines else ("", ())
     if first.startswith("[") and not (others and _is_json(first)):

@@ -1,13 +1,13 @@
-"""Recognizes files that are no text by their first bytes, and says what to do with them."""
+"""Recognizes files that are not text by their first bytes, and says what to do with them."""
 
 from pathlib import PurePath
 
 from textfiles.formats import Compression
 
 START_BYTES = 256
-"""How many of the first bytes of a file `not_text` looks at."""
+"""Number of bytes at the start of a file that `not_text` reads."""
 
-# The documented signature of each format. Where a text may begin so too, the bytes that have to follow are added.
+# The documented signature of each format. If a text may begin with it too, it includes the bytes that must follow.
 _COMPRESSIONS = (
     (b"\x1f\x8b\x08", Compression.GZIP, "a gzip file"),
     (b"\x28\xb5\x2f\xfd", Compression.ZSTD, "a zstd file"),
@@ -28,11 +28,11 @@ _IN_OFFICE_FILES = (b"[Content_Types].xml", b"docProps/", b"_rels/", b"xl/", b"m
 
 
 def not_text(start: bytes, name: str | None) -> str | None:
-    """Returns what a file is that begins with these bytes and is no text, and what to do; None if it may be text.
+    """Returns the kind of a file that is not text, and what to do; None if it may be text.
 
     Args:
-        start: its first `START_BYTES` bytes, or all.
-        name: of the file, if a new name can help.
+        start: the first `START_BYTES` bytes of the file, or all if there are fewer.
+        name: the file's name, if another name would help.
     """
     for signature, compression, kind in _COMPRESSIONS:
         if start.startswith(signature):

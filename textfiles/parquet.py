@@ -8,8 +8,8 @@ from pyarrow import parquet
 
 _BATCH_BYTES = 1 << 20
 _STEP_ROWS = 128
-"""Rows that are decoded together. More are no faster, and take much memory where some rows are far larger than others,
-or repeat a long text that the file holds once."""
+"""Maximum number of rows that are decoded together. More rows are no faster. They take much memory if some rows are far
+larger than others, or if rows repeat a long text that the file stores once."""
 
 
 def open_parquet(file: IO[bytes]) -> parquet.ParquetFile:
@@ -20,7 +20,7 @@ def open_parquet(file: IO[bytes]) -> parquet.ParquetFile:
 def record_batches(
     source: parquet.ParquetFile, rows: int, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Yields batches of about `rows` rows, fewer if they are large, of these columns or of all."""
+    """Yields batches of about `rows` rows, or fewer if the rows are large, with these columns or all."""
     steps: list[pa.RecordBatch] = []
     count = size = 0
     for step in _steps(source, columns):

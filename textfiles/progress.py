@@ -1,4 +1,4 @@
-"""Progress of reading: a bar on a terminal, elsewhere a line for each tenth."""
+"""Shows the progress of reading: on a terminal as a bar, otherwise as a line for each tenth."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 @contextmanager
 def bytes_shown(console: Console, title: str, size: int) -> Iterator[Callable[[int], None]]:
-    """Prints the title, and gives a function that shows how many of `size` bytes are read."""
+    """Prints the title, and yields a function that shows how many of `size` bytes have been read."""
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     console.print(title, markup=False, highlight=False, soft_wrap=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

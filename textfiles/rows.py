@@ -1,4 +1,4 @@
-"""What a reader yields for each row of a file: its value, or why it cannot be read."""
+"""The items that a reader yields for the rows of a file: a row's value, or why it cannot be read."""
 
 from typing import Generic, NamedTuple, TypeVar
 
@@ -11,20 +11,20 @@ class Row(NamedTuple, Generic[_T_co]):
     """A row of a file."""
 
     number: int
-    """From 1: of the line that the row starts on; in Parquet, of the row."""
+    """The number of the line on which the row starts, or of the row in Parquet, from 1."""
     value: _T_co
     looks_merged: bool = False
-    """Whether a field holds lines that look like rows of the file: a quotation mark that is not closed merges rows."""
+    """Whether a field contains lines that look like rows, as if an unclosed quotation mark had merged them."""
 
 
 class Unreadable(NamedTuple):
     """A row that cannot be read."""
 
     number: int
-    """As in `Row`."""
+    """See `Row.number`."""
     reason: str
 
     @property
     def has_wrong_encoding(self) -> bool:
-        """Whether its bytes are not of the encoding that the file is read in."""
+        """Whether its bytes are invalid in the encoding that the file is read in."""
         return self.reason.endswith(ENCODING_HINT)

@@ -9,15 +9,15 @@ from textfiles.errors import counted
 from textfiles.rows import Row, Unreadable
 
 MAX_LINE_BYTES = 1 << 24
-"""Maximum length of a line and of a field, in bytes: what a server takes in one message. What is longer is mostly the
-result of a quotation mark that is never closed."""
+"""Maximum length of a line and of a field, in bytes. A longer field is mostly the result of a quotation mark that is
+never closed."""
 
 _MIN_MERGED = 10
-"""Line breaks of a row that has to be looked at."""
+"""A valid row with more lines than this may consist of merged rows."""
 _MIN_SWALLOWED = 3
-"""Lines inside a bad row from which on they are looked at: a bad row needs less evidence than a valid one."""
+"""A bad row with this number of inner lines or more may have swallowed rows. A valid row needs more evidence."""
 _MERGED_SHARE = 0.9
-"""The share of a field's lines with as many delimiters as a row has, from which on they look like rows."""
+"""Lines look like rows if at least this share of them has as many delimiters as a row."""
 
 _REASONS = {
     "unexpected end of data": "a quotation mark is opened here and never closed; double it, or use --quoting none",
@@ -26,26 +26,26 @@ _REASONS = {
     " --quoting none",
     "new-line character": "a carriage return stands outside quotation marks",
 }
-"""Messages of the csv module, and what they mean for the file."""
+"""Parts of the csv module's messages, and the reasons that errors give instead."""
 
 
 class SeparatedRows:
-    """An iterator over the rows of CSV or TSV, the first included. Empty lines are no rows.
+    """An iterator over the rows of CSV or TSV, including the first. Empty lines are skipped.
 
     Args:
-        lines: of the file, each with its end.
-        delimiter: one character.
-        quoting: whether quotation marks enclose fields. Else they are text.
-        encoding: the name for errors.
+        lines: the lines of the file, each with its line end.
+        delimiter: the field separator, one character.
+        quoting: whether quotation marks enclose fields. Otherwise they are text.
+        encoding: the name of the file's encoding, for errors.
     """
 
     def __init__(
         self, lines: Iterable[Row[bytes] | Unreadable], delimiter: str, *, quoting: bool = True, encoding: str = UTF8
     ) -> None:
-        csv.field_size_limit(MAX_LINE_BYTES)  # of the whole process: the module has no other
+        csv.field_size_limit(MAX_LINE_BYTES)  # the csv module has one limit for the whole process
         self._lines = iter(lines)
         self._again: deque[Row[bytes] | Unreadable] = deque()
-        """Lines that are read again, before further ones."""
+        """Lines that are read again, before further lines."""
         self._taken: list[Row[bytes] | Unreadable] = []
         """The lines of the current row."""
         self._encoding = encoding
@@ -76,7 +76,7 @@ class SeparatedRows:
                 return row
 
     def _next_row(self) -> Row[list[str]] | Unreadable | None:
-        """Returns the next row, None for an empty line."""
+        """Returns the next row; None for an empty line."""
         self._taken.clear()
         self._unreadable = None
         fields: list[str] = []
@@ -98,12 +98,12 @@ class SeparatedRows:
         return self._checked(Row(start, fields, len(self._taken) > _MIN_MERGED and self._look_merged(fields)))
 
     def _swallowed_rows(self) -> bool:
-        """Returns whether a quotation mark that is not closed made rows a part of the current, bad row."""
+        """Returns whether an unclosed quotation mark has made other rows part of the current, bad row."""
         lines = [line.value for line in self._taken[1:-1] if isinstance(line, Row)]
         return self._look_like_rows([line.decode(errors="replace") for line in lines], _MIN_SWALLOWED)
 
     def _first_line_only(self) -> Unreadable:
-        """Ends the current row after its first line: the others are read again, as rows."""
+        """Ends the current row after its first line. Its other lines are read again, as rows."""
         first, *others = self._taken
         self._again.extendleft(reversed(others))
         self._reader = self._new_reader()
@@ -127,7 +127,7 @@ class SeparatedRows:
         return self._columns > 1 and len(lines) >= least and like_rows >= _MERGED_SHARE * len(lines)
 
     def _decoded(self) -> Iterator[str]:
-        """Yields a line for each line of the file: the csv module counts them and follows the quotation marks."""
+        """Yields the lines of the file as strings, for the csv module. An unreadable line yields a stand-in."""
         while line := self._again.popleft() if self._again else next(self._lines, None):
             self._taken.append(line)
             if isinstance(line, Unreadable):

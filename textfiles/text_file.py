@@ -1,6 +1,6 @@
 """Reads a file of texts as a stream, a row at a time, whatever its size.
 
-A row that cannot be read comes as `Unreadable`, and the rows after it are read: the caller decides.
+A row that cannot be read is yielded as `Unreadable`, and reading goes on. The caller decides what to do.
 """
 
 import io
@@ -31,28 +31,29 @@ from textfiles.separated import MAX_LINE_BYTES, SeparatedRows
 STANDARD_INPUT = Path("-")
 
 _DELIMITERS = ",;\t|"
-"""The field separators that the hint of an error tries."""
+"""The field separators that an error may suggest."""
 _MAX_COLUMNS_NAMED = 20
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How files are read, where their names and contents do not say it.
+    """How files are read, as far as their names and contents do not say so.
 
     Raises:
-        InputError: an option has no such value.
+        InputError: the value of an option is invalid.
     """
 
     format: Format | None = None
-    """None: the ending of the name says it."""
+    """The format. None: the ending of the file's name says it."""
     encoding: str | None = None
-    """Of all but Parquet. None: UTF-16 and UTF-32 are recognized, else UTF-8. A byte order mark comes first."""
+    """The encoding of all formats but Parquet. None: UTF-8, unless the file is recognized as UTF-16 or UTF-32. A byte
+    order mark takes precedence."""
     delimiter: str | None = None
-    """What separates the fields of CSV and TSV, one character. None: the format's."""
+    """The field separator of CSV and TSV, one character. None: that of the format."""
     quoting: bool = True
     """Whether quotation marks enclose fields of CSV and TSV."""
     header: bool = True
-    """Whether the first row of CSV and TSV names the columns. Else they are named by their numbers, from 1."""
+    """Whether the first row of CSV and TSV names the columns. Otherwise the names are numbers, from 1."""
 
     def __post_init__(self) -> None:
         if self.encoding is not None and canonical_encoding(self.encoding) is None:
@@ -61,7 +62,7 @@ class ReadOptions:
             raise InputError(f"--delimiter: {self.delimiter!r} is not one character: give a character, or tab")
 
     def arguments(self) -> list[str]:
-        """Returns the command's arguments that give these options."""
+        """Returns the command-line arguments that give these options."""
         words = ["--input-format", self.format.value[1:]] if self.format else []
         words += ["--encoding", self.encoding] if self.encoding else []
         words += ["--delimiter", "tab" if self.delimiter == "\t" else self.delimiter] if self.delimiter else []
@@ -72,11 +73,11 @@ DEFAULT_OPTIONS = ReadOptions()
 
 
 class TextFile:
-    """A file of texts. Its methods read what `open` gives, as often as that is called.
+    """A file of texts. Its methods read from a file that `open` returns. It can be opened any number of times.
 
     Args:
         path: the file. `STANDARD_INPUT` is copied to a temporary file when it is first opened.
-        options: how it is read.
+        options: how the file is read.
 
     Raises:
         InputError: neither the options nor the ending of the name says the format, or a zip file cannot be used.
@@ -96,44 +97,44 @@ class TextFile:
             raise InputError(f"{self}: {holds}the ending of the name has to say the format: {FORMATS} are read")
         self.format = found
         self._copy: IO[bytes] | None = None
-        """Of standard input."""
+        """The copy of standard input."""
 
     def __str__(self) -> str:
         return "standard input" if self.path == STANDARD_INPUT else str(self.path)
 
     @property
     def delimiter(self) -> str:
-        """What separates the fields of CSV and TSV."""
+        """The field separator of CSV and TSV."""
         return self.options.delimiter or self.format.delimiter
 
     @property
     def unit(self) -> str:
-        """What the rows' numbers count."""
+        """The unit of row numbers: "row" or "line"."""
         return "row" if self.format is Format.PARQUET else "line"
 
     def where(self, number: int) -> str:
-        """Returns the file and the line or row of this number, as errors name it."""
+        """Returns the name of the file and of its line or row with this number, for errors."""
         return f"{self}: {self.unit} {number}"
 
     def reason(self, row: Unreadable) -> bytes:
-        """Returns where a row is and why it cannot be read, as a line of JSON."""
+        """Returns a line of JSON with the position of a row and the reason why it cannot be read."""
         return msgspec.json.encode({"file": str(self), self.unit: row.number, "reason": row.reason}) + b"\n"
 
     def size(self) -> int:
         """Returns the size of the file in bytes.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: the file cannot be read.
         """
         with self._opened() as file:
             return os.fstat(file.fileno()).st_size
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """Opens the file; its position tells how much of it is read.
+        """Opens the file. Its position tells how much of it has been read.
 
         Raises:
-            InputError: from the block too, the file cannot be read to its end.
+            InputError: the file cannot be opened, or, inside the block, cannot be read to its end.
         """
         try:
             with self._opened() as file:
@@ -175,7 +176,7 @@ class TextFile:
         return names[0]
 
     def lines(self, file: IO[bytes]) -> Iterator[Row[str] | Unreadable]:
-        """Reads lines, each with its end."""
+        """Reads the lines, each with its line end."""
         encoding, lines = self._lines(file)
         for line in lines:
             if isinstance(line, Unreadable):
@@ -202,12 +203,12 @@ class TextFile:
         return encoding, _lines_of(source)
 
     def _renamable(self) -> str | None:
-        """Returns the file's name, None if another ending would not change how it is read."""
+        """Returns the file's name; None if another ending would not change how the file is read."""
         fixed = self.path == STANDARD_INPUT or self.compression or self.options.format
         return None if fixed else self.path.name
 
     def separated(self, file: IO[bytes]) -> tuple[list[str], Iterator[Row[list[str]] | Unreadable]]:
-        """Reads the names of the columns of CSV or TSV, and then the fields of the rows. Empty lines are no rows.
+        """Returns the column names of CSV or TSV, and an iterator over the rows. Empty lines are skipped.
 
         Raises:
             InputError: the first row cannot be read.
@@ -222,10 +223,10 @@ class TextFile:
         return [str(number) for number in range(1, len(first.value) + 1)], chain([first], rows)
 
     def objects(self, file: IO[bytes]) -> Iterator[Row[dict[str, msgspec.Raw]] | Unreadable]:
-        """Reads the objects of JSON Lines, each value as it is written. Empty lines are no rows.
+        """Reads the objects of JSON Lines, with the values as raw JSON. Empty lines are skipped.
 
         Raises:
-            InputError: the file is JSON, but not a value on each line.
+            InputError: the file is JSON, but not one value per line.
         """
         decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
         lines = (line for line in self.lines(file) if isinstance(line, Unreadable) or not line.value.isspace())
@@ -244,11 +245,11 @@ class TextFile:
     def record_batches(
         self, file: IO[bytes], rows: int, columns: Sequence[str] | None = None
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """Reads the schema of Parquet, and then batches of about `rows` rows, fewer if they are large, of these columns
-        or of all.
+        """Returns the schema of Parquet, and an iterator over batches of about `rows` rows, or fewer if the rows are
+        large, with these columns or all.
 
         Raises:
-            InputError: a column is missing, or there is more than one of its name.
+            InputError: a column is missing, or several columns have its name.
         """
         source = parquet.open_parquet(file)
         for name in columns or ():
@@ -259,7 +260,7 @@ class TextFile:
         """Returns the position of a column among those of the file.
 
         Raises:
-            InputError: the column is missing, or there is more than one of its name.
+            InputError: the column is missing, or several columns have its name.
         """
         if columns.count(name) == 1:
             return columns.index(name)
@@ -268,7 +269,7 @@ class TextFile:
         raise InputError(message + self._column_hint(name, columns))
 
     def _column_hint(self, name: str, columns: Sequence[str]) -> str:
-        """Returns what to do about a missing column, where that shows in the names of the others."""
+        """Returns a hint about a missing column, if the names of the other columns suggest one."""
         if hint := spelling_hint(name, columns):
             return hint
         if not self.options.header:
@@ -290,7 +291,7 @@ def _shown(delimiter: str) -> str:
 
 
 def _copied(source: IO[bytes]) -> IO[bytes]:
-    """Copies a stream that can be read once to a temporary file, which vanishes with the process."""
+    """Copies a stream, which can be read only once, to a temporary file, which vanishes with the process."""
     with tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(source, copy)
         copy.flush()

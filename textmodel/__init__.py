@@ -1,8 +1,8 @@
 """Defines what a model is and how it runs, for training and service alike: tokenization, vocabulary, n-gram features,
 the version folder with its metadata, weights and golden probes, and the engines that classify texts in process.
 
-It works alone: `load_engine("models/imdb/1").classify(["A moving film."])`. It knows nothing of training, gRPC or
-metrics.
+It works without a server: `load_engine("models/imdb/1").classify(["A moving film."])`. It does not depend on training,
+gRPC or metrics.
 """
 
 from importlib import import_module
@@ -23,7 +23,7 @@ else:
     }
 
     def __getattr__(name: str) -> Any:
-        """Imports a name when it is first asked for: `textmodel.names` needs no installed package."""
+        """Imports a name on first use, so that `textmodel.names` needs no installed package."""
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,7 +1,7 @@
 """The table of characters of the `unicode` tokenization: the normalized form and the class of each character.
 
-It is frozen at Unicode 14, the version of the oldest Python that this package supports, and the same for every Python.
-Code points that Unicode 14 does not assign become `STAND_IN`.
+It is frozen at Unicode 14, the version of the oldest Python that this package supports, and is the same in every
+Python. Code points that Unicode 14 does not assign become `STAND_IN`.
 """
 
 import sys
@@ -20,12 +20,12 @@ STAND_IN = 0xFFFF
 """A noncharacter of Unicode."""
 
 CODE = 0x1FFFFF
-"""The bits of an entry with the normalized code point: the lower case, or the space."""
+"""The bits of an entry that hold the normalized code point: the lower case, or the space."""
 CLASS_SHIFT = 24
 CLASS = 7
-"""The bits of the class, above `CLASS_SHIFT`."""
+"""The bits of the class, after a shift down by `CLASS_SHIFT`."""
 CONTEXT = 1 << 31
-"""The bit of a character that canonical composition (NFC) may change or move, with some neighbours."""
+"""The bit of a character that canonical composition (NFC) may change or move, next to some neighbours."""
 
 SPACE = 0
 """White space, control characters and invisible format characters: they become the space."""
@@ -38,13 +38,13 @@ EXTEND = 3
 ALONE = 4
 """Emoji and other pictures: each begins a word."""
 UNASSIGNED = 5
-"""In the file only: the class `WORD`, normalized to `STAND_IN`."""
+"""Code points that Unicode 14 does not assign. Only the file has this class; `table` has `WORD` and `STAND_IN`."""
 
 
 @cache
 def runs() -> dict[str, NDArray[np.integer[Any]]]:
     """Returns the runs of characters with the same rule: `first`, `offset` and `flags`, (runs,) each. The flags are the
-    class and the bit of `CONTEXT`, both shifted down by `CLASS_SHIFT`.
+    class and the bit `CONTEXT`, both shifted down by `CLASS_SHIFT`.
     """
     return load_file(FILE)
 

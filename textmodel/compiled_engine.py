@@ -23,7 +23,7 @@ class CompiledEngine:
         folder: the version folder.
 
     Raises:
-        UnsupportedError: the version is not such a network.
+        UnsupportedError: the version is another kind of network.
         ModelError: a file is missing or malformed.
     """
 
@@ -47,7 +47,7 @@ class CompiledEngine:
     def capsule(self) -> object:
         """Returns the network for other native code, which classifies without Python: see native/network_api.h.
 
-        With the `keras` tokenization it takes texts that `readable` does not change; with `unicode`, any text.
+        With the `keras` tokenization, it accepts only texts that `readable` does not change; with `unicode`, any text.
         """
         return self._network.capsule()
 
@@ -55,8 +55,8 @@ class CompiledEngine:
         return readable(text) if self._tokenization == "keras" else text
 
     def features(self, text: str) -> dict[int, int]:
-        """Returns the distinct features of the text and how often it has each: the indices that a multi-hot vector has
-        ones at, once each, or the n-grams; of hashed ones, the rows.
+        """Returns the distinct features of the text, each with its number of occurrences. A multi-hot network has word
+        indices, with 1 each; a network over n-grams has features, or, for hashed n-grams, rows.
         """
         return self._network.features(self._readable(text))
 
@@ -93,15 +93,15 @@ def _network(folder: VersionFolder) -> Network:
 
 
 _CHARACTERS = 0x20000
-"""Characters above have no case."""
+"""Characters from here on have no case."""
 _ASCII = 0x80
 
 _NOT_ALONE = "Σİ"
-"""The lower case of the first depends on its neighbours; that of the second is two characters."""
+"""The lower case of `Σ` depends on its neighbours; that of `İ` is two characters."""
 
 
 def readable(text: str) -> str:
-    """Returns a text that the table of `characters` reads character by character."""
+    """Returns the text in a form that the table of `characters` can read character by character."""
     if text.isascii() or not any(character in text for character in _NOT_ALONE):
         return text
     return lowercase(text)
@@ -109,17 +109,17 @@ def readable(text: str) -> str:
 
 @cache
 def characters() -> NDArray[np.uint32]:
-    """Returns what the `keras` tokenization reads each character of a text as, (0x20000,): lower case, or the space
-    for one that separates words. Characters above are read as themselves.
+    """Returns the normalized form of each character in the `keras` tokenization, (0x20000,): its lower case, or the
+    space if it separates words. Characters from 0x20000 on stay as they are.
 
-    Entries are as those of `textmodel.characters`, without classes.
+    The entries have the layout of `textmodel.characters`, without classes.
     """
     characters = np.arange(_CHARACTERS, dtype="<u4")
     depend = [ord(character) for character in _NOT_ALONE]
-    characters[0xD800:0xE000] = ord(STAND_IN)  # surrogates, which a text cannot hold
+    characters[0xD800:0xE000] = ord(STAND_IN)  # surrogates, which a text cannot contain
     characters[depend] = ord(STAND_IN)
     text = characters.tobytes().decode("utf-32-le")
-    read_as = separate(text[:_ASCII]) + lowercase(text[_ASCII:])  # what separates words is ASCII
+    read_as = separate(text[:_ASCII]) + lowercase(text[_ASCII:])  # only ASCII characters separate words
     entries = np.frombuffer(read_as.encode("utf-32-le"), "<u4").astype(np.uint32)
     entries[depend] |= CONTEXT
     return entries
@@ -127,8 +127,8 @@ def characters() -> NDArray[np.uint32]:
 
 @cache
 def unicode_characters() -> NDArray[np.uint32]:
-    """Returns what each character is read as by the `unicode` tokenization, (0x110000,): lower case, or the space for
-    one that separates words.
+    """Returns the normalized form of each character in the `unicode` tokenization, (0x110000,): its lower case, or the
+    space if it separates words.
     """
     entries = table().copy()
     separates = entries >> CLASS_SHIFT & CLASS < WORD

@@ -1,5 +1,5 @@
-"""Canonical equivalence of Unicode 14 (https://www.unicode.org/reports/tr15/) as tables, for the forms of the `unicode`
-tokenization that cannot call Python's `unicodedata`. Hangul syllables are not in the tables: arithmetic composes them.
+"""Canonical equivalence of Unicode 14 (https://www.unicode.org/reports/tr15/) as tables, for the C and TensorFlow forms
+of the `unicode` tokenization. Hangul syllables are not in the tables: arithmetic composes them.
 """
 
 import unicodedata
@@ -23,7 +23,7 @@ class Composition(NamedTuple):
     decompositions: NDArray[np.int32]
     """(characters, 2 + MAX_PARTS): a character, the number of its parts in full decomposition, and the parts."""
     marks: NDArray[np.int32]
-    """(marks, 2): a character, and its combining class, if that is not 0."""
+    """(marks, 2): a character with a nonzero combining class, and that class."""
     pairs: NDArray[np.int32]
     """(pairs, 3): two characters and their composite."""
 
@@ -47,12 +47,12 @@ def composition() -> Composition:
 
 
 _BLOCK = 64
-"""Code points that are checked at once: most of Unicode decomposes nowhere."""
+"""Number of code points that are checked at once: most blocks of Unicode have no decompositions."""
 
 
 def _decomposable() -> Iterator[int]:
     """Yields the characters that a decomposition may change, and some others, in ascending order."""
-    # A newer Python knows more characters.
+    # A newer Python also knows characters that Unicode 14 does not assign: they are left out.
     codes = np.flatnonzero(characters.table() & CODE != STAND_IN)
     text = codes.astype("<u4").tobytes().decode("utf-32-le")
     for start in range(0, len(text), _BLOCK):

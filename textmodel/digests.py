@@ -1,4 +1,4 @@
-"""SHA-256 digests of files, by which files that belong together know each other."""
+"""SHA-256 digests of files, which show whether files belong together."""
 
 import hashlib
 from pathlib import Path

@@ -13,10 +13,10 @@ class Prediction(NamedTuple):
     probabilities: NDArray[np.float32]
     """(n, classes), each row sums to 1."""
     words: NDArray[np.int32]
-    """(n,), words in each text."""
+    """(n,), number of words in each text."""
     known_words: NDArray[np.int32]
-    """(n,), words that the model knows: the vocabulary holds them, or, of hashed n-grams,
-    `hashed_ngrams.known_words` says so."""
+    """(n,), number of words that the model knows: those in the vocabulary, or, for hashed n-grams, those of
+    `hashed_ngrams.known_words`."""
 
     def rows(self, rows: slice) -> "Prediction":
         """Returns the answer for some of the texts."""
@@ -27,10 +27,10 @@ class Engine(Protocol):
     """Turns texts into probabilities. `classify` may be called from any thread, and from several at a time."""
 
     name: str
-    """The name in logs and metrics, e.g. "tensorflow"."""
+    """The name in logs and metrics, such as "tensorflow"."""
     inline_bytes: int
-    """Maximum bytes of text that an event loop may classify itself, in well under a millisecond. 0: none."""
+    """Maximum size of texts, in bytes, that an event loop may classify itself. They take well under a millisecond."""
 
     def classify(self, texts: Sequence[str]) -> Prediction:
-        """Classifies texts: any Unicode without surrogates, empty ones too; at least one."""
+        """Classifies at least one text. A text is any Unicode string without surrogates, and may be empty."""
         ...

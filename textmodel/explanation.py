@@ -1,13 +1,14 @@
-"""Explains what a version says of a text: how much each of its words adds to a label's logit.
+"""Explains a version's answer to a text: how much each word of the text contributes to a label's logit.
 
-A linear model's logit is a sum over the features of the text, so that their parts are exact. A network with hidden relu
-layers is linear only around the text: a feature's part is its component times the logit's gradient, exact to first
-order. Either way the parts and a bias sum up to the logit.
+The logit of a linear model is a sum over the features of the text, so the contribution of each feature is exact. A
+network with hidden relu layers is linear only near the text: the contribution of a feature is its component times the
+gradient of the logit, which is exact to first order. In both cases, the contributions and a bias sum to the logit.
 
-A feature's part is shared evenly between the places where the text has it, an n-gram's between its words or characters
-too. What characters add is then summed up by words, by runs of punctuation, and, in scripts that put no spaces between
-words, by runs of characters that speak for the label or against it. Words alone know no parts of such a run: it is one
-word. No part of an explanation cuts what a person sees as one character, whatever words the model reads there.
+A feature's contribution is divided evenly between its occurrences in the text, and that of an n-gram between its words
+or characters too. The contributions of characters are then summed over words, over runs of punctuation, and, in scripts
+without spaces between words, over runs of characters that all speak for the label or all against it. A model with
+n-grams of words alone cannot divide such a run: it is one word. An explanation never splits what a person sees as one
+character.
 """
 
 from abc import ABC, abstractmethod
@@ -31,16 +32,16 @@ from textmodel.weights import Weights
 
 
 class WordContribution(NamedTuple):
-    """What one word of a text adds to the logit."""
+    """The contribution of one word of a text to the logit."""
 
     word: str
-    """As the model reads it, with the rest of the characters that a person sees in its place."""
+    """The word as the model reads it, extended to whole characters as a person sees them."""
     start: int
-    """Where it starts in the text, in code points: the word as it was written is `text[start:end]`."""
+    """Where the word starts in the text, in code points. The word as it was written is `text[start:end]`."""
     end: int
     known: bool
-    """Whether the model knows it: the vocabulary holds it, or, of hashed n-grams, `hashed_ngrams.known_words` says
-    so. Punctuation is known if an n-gram that ends in it is kept."""
+    """Whether the model knows the word: it is in the vocabulary, or, for hashed n-grams, `hashed_ngrams.known_words`
+    says so. Punctuation is known if an n-gram that ends in it is kept."""
     contribution: float
 
 
@@ -48,40 +49,40 @@ class Explanation(NamedTuple):
     """The logit of one label for one text: the bias plus all contributions."""
 
     bias: float
-    """What is left of the logit without the words' contributions."""
+    """The logit minus the contributions of all words."""
     words: list[WordContribution]
-    """Every word of the text, in order; where characters are features, runs of punctuation or of characters too."""
+    """Every word of the text, in order. If characters are features, runs of punctuation or of characters too."""
 
 
 class _Text(ABC):
     """The features of one text."""
 
     ids: NDArray[np.integer]
-    """(features,): inputs of the first layer that are not zero, rising."""
+    """(features,): the positions of the nonzero inputs of the first layer, in ascending order."""
     values: NDArray[np.float32]
-    """(features,): these inputs."""
+    """(features,): the values of these inputs."""
     counts: NDArray[np.integer]
-    """(features,): how often the text has each."""
+    """(features,): how often each feature occurs in the text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     @cached_property
     def cuts(self) -> NDArray[np.bool_]:
-        """(characters + 1,): whether the text may be cut at each place."""
+        """(characters + 1,): whether the text may be cut at each position."""
         return graphemes.cuts(self.text)
 
     @abstractmethod
     def words(self, shares: NDArray[np.float64]) -> list[WordContribution]:
-        """Returns what each word adds.
+        """Returns the contribution of each word.
 
         Args:
-            shares: (features,): what each feature adds at each place where the text has it.
+            shares: (features,): the contribution of each feature at each of its occurrences.
         """
 
 
 class _WordText(_Text):
-    """A text as its words are in a vocabulary."""
+    """A text as words of a vocabulary."""
 
     def __init__(self, vectorizer: MultiHot | NGrams, weights: Weights, vocabulary: Vocabulary, text: str) -> None:
         super().__init__(text)
@@ -91,7 +92,7 @@ class _WordText(_Text):
         if isinstance(vectorizer, MultiHot):
             self.ids, self.counts = np.unique(places, return_counts=True)
             self.values = np.ones(len(self.ids), np.float32)
-            # START is a component like others, but no word: its part stays with the bias.
+            # START is a component like others, but not a word: its contribution belongs to the bias.
             self._windows = [(np.arange(1, len(places)), places[1:])]
         else:
             assert weights.scale is not None
@@ -115,7 +116,7 @@ class _WordText(_Text):
 
 
 class _HashedText(_Text):
-    """A text as its n-grams are in buckets."""
+    """A text as hashed n-grams."""
 
     def __init__(self, vectorizer: HashedNGrams, weights: Weights, text: str) -> None:
         assert weights.kept is not None
@@ -150,7 +151,7 @@ class _HashedText(_Text):
         return unicode_text.places(self.text)
 
     def _characters(self, shares: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Returns for each character of the stream what it adds, and whether it shows that its word is known."""
+        """Returns the contribution of each character of the stream, and whether it shows that its word is known."""
         is_space = self._stream.kind == SPACE
         begins, ends = unicode_text.words(self._stream)
         contributions, known = np.zeros(len(is_space) + 1), self._of_known_words(begins, ends)
@@ -176,7 +177,7 @@ class _HashedText(_Text):
         return np.where(is_space, 0, np.cumsum(contributions[:-1])), known
 
     def _of_known_words(self, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tells of each character of the stream whether it is of a known word."""
+        """Tells whether each character of the stream belongs to a known word."""
         known = np.zeros(len(self._stream.kind), bool)
         words = hashed_ngrams.known_words(self._stream, self._known_words)
         known[self._stream.kind >= WORD] = np.repeat(words, ends - begins)
@@ -185,14 +186,14 @@ class _HashedText(_Text):
     def _kept_ngrams(
         self, grams: hashed_ngrams.StreamNGrams, shares: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Returns start, end and share of the n-grams whose bucket is kept."""
+        """Returns the start, the end and the share of each n-gram whose bucket is kept."""
         buckets = self._kept[self.ids]
         place = np.minimum(np.searchsorted(buckets, grams.bucket), max(len(buckets) - 1, 0))
         held = buckets[place] == grams.bucket if len(buckets) else np.zeros(len(place), bool)
         return grams.start[held], grams.end[held], shares[place[held]]
 
     def _items(self, contributions: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
-        """Yields start and end in the stream of each word, run of punctuation, or run of characters."""
+        """Yields the start and the end, in the stream, of each word, run of punctuation or run of characters."""
         stream = self._stream
         begins, ends = unicode_text.words(stream)
         first = np.zeros(len(stream.kind) + 1, bool)
@@ -213,9 +214,9 @@ class _HashedText(_Text):
                 yield start, end
 
     def _by_grapheme(self, contributions: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns for each character of the stream what the whole grapheme adds that it is part of."""
+        """Returns, for each character of the stream, the contribution of the whole grapheme that it is part of."""
         start, _ = self._places
-        # In the stream, space surrounds the text.
+        # The stream has a space before and after the text.
         place = np.concatenate([[-1], start, [len(self.text)]])[self._stream.position + 1]
         begins = np.concatenate([[True], (place[1:] != place[:-1]) & self.cuts[place[1:]]])
         number = np.cumsum(begins) - 1
@@ -224,8 +225,8 @@ class _HashedText(_Text):
 
 
 def _whole_graphemes(found: _Text, words: list[WordContribution]) -> list[WordContribution]:
-    """Returns words that begin and end where the text may be cut: some are longer, and several that share a character
-    that a person sees, such as a flag, are one.
+    """Returns the words, extended to where the text may be cut. Words that share a character as a person sees it, such
+    as a flag, become one.
     """
     text, cuts = found.text, np.flatnonzero(found.cuts)
     spans = np.array([(word.start, word.end) for word in words], np.int64).reshape(-1, 2)
@@ -249,13 +250,13 @@ class _Layer(NamedTuple):
 
 
 class Explainer:
-    """Explains linear models and dense relu networks over words or n-grams. Needs no TensorFlow.
+    """Explains linear models and dense relu networks over words or n-grams. It needs no TensorFlow.
 
     Args:
         folder: the version folder.
 
     Raises:
-        UnsupportedError: the version is not such a model.
+        UnsupportedError: the version is another kind of model.
         ModelError: a file is missing or malformed.
     """
 
@@ -276,7 +277,7 @@ class Explainer:
             self._read = partial(_WordText, vectorizer, weights, folder.vocabulary)
 
     def explain(self, text: str, label: int) -> Explanation:
-        """Explains the logit of a label, given as its place among the version's labels."""
+        """Explains the logit of a label, given by its position among the version's labels."""
         found = self._read(text)
         logit, parts = self._parts(found.ids, found.values, label)
         words = _whole_graphemes(found, found.words(parts / found.counts))
@@ -286,7 +287,7 @@ class Explainer:
         self, ids: NDArray[np.integer], values: NDArray[np.float32], label: int
     ) -> tuple[float, NDArray[np.float64]]:
         """Returns the label's logit, and each feature's component times the logit's gradient, (features,)."""
-        # Of one unit, the other label's logit is the negative.
+        # With one unit, the logit of label 0 is the negative of that of label 1.
         unit, sign = (0, 1 if label else -1) if self._has_one_unit else (label, 1)
         first, *others = self._layers
         rows = first.kernel[ids].astype(np.float64)

@@ -1,4 +1,4 @@
-"""The extras of the distribution `text-classifier`: what a command says where a package of its extra is missing."""
+"""The extras of the distribution `text-classifier`: what a command reports if a package of its extra is missing."""
 
 import sys
 from collections.abc import Callable
@@ -13,14 +13,14 @@ _P = ParamSpec("_P")
 
 
 def how_to_install(extra: str) -> str:
-    """Returns what a user runs to install an extra, as it works where this package was installed from."""
+    """Returns an instruction to install an extra, from the sources or from the wheel, as this package was installed."""
     if (_ROOT / "pyproject.toml").exists():
         return f"run .venv/bin/pip install -c constraints.txt -e '.[{extra}]' in the project's folder"
     return f"run pip install 'WHEEL[{extra}]', where WHEEL is the file text_classifier-*.whl"
 
 
 def needs_extra(program: str, extra: str) -> Callable[[Callable[_P, int]], Callable[_P, int]]:
-    """Has the main function of a command report a missing package in one line, and return exit status 2."""
+    """Decorates the main function of a command: it reports a missing package in one line, with exit status 2."""
 
     def decorate(main: Callable[_P, int]) -> Callable[_P, int]:
         @wraps(main)

@@ -1,6 +1,6 @@
-"""Tokenization and n-gram features in TensorFlow ops: the form of the specifications that an exported graph carries.
+"""Tokenization and n-gram features in TensorFlow ops, for the exported graph.
 
-Same indices as `Vocabulary.indices` for every Unicode string, whatever the locale of the process; same features as
+For every Unicode string and in every locale, they give the indices of `Vocabulary.indices`, and the features of
 `textmodel.ngrams` and `textmodel.hashed_ngrams`.
 """
 
@@ -22,9 +22,9 @@ from textmodel.unicode_graph import GraphStream
 from textmodel.unicode_text import UNSPACED
 from textmodel.vocabulary import FIRST_WORD, UNKNOWN
 
-# ICU lowers by the process's locale: in a Turkish one I becomes a dotless i, in a Lithuanian one an accented I keeps
-# its dot. Lowered beforehand, these are out of its reach. TensorFlow's lowering stops at NUL, and Unicode 14 changed
-# what U+1734 means to its neighbours: the specification reads both as the stand-in.
+# The lower case of ICU depends on the locale of the process: in a Turkish locale I becomes a dotless i, in a Lithuanian
+# one an accented I keeps its dot. So these are lowered before ICU. TensorFlow's lowering stops at NUL, and Unicode 14
+# changed how U+1734 affects its neighbours: the specification reads both as the stand-in.
 _BEFORE_ICU = {"İ": "i\u0307", "Ì": "ì", "Í": "í", "Ĩ": "ĩ", "Į": "į", "\0": STAND_IN, "\u1734": STAND_IN}
 
 
@@ -32,25 +32,25 @@ class Words(NamedTuple):
     """The words of a batch of texts, one after another."""
 
     row: tf.Tensor
-    """int64 (total,): which text each word is in, rising."""
+    """int64 (total,): the text of each word, in ascending order."""
     index: tf.Tensor
-    """int64 (total,): its index in the vocabulary, `UNKNOWN` outside."""
+    """int64 (total,): the word's index in the vocabulary, or `UNKNOWN`."""
 
     def count(self, batch: tf.Tensor) -> tf.Tensor:
-        """int32 (batch,): words in each text."""
+        """Returns the number of words in each text, int32 (batch,)."""
         return tf.math.unsorted_segment_sum(tf.ones_like(self.row, tf.int32), self.row, batch)
 
     def count_known(self, batch: tf.Tensor) -> tf.Tensor:
-        """int32 (batch,): words of each text that the vocabulary holds."""
+        """Returns the number of words in each text that are in the vocabulary, int32 (batch,)."""
         known = tf.cast(tf.not_equal(self.index, UNKNOWN), tf.int32)
         return tf.math.unsorted_segment_sum(known, self.row, batch)
 
 
 class Tokenizer(tf.Module):
-    """Tokenizes in a graph, with the vocabulary as the SavedModel's asset.
+    """Tokenizes in a graph. The vocabulary is an asset of the SavedModel.
 
     Args:
-        vocabulary_file: what `Vocabulary.write` wrote; copied into the SavedModel on export.
+        vocabulary_file: the file that `Vocabulary.write` wrote. The export copies it into the SavedModel.
         tokenization: how texts become words.
     """
 
@@ -66,7 +66,7 @@ class Tokenizer(tf.Module):
                 value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
             ),
             default_value=UNKNOWN,
-            experimental_is_anonymous=True,  # otherwise tables of files with the same path are one table
+            experimental_is_anonymous=True,  # otherwise tables of files with the same path share one table
         )
 
     def __call__(self, text: tf.Tensor) -> Words:
@@ -76,9 +76,11 @@ class Tokenizer(tf.Module):
 
 
 def tokenize(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the words of texts by the `keras` tokenization, string (batch,), UTF-8: which text each is in, int64
-    (total,), and itself, string (total,). A word with a character of `NEWER_CHARACTERS` is not lowered as the
-    specification does; neither form is in any vocabulary.
+    """Splits texts, UTF-8 string (batch,), into words by the `keras` tokenization. Returns the text of each word, int64
+    (total,), and the words, string (total,).
+
+    A word with a character of `NEWER_CHARACTERS` is not lowered as in the specification, but neither form is in any
+    vocabulary.
     """
     text = tf.strings.lower(text)
     for before, after in _BEFORE_ICU.items():
@@ -89,14 +91,14 @@ def tokenize(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 class GraphFeatures(NamedTuple):
-    """The distinct features of a batch of texts, one text after another in no order."""
+    """The distinct features of a batch of texts, in no particular order."""
 
     row: tf.Tensor
-    """int64 (total,): which text each is in."""
+    """int64 (total,): the text of each feature."""
     feature: tf.Tensor
     """int64 (total,)"""
     count: tf.Tensor
-    """int64 (total,): how often the text has it."""
+    """int64 (total,): how often the feature occurs in the text."""
 
 
 def features(vectorizer: NGrams, words: Words) -> GraphFeatures:
@@ -107,13 +109,13 @@ def features(vectorizer: NGrams, words: Words) -> GraphFeatures:
 
 
 def _windows(vectorizer: NGrams, words: Words) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    """Yields the texts and features of windows of 1, 2 and so on."""
+    """Yields the texts and the features of the windows of one word, then of two, and so on."""
     known = words.index >= FIRST_WORD
     held = known
     hashes = _step(tf.zeros_like(words.index), words.index)
     yield tf.boolean_mask(words.row, held), tf.boolean_mask(words.index, held)
     for order in range(1, vectorizer.orders):
-        # One fewer than before: each is named by the word that it begins with, and the last has lost its end.
+        # A window has the position of its first word. The last window of the shorter ones cannot be extended.
         held = held[:-1] & known[order:] & (words.row[:-order] == words.row[order:])
         hashes = _step(hashes[:-1], words.index[order:])
         buckets = tf.bitwise.bitwise_and(tf.boolean_mask(hashes, held), vectorizer.buckets - 1)
@@ -121,23 +123,28 @@ def _windows(vectorizer: NGrams, words: Words) -> Iterator[tuple[tf.Tensor, tf.T
 
 
 def _step(hashes: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
-    """Returns the hashes of windows with another word at their ends."""
+    """Returns the hashes of windows that are extended by one word."""
     product = tf.bitwise.bitwise_and((hashes + indices) * HASH_MULTIPLIER, HASH_MASK)
     return tf.bitwise.bitwise_xor(product, tf.bitwise.right_shift(product, HASH_SHIFT))
 
 
 class Components(NamedTuple):
-    """The components of a batch of sparse vectors, one after another; all others are zero."""
+    """The nonzero components of a batch of sparse vectors."""
 
     row: tf.Tensor
-    """int64 (total,): which vector each is in."""
+    """int64 (total,): the vector of each component."""
     feature: tf.Tensor
-    """int64 (total,): where in it."""
+    """int64 (total,): its position in the vector."""
     value: tf.Tensor
     """float32 (total,)"""
 
     def matmul(self, kernel: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        """float32 (batch, units): the vectors times a kernel (features, units), float32 or float16."""
+        """Returns the vectors times a kernel, float32 (batch, units).
+
+        Args:
+            kernel: float32 or float16 (features, units).
+            batch: number of vectors.
+        """
         rows = tf.cast(tf.gather(kernel, self.feature), tf.float32)
         return tf.math.unsorted_segment_sum(self.value[:, tf.newaxis] * rows, self.row, batch)
 
@@ -145,10 +152,10 @@ class Components(NamedTuple):
 class NGramVectorizer(tf.Module):
     """Turns words into sparse vectors in a graph.
 
-    It has to be the attribute `features` of the module that is exported: the checkpoint's key is `features/scale`.
+    It must be the attribute `features` of the exported module, so that the checkpoint's key is `features/scale`.
 
     Args:
-        vectorizer: what the metadata will say.
+        vectorizer: the vectorizer, as in the metadata.
         scale: (`vectorizer.features`,), float32 or float16.
     """
 
@@ -177,24 +184,24 @@ def _weigh(
 
 
 class HashedVectors(NamedTuple):
-    """What hashed n-grams make of a batch of texts."""
+    """The vectors of a batch of texts by hashed n-grams, and the numbers of their words."""
 
     components: Components
     words: tf.Tensor
-    """int32 (batch,): words in each text."""
+    """int32 (batch,): number of words in each text."""
     known_words: tf.Tensor
-    """int32 (batch,): words that are known: see `hashed_ngrams.known_words`."""
+    """int32 (batch,): number of known words in each text: see `hashed_ngrams.known_words`."""
 
 
 class HashedNGramVectorizer(tf.Module):
     """Turns texts into sparse vectors in a graph, as `textmodel.hashed_ngrams` does.
 
-    It has to be the attribute `features` of the module that is exported: the checkpoint's keys are `features/kept`,
+    It must be the attribute `features` of the exported module, so that the checkpoint's keys are `features/kept`,
     `features/scale` and `features/known_words`.
 
     Args:
-        vectorizer: what the metadata will say.
-        kept: int32 (`vectorizer.kept`,): the bucket of each component, rising.
+        vectorizer: the vectorizer, as in the metadata.
+        kept: int32 (`vectorizer.kept`,): the bucket of each component, in ascending order.
         scale: (`vectorizer.kept`,), float32 or float16.
         known_words: uint8 (bits / 8,), as `hashed_ngrams.word_bits` gives them.
     """
@@ -231,7 +238,7 @@ class HashedNGramVectorizer(tf.Module):
         )
 
     def _rows(self, hashes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the row of each hash's bucket, and whether it has one."""
+        """Returns the row of each hash's bucket, and whether the bucket has a row."""
         if not self._vectorizer.kept:
             return tf.zeros_like(hashes), tf.zeros_like(hashes, tf.bool)
         bucket = tf.cast(tf.bitwise.bitwise_and(hashes, self._vectorizer.buckets - 1), tf.int32)
@@ -266,7 +273,7 @@ class _Hashed(NamedTuple):
     """N-grams of one length."""
 
     row: tf.Tensor
-    """int64 (total,): which text each is in."""
+    """int64 (total,): the text of each n-gram."""
     hash: tf.Tensor
     """int64 (total,)"""
 
@@ -282,7 +289,7 @@ def _hashed_characters(vectorizer: HashedNGrams, stream: GraphStream) -> Iterato
     characters = vectorizer.characters
     assert characters is not None
     is_space = stream.kind == SPACE
-    spaces = tf.concat([[0], tf.cumsum(tf.cast(is_space, tf.int32))], 0)  # before each place
+    spaces = tf.concat([[0], tf.cumsum(tf.cast(is_space, tf.int32))], 0)  # number of spaces before each position
     hashes = tf.zeros_like(stream.code)
     for order in range(1, characters.max + 1):
         last = stream.code[order - 1 :]

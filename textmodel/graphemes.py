@@ -1,7 +1,8 @@
-"""Where a text may be cut: between the characters that a person sees, each of one or more code points.
+"""Finds where a text may be cut: between the characters that a person sees, each of one or more code points.
 
-These are the grapheme clusters of UAX #29, as far as the edges of words and of runs of characters can meet them: no
-such edge is within a Hangul syllable, or between the consonants of a script that puts spaces between words.
+These characters are the grapheme clusters of UAX #29. Rules are left out that cannot matter to the edges of words and
+of runs of characters: no such edge is within a Hangul syllable, or between the consonants of a script that has spaces
+between words.
 """
 
 import unicodedata
@@ -14,17 +15,17 @@ from textmodel.characters import ALONE, EXTEND, SPACE, WORD
 
 _ZERO_WIDTH_JOINER = 0x200D
 _FOLLOWING = (0x0E33, 0x0EB3, 0xFF9E, 0xFF9F)
-"""Letters that stand on the one before: Thai and Lao sara am, the voicing marks of halfwidth katakana."""
+"""Letters that attach to the preceding one: Thai and Lao sara am, and the voicing marks of halfwidth katakana."""
 _STACKING = (0x1039, 0x17D2)
-"""Marks of Myanmar and Khmer that put the next consonant below the one before."""
+"""Marks of Myanmar and Khmer that put the next consonant below the preceding one."""
 _TAGS = (0xE0020, 0xE007F)
-"""What follows a flag, and says whose it is."""
+"""Tag characters, which follow a flag and name its region."""
 _REGIONAL_INDICATORS = (0x1F1E6, 0x1F1FF)
 """Two of them are a flag."""
 
 
 def cuts(text: str) -> NDArray[np.bool_]:
-    """Tells of each place in a text, (characters + 1,), from 0 to its end, whether it may be cut there."""
+    """Tells whether a text may be cut at each position, (characters + 1,), from 0 to its end."""
     possible = np.ones(len(text) + 1, bool)
     if text.isascii():
         return possible
@@ -47,14 +48,14 @@ def _within(codes: NDArray[np.int64], bounds: tuple[int, int]) -> NDArray[np.boo
 
 
 def _are_controls(text: str, spaces: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tells which of some spaces no mark can stand on: line breaks, controls and invisible characters."""
+    """Tells which of the spaces cannot carry a mark: line breaks, controls and invisible characters."""
     controls = spaces.copy()
     controls[spaces] = [unicodedata.category(text[place]) != "Zs" for place in np.flatnonzero(spaces)]
     return controls
 
 
 def _are_second(members: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tells which members are the second, fourth and so on of a run of members."""
+    """Tells which members are the second, the fourth and so on of their run."""
     place = np.arange(len(members))
     begin = np.maximum.accumulate(np.where(members, 0, place + 1))
     second: NDArray[np.bool_] = members & ((place - begin) % 2 == 1)

@@ -1,19 +1,20 @@
-"""The specification of hashed n-grams: how a text becomes a sparse vector without a vocabulary. Every faster form is
-held to this one.
+"""The specification of hashed n-grams: how a text becomes a sparse vector without a vocabulary. Tests hold the faster
+forms to it.
 
-The text is read as `textmodel.unicode_text` reads it. A hash begins with a seed and takes one step for each item:
+The text is read as `textmodel.unicode_text` reads it. A hash starts with a seed and takes one step for each item:
 
-- an n-gram of characters: 0, and its characters. Across words it is any run of the stream, within words one that holds
-  no space but at its first and last place: as scikit-learn's `char` and `char_wb`. The space alone is none.
-- a word: `WORD_SEED`, and its first `MAX_WORD` characters.
-- an n-gram of two or more words: 0, and the hashes of its words.
+- an n-gram of characters: the seed 0, and its characters. Across words, it is any run of the stream. Within words, it
+  contains a space only at its first and last position. These are scikit-learn's `char` and `char_wb`. The space alone
+  is not an n-gram.
+- a word: the seed `WORD_SEED`, and its first `MAX_WORD` characters.
+- an n-gram of two or more words: the seed 0, and the hashes of its words.
 
-An n-gram is in the bucket that the lowest bits of its hash say.
+The lowest bits of an n-gram's hash are the number of its bucket.
 
-Beside the features, a set of bits tells which words a model knows. A word is known if the bit is set that the lowest
-bits of its hash say. A word with characters of a script without spaces is a run of words: it is known too if that is so
-for more than half of its pairs of neighbouring characters, hashed as n-grams of two. Other words are known by chance as
-often as a bit is set: see `word_bits`.
+Besides the features, an array of bits records which words a model knows. The lowest bits of a word's hash are the
+number of its bit; the word is known if that bit is set. A word with characters of a script without spaces is a run of
+words. It is also known if the bits of more than half of its pairs of neighbouring characters are set; a pair is hashed
+as an n-gram of two characters. An unknown word counts as known with a small probability: see `word_bits`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,9 +30,9 @@ from textmodel.ngrams import TEXTS_AT_ONCE, Features, step
 from textmodel.unicode_text import Stream
 
 WORD_SEED = 0x9E3779B9
-"""Keeps a word and the n-gram of its characters apart. 2^32 over the golden ratio."""
+"""Gives a word another hash than the n-gram of its characters. It is 2^32 over the golden ratio."""
 MAX_WORD = 64
-"""Characters of a word that its hash heeds."""
+"""Number of characters of a word that its hash depends on."""
 _BITS_PER_WORD = 16
 _MAX_WORD_BITS = 1 << 24
 
@@ -40,9 +41,9 @@ class StreamNGrams(NamedTuple):
     """The n-grams of one length in a stream."""
 
     start: NDArray[np.int64]
-    """(total,): where each starts in the stream."""
+    """(total,): the position in the stream at which each n-gram starts."""
     end: NDArray[np.int64]
-    """(total,): where it ends."""
+    """(total,): the position at which it ends."""
     bucket: NDArray[np.int64]
     """(total,)"""
 
@@ -51,22 +52,22 @@ class KnownHashes(NamedTuple):
     """What a model may know of texts: the hashes of their words, and of the pairs of characters in runs of words."""
 
     row: NDArray[np.int64]
-    """(total,): which text each is in."""
+    """(total,): the text of each hash."""
     hash: NDArray[np.int64]
     """(total,): 32 bits."""
 
 
 class WordCounts(NamedTuple):
-    """How many words texts have."""
+    """The numbers of words in texts."""
 
     words: NDArray[np.int32]
-    """(texts,)"""
+    """(texts,): all words."""
     known: NDArray[np.int32]
-    """(texts,)"""
+    """(texts,): known words."""
 
 
 def features(vectorizer: HashedNGrams, texts: Sequence[str]) -> Features:
-    """Returns the features of texts: buckets, kept or not, and how often a text has an n-gram in each."""
+    """Returns the features of texts: buckets, kept or not, each with its number of n-grams in the text."""
     lengths, ids, counts = [np.zeros(1, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.int32)]
     for first in range(0, len(texts), TEXTS_AT_ONCE):
         some = texts[first : first + TEXTS_AT_ONCE]
@@ -80,11 +81,11 @@ def features(vectorizer: HashedNGrams, texts: Sequence[str]) -> Features:
 
 
 def rows_of(features: Features, kept: NDArray[np.integer]) -> Features:
-    """Returns the features that are kept, as their rows.
+    """Returns the kept features, with rows in place of buckets.
 
     Args:
-        features: buckets, as `features` gives them.
-        kept: (rows,): the bucket of each row, rising.
+        features: the result of `features`.
+        kept: (rows,): the bucket of each row, in ascending order.
     """
     row = np.searchsorted(kept, features.ids)
     held = kept[np.minimum(row, len(kept) - 1)] == features.ids if len(kept) else np.zeros(len(row), bool)
@@ -93,19 +94,19 @@ def rows_of(features: Features, kept: NDArray[np.integer]) -> Features:
 
 
 def known_hashes(texts: Sequence[str], *, characters: bool) -> KnownHashes:
-    """Returns the hashes that tell what is known of texts.
+    """Returns the hashes of what a model knows after training.
 
     Args:
         texts: the training texts.
-        characters: whether the model has n-grams of characters. Without them it knows whole words only, and nothing of
-            an unknown run in a script without spaces.
+        characters: whether the model has n-grams of characters. Without them, it knows only whole words, not the pairs
+            of characters in scripts without spaces.
     """
     stream = unicode_text.read(texts)
     begins, ends = unicode_text.words(stream)
     if not characters:
         return KnownHashes(stream.row[begins], _word_hashes(stream, begins, ends))
     runs = _are_runs(stream, begins, ends)
-    inside = np.zeros(len(stream.code) + 1, np.int64)  # where a pair of a run starts: not at the last place of it
+    inside = np.zeros(len(stream.code) + 1, np.int64)  # where a pair of a run starts: not at the run's last character
     np.add.at(inside, begins[runs], 1)
     np.add.at(inside, ends[runs] - 1, -1)
     pairs = np.flatnonzero(np.cumsum(inside))
@@ -116,12 +117,13 @@ def known_hashes(texts: Sequence[str], *, characters: bool) -> KnownHashes:
 
 
 def word_bits(hashes: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Returns the bits of what a model knows, uint8 (bits / 8,), lowest bit first. They are a power of two, of which at
-    most one in `_BITS_PER_WORD` is set, so that so few of other words are known by chance; for more than a million
-    words it is more.
+    """Returns the bits of what a model knows, uint8 (bits / 8,), lowest bit first.
+
+    Their number is a power of two. At most one bit in `_BITS_PER_WORD` is set, so that at most this share of unknown
+    words counts as known. For more than a million hashes, the share is higher.
 
     Args:
-        hashes: (known,), of `known_hashes`.
+        hashes: (known,), distinct hashes of `known_hashes`.
     """
     wanted = max(8, min(_BITS_PER_WORD * len(hashes), _MAX_WORD_BITS))
     bits = np.zeros(1 << (wanted - 1).bit_length(), np.uint8)
@@ -130,11 +132,11 @@ def word_bits(hashes: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 
 def known_words(stream: Stream, bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tells of each word of a stream whether it is known, (words,).
+    """Tells whether each word of a stream is known, (words,).
 
     Args:
-        stream: texts as they are read.
-        bits: as `word_bits` gives them.
+        stream: the texts.
+        bits: the result of `word_bits`.
     """
     begins, ends = unicode_text.words(stream)
     upto = np.concatenate([[0], np.cumsum(_are_set(_pair_hashes(stream), bits))])
@@ -146,7 +148,7 @@ def known_words(stream: Stream, bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def count_words(texts: Sequence[str], bits: NDArray[np.uint8]) -> WordCounts:
-    """Returns how many words texts have, and how many of them are known."""
+    """Returns the number of words in each text, and of known words."""
     stream = unicode_text.read(texts)
     row = stream.row[unicode_text.words(stream)[0]]
     known = row[known_words(stream, bits)]
@@ -154,7 +156,7 @@ def count_words(texts: Sequence[str], bits: NDArray[np.uint8]) -> WordCounts:
 
 
 def ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[StreamNGrams]:
-    """Yields the n-grams of a stream, one length after another: of words, then of characters."""
+    """Yields the n-grams of a stream, one length after another: first those of words, then those of characters."""
     if vectorizer.words:
         yield from word_ngrams(vectorizer, stream)
     if vectorizer.characters is not None:
@@ -166,7 +168,7 @@ def character_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[Strea
     characters = vectorizer.characters
     assert characters is not None
     is_space = stream.kind == SPACE
-    spaces = np.concatenate([[0], np.cumsum(is_space)])  # before each place
+    spaces = np.concatenate([[0], np.cumsum(is_space)])  # number of spaces before each position
     hashes = np.zeros(len(stream.code), np.int64)
     for order in range(1, characters.max + 1):
         last = stream.code[order - 1 :]
@@ -185,13 +187,13 @@ def character_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[Strea
 
 
 def word_ngrams(vectorizer: HashedNGrams, stream: Stream) -> Iterator[StreamNGrams]:
-    """Yields the n-grams of words, from those of one word on."""
+    """Yields the n-grams of words, one length after another."""
     begins, ends = unicode_text.words(stream)
     words = _word_hashes(stream, begins, ends)
     yield StreamNGrams(begins, ends, words & (vectorizer.buckets - 1))
     hashes = step(0, words)
     for order in range(2, vectorizer.words + 1):
-        # Each is named by the word that it begins with.
+        # An n-gram has the position of its first word.
         last = words[order - 1 :]
         hashes = step(hashes[: len(last)], last)
         start, end = begins[: len(hashes)], ends[order - 1 :]
@@ -214,7 +216,7 @@ def _pair_hashes(stream: Stream) -> NDArray[np.int64]:
 
 
 def _are_runs(stream: Stream, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tells which words hold a character of a script without spaces."""
+    """Tells which words contain a character of a script without spaces."""
     upto = np.concatenate([[0], np.cumsum(unicode_text.is_unspaced(stream.code))])
     runs: NDArray[np.bool_] = upto[ends] > upto[begins]
     return runs

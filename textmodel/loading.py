@@ -17,18 +17,19 @@ from textmodel.version_folder import VersionFolder
 def load_engine(
     path: Path | str, kind: EngineKind = "auto", on_fallback: Callable[[ModelError], object] = lambda reason: None
 ) -> Engine:
-    """Loads the version folder's engine. Verifies that the files belong together, and the answers by the golden probes.
+    """Loads the engine of a version folder. Verifies that the files belong together, and that the engine answers the
+    golden probes as training did.
 
     Args:
         path: the version folder.
         kind: "auto" takes the compiled engine for a model over words or n-grams, and TensorFlow for all others. It
-            falls back to TensorFlow if the compiled engine cannot run the version, or is not installed. The engine's
+            falls back to TensorFlow if the compiled engine is not installed or cannot run the version. The engine's
             `name` says which one was taken.
         on_fallback: called with the reason for a fallback.
 
     Raises:
-        ModelError: a file is missing, malformed or of another version, the engine answers a probe differently, or the
-            engine asked for cannot run the version.
+        ModelError: a file is missing, malformed or of another version; the engine answers a probe differently; or the
+            requested engine cannot run the version.
     """
     folder = VersionFolder(Path(path))
     if not folder.path.is_dir():
@@ -52,15 +53,15 @@ def load_engine(
 
 def _compiled(folder: VersionFolder) -> Engine:
     try:
-        from textmodel.compiled_engine import CompiledEngine  # noqa: PLC0415 - may not be there
+        from textmodel.compiled_engine import CompiledEngine  # noqa: PLC0415 - it may not be installed
     except ImportError as error:
         raise UnsupportedError(f"this installation has no compiled engine: {error}") from error
     return _verified(CompiledEngine(folder), folder)
 
 
 def _tensorflow(folder: VersionFolder, why: str) -> Engine:
-    """Loads the TensorFlow engine. An error begins with why it has to be this one."""
-    # Read when TensorFlow is imported: its notices, also those of errors, are for its developers. Failures are raised.
+    """Loads the TensorFlow engine. If TensorFlow is not installed, the error begins with `why`."""
+    # TensorFlow reads this at import. It hides messages for TensorFlow's developers; failures are raised all the same.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with stderr_hidden():

@@ -10,11 +10,12 @@ from msgspec import Meta
 from textmodel.errors import ModelError
 
 Tokenization = Literal["keras", "unicode"]
-"""`textmodel.tokenization`, for the Keras data sets, or `textmodel.unicode_text`, for text as people write it."""
+"""`keras` is `textmodel.tokenization`, for Keras's data sets. `unicode` is `textmodel.unicode_text`, for other text."""
 
 TiedFile = Literal["assets/labels.txt", "assets/vocabulary.txt", "saved_model.pb", "variables/variables.index"]
-"""A file that changes what a version answers, and that neither the golden probes nor `weights.safetensors` check as a
-whole. The index holds a checksum of each variable, which TensorFlow checks; `weights.safetensors` holds that of both.
+"""A file that changes a version's answers, and that neither the golden probes nor `weights.safetensors` check entirely.
+The index contains a checksum of each variable, which TensorFlow checks. `weights.safetensors` contains the digests of
+the index and of the variables.
 """
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -23,7 +24,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class MultiHot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="multi-hot"):
-    """A text is a vector (num_words,) of zeros, with a one at each index that the text holds."""
+    """A text is a vector (num_words,) of zeros, with a one at the index of each word that the text contains."""
 
     num_words: Annotated[int, Meta(ge=4)]
 
@@ -31,7 +32,7 @@ class MultiHot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
 class PaddedSequence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="embedding"):
     """A text is the row (length,) of its first indices, padded at the end, for an Embedding layer.
 
-    What the dense layers take, (dimensions,), is the largest of each component over the row, the padding included.
+    The input of the dense layers, (dimensions,), is the maximum of each component over the row, including the padding.
     """
 
     num_words: Annotated[int, Meta(ge=4)]
@@ -43,12 +44,12 @@ class NGrams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     """A text is a sparse vector (features,) of its words and hashed n-grams: see `textmodel.ngrams`.
 
     A component is the feature's trained scale, times 1 ("binary") or 1 + ln(count) ("log"). With `normalize`, the
-    vector is then divided by its L2 norm, if it has one.
+    vector is then divided by its L2 norm, unless that is 0.
     """
 
     num_words: Annotated[int, Meta(ge=4, le=1 << 30)]
     orders: Annotated[int, Meta(ge=1, le=3)]
-    """The longest n-gram: 1 is words alone."""
+    """Length of the longest n-gram, in words."""
     buckets: Annotated[int, Meta(ge=0, le=1 << 30)]
     """A power of two, or 0 for words alone."""
     counts: Literal["binary", "log"]
@@ -81,13 +82,13 @@ class CharacterNGrams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class HashedNGrams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="hashed-ngrams"):
     """A text is a sparse vector (kept,) of its hashed n-grams of words and characters: see `textmodel.hashed_ngrams`.
 
-    Each n-gram is in one of `buckets`; `kept` of them have a component. A component is the feature's trained scale,
-    times 1 ("binary") or 1 + ln(count) ("log"). With `normalize`, the vector is then divided by its L2 norm, if it has
-    one. There is no vocabulary.
+    Each n-gram is in one of `buckets` buckets; `kept` of these have a component. A component is the feature's trained
+    scale, times 1 ("binary") or 1 + ln(count) ("log"). With `normalize`, the vector is then divided by its L2 norm,
+    unless that is 0. There is no vocabulary.
     """
 
     words: Annotated[int, Meta(ge=0, le=3)]
-    """The longest n-gram of words; 0 for none."""
+    """Length of the longest n-gram of words; 0 for none."""
     characters: CharacterNGrams | None
     buckets: Annotated[int, Meta(ge=1, le=1 << 22)]
     """A power of two."""
@@ -110,7 +111,7 @@ class HashedNGrams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_
 
     @property
     def num_words(self) -> int:
-        """What takes the place of a vocabulary's size: the number of features."""
+        """The number of features, in place of the size of a vocabulary."""
         return self.kept
 
 
@@ -124,10 +125,10 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data that a model was trained and tested on.
 
-    `unknown_word_ratio` is the share of the words of the training texts that the vocabulary does not hold. Versions of
-    older trainings do not say. `label_texts` are the training texts of each label, in the order of the labels; one with
-    a soft label alone counts for its most probable label. `soft_texts` are the training texts that were learned by soft
-    labels, and `weight` the sum of the weights of all of them, where they have some.
+    `unknown_word_ratio` is the share of the training texts' words that the model does not know; None for versions of
+    older trainings. `label_texts` is the number of training texts of each label, in the order of the labels; a text
+    with only a soft label counts for its most probable label. `soft_texts` is the number of training texts that were
+    learned by soft labels. `weight` is the sum of the weights of all training texts; None without such columns.
     """
 
     name: str
@@ -141,7 +142,7 @@ class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TestMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Measured once, on the test set, after training."""
+    """The metrics on the test set, measured once, after training."""
 
     accuracy: Share
     log_loss: Annotated[float, Meta(ge=0)]
@@ -149,20 +150,20 @@ class TestMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Abstention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The probability from which each label is right with a precision, as found on validation texts."""
+    """The probability from which each label is right with the target precision, as found on validation texts."""
 
     target_precision: Share
     thresholds: tuple[Annotated[float, Meta(ge=0)], ...]
-    """In the order of the labels. Above 1: the label does not reach the precision."""
+    """The threshold of each label, in the order of the labels. Above 1, the label never reaches the precision."""
 
 
 class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The contents of `metadata.json`.
 
-    `network` are the dense layers, the output layer last. A binary network ends in one sigmoid unit, which the
-    signature widens to two columns. `training` holds the settings of the run as its command names them, `packages`
-    the versions that it ran with. `sha256` are the digests of the files that the metadata were written together with.
-    Versions of older trainings, and those that are made by hand, need not have them.
+    `network` contains the dense layers, the output layer last. A binary network ends in one sigmoid unit, which the
+    signature turns into two columns. `training` contains the settings of the run, with the names of the command's
+    options; `packages`, the versions of the packages that it used. `sha256` contains the digests of the files that were
+    written together with the metadata. Versions of older trainings, and versions made by hand, may lack them.
     """
 
     name: Annotated[str, Meta(min_length=1)]

@@ -1,23 +1,23 @@
-"""How models, versions and engines are named: what options are checked against.
+"""The names of models, versions and engines, against which options are checked.
 
-It imports nothing that has to be installed: commands check their options, and print their help, without the extras.
+It imports no installed package, so that commands can check their options and print their help without the extras.
 """
 
 import re
 from typing import Literal
 
 EngineKind = Literal["auto", "tensorflow", "compiled"]
-"""The engines that can be asked for."""
+"""The engines that can be requested."""
 
 MAX_VERSION = 2**63 - 1
-"""The largest version: the contract has it as int64."""
+"""The largest version number: the gRPC contract has int64."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGITS = re.compile(r"0*([1-9][0-9]{0,18})")
 
 
 def is_model_name(name: str) -> bool:
-    """Tells whether this can name a model: letters, digits, dot, dash and underscore, the first a letter or digit."""
+    """Tells whether a name can name a model: letters, digits, '.', '-' and '_', a letter or digit first."""
     return _NAME.fullmatch(name) is not None
 
 

@@ -1,8 +1,8 @@
 """The specification of n-gram features: how word indices become a sparse vector. Tests hold the faster forms to it.
 
-Each word in the vocabulary is the feature of its index. Each n-gram of 2 to `orders` such words is hashed to one of
-`buckets`: feature `num_words + bucket`. The hash takes one step for each word, so that an n-gram extends a shorter one
-by one step.
+The feature of a word in the vocabulary is its index. Each n-gram of 2 to `orders` such words is hashed to one of
+`buckets` buckets; its feature is `num_words + bucket`. The hash takes one step for each word, so that the hash of an
+n-gram takes one step more than that of the n-gram without its last word.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,8 @@ from textmodel.metadata import HashedNGrams, NGrams
 from textmodel.vocabulary import FIRST_WORD
 
 HASH_MULTIPLIER = 663_608_941
-"""2^30 over the golden ratio, made odd. What it multiplies is below 2^33: no product reaches 2^63, and so signed and
-unsigned integers of 64 bits agree."""
+"""2^30 over the golden ratio, made odd. The other factor is below 2^33, so that no product reaches 2^63, and signed and
+unsigned 64-bit integers agree."""
 HASH_MASK = 0xFFFFFFFF
 """Keeps 32 bits of the product."""
 HASH_SHIFT = 15
@@ -32,9 +32,9 @@ class Features(NamedTuple):
     row_splits: NDArray[np.int64]
     """(texts + 1,): text i has the features from `row_splits[i]` up to, but not including, `row_splits[i + 1]`."""
     ids: NDArray[np.int32]
-    """(total,): features, rising within each text."""
+    """(total,): features, in ascending order within each text."""
     counts: NDArray[np.int32]
-    """(total,): how often the text has each."""
+    """(total,): how often each feature occurs in the text."""
 
 
 def features(vectorizer: NGrams, sequences: Sequence[NDArray[np.int32]]) -> Features:
@@ -49,7 +49,7 @@ def features(vectorizer: NGrams, sequences: Sequence[NDArray[np.int32]]) -> Feat
         some = sequences[first : first + TEXTS_AT_ONCE]
         rows = np.repeat(np.arange(len(some)), [len(sequence) for sequence in some])
         indices = np.concatenate(some).astype(np.int64)
-        # START begins every text and is in no feature: no window reaches from one text into the next.
+        # START begins every text and is part of no feature, so that no window reaches from one text into the next.
         keys = [rows[at] * vectorizer.features + feature for at, feature in windows(vectorizer, indices)]
         distinct, times = np.unique(np.concatenate(keys), return_counts=True)
         lengths.append(np.bincount(distinct // vectorizer.features, minlength=len(some)))
@@ -59,10 +59,11 @@ def features(vectorizer: NGrams, sequences: Sequence[NDArray[np.int32]]) -> Feat
 
 
 def windows(vectorizer: NGrams, indices: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yields, for windows of 1, 2 and so on, the places that they end at and their features.
+    """Yields the positions at which windows end, and their features: windows of one word, then of two, and so on.
 
     Args:
-        indices: int64, of one text or of several in a row, each with `START` before its words.
+        vectorizer: the vectorizer.
+        indices: int64, the indices of one or more texts in a row, each with `START` before its words.
     """
     held = indices >= FIRST_WORD
     ends = np.flatnonzero(held)
@@ -81,7 +82,7 @@ def windows(vectorizer: NGrams, indices: NDArray[np.int64]) -> Iterator[tuple[ND
 
 
 def step(hashes: NDArray[np.int64] | int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns the hashes of windows with another item at their ends."""
+    """Returns the hashes of windows that are extended by one item."""
     product = (hashes + indices) * HASH_MULTIPLIER & HASH_MASK
     return product ^ product >> HASH_SHIFT
 
@@ -90,8 +91,8 @@ def weigh(vectorizer: NGrams | HashedNGrams, features: Features, scale: NDArray[
     """Returns each feature's component of its text's vector, (total,).
 
     Args:
-        features: what `features` gave; of hashed n-grams, what `rows_of` made of it.
-        scale: (`vectorizer.features`,), or (`vectorizer.kept`,).
+        features: the result of `features`, or, for hashed n-grams, of `rows_of`.
+        scale: (`vectorizer.features`,), or, for hashed n-grams, (`vectorizer.kept`,).
     """
     values = scale[features.ids]
     if vectorizer.counts == "log":

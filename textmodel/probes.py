@@ -17,7 +17,7 @@ TOLERANCE = 1e-5
 
 
 class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A text and its probabilities, (classes,), as training's own network computed them."""
+    """A text and its probabilities, (classes,), as the network computed them in training."""
 
     text: str
     probabilities: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""The SavedModel signature that training exports and any server of SavedModels can call."""
+"""The signature of the SavedModel that training exports. Any server of SavedModels can call it."""
 
 from functools import cache
 from pathlib import Path
@@ -14,9 +14,9 @@ TEXT = "text"
 PROBABILITIES = "probabilities"
 """Output, float32 (batch, classes)."""
 WORDS = "words"
-"""Output, int32 (batch,): words in each text."""
+"""Output, int32 (batch,): number of words in each text."""
 KNOWN_WORDS = "known_words"
-"""Output, int32 (batch,): words in each text that the model knows."""
+"""Output, int32 (batch,): number of words in each text that the model knows."""
 
 # tensorflow/core/framework/types.proto
 _FLOAT, _INT32, _STRING = 1, 3, 7
@@ -25,8 +25,9 @@ _FLOAT, _INT32, _STRING = 1, 3, 7
 _INPUTS = {TEXT: (_STRING, 1)}
 _OUTPUTS = {PROBABILITIES: (_FLOAT, 2), WORDS: (_INT32, 1), KNOWN_WORDS: (_INT32, 1)}
 
-# The fields for the check, of tensorflow/core/protobuf/saved_model.proto and meta_graph.proto, and of
-# tensorflow/core/framework/tensor_shape.proto: number, type and label. A map is a repeated message of key and value.
+# The fields that the check reads, from tensorflow/core/protobuf/saved_model.proto and meta_graph.proto, and from
+# tensorflow/core/framework/tensor_shape.proto: number, type, and whether it is repeated. A map is a repeated message of
+# key and value.
 _FIELDS = {
     "SavedModel": {"meta_graphs": (2, "MetaGraph", True)},
     "MetaGraph": {"signatures": (5, "NamedSignature", True)},
@@ -43,7 +44,7 @@ def check(version: Path) -> None:
     """Checks that a version's SavedModel has this signature, without TensorFlow.
 
     Raises:
-        SignatureError: it has another signature, or none.
+        SignatureError: the SavedModel has another signature, or none.
         ModelError: there is no SavedModel, or it is damaged.
     """
     path = version / "saved_model.pb"
@@ -65,7 +66,7 @@ def check(version: Path) -> None:
 
 
 def _tensors(entries: Any) -> dict[str, tuple[int, int | None]]:
-    """Returns data type and number of dimensions of each input or output."""
+    """Returns the data type and the number of dimensions of each input or output."""
     return {entry.key: (entry.value.dtype, _rank(entry.value.shape)) for entry in entries}
 
 

@@ -1,4 +1,4 @@
-"""Hides what libraries print past Python to standard error."""
+"""Hides what native code of libraries prints to standard error."""
 
 import os
 import sys
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _lock = threading.Lock()
-"""The descriptor belongs to the process: two threads that exchange it would end with the wrong one."""
+"""All threads of the process share the descriptor: two threads that replace it could restore the wrong one."""
 
 
 @contextmanager
 def stderr_hidden() -> Iterator[None]:
-    """Hides what libraries print while they start: they write past Python, before their own log levels apply."""
+    """Hides what libraries print while they start. They write to the file descriptor, before their log levels apply."""
     with _lock:
         sys.stderr.flush()
         stderr = os.dup(2)

@@ -3,8 +3,8 @@
 It is the tokenization of the Keras data sets (`keras.preprocessing.text`): lower case, the filter characters become
 spaces, split on the space alone. White space other than tab and newline does not separate words.
 
-Lower case is `str.lower`, which knows the final sigma and the dotted capital I, on Unicode 13: the version in
-TensorFlow's ICU, so that an exported graph agrees with every Python from 3.11 on. See `NEWER_CHARACTERS`.
+Lower case is `str.lower`, which handles the final sigma and the dotted capital I, restricted to Unicode 13. That is the
+version in TensorFlow's ICU, so that an exported graph agrees with every Python from 3.11 on. See `NEWER_CHARACTERS`.
 """
 
 import re
@@ -30,10 +30,10 @@ contains one is in no vocabulary."""
 
 # NUL is among them because TensorFlow's Unicode lowering stops at it.
 _WITHOUT_CASE = re.compile(f"[\0{NEWER_CHARACTERS}]")
-# Ten times as fast as the pattern above: most texts contain neither NUL nor a character from the first one on.
+# Ten times as fast as the pattern above. Most texts contain neither NUL nor a character above the first newer one.
 _PERHAPS_WITHOUT_CASE = re.compile(f"[\0{NEWER_CHARACTERS[0]}-\U0010ffff]")
 
-# A noncharacter of Unicode: it has no case, and no vocabulary holds it.
+# A noncharacter of Unicode: it has no case, and no vocabulary contains it.
 STAND_IN = "\uffff"
 """The replacement for NUL and the characters of `NEWER_CHARACTERS`."""
 
@@ -61,12 +61,12 @@ def tokenize(text: str) -> list[str]:
 
 def spans(text: str) -> list[tuple[int, int]]:
     """Returns the positions of the words of `tokenize` in the text: start and end of each, in code points."""
-    # Lower case makes no character one that separates words, and none that separates another.
+    # Lower case neither makes nor unmakes a character that separates words.
     return [word.span() for word in _WORD.finditer(text)]
 
 
 def is_word(word: str) -> bool:
-    """Tells whether a vocabulary can contain this word: a line of a file that consists of characters of a token.
+    """Tells whether a vocabulary can contain this word: it fits on a line of a file, and tokenization may produce it.
 
     Capitals are allowed: Keras's own indices contain words with capitals, which no text matches.
     """
@@ -75,7 +75,7 @@ def is_word(word: str) -> bool:
 
 def are_words(words: Sequence[str]) -> bool:
     """Tells whether a vocabulary can contain all of these words."""
-    characters = set("".join(words))  # far fewer than the words have in all
+    characters = set("".join(words))  # there are far fewer distinct characters than characters
     return all(words) and not _NOT_IN_A_WORD.search("".join(characters))
 
 

@@ -25,9 +25,9 @@ class GraphStream(NamedTuple):
     """The normalized characters of texts: see `textmodel.unicode_text.Stream`."""
 
     row: tf.Tensor
-    """int64 (total,): which text each character is in, rising."""
+    """int64 (total,): the text of each character, in ascending order."""
     code: tf.Tensor
-    """int64 (total,)"""
+    """int64 (total,): its code point."""
     kind: tf.Tensor
     """int64 (total,): its class."""
 
@@ -68,8 +68,8 @@ def words(stream: GraphStream) -> WordEdges:
 
 
 def tokenize(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the words of texts, string (batch,), UTF-8: which text each is in, int64 (total,), and itself, string
-    (total,).
+    """Splits texts, UTF-8 string (batch,), into words. Returns the text of each word, int64 (total,), and the words,
+    string (total,).
     """
     stream = read(text)
     edges = words(stream)
@@ -88,7 +88,7 @@ _CONTEXT_FLAG = CONTEXT >> characters.CLASS_SHIFT
 
 
 def _before(values: tf.Tensor, first: int) -> tf.Tensor:
-    """Returns the value before each."""
+    """Returns the value before each value; `first` before the first one."""
     return tf.concat([tf.fill([tf.minimum(tf.size(values), 1)], tf.cast(first, values.dtype)), values[:-1]], 0)
 
 
@@ -157,21 +157,21 @@ def _decompose(row: tf.Tensor, code: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def _compose(
     row: tf.Tensor, code: tf.Tensor, combining: tf.Tensor, settled: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Composes each starter with the first character behind it that it composes with.
+    """Composes each starter with the first following character that it composes with.
 
-    `settled` are characters that a composition has passed over: they are not tried with its result.
+    `settled` marks the characters that a composition has passed over. They are not tried with its result.
     """
     index = tf.range(tf.size(code, tf.int64))
     is_starter = combining == 0
     starters = tf.where(is_starter)[:, 0]
     segment = tf.cumsum(tf.cast(is_starter, tf.int64)) - 1
-    starter = tf.gather(starters, tf.maximum(segment - tf.cast(is_starter, tf.int64), 0))  # the one before
+    starter = tf.gather(starters, tf.maximum(segment - tf.cast(is_starter, tf.int64), 0))  # the preceding starter
     first = tf.gather(code, starter)
     composite = _composites(first, code)
     is_next = index - 1 == starter
     reaches = is_next | (~is_starter & (_before(combining, 0) < combining))
     composes = reaches & (composite >= 0) & ~settled
-    composes &= ~tf.gather(composes, starter)  # that starter goes into the one before it
+    composes &= ~tf.gather(composes, starter)  # not if that starter itself composes with the one before it
     none = tf.size(code, tf.int64)
     earliest = tf.math.unsorted_segment_min(tf.where(composes, index, none), starter, none)
     chosen = composes & (tf.gather(earliest, starter) == index)

@@ -1,12 +1,12 @@
-"""The specification of the `unicode` tokenization, for text as people write it. Every faster form is held to this one.
+"""The specification of the `unicode` tokenization, for text as people write it. Tests hold the faster forms to it.
 
 1. A code point that Unicode 14 does not assign becomes U+FFFF.
-2. The text is normalized to NFC, so that canonically equivalent texts are one. Compatibility characters stay: NFKC
-   would turn the jamo that Koreans type alone ("ㅠㅠ", "ㅋㅋ") into others.
-3. Each character is read as its lower case, one character for one, whatever its neighbours; a final sigma as a sigma.
+2. The text is normalized to NFC, so that canonically equivalent texts become equal. Compatibility characters stay: NFKC
+   would turn the single jamo that Koreans type ("ㅠㅠ", "ㅋㅋ") into other characters.
+3. Each character becomes its lower case, one character for one, whatever its neighbours. A final sigma becomes a sigma.
 4. White space, punctuation and symbols of all scripts separate words. A word is a run of letters, numbers, marks and
    joiners. Each emoji begins a word of its own. Apostrophes separate words too: on film reviews, sentences and
-   questions that was as accurate as keeping them, or more (0.766 instead of 0.761 on sentence polarity).
+   questions, this is at least as accurate as keeping them (0.766 instead of 0.761 on sentence polarity).
 
 `textmodel.characters` is the table of steps 1, 3 and 4.
 """
@@ -29,26 +29,26 @@ UNSPACED = np.array(
     ]
 )
 """First and last code point of the Unicode blocks of scripts without spaces between words: Thai, Lao, Tibetan, Myanmar,
-Khmer, Han, Hiragana, Katakana. What is a word here is a whole run of them."""
+Khmer, Han, Hiragana, Katakana. The tokenization takes a whole run of words as one word there."""
 
 
 class Stream(NamedTuple):
-    """The characters of texts as they are read, one text after another. White space is one space, and one space begins
-    and ends each text: a text without anything else is one space.
+    """The normalized characters of texts, one text after another. A run of white space is one space, and each text
+    begins and ends with a space. A text without other characters is one space.
     """
 
     row: NDArray[np.int64]
-    """(total,): which text each character is in, rising."""
+    """(total,): the text of each character, in ascending order."""
     code: NDArray[np.int64]
     """(total,): its code point."""
     kind: NDArray[np.uint8]
     """(total,): its class."""
     position: NDArray[np.int64]
-    """(total,): its place in its normalized text; a space's is that of the first of its run, or -1 before the text."""
+    """(total,): its position in the NFC text. A space has that of the first one of its run, or -1 before the text."""
 
 
 def normalize(text: str) -> str:
-    """Returns the text after step 2. In a text that is in NFC already, step 1 is left to the table."""
+    """Returns the text after step 2. If the text is in NFC already, the table does step 1 later."""
     if text.isascii() or unicodedata.is_normalized("NFC", text):
         return text
     codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
@@ -71,7 +71,7 @@ def _has_long_run(marks: NDArray[np.bool_]) -> bool:
 def _sort_marks(text: str) -> str:
     """Returns a canonically equivalent text with its marks in the order of their classes.
 
-    For a run of marks in another order, `unicodedata.normalize` takes time that grows with the square of its length.
+    On a run of marks in another order, `unicodedata.normalize` takes time that grows with the square of its length.
     """
     parts = "".join(unicodedata.normalize("NFD", character) for character in text)
     runs = groupby(parts, key=lambda part: unicodedata.combining(part) != 0)
@@ -79,7 +79,7 @@ def _sort_marks(text: str) -> str:
 
 
 def read(texts: Sequence[str]) -> Stream:
-    """Returns the characters of texts as they are read."""
+    """Returns the normalized characters of texts."""
     padded = [f" {normalize(text)} " for text in texts]
     lengths = np.array([len(text) for text in padded], np.int64)
     row = np.repeat(np.arange(len(padded)), lengths)
@@ -94,7 +94,7 @@ def read(texts: Sequence[str]) -> Stream:
 
 
 def words(stream: Stream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns where the words of a stream begin and end, (words,) each."""
+    """Returns the positions in a stream at which words begin and end, (words,) each."""
     kind = stream.kind
     before = np.concatenate([[np.uint8(SPACE)], kind[:-1]])  # a space begins each text
     in_word = kind >= WORD
@@ -111,7 +111,7 @@ def tokenize(text: str) -> list[str]:
 
 
 def spans(text: str) -> list[tuple[int, int]]:
-    """Returns where the words of `tokenize` are in the text itself: start and end of each, in code points."""
+    """Returns the positions of the words of `tokenize` in the text: start and end of each, in code points."""
     stream = read([text])
     start, end = places(text)
     begins, ends = words(stream)
@@ -119,9 +119,10 @@ def spans(text: str) -> list[tuple[int, int]]:
 
 
 def places(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns for each character of the normalized text where in the text it comes from: start and end, (characters,).
+    """Returns the positions in the text that each character of the NFC text comes from: start and end, (characters,)
+    each.
 
-    Where characters compose or change places, all of them come from the same run of the text.
+    If characters compose or change places, all of them come from the same run of the text.
     """
     if normalize(text) == text:
         place = np.arange(len(text))
@@ -136,7 +137,7 @@ def places(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def is_unspaced(code: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tells which code points are of scripts without spaces between words."""
+    """Tells which code points belong to scripts without spaces between words."""
     block = np.searchsorted(UNSPACED[:, 0], code, side="right") - 1
     unspaced: NDArray[np.bool_] = (block >= 0) & (code <= UNSPACED[np.maximum(block, 0), 1])
     return unspaced

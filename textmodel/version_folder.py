@@ -28,9 +28,9 @@ from textmodel.weights import Weights
 VOCABULARY_FILE = "vocabulary.txt"
 LABELS_FILE = "labels.txt"
 PIN_FILE = "pin"
-"""In the folder of a model: the number of the version in service, instead of the highest."""
+"""A file in the folder of a model. It names the version in service, instead of the highest."""
 SHADOW_FILE = "shadow"
-"""In the folder of a model: the number of the version that is only compared with the version in service."""
+"""A file in the folder of a model. It names the version that is only compared with the version in service."""
 
 _VERSION_LIKE = re.compile(r"[vV]?[+-]?\d.*", re.DOTALL)
 _HIDDEN = ".new-"
@@ -61,7 +61,7 @@ class VersionFolder:
 
     @property
     def report(self) -> Path:
-        """The folder of the files for people."""
+        """The folder of the report, for people."""
         return self.path / "report"
 
     @property
@@ -86,7 +86,7 @@ class VersionFolder:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The vocabulary. Hashed n-grams have none."""
+        """The vocabulary. A version with hashed n-grams has none."""
         vocabulary = Vocabulary.read(self.assets / VOCABULARY_FILE, self.metadata.tokenization)
         if len(vocabulary) != self.metadata.vectorizer.num_words:
             raise ModelError(
@@ -97,7 +97,7 @@ class VersionFolder:
 
     @cached_property
     def weights(self) -> Weights:
-        """The weights, for engines without TensorFlow: raises `UnsupportedError` too, as `Weights.read` does."""
+        """The weights, for engines without TensorFlow. It may raise `UnsupportedError`: see `Weights.read`."""
         return Weights.read(self.path, self.metadata)
 
     @cached_property
@@ -110,16 +110,16 @@ class VersionFolder:
         return tuple(labels)
 
     def sha256(self) -> dict[TiedFile, str]:
-        """Returns the digests of the files for the metadata, which are written last."""
+        """Returns the digests of the files, for the metadata. The metadata must be written after these files."""
         return {name: digests.of_file(self.path / name) for name in get_args(TiedFile) if (self.path / name).exists()}
 
     def check_sha256(self) -> None:
-        """Checks that the files are those that the metadata were written together with.
+        """Checks that the files were written together with the metadata.
 
-        Call it after the metadata and then the files are read: if they were replaced in between, it does not pass.
+        Read the metadata first, then the files, and call this last: so it detects files that were replaced meanwhile.
 
         Raises:
-            ModelError: a file is missing or another one.
+            ModelError: a file is missing, or it has another digest.
         """
         for name, expected in self.metadata.sha256.items():
             if digests.of_file(self.path / name) != expected:
@@ -137,9 +137,9 @@ class NewVersion(VersionFolder):
 
 
 def scan_model(model: Path) -> tuple[dict[int, Path], dict[str, str]]:
-    """Returns the version folders of a model by version, in ascending order, and the names that look like versions but
-    are not, each with the reason: `v1`, `1.0`, `0`, a file or dangling link `2`, and `007` if there is `7`. Both are
-    empty if the folder does not exist.
+    """Returns the version folders of a model by version, in ascending order. Also returns the names that look like
+    versions but are not, each with the reason: `v1`, `1.0`, `0`, a file or dangling link `2`, and `007` if there is
+    `7`. Both are empty if the folder does not exist.
 
     Raises:
         OSError: the model's folder cannot be read.
@@ -148,7 +148,7 @@ def scan_model(model: Path) -> tuple[dict[int, Path], dict[str, str]]:
         names = sorted((entry.name for entry in model.iterdir()), key=lambda name: (-len(name), name))
     except (FileNotFoundError, NotADirectoryError):
         return {}, {}
-    # Of two names of one version, the shorter counts: it comes last.
+    # Of two names of one version, the shorter one is used: it comes last.
     found = {number: model / name for name in names if (number := version_number(name)) and (model / name).is_dir()}
     used = {path.name for path in found.values()}
     ignored = sorted(name for name in names if name not in used and _VERSION_LIKE.fullmatch(name))
@@ -156,7 +156,7 @@ def scan_model(model: Path) -> tuple[dict[int, Path], dict[str, str]]:
 
 
 def _why_no_version(path: Path, found: Mapping[int, Path]) -> str:
-    """Returns why something whose name looks like a version is none of those that are found."""
+    """Returns why an entry whose name looks like a version is not one of the versions that were found."""
     number = version_number(path.name)
     if number is None:
         return f"a version's name is a whole number from 1 to {MAX_VERSION}, in digits alone"
@@ -186,8 +186,8 @@ def version_path(model: Path, number: int) -> Path:
 def fingerprint(path: Path) -> Fingerprint:
     """Returns the fingerprint of all files in a folder. Follows links, and visits each folder once.
 
-    Different fingerprints mean that files were changed or replaced in between. The fingerprint of a missing folder is
-    empty. Raises no error: an unreadable file or folder has an entry of its own.
+    Different fingerprints mean that files were changed or replaced. The fingerprint of a missing folder is empty. It
+    raises no error: an unreadable file or folder has an entry of its own.
     """
     return tuple(sorted(_walk(path)))
 
@@ -203,7 +203,7 @@ def _walk(path: Path) -> Iterator[tuple[str, int, int, int]]:
             if folder or not isinstance(error, FileNotFoundError):
                 yield folder, -(error.errno or errno.EIO), 0, 0
             continue
-        if (status.st_dev, status.st_ino) in visited:  # linked twice, or from inside itself
+        if (status.st_dev, status.st_ino) in visited:  # reached by two links, or by a link inside itself
             continue
         visited.add((status.st_dev, status.st_ino))
         seen += len(names)
@@ -214,7 +214,7 @@ def _walk(path: Path) -> Iterator[tuple[str, int, int, int]]:
             entry = os.path.join(folder, name)  # noqa: PTH118
             try:
                 status = os.stat(path / entry)  # noqa: PTH116
-            except OSError as error:  # removed in the meantime, a dangling link, a link to itself, no permission
+            except OSError as error:  # removed meanwhile, a dangling link, a link to itself, or no permission
                 yield entry, -(error.errno or errno.EIO), 0, 0
                 continue
             if stat.S_ISDIR(status.st_mode):
@@ -238,7 +238,7 @@ def check_files(files: Fingerprint) -> None:
 
 
 def pinned_version(model: Path) -> int | None:
-    """Returns the version that the pin in a model's folder names, None if there is no pin.
+    """Returns the version that the pin in a model's folder names; None if there is no pin.
 
     Raises:
         ModelError: the pin is not a version number.
@@ -248,7 +248,7 @@ def pinned_version(model: Path) -> int | None:
 
 
 def shadow_version(model: Path) -> int | None:
-    """Returns the version that the shadow file in a model's folder names, None if there is no such file.
+    """Returns the version that the shadow file in a model's folder names; None if there is no such file.
 
     Raises:
         ModelError: the file is not a version number.
@@ -261,7 +261,7 @@ def _named_version(file: Path) -> int | None:
     try:
         content = _text(_read_start(file)).strip()
     except FileNotFoundError:
-        if file.is_symlink():  # not the same as no file: it must not undo a rollback
+        if file.is_symlink():  # unlike a missing file, it must not undo a rollback
             raise ModelError(
                 f"{file}: is a link to a file that does not exist: write a version number, or remove it"
             ) from None
@@ -273,7 +273,7 @@ def _named_version(file: Path) -> int | None:
 
 
 def _text(content: bytes) -> str:
-    """Decodes UTF-8, or, as editors and shells of Windows write it, UTF-8 or UTF-16 with a byte order mark."""
+    """Decodes UTF-8, or UTF-8 or UTF-16 with a byte order mark, as editors and shells of Windows write it."""
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if is_utf16 else "utf-8-sig", errors="replace")
 
@@ -372,7 +372,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Holds a folder's lock during the block. The system releases it when the process ends, for whatever reason."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a network file system may lack such locks: then nothing is removed
+        with suppress(OSError):  # without locks, as on some network file systems, nothing is removed
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

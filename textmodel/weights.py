@@ -1,15 +1,16 @@
-"""The weights of a version in a plain format, `assets.extra/weights.safetensors`: read and checked in one place, for
-every engine that runs without TensorFlow.
+"""Reads, checks and writes the weights of a version in a plain format, `assets.extra/weights.safetensors`, for every
+engine that runs without TensorFlow.
 
-The tensors have the names of the SavedModel's variables: `dense/0/kernel` (inputs, units) and `dense/0/bias` (units,),
-and so on, the output layer last; for n-grams, `features/scale` (features,). A file may hold rows of the first kernel
-and of the scale for some features alone: the bits of `features/kept`, uint8 (features / 8,), lowest bit first, say for
-which, and all other features are zero. Kernels and scales are float32 or float16. A kernel may be int8:
-`dense/0/kernel_scale`, float32 (units,), multiplies its columns. Of hashed n-grams, the bits of `features/known_words`,
+The tensors have the names of the SavedModel's variables: `dense/0/kernel` (inputs, units), `dense/0/bias` (units,), and
+so on, the output layer last. N-grams have `features/scale` (features,). Kernels and scales are float32 or float16. A
+kernel may also be int8: `dense/0/kernel_scale`, float32 (units,), then multiplies its columns.
+
+The first kernel and the scale may have rows for some features only. The bits of `features/kept`, uint8 (features / 8,),
+lowest bit first, say for which; all other features are zero. For hashed n-grams, the bits of `features/known_words`,
 uint8, say which words the model knows: see `textmodel.hashed_ngrams`.
 
-The header's metadata hold the SHA-256 of all tensors, and of each file of the SavedModel's checkpoint, which the file
-was written together with: a damaged or exchanged file on either side is an error, never a wrong number.
+The metadata in the header contain the SHA-256 of all tensors, and of each file of the SavedModel's checkpoint. So a
+damaged or exchanged file on either side is an error, never a wrong number.
 """
 
 import hashlib
@@ -50,7 +51,7 @@ class Weights(NamedTuple):
     scale: NDArray[np.float32] | None
     """(inputs,), for n-grams."""
     kept: NDArray[np.int32] | None
-    """(inputs,), for hashed n-grams: the bucket of each input, rising."""
+    """(inputs,), for hashed n-grams: the bucket of each input, in ascending order."""
     known_words: NDArray[np.uint8] | None
     """(bits / 8,), for hashed n-grams: see `hashed_ngrams.word_bits`."""
 
@@ -59,7 +60,7 @@ class Weights(NamedTuple):
         """Reads the weights of a version folder and checks them against the metadata.
 
         Raises:
-            UnsupportedError: the version has no such file, or not such a network.
+            UnsupportedError: the version has no such file, or `check_supported` refuses it.
             ModelError: the file or the checkpoint is damaged, a tensor has another type or shape, or a number is not
                 finite.
         """
@@ -92,10 +93,10 @@ class Weights(NamedTuple):
 
 
 def check_supported(metadata: Metadata) -> None:
-    """Checks that a version is a network that the compiled engine and explanations know.
+    """Checks that the compiled engine and explanations support the network of a version.
 
     Raises:
-        UnsupportedError: it is not.
+        UnsupportedError: they do not.
     """
     if isinstance(metadata.vectorizer, PaddedSequence):
         raise UnsupportedError("only models over words or n-grams run without TensorFlow; this one has an embedding")
@@ -128,11 +129,11 @@ def write(version: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     path.parent.mkdir(exist_ok=True)
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     header = {"sha256": _digest(contiguous), "checkpoint": msgspec.json.encode(_checkpoint(version)).decode()}
-    path.write_bytes(save(contiguous, header))  # `save_file` would let the owner alone read it
+    path.write_bytes(save(contiguous, header))  # `save_file` would let only the owner read the file
 
 
 class _Tensors:
-    """The tensors of a version's file, each checked when it is taken."""
+    """The tensors of a version's file. Each is checked when it is read."""
 
     def __init__(self, version: Path) -> None:
         self._path = version / "assets.extra" / WEIGHTS_FILE
@@ -161,21 +162,21 @@ class _Tensors:
         return values.astype(np.float32, copy=False)
 
     def kernel(self, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Returns a kernel, which may be int8 with a scale for each unit."""
+        """Returns a kernel as float32. In the file it may be int8, with a scale for each unit."""
         if f"{name}_scale" not in self:
             return self.floats(name, shape)
         return self._take(name, shape, np.int8) * self.floats(f"{name}_scale", shape[1:])
 
     def kept(self, features: int) -> NDArray[np.int32]:
-        """Returns the features that have rows, rising."""
+        """Returns the features that have rows, in ascending order."""
         bits = np.unpackbits(self._take(KEPT, (-(-features // 8),), np.uint8), bitorder="little")
         if bits[features:].any():
             raise ModelError(f"{self._path}: {KEPT}: has bits beyond the {features} features")
-        return np.flatnonzero(bits.view(np.bool_)).astype(np.int32)  # numbers take six times as long
+        return np.flatnonzero(bits.view(np.bool_)).astype(np.int32)  # without the view, it takes six times as long
 
     def known_words(self, vectorizer: HashedNGrams) -> NDArray[np.uint8]:
-        """Returns the bits of the known words. Versions of older trainings have none: their words are known if they are
-        features, and all words are where n-grams of characters are the only ones.
+        """Returns the bits of the known words. Versions of older trainings have none: a word is known there if it is a
+        feature, and every word is known if there are only n-grams of characters.
         """
         if KNOWN_WORDS not in self:
             return self._tensors[KEPT] if vectorizer.words else np.full(1, 0xFF, np.uint8)
@@ -228,7 +229,7 @@ def _digest(tensors: Mapping[str, NDArray[Any]]) -> str:
 
 
 def _spread(rows: NDArray[np.float32], kept: NDArray[np.int32], features: int) -> NDArray[np.float32]:
-    """Returns an array with a row for every feature: zeros for those that have none."""
+    """Returns an array with a row for every feature: zeros for features without a row."""
     spread = np.zeros((features, *rows.shape[1:]), np.float32)
     spread[kept] = rows
     return spread

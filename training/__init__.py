@@ -1,3 +1,3 @@
 """Makes models, offline: data set -> vectorizer -> network -> fit -> evaluate -> export, as a version folder that
-`textmodel` reads. Nothing of serving enters here.
+`textmodel` reads. Nothing here depends on serving.
 """

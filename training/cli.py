@@ -60,15 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Terminated(BaseException):
-    """SIGTERM came."""
+    """The process received SIGTERM."""
 
 
 @contextmanager
 def _sigterm_raised() -> Iterator[None]:
-    """Makes SIGTERM an exception, as SIGINT is, so that what has been begun is cleared up."""
+    """Turns SIGTERM into an exception, like SIGINT, so that unfinished files are removed."""
 
     def terminate(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the clearing up
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the cleanup
         raise _Terminated
 
     before = signal.signal(signal.SIGTERM, terminate)
@@ -121,7 +121,9 @@ def _train(options: dict[str, Any], source: "TrainingFiles | Path | None") -> No
 
 
 def parsed(words: Sequence[str]) -> dict[str, Any]:
-    """Parses a command's name and its options, or options alone, which are those for own data. `run` takes them."""
+    """Parses a command's name and its options, or options alone, which are those for own data. Its item `run` is the
+    function that takes the result.
+    """
     if words and words[0] in COMMANDS:
         name, *words = words
         parser = Parser(f"{_PROGRAM} {name}", allow_abbrev=False)  # else --data would be --data-dir
@@ -146,7 +148,7 @@ def _no_command(word: str) -> str:
 
 
 def add_own_data(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that come without a command: training on own data."""
+    """Adds the options that are given without a command: those of training on own data."""
     parser.description = (
         "Train a text classifier on your own data, and write it as a model's next version. Or, with a command: train"
         " on a data set of Keras; evaluate a version; compare two; judge a shadow version; select texts to label; check"
@@ -189,7 +191,7 @@ COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "select": labelling_commands.add_select,
     "check": labelling_commands.add_check,
 }
-"""What adds the options of each command to its parser."""
+"""For each command, the function that adds its options to a parser."""
 
 
 def _add_training(parser: argparse.ArgumentParser, data_set: str) -> None:

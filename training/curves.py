@@ -30,7 +30,9 @@ def curves(history: History) -> Figure:
 
 
 def trial_curves(selection: Selection) -> Figure:
-    """Draws the accuracy of each choice of features by its cost, on a sample dashed, with the chosen one marked."""
+    """Draws the accuracy of each choice of features over the cost, dashed for trials on a sample. The chosen trial is
+    marked.
+    """
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
     points: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)

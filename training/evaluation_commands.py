@@ -1,5 +1,5 @@
-"""The commands `evaluate` and `compare` of `text-classifier-train`. They train nothing, and need no TensorFlow where
-the compiled engine serves.
+"""The commands `evaluate` and `compare` of `text-classifier-train`. They train nothing, and need no TensorFlow for
+versions that the compiled engine runs.
 """
 
 import argparse
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_evaluate(command: argparse.ArgumentParser) -> None:
-    """Adds the options of `evaluate`. `run` takes them when they are parsed."""
+    """Adds the options of `evaluate`, and sets `run` to the function that takes the parsed options."""
     command.description = (
         "Measure a version on labelled texts: accuracy, macro-F1, calibration, each label, the most confident errors,"
         " and the share of unknown words compared with that of its training texts."
@@ -33,7 +33,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
 
 
 def add_compare(command: argparse.ArgumentParser) -> None:
-    """Adds the options of `compare`. `run` takes them when they are parsed."""
+    """Adds the options of `compare`, and sets `run` to the function that takes the parsed options."""
     command.description = (
         "Tell whether version B is better than version A on the same labelled texts: by accuracy (95% interval of"
         " Bonett and Price, McNemar's exact test) and by macro-F1 (paired bootstrap, randomization test). B is better"
@@ -48,7 +48,7 @@ def add_compare(command: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(options: dict[str, Any]) -> None:
-    # Imported here, as below: help and a wrong option need not wait for them.
+    # Imported here and in the functions below, so that help and wrong options do not wait for them.
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -91,7 +91,7 @@ def _compare(options: dict[str, Any]) -> None:
 
 
 def version_of(models: Path, name: str, number: int | None) -> Path:
-    """Returns the folder of a model's version, the one in service if no number is given.
+    """Returns the folder of a model's version: of the version in service if no number is given.
 
     Raises:
         InputError: there is no such model or version; the message lists those that are there.

@@ -1,4 +1,4 @@
-"""Which texts a new model is probed with, and what its network says of them."""
+"""Makes the golden probes of a new model: texts, and the probabilities that its network gives them."""
 
 from collections.abc import Iterator
 
@@ -23,13 +23,14 @@ _EDGES = (
 )
 _LONG = 5_000  # words
 _MAX_WORD = 100
-"""Characters of a word that a probe holds: a text may be a single word of a megabyte."""
+"""Maximum length of a word in a probe: a text may be a single word of a megabyte."""
 
 
 def make_probes(classifier: Classifier, vocabulary: Vocabulary, examples: Examples) -> list[Probe]:
-    """Returns the golden probes: excerpts of training texts, as a person might write them, and edge cases.
+    """Returns the golden probes: edge cases, and excerpts of training texts with the case and punctuation of everyday
+    writing.
 
-    The probabilities are the classifier's own, on the indices of `Vocabulary.indices` or on the texts.
+    The classifier itself computes the probabilities, from `Vocabulary.indices` or from the texts.
     """
     texts = [*_excerpts(vocabulary, examples), *_EDGES, _long(vocabulary)]
     sequences = [np.array(vocabulary.indices(text), np.int32) for text in texts]

@@ -39,13 +39,13 @@ _KINDS = ("margin", "disagreement")
 _SHOWN = 20
 """Number of rows that `check` shows."""
 _EXCERPT = 300
-"""Characters of the text of such a row."""
+"""Maximum number of characters that `check` shows of a row's text."""
 _WIDTH = 24
-"""Characters of a label, on the terminal."""
+"""Maximum width of a label on the terminal, in characters."""
 
 
 def add_select(command: argparse.ArgumentParser) -> None:
-    """Adds the options of `select`. `run` takes them when they are parsed."""
+    """Adds the options of `select`, and sets `run` to the function that takes the parsed options."""
     command.description = (
         "Choose the texts to label next from a pool without labels: those whose two highest probabilities are closest"
         " (margin), or those to which two versions give different labels, the surest first (disagreement). Of"
@@ -93,7 +93,7 @@ def _count(text: str) -> int:
 
 
 def _select(options: dict[str, Any]) -> None:
-    # Imported here: help and a wrong option need not wait for them.
+    # Imported here, so that help and wrong options do not wait for them.
     from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation.acquisition import Unlabelled, by_disagreement, by_margin, choose  # noqa: PLC0415
     from training.evaluation.version_evaluation import LoadedVersion  # noqa: PLC0415
@@ -123,7 +123,7 @@ def _select(options: dict[str, Any]) -> None:
 
 
 def _versions(options: dict[str, Any]) -> list[Path]:
-    """Returns the folder of the version, and of the other one where two decide."""
+    """Returns the folder of the version, and, with `--by disagreement`, that of the other version."""
     if not is_model_name(options["model"]):
         raise InputError(f"--model {options['model']!r} is no name of a model")
     path = version_of(options["models"], options["model"], options["version"])
@@ -152,7 +152,7 @@ def _texts(options: dict[str, Any], name: str, bad_rows: "BadRows") -> "Iterator
 
 
 def _tasks(chosen: "Sequence[Candidate]", *, is_array: bool) -> bytes:
-    """Returns objects with the key `text`, and under `meta` what was predicted, which annotators may see."""
+    """Returns JSON objects with the key `text`, and with the prediction under the key `meta`, for annotators."""
     import msgspec  # noqa: PLC0415, help needs no installed package
 
     tasks = [
@@ -173,7 +173,7 @@ def _tasks(chosen: "Sequence[Candidate]", *, is_array: bool) -> bytes:
 
 
 def add_check(command: argparse.ArgumentParser) -> None:
-    """Adds the options of `check`. `run` takes them when they are parsed."""
+    """Adds the options of `check`, and sets `run` to the function that takes the parsed options."""
     command.description = (
         "List the rows whose label may be wrong, the most probable first: those with the same text as others and"
         " another label, and those whose label a classifier finds unlikely that has not learned them"

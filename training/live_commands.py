@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_judge(command: argparse.ArgumentParser) -> None:
-    """Adds the options of `judge`. `run` takes them when they are parsed."""
+    """Adds the options of `judge`, and sets `run` to the function that takes the parsed options."""
     command.description = (
         "Tell whether a shadow version is better than the version in service, on the live traffic that a server has"
         " captured (--capture): the difference of their accuracies with its 95% confidence interval, from true labels"
@@ -52,7 +52,7 @@ def _versions(text: str) -> tuple[int, int]:
 
 
 def _judge(options: dict[str, Any]) -> None:
-    # Imported here: help need not wait for them.
+    # Imported here, so that help does not wait for them.
     from training.data import text_hashes  # noqa: PLC0415
     from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation.captured import read_captured  # noqa: PLC0415

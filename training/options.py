@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from training.data.soft_labels import SoftColumns
 
 _INPUTS = ("data", "test_data", "labels", "pool", "labelled")
+"""Options that name files to read."""
 _OUTPUTS = ("bad_rows", "output", "report")
-"""Options that name files which are read, and which are written."""
+"""Options that name files to write."""
 
 
 def add_files(parser: argparse._ActionsContainer, flag: str, what: str, **others: Any) -> None:
-    """Adds an option that names files, one or several, with its help and `add_argument`'s other arguments."""
+    """Adds an option that names one or more files.
+
+    Args:
+        parser: gets the option.
+        flag: the option's name.
+        what: the option's help.
+        others: further arguments of `add_argument`.
+    """
     parser.add_argument(flag, type=Path, nargs="+", action="extend", metavar="FILE", help=what, **others)
 
 
@@ -38,7 +46,7 @@ def add_version(parser: argparse.ArgumentParser) -> None:
 
 
 def add_labelled_files(parser: argparse.ArgumentParser, flag: str = "--data", what: str = "labelled texts") -> None:
-    """Adds the options that name files of labelled texts. `labelled_files` takes them when they are parsed."""
+    """Adds the options that name files of labelled texts. Pass the parsed options to `labelled_files`."""
     add_files(parser, flag, f"{what}, in one file or several; -: standard input. {TABLES}", required=True)
     for column in ("text", "label"):
         parser.add_argument(
@@ -52,7 +60,7 @@ def add_labelled_files(parser: argparse.ArgumentParser, flag: str = "--data", wh
 
 
 def add_bad_rows(parser: argparse.ArgumentParser) -> None:
-    """Adds the option of the file that bad rows are set aside in."""
+    """Adds the option `--bad-rows`: the file that lists bad rows."""
     parser.add_argument(
         "--bad-rows",
         type=Path,
@@ -62,7 +70,7 @@ def add_bad_rows(parser: argparse.ArgumentParser) -> None:
 
 
 def add_soft_labels(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that name the columns of soft labels and weights. `soft_columns` takes them."""
+    """Adds the options that name the columns of soft labels and weights. Pass the parsed options to `soft_columns`."""
     parser.add_argument(
         "--probability-columns",
         type=_probability_columns,
@@ -79,7 +87,7 @@ def add_soft_labels(parser: argparse.ArgumentParser) -> None:
 
 
 def _probability_columns(text: str) -> dict[str, str]:
-    # Imported here, as below: help needs no installed package.
+    # Imported here and in the functions below, so that help needs no installed package.
     from training.data.soft_labels import probability_columns  # noqa: PLC0415
 
     try:
@@ -98,10 +106,10 @@ def soft_columns(options: Mapping[str, Any]) -> "SoftColumns":
 def labelled_files(
     options: Mapping[str, Any], paths: Sequence[Path], soft: "SoftColumns | None" = None
 ) -> "LabelledFiles":
-    """Returns the files of these paths, read as the parsed options say.
+    """Returns the files at these paths, to be read as the parsed options say.
 
     Raises:
-        InputError: one cannot be such a file.
+        InputError: a path cannot be a file of labelled texts, or `check_files` refuses the options.
     """
     from training.data.labelled_file import LabelledFile, LabelledFiles  # noqa: PLC0415
     from training.data.soft_labels import NO_SOFT_COLUMNS  # noqa: PLC0415
@@ -116,7 +124,7 @@ def check_files(options: Mapping[str, Any]) -> None:
     """Checks the files that parsed options name.
 
     Raises:
-        InputError: standard input is given twice, or a file would be written in the place of another.
+        InputError: standard input is given twice, or an output file is also an input or another output.
     """
     from textfiles import STANDARD_INPUT  # noqa: PLC0415
 
@@ -133,7 +141,7 @@ def check_files(options: Mapping[str, Any]) -> None:
 
 
 def output_file(*endings: str) -> Callable[[str], Path]:
-    """Returns what parses the name of a file that is written. Its ending says the format."""
+    """Returns a parser of an output file's name. The name must end with one of the endings, which name the format."""
 
     def parsed(text: str) -> Path:
         path = Path(text)
@@ -148,7 +156,8 @@ def output_file(*endings: str) -> Callable[[str], Path]:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Gives a file to write. It takes its name at the end of the block, or vanishes.
+    """Opens a file for writing under a temporary name. At the end of the block the file gets its own name, or, if the
+    block failed, is removed.
 
     Raises:
         InputError: the file cannot be written.
@@ -165,14 +174,14 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
-    """Adds the folder of the models."""
+    """Adds the option `--models`: the folder of the models."""
     parser.add_argument(
         "--models", type=Path, default=Path("models"), metavar="DIR", help="folder of the models (default: %(default)s)"
     )
 
 
 def add_promotion(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that decide whether the new version is served."""
+    """Adds the options that decide whether the new version goes into service."""
     parser.add_argument(
         "--promote-if-better",
         action="store_true",

@@ -1,4 +1,4 @@
-"""Shows the progress of a fit, a line for each epoch, and on a terminal a bar below them; and of a search."""
+"""Shows the progress of a fit, with a line for each epoch and, on a terminal, a bar; and that of a search."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from training.classifiers.selection import Trial
 
 @contextmanager
 def epochs_shown(console: Console, title: str, epochs: int) -> Iterator[keras.callbacks.Callback]:
-    """Gives the callback that shows a fit of so many epochs."""
+    """Yields a Keras callback that shows a fit of this number of epochs."""
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     console.print(title)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -29,7 +29,7 @@ def epochs_shown(console: Console, title: str, epochs: int) -> Iterator[keras.ca
 
 @contextmanager
 def trials_shown(console: Console) -> Iterator[Callable[[Trial], object]]:
-    """Gives what shows, on a terminal, the latest trial of a search."""
+    """Yields a function that shows the latest trial of a search, on a terminal only."""
     with console.status("Choosing features") as status:
         yield lambda trial: status.update(f"Choosing features: {describe(trial.settings)}: {trial.accuracy:.4f}")
 

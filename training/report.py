@@ -1,4 +1,4 @@
-"""The report of a run in the version folder: model card, training curves or trials, and confusion matrix."""
+"""The report of a run in the version folder: model card, curves of the epochs or trials, and confusion matrix."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _CARD_FILE = "model_card.md"
 
 
 def write(run: Run) -> list[str]:
-    """Writes the report of a run into its version folder. Returns a sentence for each figure that is missing in it."""
+    """Writes the report of a run into its version folder. Returns a sentence for each figure that it lacks."""
     report, abstention = run.folder.report, run.folder.metadata.abstention
     report.mkdir()
     search = run.search
@@ -65,7 +65,7 @@ def _vector(vectorizer: MultiHot | PaddedSequence | NGrams | HashedNGrams) -> st
 
 
 def model_card(run: Run, missing: Mapping[str, str]) -> str:
-    """Returns the model card, Markdown with relative links to the images, except those that are missing."""
+    """Returns the model card: Markdown, with relative links to the images that are not missing."""
     metadata = run.folder.metadata
     return f"""# {metadata.name}
 
@@ -94,7 +94,7 @@ def model_card(run: Run, missing: Mapping[str, str]) -> str:
 
 
 def _introduction(run: Run, missing: Mapping[str, str]) -> str:
-    """Returns what the model is, and how it was made."""
+    """Returns the section on what the model is and how it was made."""
     metadata = run.folder.metadata
     introduction = (
         f"This model gives a text one of {len(run.classes.labels)} labels. This command trained it on"
@@ -117,7 +117,7 @@ def _introduction(run: Run, missing: Mapping[str, str]) -> str:
 
 
 def _metrics(run: Run, missing: Mapping[str, str]) -> str:
-    """Returns the metrics on the test texts, of all and of each label."""
+    """Returns the section on the test metrics: of all labels together, and of each."""
     head, *rows = run.classes.table(run.evaluation)
     per_class = [(markdown.escaped(label), *values) for label, *values in rows]
     return f"""{markdown.table(("metric", "value"), run.test_metrics())}
@@ -132,7 +132,7 @@ The calibration error has {CALIBRATION_BINS} bins of equal width, by winning pro
 
 
 def _abstention(metadata: Metadata, labels: Sequence[str], answers: Answers, missing: Mapping[str, str]) -> str:
-    """Returns the section on the thresholds of a version that has some."""
+    """Returns the section on the version's thresholds; empty if it has none."""
     if not metadata.abstention:
         return ""
     target, thresholds = metadata.abstention.target_precision, metadata.abstention.thresholds
@@ -156,11 +156,11 @@ _CURVES = {
     False: "Loss and accuracy of training and validation over the epochs, the best epoch marked",
     True: "Accuracy on held-out texts by the cost, the chosen one marked",
 }
-"""What the figure shows, by whether it is of a selection."""
+"""The description of the figure: True if the run selected features and cost, False if it searched the best epoch."""
 
 
 def _method(search: Search, data: DataSetMetadata) -> str:
-    """Returns how the settings were found that the validation texts decide, and the model fitted."""
+    """Returns how the held-out texts decided the settings, and how the model was fitted."""
     if not isinstance(search, Selection):
         return (
             f"A first network was fitted for {len(search['loss'])} epochs without the {data.validation_texts:,}"

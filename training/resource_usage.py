@@ -1,4 +1,4 @@
-"""What the parts of a run cost."""
+"""Measures the time and the memory of the parts of a run."""
 
 import resource
 import time
@@ -8,23 +8,23 @@ from typing import NamedTuple
 
 
 class Cost(NamedTuple):
-    """What one part cost."""
+    """The cost of one part."""
 
     part: str
     seconds: float
     peak_memory: int
-    """Bytes: the most that the process has held up to the part's end."""
+    """Peak memory of the process from its start to the end of the part, in bytes."""
 
 
 class Costs:
-    """The parts of a run so far, in order."""
+    """The costs of the finished parts of a run, in order."""
 
     def __init__(self) -> None:
         self.parts: list[Cost] = []
 
     @contextmanager
     def of(self, part: str) -> Iterator[None]:
-        """Measures the block."""
+        """Measures the block, and adds its cost under the name of the part."""
         start = time.perf_counter()
         yield
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kibibytes on Linux

@@ -1,4 +1,4 @@
-"""A training run: what it tried and made, for the report, the terminal and its caller."""
+"""The results of a training run, for the report, the terminal and the caller."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from training.evaluation.promotion import Decision
 from training.resource_usage import Cost
 
 Search = History | Selection
-"""The trials of a preset on held-out texts, before the model is fitted."""
+"""The search on held-out texts before the model is fitted: the epochs of `dense`, the trials of `ngram`."""
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The training texts of each class."""
+    """The classes and their training texts."""
 
     labels: Sequence[str]
     training_texts: NDArray[np.int64]
-    """(classes,)"""
+    """(classes,), the number of training texts."""
     weights: NDArray[np.float64]
-    """(classes,), the weight of a text in the loss."""
+    """(classes,), the class weight in the loss."""
 
     def table(self, evaluation: Evaluation) -> list[list[str]]:
         """Returns the rows of a table of the classes, the header first."""
@@ -52,7 +52,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Run:
-    """A training run and its version."""
+    """The results of a training run, including the version that it wrote."""
 
     folder: VersionFolder
     command: str
@@ -66,14 +66,14 @@ class Run:
     answers: Answers
     """The answers to the test texts."""
     quality: Quality | None
-    """The findings about the user's own files."""
+    """The findings about the user's own files; None for Keras's data sets."""
     costs: Sequence[Cost]
     """The costs of the parts of the run, in order."""
     decision: Decision | None = None
     """Whether the version goes into service, if a gate decided."""
 
     def test_metrics(self) -> list[tuple[str, str]]:
-        """Returns names and values of the metrics on the test texts, after and before calibration."""
+        """Returns the names and values of the metrics on the test texts, after and before calibration."""
         metrics = [("accuracy", f"{self.evaluation.accuracy:.4f}"), ("macro-F1", f"{self.evaluation.macro_f1:.4f}")]
         for kind, some in (("", self.evaluation), (" before calibration", self.uncalibrated)):
             if some:
@@ -84,5 +84,5 @@ class Run:
         return metrics
 
     def cost_table(self) -> list[tuple[str, str, str]]:
-        """Returns part, seconds and peak memory so far in MB of each part."""
+        """Returns, for each part, its name, its seconds and the peak memory so far in MB."""
         return [(cost.part, f"{cost.seconds:.1f}", f"{cost.peak_memory / 1e6:,.0f}") for cost in self.costs]

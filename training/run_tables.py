@@ -31,7 +31,7 @@ def per_class(run: Run) -> Table:
 
 
 def trials(selection: Selection) -> Table:
-    """Returns the best trial of each choice of features."""
+    """Returns a table of the best trial of each choice of features."""
     table = Table("features", "cost", "texts", selection.metric, "seconds", "")
     by_choice: dict[tuple[str, int], list[Trial]] = defaultdict(list)
     for trial in selection.trials:

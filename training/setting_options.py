@@ -1,4 +1,4 @@
-"""The options of the command for the settings of a model."""
+"""The command's options for the settings of a model."""
 
 import argparse
 import math
@@ -33,15 +33,15 @@ _OLD_NAMES = {
     "--min-df": "--min-count",
     "--term-frequency": "--counts",
 }
-"""Spellings that stay as aliases."""
+"""Earlier names of options, which stay as aliases."""
 
 
 class _Adder:
-    """Adds options of settings to a parser, each with the defaults of a data set in its help.
+    """Adds options for settings to a parser. The help of each shows its defaults for a data set.
 
     Args:
         parser: gets the options.
-        data_set: whose settings they are.
+        data_set: the data set whose defaults the help shows.
     """
 
     def __init__(self, parser: argparse.ArgumentParser, data_set: str) -> None:
@@ -76,7 +76,7 @@ class _Adder:
 
 
 def add_settings(parser: argparse.ArgumentParser, data_set: str) -> None:
-    """Adds the options of the settings for a data set."""
+    """Adds the options for the settings of a data set."""
     parser.add_argument(
         "--preset",
         choices=get_args(Preset),
@@ -166,12 +166,12 @@ def settings(options: dict[str, Any]) -> Settings:
 
 
 def _dense_only(data_set: str) -> tuple[str, ...]:
-    """Text has hashed n-grams, without a vocabulary."""
+    """Returns the settings that only `dense` has. On own data `num_words` is one: hashed n-grams need no vocabulary."""
     return (*DENSE_ONLY, "num_words") if data_set == OWN_DATA else DENSE_ONLY
 
 
 def share(text: str) -> float:
-    """Parses a share: more than 0, and less than 1."""
+    """Parses a share: a number above 0 and below 1."""
     value = _float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
@@ -193,7 +193,7 @@ def _number(low: int, high: int) -> Callable[[str], int]:
 
 _count = _number(1, 2**31 - 1)
 _seed = _number(0, 2**32 - 1)
-"""Keras's range."""
+"""The range of seeds that Keras accepts."""
 _ngram = _number(1, 3)
 
 

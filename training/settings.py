@@ -1,4 +1,4 @@
-"""The settings that shape a model, declared once: the command's options, their defaults, and what the report says."""
+"""The settings of a training run. The command's options, their defaults and the report all derive from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -16,7 +16,7 @@ PromotionMetric = Literal["accuracy", "macro-f1"]
 Value = str | int | float | list[int]
 
 OWN_DATA = "own data"
-"""The user's own files, in place of the name of a data set. They are split by `validation_split`."""
+"""Stands for the user's own files, in place of the name of a data set. They are split by `validation_split`."""
 
 EMBEDDING_ONLY = ("sequence_length", "embedding_dim")
 """The settings that have no effect without `--vectorizer embedding`."""
@@ -28,7 +28,7 @@ DENSE_ONLY = (
 """The settings that have no effect without `--preset dense`."""
 
 OWN_DATA_ONLY = ("features", "char_ngrams", "char_spans")
-"""The settings of `ngram` that Keras's data sets, which are word indices, do not have."""
+"""The settings of the `ngram` preset that have no effect on Keras's data sets, which contain word indices."""
 
 NGRAM_ONLY = (
     *("max_ngram", "buckets", "term_frequency", "min_df", "idf_power", "divergence_power", "cost"),
@@ -39,8 +39,8 @@ NGRAM_ONLY = (
 
 @dataclass(frozen=True)
 class Settings:
-    """How one model is trained. Each field but the first is an option of the command, which describes it. None lets the
-    training choose.
+    """How a model is trained. Each field except `data_set` is an option of the command, whose help describes it. None
+    lets the training choose.
     """
 
     data_set: str
@@ -74,12 +74,12 @@ class Settings:
 
     @property
     def required_cost(self) -> float:
-        """The cost, once it is chosen."""
+        """The cost, which must have been chosen."""
         assert self.cost is not None
         return self.cost
 
     def options(self) -> dict[str, Value]:
-        """Returns the settings that have an effect, named and typed as the command's options."""
+        """Returns the settings that have an effect, with the names and the types of the command's options."""
         without_effect = {"data_set"}
         own_data = self.data_set == OWN_DATA
         without_effect.add("validation_samples" if own_data else "validation_split")
@@ -101,8 +101,8 @@ class Settings:
         return {name: _value(value) for name, value in values.items()}
 
     def command(self) -> list[str]:
-        """Returns the arguments that give these settings, those that are defaults left out: options, behind the name of
-        the data set if it has one.
+        """Returns the command-line arguments that give these settings, without those that are defaults. The name of the
+        data set comes first, unless it is own data.
         """
         defaults = PRESETS[self.data_set][self.preset].options() | {"preset": DEFAULT_PRESETS[self.data_set]}
         changed = {name: value for name, value in self.options().items() if value != defaults.get(name)}
@@ -122,7 +122,7 @@ _TOPICS: Mapping[str, Any] = {
     "divergence_power": 0.75,
     "cost": 0.5,
 }
-"""Of `ngram`: topics show in single words. The cost lies between those that a search tries."""
+"""`ngram` for topics: single words tell topics apart. The cost lies between those that a search tries."""
 
 _TEXTS: Mapping[str, Any] = {"features": "auto", "max_ngram": None, "term_frequency": "log", "min_df": 2}
 """Of `ngram` for own data: the features are chosen by validation. The rest is good on all of the sets in
@@ -142,7 +142,7 @@ DEFAULT_PRESETS: Mapping[str, Preset] = {"imdb": "dense", "reuters": "dense", OW
 
 
 def shown(value: object) -> str:
-    """Returns a value as the command line takes it."""
+    """Returns a value as it is written on the command line."""
     if value is None:
         return "auto"
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

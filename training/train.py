@@ -1,4 +1,4 @@
-"""The method, from a data set to a version folder."""
+"""A training run, from a data set to a version folder."""
 
 import platform
 import shlex
@@ -57,16 +57,17 @@ def train(
     """Trains a model and writes it as the next version in `<models>/<name>/`.
 
     Args:
-        settings: how it is trained.
+        settings: how the model is trained.
         name: the model's name.
         source: the user's own files, or the folder with Keras's files of the data set; None lets Keras download them.
         models: the folder of the models.
         console: where progress is shown.
-        gate: keeps the version out of service unless it is better than the one in service. None: it is served.
+        gate: keeps the new version out of service unless it is better than the version in service. None: it goes into
+            service.
 
     Raises:
-        InputError: the data, the settings for them, or the models folder cannot be used.
-        ModelError: the exported model does not answer as the network does.
+        InputError: the data, their settings or the models folder cannot be used.
+        ModelError: the exported model does not give the network's probabilities.
         OSError: the version cannot be written.
     """
     tf.config.experimental.enable_op_determinism()
@@ -104,7 +105,7 @@ def train(
 
 class _Data(NamedTuple):
     settings: Settings
-    """The settings of the run, with the sizes that follow from the data filled in."""
+    """The settings of the run, including the sizes that follow from the data."""
     split: SplitDataset
     quality: Quality | None
     """The findings about the user's own files; None for Keras's data sets."""
@@ -130,7 +131,7 @@ def _load(settings: Settings, source: TrainingFiles | Path | None, console: Cons
 
 
 def _export(folder: VersionFolder, name: str, fit: "_Fit", data: _Data) -> None:
-    """Writes the version's files except its report, and checks that it answers as the network does."""
+    """Writes the version's files except its report, and checks that it gives the network's probabilities."""
     classifier, split = fit.classifier, data.split
     vocabulary = None if isinstance(classifier.vectorizer, HashedNGrams) else split.vocabulary
     export(classifier, vocabulary, split.labels, folder.path, split.tokenization)
@@ -151,7 +152,7 @@ def _classes(fit: "_Fit", data: SplitDataset) -> Classes:
 
 class _Fit(NamedTuple):
     settings: Settings
-    """The settings of the run, with everything that a search chose filled in."""
+    """The settings of the run, including those that the search chose."""
     classifier: Classifier
     search: Search
     held_out: int
@@ -159,12 +160,12 @@ class _Fit(NamedTuple):
     evaluation: Evaluation
     uncalibrated: Evaluation | None
     answers: Answers
-    """The answers to the texts of the test set."""
+    """The answers to the test texts."""
     abstention: Abstention | None
 
 
 def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: Costs) -> _Fit:
-    """Finds the epoch where overfitting starts, fits a new network for so many, and evaluates it on the test set."""
+    """Finds the epoch at which overfitting starts, fits a new network up to it, and evaluates it on the test set."""
     settings = replace(settings, batch_size=settings.batch_size or batch_size(len(data.training)))
     held_out, others = data.training.split(settings.validation_samples)
     classifier = DenseClassifier(settings, len(data.labels))
@@ -183,8 +184,8 @@ def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: 
         classifier.fit(data.training, epochs, progress)
     abstention = None
     if settings.target_precision:
-        # The first network has gone on past the best epoch. This one takes as many steps as the one that is exported,
-        # since probabilities grow with the steps: after as many epochs, its thresholds would be too low.
+        # The first network was trained past the best epoch. This one takes as many steps as the exported network: the
+        # probabilities grow with the steps, and as many epochs of fewer texts would give thresholds that are too low.
         as_many = round(epochs * len(data.training) / len(others))
         validated = DenseClassifier(settings, len(data.labels))
         fitting = epochs_shown(console, "Fitting a network on all but the validation texts", as_many)
@@ -248,7 +249,7 @@ def _warn_of_thresholds(
 
 
 def _check_thresholds(model: Path, gate: Gate | None, incumbent: LoadedVersion | None, console: Console) -> None:
-    """Refuses to train a version without thresholds that a gate would refuse. Warns of one that needs no gate."""
+    """Refuses to train a version without thresholds if the gate would refuse it. Without a gate, it only warns."""
     if gate:
         if incumbent and (reason := gate.refusal_without_thresholds(incumbent.folder)):
             raise InputError(reason)
@@ -263,7 +264,7 @@ def _check_thresholds(model: Path, gate: Gate | None, incumbent: LoadedVersion |
 
 
 def _command(settings: Settings, name: str, source: TrainingFiles | Path | None) -> str:
-    """Returns a command that makes the same model on any machine: where the data are is left to its user."""
+    """Returns a command that trains the same model on any machine. It does not name the folder of the data."""
     words = ["text-classifier-train", *settings.command()]
     if name != settings.data_set:
         words += ["--name", name]

@@ -1,7 +1,7 @@
-"""Other servers of the same SavedModel, each started in processes of its own, to measure this project's beside.
+"""Other servers of the same SavedModel, each in processes of its own, for comparison with this project's server.
 
-MLServer pins other versions of protobuf and NumPy than this project: it has an environment of its own, which needs
-`pip install mlserver tensorflow` and nothing of this project.
+MLServer pins other versions of protobuf and NumPy than this project. It needs an environment of its own, made by
+`pip install mlserver tensorflow`, without this project.
 """
 
 import json
@@ -22,12 +22,12 @@ from benchmarks.service import CLASSIFY, MODEL, MODEL_INFER, Protocol
 
 _STARTS_WITHIN = 120.0
 _POLLS_EVERY = 0.05
-"""Seconds: a server that refuses at once, because its model is not loaded yet, needs the time for loading it."""
+"""Seconds between two polls, so that polling does not slow down a server that is still loading its model."""
 
 
 @contextmanager
 def keras_predict(version: Path) -> Iterator[Server]:
-    """Runs `model.predict` behind grpc's thread pool around the block. It takes this project's request bodies."""
+    """Runs `model.predict` behind grpcio's thread pool during the block. It takes this project's request bodies."""
     port = _free_port()
     command = [sys.executable, "-m", "benchmarks.peers.keras_predict", str(version), str(port)]
     with _serving(command, f"127.0.0.1:{port}", CLASSIFY) as server:
@@ -36,7 +36,7 @@ def keras_predict(version: Path) -> Iterator[Server]:
 
 @contextmanager
 def mlserver(python: Path, version: Path) -> Iterator[Server]:
-    """Runs MLServer around the block, adaptive batching on. It takes the Open Inference Protocol.
+    """Runs MLServer with adaptive batching during the block. It takes the Open Inference Protocol.
 
     Args:
         python: the interpreter of the environment that has MLServer and TensorFlow.
@@ -48,7 +48,7 @@ def mlserver(python: Path, version: Path) -> Iterator[Server]:
         "grpc_port": port,
         "http_port": _free_port(),
         "metrics_endpoint": None,
-        "debug": False,  # a log line for each request otherwise
+        "debug": False,  # otherwise it logs a line for each request
         "parallel_workers": 0,
     }
     model = {
@@ -69,10 +69,10 @@ def mlserver(python: Path, version: Path) -> Iterator[Server]:
 
 @contextmanager
 def _serving(command: Sequence[str], address: str, protocol: Protocol, folder: str | None = None) -> Iterator[Server]:
-    """Runs a server around the block, which begins when it has answered a request.
+    """Runs a server during the block, which begins when the server has answered a request.
 
     Raises:
-        RuntimeError: it ended, or did not answer in time. With what it wrote.
+        RuntimeError: the server ended, or did not answer in time. The message contains its output.
     """
     with tempfile.TemporaryFile("w+") as log:
         start = perf_counter()
@@ -89,7 +89,7 @@ def _serving(command: Sequence[str], address: str, protocol: Protocol, folder: s
 
 
 def _answers(address: str, protocol: Protocol) -> bool:
-    """Asks once, waiting up to a second for the server to listen and to answer."""
+    """Sends one request, and waits up to a second for the server to listen and to answer."""
     with grpc.insecure_channel(address, [("grpc.max_reconnect_backoff_ms", 100)]) as channel:
         call: Any = channel.unary_unary(f"/{protocol.method}")
         try:

@@ -1,4 +1,4 @@
-"""A peer: what is quickly written around a Keras model, `model.predict` for each request behind grpc's thread pool.
+"""A peer: the simplest server of a Keras model, `model.predict` for each request behind grpcio's thread pool.
 
 `python -m benchmarks.peers.keras_predict VERSION_FOLDER PORT`
 """
@@ -34,7 +34,7 @@ class KerasServicer(pb2_grpc.TextClassifierServicer):
         self._predict(np.zeros((1, *self._model.input_shape[1:]), np.float32))  # compiles before threads come
 
     def Classify(self, request: pb2.ClassifyRequest, context: Any) -> pb2.ClassifyResponse:  # noqa: N802 - the contract names it
-        """See the contract; `top_k` is not heeded."""
+        """See the contract; `top_k` is ignored."""
         sequences = [self._folder.vocabulary.indices(text) for text in request.texts]
         vectors = np.zeros((len(sequences), *self._model.input_shape[1:]), np.float32)
         for vector, indices in zip(vectors, sequences, strict=True):

@@ -11,7 +11,7 @@ class SavedModel(MLModel):
     """Serves the version folder that the settings name as the model's URI."""
 
     async def load(self) -> bool:
-        """Loads it; the first call is the slow one."""
+        """Loads the model, and calls it once, since the first call is slow."""
         self._model = tf.saved_model.load(self.settings.parameters.uri)
         self._classify = self._model.signatures["serving_default"]
         self._classify(text=tf.constant([""]))

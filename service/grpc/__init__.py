@@ -1,1 +1,1 @@
-"""The RPC adapter: servicers, their instrumentation, and the gRPC server that carries them."""
+"""gRPC: servicers, their instrumentation, and the server that runs them."""

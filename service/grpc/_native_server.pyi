@@ -8,39 +8,39 @@ from typing import Any, Literal
 from service.inference.servable import AnswerQueue
 
 class Event:
-    """The kinds of event; each is a tuple that begins with its kind."""
+    """The kinds of event. An event is a tuple of its kind and the items that the kind lists."""
 
     CALL: int
-    """A call has come: its number, the `Call`, the method's number, the first `Message` if it is here already."""
+    """A call has arrived. Items: its number, the `Call`, the method's number, and the first `Message` or None."""
     MESSAGE: int
-    """The next message of a request has come: the call's number, the `Message` or None at the end."""
+    """The next message of a request has arrived. Items: the call's number, and the `Message` or None at the end."""
     SENT: int
-    """HTTP/2 has taken a message: the call's number."""
+    """HTTP/2 has accepted a message. Item: the call's number."""
     CANCELLED: int
-    """Nobody waits for the answer any more: the call's number."""
+    """The client no longer waits for the answer. Item: the call's number."""
     HANDSHAKE: int
-    """A TLS handshake waits for the certificates as they are now: the `Handshake`."""
+    """A TLS handshake needs the current certificates. Item: the `Handshake`."""
     STOPPED: int
-    """All connections have ended."""
+    """All connections have ended. No items."""
     PANICKED: int
-    """The transport has failed, and ended a call or a connection for it: where in its source."""
+    """A fault of the transport has ended a call or a connection. Item: its place in the source."""
     ANSWERED: int
-    """Answers wait in an `AnswerQueue`: what it was given to call then."""
+    """Answers wait in an `AnswerQueue`. Item: its function `wake`."""
 
 class Server:
     """Serves gRPC on threads of its own.
 
     Args:
-        options: channel arguments; those that it does not know are ignored.
-        threads: how many threads share the ports.
+        options: channel arguments. Unknown ones are ignored.
+        threads: number of threads that share the ports.
     """
 
     def __new__(cls, options: list[tuple[str, int]], threads: int) -> Server: ...
     def add_method(self, path: str) -> int:
-        """Registers a method, `/service/method`. Returns its number: they count from 0."""
+        """Registers a method, `/service/method`. Returns its number, from 0."""
 
     def set_overload_status(self, status: bytes) -> None:
-        """Sets the serialized `google.rpc.Status` of a call for which there is no room."""
+        """Sets the serialized `google.rpc.Status` of a call that is refused because too many wait."""
 
     def add_fast_method(
         self, path: str, kind: Literal["classify", "classify-stream", "infer"], metrics: dict[str, Any]
@@ -48,52 +48,52 @@ class Server:
         """Has plain requests of a method answered without Python.
 
         Args:
-            path: the method's, which has been added.
-            kind: what its messages are.
-            metrics: the values of its series `started`; of `handled` by code: OK, CANCELLED, DEADLINE_EXCEEDED,
-                RESOURCE_EXHAUSTED, INTERNAL; the histogram `seconds`. A histogram is its values and its upper bounds.
+            path: the path of a method that has been added.
+            kind: the kind of its messages.
+            metrics: the values of its series: `started`; `handled`, by the codes OK, CANCELLED, DEADLINE_EXCEEDED,
+                RESOURCE_EXHAUSTED and INTERNAL; the histogram `seconds`. A histogram is its values and its bounds.
         """
 
     def set_request_limits(self, limits: dict[str, int]) -> None:
-        """Sets what requests may hold that are answered without Python, `texts` and `text_bytes` of one, and what may
-        wait for one model, `queue_texts` and `queue_bytes`.
+        """Sets the limits of requests that are answered without Python: `texts` and `text_bytes` of a request, and
+        `queue_texts` and `queue_bytes` of the requests that wait for one model.
         """
 
     def set_request_ids(self) -> None:
-        """Gives calls ids that are answered without Python, too: the client's, or new ones."""
+        """Gives ids to calls that are answered without Python: the client's, or new ones."""
 
     def set_tokens(self, path: Path, stamp: tuple[int, ...], digests: list[bytes]) -> None:
-        """Has calls answered without Python only if they have a token of a file that is as it was read.
+        """Requires tokens: a call is answered without Python only if it has a token, and the file has not changed.
 
         Args:
-            path: the file's.
-            stamp: its time of change in ns, size, inode and device then.
-            digests: each token's SHA-256.
+            path: the file of the tokens.
+            stamp: the file's modification time in ns, size, inode and device when it was read.
+            digests: the SHA-256 of each token.
         """
 
     def answer_queue(self, share: float, max_texts: int, max_bytes: int, wake: Callable[[], None]) -> AnswerQueue:
         """Returns a queue for the answers of a version.
 
         Args:
-            share: the share of requests that it takes, 0 to 1.
-            max_texts: how many texts may wait.
-            max_bytes: how many bytes of text may wait.
-            wake: what an event names when the first answer comes, and when one comes after `is_empty` was true.
+            share: the share of requests to take, 0 to 1.
+            max_texts: maximum number of texts that wait.
+            max_bytes: maximum number of bytes of text that wait.
+            wake: the item of the event for the first answer, and for the first one after `is_empty` was true.
         """
 
     def publish(self, versions: list[dict[str, Any]]) -> None:
         """Replaces the model versions that are answered without Python.
 
         Args:
-            versions: of each `name`, `number`, whether it is `in_service`, `labels`, `inline_bytes` of text that it
-                classifies at once, whether it `reads_any_text`, its `thresholds` by label or None, its `network`'s
-                capsule, its `metrics`, `overload`, the serialized `google.rpc.Status` of a request for which its queue
-                has no room, and `answers`, the `AnswerQueue` that gets its answers, or None. The metrics are the values
-                of its `texts` by label; its histograms `inference`, `queue`, `batch`, `unknown` and `probability`; and
-                the values of its requests dropped for `overload`.
+            versions: for each version: `name`; `number`; `in_service`, whether it is; `labels`; `inline_bytes`, the
+                size of texts that are classified at once; `reads_any_text`, whether it does; `thresholds` by label, or
+                None; `network`, the capsule; `metrics`; `overload`, the serialized `google.rpc.Status` of a request
+                that finds the queue full; and `answers`, the `AnswerQueue` of its answers, or None. The metrics are
+                the values of `texts` by label; the histograms `inference`, `queue`, `batch`, `unknown` and
+                `probability`; and the values of requests dropped for `overload`.
 
         Raises:
-            ValueError: a version's labels are not as many as its network's classes; the versions of before stay.
+            ValueError: a version's number of labels is not that of its network's classes. The old versions stay.
         """
 
     def add_port(self, host: str, port: int, tls: bool) -> int:
@@ -114,23 +114,23 @@ class Server:
         """Sets the certificates of handshakes from now on, in PEM.
 
         Raises:
-            ValueError: they are none, or do not belong together; those of before stay.
+            ValueError: these are not certificates, or do not belong together. The old ones stay.
         """
 
     def start(self) -> int:
-        """Begins to serve. Returns the descriptor that is readable while there are events."""
+        """Starts serving. Returns a descriptor that is readable while there are events."""
 
     def take(self) -> list[tuple[Any, ...]]:
         """Takes the next events. The descriptor stays readable while some are left."""
 
     def drain(self) -> None:
-        """Takes no further connections and calls."""
+        """Accepts no further connections and calls."""
 
     def close(self) -> None:
         """Ends all calls and connections."""
 
 class Call:
-    """A call. What is asked of it after its end has no effect."""
+    """A call. Its methods have no effect after the call has ended."""
 
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """Returns the client's metadata."""
@@ -139,13 +139,13 @@ class Call:
         """Returns the client's address, as gRPC writes it."""
 
     def time_remaining(self) -> float | None:
-        """Returns the seconds until the deadline, negative after it; None: there is none."""
+        """Returns the seconds until the deadline, negative after it; None without a deadline."""
 
     def accepts(self, name: str) -> bool:
-        """Tells whether the client takes messages of this encoding."""
+        """Tells whether the client accepts messages of this encoding."""
 
     def read(self) -> None:
-        """Asks for the next message of the request: an event brings it."""
+        """Requests the next message. An event brings it."""
 
     def send_headers(
         self, metadata: Iterable[tuple[str, str | bytes]] | None, encoding_name: str | None = None
@@ -157,7 +157,7 @@ class Call:
         """
 
     def send_message(self, message: bytes, encoding_name: str | None = None) -> None:
-        """Sends a message: an event tells when HTTP/2 has taken it."""
+        """Sends a message. An event tells when HTTP/2 has accepted it."""
 
     def answer(
         self,
@@ -184,17 +184,17 @@ class MessageError(Exception):
     """A message that ends its call. Its arguments are the status's code, a number, and message."""
 
 class Message:
-    """A message of a request, as it came."""
+    """A message of a request, as it was received."""
 
     def bytes(self) -> builtins.bytes:
         """Returns the message, decompressed.
 
         Raises:
-            MessageError: it cannot be decompressed, or has more bytes then than the server takes.
+            MessageError: the message cannot be decompressed, or is too large then.
         """
 
 class Handshake:
     """A TLS handshake that waits for the certificates."""
 
     def proceed(self) -> None:
-        """Goes on with the certificates that are set."""
+        """Continues with the current certificates."""

@@ -1,7 +1,7 @@
-"""The limits that the transport enforces: connections, streams, pings, and calls that have not begun.
+"""The limits that the transport enforces: on connections, streams, pings, and calls that have not begun.
 
-With grpcio a call costs the event loop about 300 us, whatever its answer. A cheap refusal has to happen below Python:
-gRPC does it at a tenth of that cost, with CANCELLED and no details.
+With grpcio, a call costs the event loop about 300 us, whatever its answer. gRPC itself, below Python, refuses a call at
+a tenth of that cost, with CANCELLED and no details.
 """
 
 from service.config import Config
@@ -25,11 +25,11 @@ _IDENTITY, _GZIP = 1 << 0, 1 << 2
 """Bits of grpc/impl/compression_types.h."""
 
 GRPCIO = (
-    # grpcio refuses metadata without an error message: some calls above the first limit, all above the second. So these
-    # are higher, and the instrumentation refuses what exceeds METADATA_BYTES.
+    # grpcio refuses too large metadata without an error message: some calls above the first limit, all above the
+    # second. So both limits are higher, and the instrumentation refuses metadata above METADATA_BYTES.
     ("grpc.max_metadata_size", 4 * METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", 4 * METADATA_BYTES),
-    # grpcio decompresses a message before the call's token is checked. `service.grpc.decoding` does it afterwards.
+    # grpcio would decompress a message before the call's token is checked. `service.grpc.decoding` does it afterwards.
     ("grpc.per_message_decompression", 0),
     ("grpc.compression_enabled_algorithms_bitset", _IDENTITY | _GZIP),
     # grpcio also pings to measure bandwidth, and by default waits a minute for the answer.

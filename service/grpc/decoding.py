@@ -1,7 +1,7 @@
-"""Decodes requests, and checks their limits first: a small message can decode to a large one.
+"""Decodes requests, and checks their limits first, since a small message can decode to a large object.
 
-gzip compresses up to a thousandfold, and two bytes of protobuf become an element of sixteen or more bytes of memory.
-So a message is decompressed up to a limit, then scanned without building objects, and only then parsed.
+gzip compresses up to a thousandfold, and two bytes of protobuf may become an element of sixteen or more bytes of
+memory. So a message is decompressed up to a limit, then scanned without building objects, and only then parsed.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from service.errors import InvalidArgument, RequestTooLarge
 MAX_COMPRESSION_RATIO = 100
 """Maximum size of a request relative to its compressed size. Text compresses to a third or a fifth."""
 FREE_BYTES = 256 * 1024
-"""A request up to this size is not scanned before it is parsed: it costs 5 MB and 1 ms at most."""
+"""A request up to this size is not scanned before it is parsed. To parse it takes at most 5 MB and 1 ms."""
 FURTHER_ELEMENTS = 256
-"""Elements that a request may have in addition to its texts: names, shapes, parameters, unknown fields."""
+"""Maximum number of elements of a request in addition to its texts: names, shapes, parameters, unknown fields."""
 
 _GZIP = b"\x1f\x8b"
 _INLINE_BYTES = 2048
-"""Up to this many compressed bytes are decompressed on the event loop: that is faster than starting a thread."""
-# One at a time: decompression takes memory and CPU time.
+"""Up to this size, compressed bytes are decompressed on the event loop, which is faster than starting a thread."""
+# One thread: decompression takes memory and CPU time.
 _INFLATING = ThreadPoolExecutor(1, thread_name_prefix="inflate")
 
 
@@ -38,7 +38,7 @@ class DecodingLimits:
     """Bounds of one request."""
 
     max_bytes: int
-    """Of the message, decompressed."""
+    """Maximum size of the decompressed message."""
     max_texts: int
     max_text_bytes: int
 
@@ -49,10 +49,10 @@ async def inflate(data: bytes | bytearray, max_bytes: int, name: str) -> bytes:
     Args:
         data: the compressed bytes.
         max_bytes: the maximum size of the result.
-        name: what errors call the data.
+        name: the name of the data in errors.
 
     Raises:
-        InvalidArgument: the data are not gzip, or not complete.
+        InvalidArgument: the data are not gzip, or are incomplete.
         RequestTooLarge: the result would exceed its maximum size, or `MAX_COMPRESSION_RATIO`.
     """
     return await _beside_the_loop(len(data), lambda: _inflated(data, max_bytes, name))
@@ -93,14 +93,14 @@ class RequestDecoder:
         self._fields = _fields(kind.DESCRIPTOR)
 
     async def __call__(self, data: bytes) -> Any:
-        """Decodes a message as it came, compressed or not.
+        """Decodes a message, compressed or not.
 
         Raises:
             InvalidArgument: a field is too large, or has too many elements; the message is not valid gzip.
             RequestTooLarge: the message exceeds its maximum size when it is decompressed.
             DecodeError: the bytes are not a message.
         """
-        # No message begins with these bytes: they would be a tag with an undefined wire type.
+        # No uncompressed message begins with these bytes: they would be a tag with an undefined wire type.
         if data.startswith(_GZIP):
             return await _beside_the_loop(len(data), lambda: self._inflate_and_decode(data))
         return self._decode(data)
@@ -123,7 +123,7 @@ class RequestDecoder:
 
 @dataclass(frozen=True)
 class _Field:
-    """A length-delimited field, as the scan needs to know it."""
+    """What the scan needs to know of a length-delimited field."""
 
     name: str
     nested: Mapping[int, "_Field"] | None = None
@@ -135,24 +135,24 @@ class _Field:
 
 @dataclass
 class _Scan:
-    """One walk through an encoded message: protobuf.dev/programming-guides/encoding. Builds nothing."""
+    """One walk through an encoded message, without building objects: protobuf.dev/programming-guides/encoding."""
 
     data: bytes
     limits: DecodingLimits
     left: int
-    """Elements that may follow."""
+    """Number of elements that may still follow."""
     texts: int = 0
-    """Texts that have been seen."""
+    """Number of texts that have been seen."""
 
     def message(self, at: int, end: int, fields: Mapping[int, _Field], path: str = "") -> None:
         """Walks through the fields of a message, from `at` to `end`.
 
         Raises:
-            InvalidArgument: there are too many, or a text is too large.
+            InvalidArgument: there are too many fields, or a text is too large.
             DecodeError: the bytes are not a message.
-            IndexError: they end too early.
+            IndexError: the bytes end too early.
         """
-        data = self.data  # and no call for a field that is short: it would take as long as to parse the field
+        data = self.data  # short fields are read without a call, which would take as long as to parse the field
         while at < end:
             tag = data[at]
             at += 1
@@ -197,7 +197,8 @@ class _Scan:
 
 
 _LENGTH_DELIMITED = 2
-# The bytes that follow a tag, by wire type. Those that begin and end a group have none: its fields count as others do.
+# The number of bytes that follow a tag, by wire type. The tags that begin and end a group have none; the fields of a
+# group count like others.
 _FIXED_BYTES = {1: 8, 3: 0, 4: 0, 5: 4}
 
 
@@ -207,7 +208,7 @@ def text_too_large(field: str, size: int, limit: int) -> InvalidArgument:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Reads a number. Returns it and where it ends."""
+    """Reads a number. Returns it, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[at]

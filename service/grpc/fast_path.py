@@ -1,6 +1,6 @@
-"""What the native transport answers without Python: which methods and models, and where it counts them.
+"""Configures what the native transport answers without Python: its methods, models and metrics.
 
-Plain requests for models of the compiled engine; the transport declines all others, and the servicers get them.
+It answers plain requests for models of the compiled engine. The servicers answer all others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,17 +46,17 @@ _CODES = (
     grpc.StatusCode.INTERNAL,
 )
 RETRY_SECONDS = 0.1
-"""When it is worth coming again after a queue had no room."""
+"""Time after which to try again when a queue was full."""
 
 
 class FastPath:
-    """Keeps the native transport's models as the repository has them.
+    """Keeps the native transport's models up to date with the repository.
 
     Args:
-        server: the transport, whose handlers are registered.
+        server: the transport. Its handlers must be registered already.
         repository: the models.
-        page: the transport's own page of metrics: it adds to the series of this page from its threads.
-        config: the limits.
+        page: the transport's own metrics page, whose series its threads update.
+        config: the configuration, for the limits.
     """
 
     def __init__(self, server: NativeServer, repository: ModelRepository, page: MetricsPage, config: Config) -> None:

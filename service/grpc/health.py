@@ -1,4 +1,4 @@
-"""The gRPC health service. The calls of its watchers end when the server stops."""
+"""The gRPC health service. `Watch` calls end when the server stops."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     """Implements `grpc.health.v1.Health`: github.com/grpc/grpc/blob/master/doc/health-checking.md.
 
     Args:
-        services: the names that have a status; all of them have the same.
+        services: the names of services that have a status. All have the same status.
     """
 
     def __init__(self, services: tuple[str, ...]) -> None:
@@ -31,7 +31,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         return self._serving
 
     def set(self, serving: bool) -> None:
-        """Sets the status and sends it to watchers. After `stop` it stays NOT_SERVING."""
+        """Sets the status and sends it to watchers. After `stop`, the status stays NOT_SERVING."""
         self._publish(serving and not self._stopping)
 
     def stop(self) -> None:

@@ -1,7 +1,7 @@
 """Wraps the handlers of all services: checks the token, reads and decodes the request, records metrics, observes the
 call, and maps errors to statuses.
 
-Handlers are wrapped once, at registration: gRPC would look up an interceptor in every call.
+Handlers are wrapped once, at registration. With an interceptor, gRPC would look up the handler in every call.
 """
 
 import asyncio
@@ -35,33 +35,33 @@ _TYPES = {
 
 
 MAX_WAITING_CALLS = 1000
-"""Maximum number of a method's calls per worker that stream, or whose request has not arrived yet."""
+"""Maximum number of calls of a method, per worker, that stream or whose request has not arrived yet."""
 
 
 MESSAGE_SECONDS = 60.0
-"""Maximum time that the message of a call takes to arrive, unless it is of a stream."""
+"""Maximum time until the request of a call has arrived. The requests of a stream have no limit."""
 
 
 @dataclass(frozen=True)
 class Instruments:
-    """What every call needs, over gRPC and HTTP."""
+    """The instruments of every call, over gRPC and HTTP."""
 
     page: MetricsPage
-    """Where metrics go."""
+    """The metrics page of this worker."""
     tokens: Tokens | None = None
-    """The accepted tokens; None: calls need none."""
+    """The accepted tokens. None: calls need no token."""
     observer: Observer | None = None
-    """Gives calls ids, and writes the access log and the traces; None: none of it."""
+    """Gives calls ids, and writes the access log and the traces. None: calls are not observed."""
     native_page: MetricsPage | None = None
-    """The metrics page of calls that the native transport answers without Python; None: it answers none."""
+    """The metrics page of calls that the native transport answers without Python. None: it answers no calls."""
 
 
 class InstrumentedServer:
-    """Stands in for a `grpc.aio.Server` where generated code registers a servicer's handlers.
+    """Takes the place of a `grpc.aio.Server` when generated code registers a servicer's handlers.
 
     Args:
-        server: where the wrapped handlers go.
-        instruments: what calls go through.
+        server: gets the wrapped handlers.
+        instruments: the instruments of every call.
         limits: the bounds of each request.
         probes: names of services that need no token and are not observed.
     """
@@ -73,20 +73,20 @@ class InstrumentedServer:
         self._probes = probes
 
     def register(self, add_to_server: Callable[..., None], servicer: object) -> None:
-        """Registers a servicer with the `add_..._to_server` that was generated for it."""
+        """Registers a servicer with its generated function `add_..._to_server`."""
         add_to_server(servicer, self)
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """Does nothing: generated code also registers the same handlers in generic form."""
+        """Does nothing, since generated code registers the same handlers in another form too."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Registers a service's handlers, each wrapped."""
+        """Wraps and registers the handlers of a service."""
         wrapped = {name: self._wrapped(service, name, handler) for name, handler in handlers.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
         self._server.add_registered_method_handlers(service, wrapped)
 
     def _wrapped(self, service: str, name: str, handler: Any) -> Any:
-        """Wraps a handler as one that takes a stream, so that the wrapper decides when to read a request."""
+        """Wraps a handler as one that takes a stream, so that the wrapper decides when a request is read."""
         kind = next(kind for kind in _TYPES if getattr(handler, kind))
         tokens, observer = self._instruments.tokens, self._instruments.observer
         if service in self._probes:
@@ -107,10 +107,10 @@ class InstrumentedServer:
 
 
 class _WaitingCalls:
-    """Counts the calls of a method that wait for their clients, and bounds them: each takes some 20 kB.
+    """Counts and limits the calls of a method that wait for their clients, since each takes about 20 kB.
 
     Args:
-        method: its name.
+        method: the name of the method.
     """
 
     def __init__(self, method: str) -> None:
@@ -167,14 +167,14 @@ class _Method:
     tokens: Tokens | None
     observe: Callable[[Any], Observation] | None
     streaming: _WaitingCalls
-    """Its open calls, if it streams responses."""
+    """The method's open calls, if it streams responses."""
 
     def admit(self, context: Any) -> None:
         """Checks a call before anything of its request is read.
 
         Raises:
-            RequestTooLarge: its metadata exceed their limit.
-            Unauthenticated: it has no valid token, and needs one.
+            RequestTooLarge: the metadata exceed their limit.
+            Unauthenticated: the call needs a token and has no valid one.
         """
         metadata = context.invocation_metadata()
         if sum(len(key) + len(value) + METADATA_OVERHEAD for key, value in metadata) > METADATA_BYTES:
@@ -240,7 +240,7 @@ class _Rpc:
             self._observation.end(code.name, fault=code in SERVER_FAULTS)
 
     async def failed(self, error: BaseException) -> None:
-        """Records the end, and aborts the call unless that was done. Raises, or returns for `error` to be raised."""
+        """Records the end, and aborts the call unless that has been done. If it returns, raise `error` again."""
         context = self._context
         match error:
             case grpc.aio.AbortError():
@@ -265,7 +265,7 @@ class _Rpc:
 def _forget_later(abort: grpc.aio.AbortError) -> None:
     """Drops the error's traceback once gRPC has caught it.
 
-    The call keeps the error, the error its traceback, that the frames, these the context, and the context the call:
-    a reference cycle, which would hold the request until the garbage collector runs.
+    The call refers to the error, the error to its traceback, the traceback to frames, a frame to the context, and the
+    context to the call. This reference cycle would keep the request until the garbage collector runs.
     """
     asyncio.get_running_loop().call_soon(drop_tracebacks, abort)

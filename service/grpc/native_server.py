@@ -1,7 +1,8 @@
 """The native transport: the part of `grpc.aio.Server` that this project uses, on top of the extension in `native/`.
 
-The extension implements the layers below a handler: HTTP/2, message framing and compression, deadlines, limits, TLS. It
-passes calls on in batches, with one wake-up of the event loop for each batch. This module starts a task for each call.
+The extension implements the layers below a handler: HTTP/2, message framing and compression, deadlines, limits and TLS.
+It passes calls to the event loop in batches, and wakes up the loop once per batch. This module starts a task for each
+call.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ _log = structlog.get_logger()
 Metadata = Sequence[tuple[str, str | bytes]]
 
 WRITE_AHEAD = 4
-"""Maximum number of response messages that HTTP/2 has not sent yet; then the handler waits."""
+"""Maximum number of response messages that HTTP/2 has not sent yet. Beyond that, the handler waits."""
 
 FastKind = Literal["classify", "classify-stream", "infer"]
 """The kind of messages of a method that is answered without Python."""
@@ -41,7 +42,7 @@ _ENCODINGS: Mapping[Any, str | None] = {
 
 
 class _Method(NamedTuple):
-    """A handler, and what reads and writes its messages."""
+    """A handler, and the functions that parse and serialize its messages."""
 
     serve: Callable[["_Context"], Awaitable[None]]
     streams: bool
@@ -55,9 +56,9 @@ class NativeServer:
     """Serves handlers that are coroutines or asynchronous generators, on the running event loop.
 
     Args:
-        options: channel arguments as `grpc.aio.server` takes them; those that the extension does not know are ignored.
-        threads: how many threads share the ports.
-        overload: the details of a refusal when too many calls wait for a handler: a serialized `google.rpc.Status`.
+        options: channel arguments of `grpc.aio.server`. Those that the extension does not know are ignored.
+        threads: number of threads that share the ports.
+        overload: a serialized `google.rpc.Status`, sent when too many calls wait for a handler.
     """
 
     def __init__(self, options: Sequence[tuple[str, int]], threads: int = 1, overload: bytes = b"") -> None:
@@ -83,7 +84,7 @@ class NativeServer:
         }
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """Does nothing: generated code also registers the same handlers in generic form."""
+        """Does nothing, since generated code registers the same handlers in another form too."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Registers the handlers of a service."""
@@ -100,7 +101,7 @@ class NativeServer:
         return self._listen(address, tls=False)
 
     def add_secure_port(self, address: str, certificates: Reloaded[PemFiles]) -> int:
-        """Listens with TLS. Each handshake uses the certificates as they are then.
+        """Listens with TLS. Each handshake uses the current certificates.
 
         Raises:
             RuntimeError: the address cannot be listened on.
@@ -123,7 +124,7 @@ class NativeServer:
             self._server.set_tokens(path, stamp, list(digests))
 
     def set_request_ids(self) -> None:
-        """Gives calls that are answered without Python ids: see the extension's stub."""
+        """Gives ids to calls that are answered without Python: see the extension's stub."""
         self._server.set_request_ids()
 
     def answer_queue(self, share: float, max_texts: int, max_bytes: int, wake: Callable[[], None]) -> AnswerQueue:
@@ -210,7 +211,7 @@ class NativeServer:
 
 
 def _method(handler: Any) -> _Method:
-    """Chooses how a handler is served by what it takes and gives."""
+    """Chooses how a handler is served, by whether its requests and responses are streams."""
     kind = ("stream" if handler.request_streaming else "unary") + (
         "_stream" if handler.response_streaming else "_unary"
     )
@@ -287,7 +288,7 @@ class _Context:
     # ---- The call's life ----
 
     async def serve(self) -> None:
-        """Answers the call, whatever its handler does."""
+        """Runs the handler and ends the call, even if the handler fails."""
         try:
             await self.method.serve(self)
             self._finish(self._code, self._details)
@@ -299,7 +300,7 @@ class _Context:
             self._finish(grpc.StatusCode.CANCELLED, "")
         except Exception as error:  # a failing handler ends only its own call
             _log.error("handler failed", error=type(error).__name__)
-            self._trailing = ()  # it may be what failed
+            self._trailing = ()  # the metadata may be what failed
             self._finish(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}")
         finally:
             self._ended = True
@@ -322,12 +323,12 @@ class _Context:
         _wake(self._reader)
 
     def sent(self) -> None:
-        """HTTP/2 has sent a message."""
+        """Notes that HTTP/2 has sent a message."""
         self._unsent -= 1
         _wake(self._writer)
 
     def cancel(self) -> None:
-        """The client no longer waits for the response."""
+        """Cancels the handler, since the client no longer waits for the response."""
         self._cancelled = self._ended = True
         if self.task:
             self.task.cancel()
@@ -363,7 +364,7 @@ class _Context:
         """Returns the next message of the request, or `grpc.aio.EOF`.
 
         Raises:
-            grpc.aio.AbortError: it cannot be decompressed, or has too many bytes then; the call has ended.
+            grpc.aio.AbortError: the message cannot be decompressed, or is too large then. The call has ended.
         """
         while not self._inbox:
             if not self._reading:
@@ -403,7 +404,7 @@ class _Context:
         """Ends the call with an error.
 
         Raises:
-            grpc.aio.AbortError: always, for the handler to end.
+            grpc.aio.AbortError: always, to end the handler.
             RuntimeError: the call has ended already.
         """
         if self._ended:
@@ -471,11 +472,11 @@ class _Context:
         return None
 
     def peer_identity_key(self) -> str | None:
-        """Returns nothing, as `peer_identities`."""
+        """Returns nothing: see `peer_identities`."""
         return None
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        """Returns nothing, as `peer_identities`."""
+        """Returns nothing: see `peer_identities`."""
         return {}
 
     def time_remaining(self) -> float | None:

@@ -1,6 +1,6 @@
 """Implements the Open Inference Protocol: a tensor of texts in, tensors of labels and probabilities out.
 
-Errors leave as exceptions, which `service.grpc.status` maps.
+Errors are raised as exceptions, which `service.grpc.status` maps.
 """
 
 import re
@@ -26,7 +26,7 @@ TEXT = "text"
 OUTPUTS = ("label", "probability", "probabilities")
 """The default outputs, for a request that names none."""
 ABSTAINED = "abstained"
-"""An output by default only if the request has a parameter for abstention."""
+"""An output that is a default only if the request has a parameter for abstention."""
 PLATFORM = "tensorflow_savedmodel"
 
 _PACKAGE = "text-classifier"
@@ -42,9 +42,9 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
     """Implements `inference.GRPCInferenceService`.
 
     Args:
-        repository: where the models are.
-        classification: validates and queues their requests.
-        health: knows whether the server serves.
+        repository: the repository of the models.
+        classification: validates and queues requests.
+        health: tells whether the server serves.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
         """Reads the tensor `text`.
 
         Raises:
-            InvalidArgument: it is missing, or its name, type, shape or contents are wrong.
+            InvalidArgument: the tensor is missing, or its name, type, shape or contents are wrong.
         """
         if len(request.inputs) != 1:
             raise InvalidArgument("inputs", f"holds {len(request.inputs)} tensors; send one, {TEXT!r}")
@@ -150,7 +150,7 @@ def _version(field: str, text: str) -> int:
     """Reads a version. Returns 0, the version in service, for an empty text.
 
     Raises:
-        InvalidArgument: it is not a version.
+        InvalidArgument: the text is not a version.
     """
     if not text:
         return 0

@@ -1,4 +1,4 @@
-"""A worker's gRPC server: its services, its ports, and how it stops."""
+"""The gRPC server of a worker: its services, its ports, and its shutdown."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,7 +33,7 @@ SERVICES = (SERVICE, OPEN_INFERENCE)
 
 
 class Servicers(NamedTuple):
-    """The servicers, which answer the calls of all protocols."""
+    """The servicers. They answer the calls of all protocols."""
 
     text_classifier: TextClassifierServicer
     open_inference: OpenInferenceServicer
@@ -41,7 +41,7 @@ class Servicers(NamedTuple):
 
     @classmethod
     def of(cls, repository: ModelRepository, classification: ClassificationService, transport: str) -> "Servicers":
-        """Creates the servicers of a worker. They do not serve yet, and report the transport's name to clients."""
+        """Creates the servicers of a worker, which do not serve yet. `transport` is the name that they report."""
         health = HealthServicer(("", *SERVICES))
         return cls(
             TextClassifierServicer(repository, classification, transport),
@@ -63,14 +63,14 @@ async def grpc_server(
     """Runs the gRPC server around the block, and drains it afterwards.
 
     Raises:
-        StartError: the port cannot be listened on, or a file for TLS cannot be used.
+        StartError: the server cannot listen on the port, or a file for TLS cannot be used.
     """
     Gauge(instruments.page, TRANSPORT, (transport.name,)).set(1)
     server = transport.server(channel_arguments(config))
     _register(_instrumented(server, config, instruments), servicers, reflect=config.reflection == "on")
     observer = instruments.observer
     if transport.name == "native" and instruments.native_page and not (observer and observer.records):
-        from service.grpc.fast_path import FastPath  # noqa: PLC0415, the extension may not be there
+        from service.grpc.fast_path import FastPath  # noqa: PLC0415, the extension may not be installed
 
         FastPath(server, repository, instruments.native_page, config)
         if observer:

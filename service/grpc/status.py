@@ -1,4 +1,4 @@
-"""Maps errors to `google.rpc.Status`, and gRPC status codes to HTTP statuses: the only place that does."""
+"""Maps errors to `google.rpc.Status`, and gRPC status codes to HTTP statuses. No other module does."""
 
 import traceback
 from typing import Any
@@ -33,11 +33,11 @@ _log = structlog.get_logger()
 def status_of(error: Exception) -> status_pb2.Status:
     """Maps an error to the client's status, logs it if it is internal, and drops its tracebacks.
 
-    A traceback holds the frames it passed, and these the request: an error that is kept would keep the request too.
+    A traceback refers to frames, and these refer to the request. An error that is kept would keep the request too.
     """
     status = to_status(error)
     if status.code == grpc.StatusCode.INTERNAL.value[0]:
-        # The error's own message may quote the text that TensorFlow failed on.
+        # The message of the error may quote the text on which TensorFlow failed.
         trace = "".join(traceback.format_tb(error.__traceback__))
         _log.error("request failed", error=type(error).__name__, trace=trace)
     drop_tracebacks(error)
@@ -45,13 +45,13 @@ def status_of(error: Exception) -> status_pb2.Status:
 
 
 def drop_tracebacks(error: BaseException | None) -> None:
-    """Drops the traceback of an error and of those that led to it."""
+    """Drops the tracebacks of an error and of its causes."""
     while error:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
 
 
-# The status of each error. One that is not listed is INTERNAL.
+# The status of each error. Other errors are INTERNAL.
 _STATUS_CODES: dict[type[Exception], grpc.StatusCode] = {
     InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     DecodeError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -114,7 +114,7 @@ def _detail(error: Exception) -> Any:
             return None
 
 
-# The HTTP statuses that google/rpc/code.proto gives to the codes of `to_status`.
+# The HTTP statuses that google/rpc/code.proto assigns to the codes of `to_status`.
 _HTTP = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
@@ -139,7 +139,7 @@ _CODES: dict[Any, grpc.StatusCode] = {code.value[0]: code for code in grpc.Statu
 
 
 def status_code(code: Any) -> grpc.StatusCode:
-    """Returns the status code of a code or its number: grpc.aio's contexts contain either."""
+    """Returns the status code for a code or its number. Contexts of grpc.aio contain either."""
     return _CODES.get(code, grpc.StatusCode.UNKNOWN) if isinstance(code, int) else code
 
 

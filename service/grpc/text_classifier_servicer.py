@@ -1,4 +1,4 @@
-"""Implements the `TextClassifier` service. Errors leave as exceptions, which `service.grpc.status` maps."""
+"""Implements the `TextClassifier` service. Errors are raised as exceptions, which `service.grpc.status` maps."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -18,16 +18,16 @@ from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
 STREAM_WINDOW = 64
-"""Maximum number of requests of one stream in progress. Further ones are read as the client reads its responses."""
+"""Maximum number of requests of a stream that are in progress. More are read as the client reads its responses."""
 
 
 class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
     """Implements `text_classifier.v1.TextClassifier`.
 
     Args:
-        repository: where the models are.
-        classification: validates and queues their requests.
-        transport: the name of what carries gRPC.
+        repository: the repository of the models.
+        classification: validates and queues requests.
+        transport: the name of the gRPC transport.
     """
 
     def __init__(self, repository: ModelRepository, classification: ClassificationService, transport: str) -> None:
@@ -65,7 +65,7 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
                 async for request in requests:
                     await room.acquire()
                     window.put_nowait(self._begin(request, deadline))
-            except Exception as error:  # raised in its turn, after the answers to the requests before
+            except Exception as error:  # raised in order, after the answers to the earlier requests
                 window.put_nowait(error)
             else:
                 window.put_nowait(None)
@@ -136,7 +136,7 @@ class _Request(NamedTuple):
     pending: PendingClassification
     top_k: int
     thresholds: Sequence[float] | None
-    """The probability of each label below which an answer is marked as abstained; None: none is."""
+    """For each label, the probability below which an answer is marked as abstained. None: no answer is marked."""
     explained: list[str] | None
     """The texts, if the request asks for explanations."""
 
@@ -163,7 +163,7 @@ def _add_classifications(
         if thresholds and probability < thresholds[winner]:
             classification.abstained = True
         if top_k:
-            # A stable sort: of equal probabilities the first class leads, as in argmax.
+            # A stable sort: of equal probabilities, the first class comes first, as in argmax.
             order = np.argsort(-probabilities, kind="stable")[:top_k]
             for scored, score in zip(order.tolist(), probabilities[order].tolist(), strict=True):
                 classification.scores.add(label=labels[scored], probability=score)

@@ -24,14 +24,14 @@ class Transport(NamedTuple):
 
 
 def choose_transport(config: Config, threads: int = 1) -> Transport:
-    """Returns the transport that the configuration asks for.
+    """Returns the transport that the configuration chooses.
 
     Args:
         config: the server's configuration.
-        threads: how many threads of the native transport share the ports.
+        threads: number of threads of the native transport.
 
     Raises:
-        StartError: the native transport is asked for and not installed.
+        StartError: the configuration requires the native transport, which is not installed.
     """
     if config.transport != "grpcio":
         try:
@@ -50,7 +50,7 @@ def _grpcio_server(options: Sequence[tuple[str, int]]) -> grpc.aio.Server:
 
 
 def _native(threads: int) -> Transport:
-    from service.grpc.native_server import NativeServer  # noqa: PLC0415, may not be there
+    from service.grpc.native_server import NativeServer  # noqa: PLC0415, it may not be installed
 
     overload = to_status(Overloaded("", RETRY_SECONDS)).SerializeToString()
     return Transport("native", lambda options: NativeServer(options, threads, overload), pem_files)

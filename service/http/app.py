@@ -32,7 +32,7 @@ from service.security.hosts import AllowedHosts
 
 
 class _NameConvertor(StringConvertor):
-    """A name in a path ends at a colon: what follows is a method, as in `models/imdb:classify`."""
+    """A name in a path. It ends at a colon, which a method follows, as in `models/imdb:classify`."""
 
     regex = "[^/:]+"
 
@@ -45,23 +45,23 @@ class HttpOptions:
     """The configuration of HTTP."""
 
     max_body_bytes: int
-    """The size of the longest body, decompressed."""
+    """Maximum size of a decompressed body."""
     max_texts: int
-    """The maximum number of texts in a request."""
+    """Maximum number of texts in a request."""
     max_text_bytes: int
-    """The size of the longest text, in UTF-8."""
+    """Maximum size of a text in UTF-8."""
     hosts: AllowedHosts
     """The hosts that requests may name."""
     grpc_port: int = 0
-    """The port of gRPC, for the web page's examples."""
+    """The gRPC port, for the web page's examples."""
     cors_origins: Sequence[str] = ()
-    """The origins whose pages may call; `*`: all."""
+    """The origins whose pages may call the routes; `*`: all."""
     reflection: bool = True
     """Whether the server describes itself: serves the OpenAPI document."""
 
     @classmethod
     def of(cls, config: Config, grpc_port: int) -> "HttpOptions":
-        """Reads them from the configuration."""
+        """Returns the options of the server's configuration."""
         return cls(
             max_body_bytes=config.max_request_bytes,
             max_texts=config.max_texts,
@@ -78,8 +78,8 @@ def http_app(servicers: Servicers, instruments: Instruments, options: HttpOption
 
     Args:
         servicers: answer the routes.
-        instruments: what calls go through.
-        options: what the configuration says.
+        instruments: the instruments of every call.
+        options: the configuration of HTTP.
     """
     operations = Operations(servicers.text_classifier, servicers.open_inference).all()
     if options.reflection:
@@ -95,12 +95,12 @@ def http_app(servicers: Servicers, instruments: Instruments, options: HttpOption
         middleware=[Middleware(_HostCheck, hosts=options.hosts), *_cors(options.cors_origins)],
         exception_handlers={HTTPException: partial(_no_such_route, described=options.reflection)},
     )
-    app.router.redirect_slashes = False  # no redirects: they would go to any host that the request names
+    app.router.redirect_slashes = False  # a redirect would lead to any host that the request names
     return app
 
 
 class _HostCheck:
-    """Refuses requests that name a foreign host, except probes: these name whatever address they were given."""
+    """Refuses requests that name a foreign host. Probes are exempt: they may name any address of the server."""
 
     def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
         self._app = app
@@ -116,9 +116,9 @@ class _HostCheck:
 
 
 def _openapi(operations: Sequence[Operation]) -> Operation:
-    """Returns the operation that serves the OpenAPI document of the others.
+    """Returns the operation that serves the OpenAPI document of the other operations.
 
-    It needs no token: the document is public anyway, and a browser that follows the page's link sends none.
+    It needs no token: the document is public, and a browser that follows the page's link sends none.
     """
     described = document(operations)
 

@@ -10,11 +10,11 @@ from service.errors import RequestTimeout, RequestTooLarge, TooManyBytes, Unsupp
 from service.grpc.decoding import inflate
 
 BODY_SECONDS = 60.0
-"""Maximum time that a body takes to arrive."""
+"""Maximum time until a body has arrived."""
 SMALL_BYTES = 64 * 1024
-"""A body up to this size is always taken: the number of requests bounds these."""
+"""A body up to this size is always accepted, since the number of requests is limited."""
 LARGEST_AT_ONCE = 2
-"""The larger bodies that a worker holds may have as many bytes as so many of the largest."""
+"""The larger bodies in a worker's memory may have as many bytes as this number of bodies of the maximum size."""
 _ENCODINGS = ("", "identity", "gzip")
 
 
@@ -22,7 +22,7 @@ class Bodies:
     """Reads the bodies of a worker's requests.
 
     Args:
-        max_bytes: the size of the longest body, decompressed.
+        max_bytes: maximum size of a decompressed body.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -30,21 +30,21 @@ class Bodies:
         self._total = LARGEST_AT_ONCE * max_bytes
         self._held = 0
         self.large = asyncio.Lock()
-        """Held while a large body is decoded, and in the pause after it: they take turns."""
+        """Held while a large body is decoded, and in the pause after it, so that large bodies take turns."""
 
     def charge(self) -> "Charge":
-        """Returns what a request's body is charged to: it counts among those that are held while the block runs."""
+        """Returns a context manager that counts a request's body among those in memory, until its block ends."""
         return Charge(self)
 
     async def read(self, request: Request, charge: "Charge") -> bytes | bytearray:
         """Returns a request's body, decompressed.
 
         Raises:
-            UnsupportedEncoding: it is encoded otherwise than with gzip.
-            RequestTooLarge: it exceeds the limit.
-            RequestTimeout: it takes longer than `BODY_SECONDS` to arrive.
+            UnsupportedEncoding: the body has another encoding than gzip.
+            RequestTooLarge: the body exceeds the limit.
+            RequestTimeout: the body takes longer than `BODY_SECONDS` to arrive.
             TooManyBytes: the bodies of other requests leave no room for it.
-            InvalidArgument: it is not valid gzip.
+            InvalidArgument: the body is not valid gzip.
         """
         encoding = request.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in _ENCODINGS:
@@ -71,7 +71,7 @@ class Bodies:
                 if not refusal:
                     charge.set(size)
                     body += part
-            except TooManyBytes as error:  # the rest is read and dropped: a client that still sends hears no refusal
+            except TooManyBytes as error:  # reads and drops the rest: a client that still sends reads no response
                 refusal, body = error, bytearray()
                 charge.set(0)
         if refusal:
@@ -83,10 +83,10 @@ class Bodies:
             raise RequestTooLarge(f"body: is larger than the maximum of {self._max_bytes} bytes")
 
     def hold(self, change: int) -> None:
-        """Changes the number of bytes that are held.
+        """Changes the number of bytes in memory.
 
         Raises:
-            TooManyBytes: there is no room for so many more.
+            TooManyBytes: there is no room for this number of bytes.
         """
         if change > 0 and self._held + change > self._total:
             raise TooManyBytes(self._total)
@@ -94,7 +94,7 @@ class Bodies:
 
 
 class Charge:
-    """What one request adds to the bytes that are held, until the block ends."""
+    """The bytes that one request keeps in memory until the block ends."""
 
     def __init__(self, bodies: Bodies) -> None:
         self._bodies = bodies

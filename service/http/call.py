@@ -1,4 +1,4 @@
-"""An HTTP request as the servicers see it: a call with a deadline, which ends when the client disconnects."""
+"""Presents an HTTP request to the servicers as a call with a deadline. It ends when the client disconnects."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from service.errors import DeadlineExceeded, InvalidArgument, shortened
 
 TIMEOUT = "Grpc-Timeout"
-"""The deadline header of gRPC over HTTP/2, which gateways from HTTP to gRPC accept too."""
+"""The deadline header of gRPC over HTTP/2. Gateways from HTTP to gRPC accept it too."""
 TIMEOUT_PATTERN = "^[0-9]{1,8}[HMSmun]$"
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
@@ -36,11 +36,11 @@ class Call:
         self._deadline = None if timeout is None else perf_counter() + _seconds(timeout)
 
     def time_remaining(self) -> float | None:
-        """Returns the seconds until the deadline; None: there is none."""
+        """Returns the seconds until the deadline; None without a deadline."""
         return None if self._deadline is None else self._deadline - perf_counter()
 
     async def wait_for(self, answer: Coroutine[Any, Any, _T]) -> _T:
-        """Runs a call whose request has been read; the deadline or the client's disconnect cancels it.
+        """Runs a call whose request has been read. It is cancelled at its deadline, or when the client disconnects.
 
         Raises:
             DeadlineExceeded: the deadline passed.

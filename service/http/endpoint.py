@@ -39,9 +39,9 @@ _CLIENT_CLOSED_REQUEST = 499
 _BLOCK_BYTES = 16 * 1024
 
 _LARGE_BYTES = 1 << 20
-"""Size from which decoding a body blocks the event loop for about 7 ms or more: other work runs before the next one."""
+"""From this size, decoding a body blocks the event loop for about 7 ms or more, and a pause follows."""
 PAUSE = 2.0
-"""Pause before the next large body is decoded, as a multiple of the time that the one before took."""
+"""Pause before the next large body is decoded, as a multiple of the decoding time of the previous one."""
 
 # HTTP statuses that are more specific than that of the gRPC code.
 _STATUSES: dict[type[Exception], int] = {
@@ -56,9 +56,9 @@ class Endpoint:
     """Answers the requests of one operation.
 
     Args:
-        operation: what to answer.
-        instruments: what calls go through.
-        bodies: reads requests' bodies.
+        operation: the operation.
+        instruments: the instruments of every call.
+        bodies: reads the bodies of requests.
         limits: the bounds of a request.
     """
 
@@ -102,7 +102,7 @@ class Endpoint:
             self._tokens.check(request.headers.get("Authorization", ""))
 
     def _refuse_query(self, request: Request) -> None:
-        """Refuses query parameters, which no route has: a version there would otherwise be ignored in silence."""
+        """Refuses query parameters, which no route has. Otherwise a version there would be ignored silently."""
         if request.scope["query_string"] and not self._operation.open:
             name = next(iter(request.query_params), "query")
             raise InvalidArgument(shortened(name), "is not a parameter of this route: it takes none after a '?'")
@@ -120,7 +120,7 @@ class Endpoint:
         return _encoded(answer, call.binary_answer)
 
     async def _decode(self, content: bytes | bytearray, kind: type[Struct]) -> Struct:
-        """Decodes JSON: a large one in its turn, since it takes the event loop as a whole."""
+        """Decodes JSON. Large bodies take turns, since their decoding blocks the event loop."""
         if len(content) < _LARGE_BYTES:
             return _decoded(content, kind, self._limits.max_texts)
         await self._bodies.large.acquire()
@@ -130,7 +130,7 @@ class Endpoint:
             _refuse_large_texts(body, self._limits.max_text_bytes)
             return body
         finally:
-            # The next large body waits, not the answer to this one.
+            # Only the next large body waits, not the answer to this one.
             pause = PAUSE * (perf_counter() - start)
             asyncio.get_running_loop().call_later(pause, self._bodies.large.release)
 
@@ -147,14 +147,16 @@ def _decoded(body: bytes | bytearray, kind: type[Struct], max_texts: int) -> Str
 
 
 def _refuse_large_texts(body: Any, limit: int) -> None:
-    """Refuses texts before they are converted, which takes several times their memory; the servicer checks all."""
+    """Refuses too large texts before they are converted, which takes several times their memory. The servicer checks
+    all texts.
+    """
     for index, text in enumerate(body.all_texts()):
         if len(text) > limit:
             raise text_too_large(f"{body.texts_field}[{index}]", len(text.encode()), limit)
 
 
 def _has_more_strings(body: bytes | bytearray, limit: int) -> bool:
-    """Tells whether some JSON may have more strings: each has two quotes, the first without a backslash before it."""
+    """Tells whether JSON may have more strings than `limit`. A string begins with a quote that follows no backslash."""
     quotes = 0
     for start in range(0, len(body), _BLOCK_BYTES):
         end = start + _BLOCK_BYTES

@@ -1,4 +1,4 @@
-"""Says what is wrong with the JSON of a request: which field, what it has to be, and what it is."""
+"""Explains what is wrong with the JSON of a request: the field, its expected type, and its actual type."""
 
 import re
 
@@ -22,9 +22,9 @@ def invalid_json(error: Exception, kind: object, place: str = "") -> InvalidArgu
     """Returns the error for JSON that msgspec refuses.
 
     Args:
-        error: msgspec's.
+        error: the error of msgspec.
         kind: the type that the JSON was decoded as.
-        place: the field whose JSON it is; empty: that of the whole body.
+        place: the path of the field that was decoded; empty for the whole body.
     """
     if not isinstance(error, msgspec.ValidationError):
         return InvalidArgument(place or "body", _malformed(error))
@@ -43,7 +43,7 @@ def invalid_json(error: Exception, kind: object, place: str = "") -> InvalidArgu
 
 
 def _hint(kind: object, path: str) -> str:
-    """Returns what a type of bodies adds to the error of one of its fields."""
+    """Returns a hint that a type of bodies adds to the error of one of its fields."""
     hints: dict[str, str] = getattr(kind, "hints", {})
     return next((f": {hint}" for name, hint in hints.items() if f".{name}[" in f"{path}["), "")
 

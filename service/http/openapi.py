@@ -13,7 +13,7 @@ from service.http.operations import Operation
 
 _PART = re.compile(r"{(\w+):name}")
 _PATTERNS = {"model": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "version": "^[1-9][0-9]{0,17}$"}
-"""Patterns of the parts of paths."""
+"""Patterns of the path parameters."""
 
 
 def is_open_inference(path: str) -> bool:

@@ -1,7 +1,7 @@
 """The operations of the HTTP routes. Each converts JSON to a request, calls a servicer, and converts the response.
 
-A route calls the servicer in its own process, and so shares the RPC's validation, limits, queue and errors. A call over
-gRPC would take longer than the classification, and need a certificate and a token.
+A route calls the servicer in the same process, and so has the validation, limits, queue and errors of the RPC. A call
+over gRPC would take longer than the classification, and would need a certificate and a token.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from service.http.call import Call
 from text_classifier.v1 import text_classifier_pb2 as pb2
 
 _SHORT = 1024
-"""Up to this size a message is converted on the event loop: that is faster than starting a thread (measured: 50 us)."""
+"""Up to this size, a message is converted on the event loop, since starting a thread takes 50 us."""
 
 _MessageT = TypeVar("_MessageT", bound=Message)
 _StructT = TypeVar("_StructT", bound=Struct)
@@ -34,13 +34,13 @@ class Operation:
     method: Literal["GET", "POST"]
     path: str
     takes: type[Struct] | None
-    """Type of the request's body; None: it has none."""
+    """The type of the request's body; None if it has no body."""
     gives: type[Any]
-    """Type of the response's body."""
+    """The type of the response's body."""
     respond: Callable[[Call, Mapping[str, str], Any], Coroutine[Any, Any, Any]]
-    """Takes the call, the parts of the path, and the body. Its docstring is the summary in the document."""
+    """Answers a request, given the call, the path parameters and the body. Its docstring is the OpenAPI summary."""
     open: bool = False
-    """Whether it is open to calls without a token."""
+    """Whether calls need no token."""
 
 
 class Operations:
@@ -132,5 +132,5 @@ class Operations:
 
 
 async def _converted(convert: Callable[[_MessageT], _StructT], message: _MessageT) -> _StructT:
-    """Converts a response; a long one, such as explanations, in a thread, to keep the event loop free."""
+    """Converts a response. A long one, such as explanations, is converted in a thread, to keep the event loop free."""
     return await asyncio.to_thread(convert, message) if message.ByteSize() > _SHORT else convert(message)

@@ -18,9 +18,10 @@ from service.http.endpoint import error_response, is_probe
 from service.security.tls import server_context, tls_files
 
 MAX_CONNECTIONS = 500
-"""Maximum connections per worker. Then a new one replaces the one that has kept the server waiting longest."""
+"""Maximum number of connections per worker. Beyond that, a new one replaces the one that has kept the server waiting
+longest."""
 MAX_REQUESTS = 500
-"""Maximum requests in flight per worker. Then only probes are answered."""
+"""Maximum number of requests in flight per worker. Beyond that, only probes are answered."""
 MAX_HEADER_BYTES = 64 * 1024
 """Maximum size of a request's line and headers."""
 _PIECE_BYTES = 16 * 1024
@@ -36,12 +37,12 @@ STALL_SECONDS = 30.0
 """Time after which a connection is closed if the client does not read its response."""
 
 MAX_UNREAD_BYTES = 32 << 20
-"""Maximum size of the responses that wait for their clients to read, per worker. Then the connection that has waited
-longest is closed, unless it is the only one."""
+"""Maximum size, per worker, of the responses that wait for clients to read them. Beyond that, the connection that has
+waited longest is closed, unless it is the only one."""
 
 
 class _Parser(h11.Connection):
-    """Parses a connection's requests. Refuses small chunks: each costs the event loop about 10 us."""
+    """Parses the requests of a connection. It refuses small chunks, since each costs the event loop about 10 us."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEADER_BYTES)
@@ -51,7 +52,7 @@ class _Parser(h11.Connection):
         """Returns the next event.
 
         Raises:
-            h11.RemoteProtocolError: the client does not keep to HTTP, or its chunks are too small.
+            h11.RemoteProtocolError: the client violates HTTP, or its chunks are too small.
         """
         event = super().next_event()
         if isinstance(event, h11.Data):
@@ -79,7 +80,7 @@ class _Protocol(H11Protocol):
         self._wait_for_headers()
         if len(self.connections) > MAX_CONNECTIONS:
             waiting = [each for each in self.connections if isinstance(each, _Protocol) and each.waits_for_client()]
-            min(waiting, key=_waiting_since).transport.abort()  # this one at least waits
+            min(waiting, key=_waiting_since).transport.abort()  # at least the new connection is waiting
 
     def send_400_response(self, msg: str) -> None:
         """Refuses invalid HTTP; closes the connection if a response has begun."""
@@ -89,11 +90,11 @@ class _Protocol(H11Protocol):
             self.transport.abort()
 
     def waits_for_client(self) -> bool:
-        """Tells whether the server waits for the client: to send a request or its rest, or to read a response."""
+        """Tells whether the server waits for the client to send a request or its rest, or to read a response."""
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def data_received(self, data: bytes) -> None:
-        # In pieces: the parser checks the size of headers only where they are incomplete.
+        # Data is passed on in pieces, since the parser checks the size of headers only while they are incomplete.
         for at in range(0, len(data), _PIECE_BYTES):
             if not self.transport.is_closing():
                 super().data_received(data[at : at + _PIECE_BYTES])
@@ -160,15 +161,15 @@ def _unread_since(connection: _Protocol) -> float:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the process, and bounds TLS handshakes and requests in flight."""
+    """A server that leaves signals to the process, and limits TLS handshakes and requests in flight."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Captures none."""
+        """Captures no signals."""
         yield
 
     async def startup(self, sockets: Any = None) -> None:
-        """Starts to listen."""
+        """Starts listening."""
         await self.lifespan.startup()
         loop = asyncio.get_running_loop()
         context = self.config.ssl
@@ -185,7 +186,7 @@ class _Server(uvicorn.Server):
 
 
 class _Admission:
-    """Refuses requests except probes while too many are in flight."""
+    """Refuses requests, except probes, while too many are in flight."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -209,7 +210,7 @@ def _uvicorn_config(config: Config, app: ASGIApp) -> uvicorn.Config:
         app,
         lifespan="off",
         log_config=None,
-        log_level="error",  # it warns about requests: a client could fill the log
+        log_level="error",  # with warnings about requests, a client could fill the log
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -222,7 +223,7 @@ def _uvicorn_config(config: Config, app: ASGIApp) -> uvicorn.Config:
 
 @asynccontextmanager
 async def http_server(config: Config, port: int | None, app: ASGIApp, stop: asyncio.Event) -> AsyncIterator[None]:
-    """Serves the application around the block. It drains from `stop` on; the block's end waits for that.
+    """Serves the application during the block. It drains when `stop` is set; the end of the block waits for that.
 
     Args:
         config: the server's configuration.
@@ -231,7 +232,7 @@ async def http_server(config: Config, port: int | None, app: ASGIApp, stop: asyn
         stop: when to stop.
 
     Raises:
-        StartError: the port cannot be listened on, or a file for TLS cannot be used.
+        StartError: the server cannot listen on the port, or a file for TLS cannot be used.
     """
     if port is None:
         yield

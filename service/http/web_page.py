@@ -1,6 +1,6 @@
-"""The web page to try the models: static files, whose script calls the HTTP routes as any client does.
+"""The web page for trying the models: static files, whose script calls the HTTP routes like any client.
 
-They need no token: they contain no secrets, and a browser sends no token when it opens a page.
+The files need no token: they contain no secrets, and a browser sends no token when it opens a page.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ _FOLDER = Path(__file__).parent / "web"
 _INDEX = "index.html"
 _MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _HEADERS = {
-    # Allows only this server's files and routes, no text as markup, and no frame around the page.
+    # This allows only the server's own files and routes, no text as markup, and no frame around the page.
     "Content-Security-Policy": "; ".join(
         [
             "default-src 'none'",
@@ -39,12 +39,12 @@ _HEADERS = {
 
 
 def web_page(page: MetricsPage, grpc_port: int, *, reflection: bool) -> list[Route]:
-    """Returns the routes: the page at `/`, its other files under `/web/`.
+    """Returns the routes: the page at `/`, and its other files under `/web/`.
 
     Args:
-        page: receives the metrics.
-        grpc_port: the port of gRPC, for the page's examples.
-        reflection: whether the server describes its API; otherwise the page leaves out what needs the description.
+        page: the metrics page.
+        grpc_port: the gRPC port, for the web page's examples.
+        reflection: whether the server describes its API. If not, the web page leaves out what needs the description.
     """
     index = (_FOLDER / _INDEX).read_text()
     index = index.format(grpc_port=grpc_port, reflection="on" if reflection else "off")

@@ -1,1 +1,1 @@
-"""What all protocols share: model versions, batching, classification and explanation."""
+"""Inference for all protocols: model versions, batching, classification and explanation."""

@@ -6,19 +6,20 @@ from service.errors import CannotAbstain, InvalidArgument
 from service.inference.repository import ModelRepository
 
 MIN_PROBABILITY = "min_probability"
+"""A field of a request."""
 USE_THRESHOLDS = "use_thresholds"
-"""The fields of a request."""
+"""A field of a request."""
 
 
 def abstention_thresholds(
     repository: ModelRepository, model: str, version: int, min_probability: float, use_thresholds: bool
 ) -> Sequence[float] | None:
-    """Returns each label's threshold: answers of a lower probability are marked. None: no answer is marked.
+    """Returns the threshold of each label: answers with a lower probability are marked. None: no answer is marked.
 
     Args:
-        repository: where the model is.
-        model: its name.
-        version: its version; 0: the one in service.
+        repository: the repository of the model.
+        model: the model's name.
+        version: the model's version; 0: the version in service.
         min_probability: threshold of all labels; 0: none.
         use_thresholds: whether the version's own thresholds apply too.
 

@@ -1,4 +1,4 @@
-"""Adaptive batching: an idle engine takes a request at once; requests that come while it is busy form the next batch.
+"""Adaptive batching: an idle engine takes a request at once; requests that arrive while it is busy form the next batch.
 
 There is no timer, so an idle server never waits. The queue is bounded in texts and bytes. Requests whose client has
 disconnected or whose deadline has passed are dropped before inference.
@@ -20,7 +20,7 @@ from textmodel import Engine, Prediction
 
 @dataclass(frozen=True)
 class QueueLimits:
-    """Upper bounds: texts in one engine call, and texts and bytes that wait for one."""
+    """Maximum number of texts in one engine call, and of texts and bytes in the queue."""
 
     batch_texts: int
     queue_texts: int
@@ -68,13 +68,13 @@ class Batcher:
         """Queues texts and returns the future of their prediction. Cancel it to drop the request.
 
         Args:
-            texts: at least one.
-            size: their size in bytes.
+            texts: at least one text.
+            size: the size of the texts in bytes.
             deadline: the client's deadline, in seconds of `perf_counter`.
             observation: records the wait and the inference.
 
         Raises:
-            DeadlineExceeded: it has passed. The future raises it if it passes while the request waits.
+            DeadlineExceeded: the deadline has passed. The future raises it if that happens while the request waits.
             Overloaded: the queue is full.
         """
         if deadline <= perf_counter():
@@ -84,7 +84,7 @@ class Batcher:
             return self._classify_inline(texts, observation)
         limits = self._limits
         full = self._texts + len(texts) > limits.queue_texts or self._bytes + size > limits.queue_bytes
-        if full and self._queue:  # an empty queue takes even a request that is larger than its bounds
+        if full and self._queue:  # an empty queue accepts even a request that exceeds the limits
             self._metrics.dropped("overload")
             raise Overloaded(self._name, max(0.01, self._texts * self._seconds_per_text))
         waiting = _Waiting(texts, size, perf_counter(), deadline, self._loop.create_future(), observation)
@@ -132,13 +132,13 @@ class Batcher:
         return batch
 
     def _drop(self, waiting: _Waiting) -> bool:
-        """Drops a request if its deadline has passed or its client is gone. Tells whether it did."""
+        """Drops a request if its deadline has passed or its client has disconnected. Returns whether it did."""
         late, gone = waiting.deadline <= perf_counter(), waiting.answer.cancelled()
         if not (late or gone):
             return False
         if not gone:
             waiting.answer.set_exception(DeadlineExceeded())
-        self._metrics.dropped("deadline" if late else "cancelled")  # gRPC cancels when a deadline has passed, too
+        self._metrics.dropped("deadline" if late else "cancelled")  # gRPC also cancels a call whose deadline has passed
         return True
 
     async def _answer(self, batch: list[_Waiting]) -> None:
@@ -148,7 +148,7 @@ class Batcher:
             self._metrics.queued(start - waiting.since)
         try:
             prediction = await self._loop.run_in_executor(self._thread, self._engine.classify, texts)
-        except Exception as error:  # any error of the engine goes to its callers, and the queue continues
+        except Exception as error:  # the callers get any error of the engine, and the queue continues
             for waiting in batch:
                 if not waiting.answer.cancelled():
                     waiting.answer.set_exception(error)

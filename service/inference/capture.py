@@ -1,10 +1,11 @@
-"""Captures texts for people to label: JSON Lines of what a version in service and its shadow say of live texts.
+"""Captures live texts for people to label: JSON Lines with the answers of the version in service and of its shadow.
 
-A file has two kinds of lines: `text`, a text with both answers, and `compared`, how many texts were compared and on how
-many the versions disagree. Both kinds of one batch are written together, so each file stands for itself: removing one
-takes away its texts and their count. See `training/evaluation/captured.py`, which reads them.
+A file has two kinds of lines: `text`, a text with both answers, and `compared`, the numbers of texts that were compared
+and on which the versions disagree. Both kinds of one batch are written to the same file, so that removing a file
+removes its texts together with their counts. `training/evaluation/captured.py` reads the files.
 
-Files are written in a thread of their own. Nothing waits for it: what finds no room in its queue is counted as dropped.
+A separate thread writes the files, and nothing waits for it. Texts that do not fit into its queue are dropped and
+counted.
 """
 
 import os
@@ -27,22 +28,22 @@ from service.telemetry.shadow_metrics import CaptureMetrics
 _log = structlog.get_logger()
 
 FILES_PER_WORKER = 8
-"""Number of files that a worker's share of the bytes is divided into: the oldest makes room for the next."""
+"""Number of files that a worker's share of the bytes is divided into. The oldest file makes room for a new one."""
 QUEUE_BYTES = 1 << 23
-"""Maximum size of the lines that wait to be written, if a file has room for so many."""
+"""Maximum size of the lines that wait to be written. It is smaller if a file has less room."""
 _INTERVAL = 1.0
 """Seconds between two writes."""
 _GLOB = "captured-*.jsonl"
 
 _Versions = tuple[str, int, int]
-"""The model, its version in service and its shadow version."""
+"""The name of the model, its version in service and its shadow version."""
 
 
 def make_capture_folder(folder: Path) -> None:
     """Makes the folder of captured texts if it does not exist.
 
     Raises:
-        StartError: it is a file, or cannot be made or written to.
+        StartError: the path is a file, or the folder cannot be made or written to.
     """
     if folder.exists() and not folder.is_dir():
         raise StartError(f"--capture {folder}: is a file, not a folder")
@@ -55,14 +56,14 @@ def make_capture_folder(folder: Path) -> None:
 
 
 class Capture:
-    """Writes comparisons to files of a folder, readable by the owner alone.
+    """Writes comparisons to files in a folder. Only the owner can read them.
 
     Args:
-        folder: where the files go. It is made if it does not exist.
-        share: the share of texts on which the versions agree that is captured too, 0 to 1.
-        max_bytes: the maximum size of all files of the folder.
+        folder: the folder of the files. It is made if it does not exist.
+        share: share of the texts on which the versions agree that is captured too, 0 to 1.
+        max_bytes: maximum size of all files in the folder.
         workers: number of processes that write to the folder.
-        metrics: where texts are counted.
+        metrics: counts the texts.
 
     Raises:
         StartError: the folder cannot be written to.
@@ -72,7 +73,7 @@ class Capture:
         self._folder, self._share, self._metrics = folder, share, metrics
         self._max_files = FILES_PER_WORKER * workers
         self._file_bytes = max_bytes // self._max_files
-        # What is written together goes to one file, with its counts: there has to be room for all of it.
+        # A batch is written to one file with its counts, so a file must have room for all of it.
         self._queue_bytes = min(QUEUE_BYTES, self._file_bytes * 3 // 4)
         make_capture_folder(folder)
         self._changed = threading.Condition()
@@ -140,7 +141,7 @@ class Capture:
         self._end_file()
 
     def _write(self, lines: list[bytes], counts: list[bytes]) -> None:
-        """Writes texts and their counts, to one file: what is lost is lost together."""
+        """Writes texts and their counts to one file, so that they can only be lost together."""
         try:
             file = self._open(sum(map(len, [*lines, *counts])))
             size = os.fstat(file).st_size
@@ -148,7 +149,7 @@ class Capture:
                 _write_all(file, [*counts, *lines])
             except OSError:
                 with suppress(OSError):  # the first error is the reason to log
-                    os.ftruncate(file, size)  # no half line is left
+                    os.ftruncate(file, size)  # removes an incomplete line
                 raise
         except OSError as error:
             self._metrics.dropped["disk"].add(len(lines))
@@ -160,7 +161,7 @@ class Capture:
             self._failure = None
 
     def _open(self, size: int) -> int:
-        """Returns the file that has room for so many bytes: the present one or a new one."""
+        """Returns a file with room for this number of bytes: the current one or a new one."""
         if self._file is not None:
             status = os.fstat(self._file)
             if self._is_in_place(status) and status.st_size + size <= self._file_bytes:
@@ -188,7 +189,7 @@ class Capture:
             self._file = None
 
     def _remove_oldest(self) -> None:
-        """Makes room for a file. Names begin with the time of the file, in digits of one length."""
+        """Makes room for a new file. Sorted names are in the order of time, since they begin with it."""
         files = sorted(self._folder.glob(_GLOB))
         for path in files[: max(0, len(files) - self._max_files + 1)]:
             path.unlink(missing_ok=True)
@@ -196,7 +197,7 @@ class Capture:
             _log.warning("capture: oldest file removed to make room", file=str(path))
 
     def close(self) -> None:
-        """Writes what waits, then ends the thread."""
+        """Writes the waiting lines, then ends the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify()

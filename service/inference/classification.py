@@ -29,11 +29,11 @@ class RequestLimits:
     text_bytes: int
     """Maximum size of one text in UTF-8."""
     explained_bytes: int
-    """Maximum size of the texts of a request for explanations, together, in UTF-8."""
+    """Maximum total size of the texts of a request for explanations in UTF-8."""
 
 
 class PendingClassification(NamedTuple):
-    """A valid request that the engine works on, or that waits for it."""
+    """A valid request that waits for the engine, or that the engine classifies."""
 
     servable: Servable
     prediction: asyncio.Future[Prediction]
@@ -56,7 +56,7 @@ class ClassificationService:
     """Validates requests and queues them for their model's engine.
 
     Args:
-        repository: where the models are.
+        repository: the repository of the models.
         limits: limits of one request.
     """
 
@@ -87,7 +87,7 @@ class ClassificationService:
         self.check_count(len(texts), field)
         limit = self._limits.text_bytes
         for index, text in enumerate(texts):
-            # A character takes at most 4 bytes, so a short text need not be encoded to be measured.
+            # A character has at most 4 bytes, so a short text need not be encoded to be measured.
             if 4 * len(text) > limit and len(text.encode()) > limit:
                 raise InvalidArgument(
                     f"{field}[{index}]", f"has {len(text.encode())} bytes; at most {limit} are allowed"
@@ -98,7 +98,7 @@ class ClassificationService:
         """Validates the number of texts in a request.
 
         Raises:
-            InvalidArgument: there are none, or too many.
+            InvalidArgument: there is no text, or there are too many.
         """
         if count < 1:
             raise InvalidArgument(field, "holds no text; send at least one")
@@ -111,7 +111,7 @@ class ClassificationService:
         """Validates the texts of a request for explanations, which take far more time and memory than answers.
 
         Raises:
-            InvalidArgument: there are too many, or they are too large together.
+            InvalidArgument: there are too many texts, or their total size is too large.
         """
         if len(texts) > MAX_EXPLAINED_TEXTS:
             raise InvalidArgument(
@@ -134,7 +134,7 @@ def deadline_of(context: Any) -> float:
 
 def _winners(probabilities: NDArray[np.float32]) -> tuple[list[int], list[float]]:
     """Returns the most probable class of each row of (n, classes), and its probability."""
-    if len(probabilities) == 1:  # faster than NumPy, whose calls would take longer than the engine
+    if len(probabilities) == 1:  # NumPy's calls would take longer than the engine
         row = probabilities[0].tolist()
         probability = max(row)
         return [row.index(probability)], [probability]

@@ -1,4 +1,4 @@
-"""Explains answers, one request of a worker at a time. A version's explainer is loaded with its first request."""
+"""Explains answers. A worker explains one request at a time. The first request of a version loads its explainer."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -30,8 +30,8 @@ _T = TypeVar("_T")
 class ExplanationQueue:
     """Runs a worker's explanation requests one after another in a thread, which starts with the first request.
 
-    An explanation takes 100 times the memory of its text. A request that is cancelled while it waits is not run: its
-    client has gone, or its deadline has passed.
+    An explanation takes 100 times the memory of its text. A request that is cancelled while it waits, because its
+    client has disconnected or its deadline has passed, is not run.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class ExplanationQueue:
         self._seconds_per_request = 0.0
 
     async def run(self, model: str, explain: Callable[[], _T]) -> _T:
-        """Returns what a function returns, which explains a request.
+        """Runs a function that explains a request, and returns its result.
 
         Raises:
             Overloaded: `MAX_WAITING_REQUESTS` are in progress.
@@ -64,13 +64,13 @@ class ExplanationQueue:
 class Explanations:
     """Explains the answers of one version.
 
-    It needs no closing: only the requests in progress hold a retired version, and with the last of them the explainer
-    is freed.
+    It need not be closed: after a version is retired, only its requests in progress refer to it, and the last one frees
+    the explainer.
 
     Args:
         queue: runs the requests.
-        name: name of the model.
-        version: its version.
+        name: the model's name.
+        version: the model's version.
         folder: the version folder.
         files: fingerprint of the files that the version's engine was loaded from.
     """
@@ -97,7 +97,7 @@ class Explanations:
             raise CannotExplain(resource, reason_for_clients(error, self._folder)) from error
 
     def _explain(self, texts: Sequence[str], labels: Sequence[int]) -> list[pb2.Explanation]:
-        # Builds the messages here too: for long texts that would block the event loop.
+        # The messages are built here too, since those of long texts would block the event loop.
         if self._explainer is None:
             self._explainer = self._load()
         explained = []

@@ -1,4 +1,4 @@
-"""Logs lasting problems, such as an unreadable folder, once each, until they change or are solved."""
+"""Logs each lasting problem, such as an unreadable folder, only once until it changes or is solved."""
 
 from typing import Literal
 
@@ -29,7 +29,7 @@ class ProblemLog:
             getattr(_log, level)(event, exc_info=cause, **details)
 
     def solved(self, subject: str) -> None:
-        """Forgets a problem: if it recurs, it is logged again."""
+        """Forgets a problem. If it recurs, it is logged again."""
         self._problems.pop(subject, None)
 
     @property

@@ -1,8 +1,9 @@
-"""The reconciler: brings the model repository to what the models folder holds.
+"""The reconciler: updates the model repository from the models folder.
 
-It scans the folder from time to time. A new version is loaded and verified while others answer, takes over when it is
-ready, and the previous one retires after its last request. A version stays in service until a better one is ready: a
-refused version, an unreadable or suddenly empty folder, and a pin to a missing version change nothing.
+It scans the folder periodically. It loads and verifies a new version while others answer. When the new version is
+ready, it takes over, and the previous one retires after its last request. A version stays in service until its
+successor is ready: a refused version, an unreadable or suddenly empty folder, and a pin to a missing version change
+nothing.
 """
 
 import asyncio
@@ -34,23 +35,23 @@ _MAX_REASONS = 5
 _T = TypeVar("_T")
 
 Publish = Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable]
-"""Makes the servable of a verified engine and the files that it was loaded from."""
+"""Makes the servable of a verified engine, given the files that it was loaded from."""
 StartShadow = Callable[[Servable, Servable], Shadow]
-"""Starts to compare the version in service, the first, with a shadow version."""
+"""Starts to compare the version in service, the first argument, with a shadow version."""
 
 
 class Reconciler:
     """Loads and retires the versions of a repository.
 
     Args:
-        repository: what to keep up to date.
+        repository: the repository to keep up to date.
         folder: the models folder, with `<name>/<version>/` in it.
-        engine: which engine to load.
-        policy: which versions to load.
+        engine: the engine to load.
+        policy: chooses the versions to load.
         publish: makes the servable of a verified engine.
-        states: where the metrics of versions go.
-        while_loading: entered around each load.
-        start_shadow: starts a shadow version; None: it is loaded, and compared with nothing.
+        states: the metrics of versions.
+        while_loading: makes a context that is entered during each load.
+        start_shadow: starts a shadow version. None: a shadow version is loaded but not compared.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Reconciler:
         """Loads the models for the first time.
 
         Args:
-            required: whether a model has to be in service afterwards. If not, it may come later.
+            required: whether a model must be in service afterwards. Otherwise, one may come later.
 
         Raises:
             ModelError: no model can be served, and one is required.
@@ -112,7 +113,7 @@ class Reconciler:
         )
 
     async def watch(self, interval: float) -> None:
-        """Follows the folder for ever.
+        """Watches the folder forever.
 
         Args:
             interval: seconds between two scans; 0: scan only after `refresh`.
@@ -129,7 +130,7 @@ class Reconciler:
             await self._scan()
 
     def refresh(self) -> None:
-        """Requests a scan now that tries refused versions again even if their files have not changed."""
+        """Requests an immediate scan. It tries refused versions again, even if their files have not changed."""
         self._refresh.set()
 
     def _reset_failures(self) -> None:
@@ -146,20 +147,20 @@ class Reconciler:
             return
         self._report_misnamed(misnamed)
         if not found and self._models:
-            # More likely a volume that is gone than the wish to serve no model at all.
+            # It is more likely that a volume is missing than that no model should be served.
             self._problems.report("", "the models folder is empty", folder=str(self._folder))
             return
         self._problems.solved("")
         for name in sorted(found.keys() | self._models.keys()):
             try:
                 await self._update(name, found.get(name, OnDisk()))
-            except Exception as error:  # whatever is wrong with one model, the others go on
+            except Exception as error:  # an error of one model must not affect the others
                 self._problems.report(name, "cannot update the model", model=name, reason=repr(error), cause=error)
         if any(model.in_service for model in self._models.values()):
             self._repository.serves.set()
 
     async def _update(self, name: str, found: OnDisk) -> None:
-        """Brings one model to what the disk holds."""
+        """Updates one model from its folder."""
         self._report_ignored(name, found)
         try:
             wanted, pinned = self._policy.order(name, found)
@@ -189,7 +190,7 @@ class Reconciler:
             considered.add(shadow)
             candidate = (await self._load_version(model, name, shadow)).servable
         for version in list(model.versions.values()):
-            # While no wanted version can serve, those that do stay.
+            # While no wanted version can serve, the versions that serve stay.
             if version.version not in considered and (available or not found.folders or not version.servable):
                 await self._retire(model, version)
         await self._compare(model, candidate)
@@ -222,7 +223,7 @@ class Reconciler:
             self._problems.solved(subject)
 
     async def _load_version(self, model: Model, name: str, number: int) -> ModelVersion:
-        """Loads a version, unless these very files were loaded or refused already."""
+        """Loads a version, unless the same files were loaded or refused before."""
         version = model.versions.setdefault(number, ModelVersion(name, number))
         path = model.on_disk.get(number)
         if not path:
@@ -243,7 +244,7 @@ class Reconciler:
         except ModelError as error:
             self._refuse(version, reason_for_clients(error, path), error.kind, log)
             return version
-        except Exception:  # whatever is wrong with one version, the others go on
+        except Exception:  # an error of one version must not affect the others
             log.exception("loading failed")
             self._refuse(version, "internal error; the server's log has the cause", "internal", log)
             return version
@@ -261,13 +262,13 @@ class Reconciler:
 
     def _refuse(self, version: ModelVersion, reason: str, kind: str, log: Any) -> None:
         version.reason = reason
-        if not version.servable:  # otherwise what was loaded before goes on
+        if not version.servable:  # otherwise the files that were loaded before go on serving
             version.state = State.FAILED
         self._states.refused(version.name, version.version, kind)
         log.error("model refused", kind=kind, reason=reason)
 
     async def _refuse_choice(self, name: str, found: OnDisk, error: ModelError) -> None:
-        """Shows why no version of a model can be chosen, as its version 0. The version in service stays."""
+        """Lists the model as version 0, with the reason why no version can be chosen. The version in service stays."""
         model = self._models.setdefault(name, Model())
         if found.folders:
             model.on_disk = found.folders
@@ -281,7 +282,7 @@ class Reconciler:
             self._states.refused(name, 0, ModelError.kind)
 
     def _refuse_missing(self, version: ModelVersion, model: Model) -> None:
-        """Refuses a version that a pin or a shadow file names, and that has no folder; logs that once."""
+        """Refuses a version without a folder, which a pin or a shadow file names. Logs it once."""
         reason = f"{version.name} has no version {version.version}: its versions are {listing(model.on_disk)}"
         if version.reason != reason:
             version.files = None
@@ -302,14 +303,14 @@ class Reconciler:
                 _log.warning("shadow in service", model=servable.name, version=servable.version, reason=reason)
 
     async def _compare(self, model: Model, candidate: Servable | None) -> None:
-        """Has the version in service compared with this one; None: with none."""
+        """Has the version in service compared with a shadow candidate. None: ends the comparison."""
         if model.shadow and (model.in_service, candidate) != (model.shadow.in_service, model.shadow.candidate):
             shadow, model.shadow = model.shadow, None
             shadow.in_service.shadow.running = None
             self._repository.changed()
             await shadow.close()
             _log.info("shadow ended", model=shadow.candidate.name, version=shadow.candidate.version)
-        # While no other version can take its place, the shadow itself may still be in service.
+        # The shadow itself may still be in service while no other version can take its place.
         if (
             self._start_shadow
             and model.in_service
@@ -324,7 +325,7 @@ class Reconciler:
             )
 
     async def _retire(self, model: Model, version: ModelVersion) -> None:
-        """Takes a version out of service, waits for its last answers, and lets go of it."""
+        """Takes a version out of service, waits for its last answers, and unloads it."""
         servable, version.servable = version.servable, None
         if servable:
             if model.in_service is servable:
@@ -342,11 +343,11 @@ class Reconciler:
         self._states.keep([(version.name, version.version) for version in self._repository.list()])
 
     async def _run_in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Does blocking work beside the event loop."""
+        """Does blocking work outside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     async def close(self) -> None:
-        """Answers what waits, and lets go of all models."""
+        """Answers the waiting requests, and unloads all models."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         for version in self._repository.list():
             if version.servable:
@@ -359,7 +360,7 @@ class Reconciler:
 
 
 def _warn_of_labels(before: Servable, after: Servable) -> None:
-    """Warns that another version with other labels is in service, which clients may not expect."""
+    """Warns that the new version in service has other labels, which clients may not expect."""
     removed, added = set(before.labels) - set(after.labels), set(after.labels) - set(before.labels)
     if removed or added:
         _log.warning(

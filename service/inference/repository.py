@@ -1,4 +1,4 @@
-"""The model repository: the versions that requests can use, and what is known of the others.
+"""The model repository: the versions that requests can use, and the state of all others.
 
 Requests read it. Only the reconciler changes it, on the same event loop.
 """
@@ -15,7 +15,7 @@ from service.inference.shadow import Shadow
 from textmodel.version_folder import Fingerprint
 
 _MAX_LISTED = 20
-"""Names or versions that an error lists."""
+"""Maximum number of names or versions that an error lists."""
 
 
 class State(enum.Enum):
@@ -29,16 +29,17 @@ class State(enum.Enum):
 
 @dataclass
 class ModelVersion:
-    """What is known of a version folder. `servable` is set while `state` is AVAILABLE.
+    """The state of a version folder. `servable` is set while `state` is AVAILABLE.
 
-    Version 0 is the model itself: it is there, and FAILED, while its folder, pin or shadow file cannot be read.
+    Version 0 stands for the model itself. It exists, and is FAILED, while the model's folder, pin or shadow file cannot
+    be read.
     """
 
     name: str
     version: int
     state: State = State.LOADING
     reason: str = ""
-    """Why the files were refused last; empty if they were not."""
+    """The reason why the latest files were refused; empty if they were not."""
     servable: Servable | None = None
     files: Fingerprint | None = None
     """The files that were loaded or refused last."""
@@ -51,16 +52,16 @@ class Model:
     versions: dict[int, ModelVersion] = field(default_factory=dict)
     in_service: Servable | None = None
     shadow: Shadow | None = None
-    """Compares a version with the one in service."""
+    """Compares a shadow version with the version in service."""
     on_disk: Mapping[int, Path] = field(default_factory=dict)
-    """The folders of its versions, loaded or not."""
+    """The folders of the model's versions, loaded or not."""
 
 
 class ModelRepository:
     """Finds models for requests.
 
-    `models` has them by name. `serves` is set once the models folder was scanned and a model is in service: until then
-    what is not found may yet come.
+    `models` contains them by name. `serves` is set once the models folder was scanned and a model is in service. Until
+    then, a model that is not found may still be loaded.
     """
 
     def __init__(self) -> None:
@@ -69,7 +70,7 @@ class ModelRepository:
         self._subscribers: list[Callable[[], None]] = []
 
     def subscribe(self, changed: Callable[[], None]) -> None:
-        """Has this called whenever another version can answer, or one no longer can, or another one is in service."""
+        """Calls `changed` whenever the versions that can answer, or the version in service, have changed."""
         self._subscribers.append(changed)
 
     def changed(self) -> None:
@@ -78,12 +79,12 @@ class ModelRepository:
             changed()
 
     def get(self, name: str, version: int) -> Servable:
-        """Finds the servable for a request: of a version, or with 0 the one in service.
+        """Finds the servable for a request: that of a version, or, for version 0, the one in service.
 
         Raises:
             InvalidArgument: the name is empty or the version negative.
-            NotFound: no such model or version.
-            NotReady: it is being loaded, or no model is in service yet.
+            NotFound: there is no such model or version.
+            NotReady: the version is being loaded, or no model is in service yet.
         """
         model = self.models.get(name)
         if model and version == 0 and model.in_service:
@@ -97,11 +98,12 @@ class ModelRepository:
         return known.servable
 
     def find(self, name: str, version: int) -> ModelVersion:
-        """Finds a version in whatever state; with 0 the one in service, or else the highest.
+        """Finds a version in any state. For version 0, it finds the version in service, or, if there is none, the
+        highest.
 
         Raises:
             InvalidArgument: the name is empty or the version negative.
-            NotFound: no such model or version.
+            NotFound: there is no such model or version.
             NotReady: no model is in service yet.
         """
         if not name:
@@ -125,7 +127,7 @@ class ModelRepository:
         return [known for _, model in sorted(self.models.items()) for _, known in sorted(model.versions.items())]
 
     def shadow(self, version: ModelVersion) -> Shadow | None:
-        """Returns what compares this version with the one in service, if it is a shadow."""
+        """Returns the comparison of this version with the one in service; None if this version is not a shadow."""
         shadow = self.models[version.name].shadow
         return shadow if shadow and shadow.candidate is version.servable else None
 
@@ -153,7 +155,7 @@ def _available(model: Model) -> str:
 
 
 def listing(names: Iterable[str] | Iterable[int]) -> str:
-    """Returns names or versions in rising order as an error lists them: the first ones."""
+    """Returns names or versions, sorted and separated by commas, at most `_MAX_LISTED` of them."""
     every = sorted(names)
     shown = ", ".join(map(str, every[:_MAX_LISTED]))
     return (shown + ", …" if len(every) > _MAX_LISTED else shown) or "none"

@@ -18,44 +18,46 @@ class Answer(NamedTuple):
     """An engine's answer for n texts."""
 
     probabilities: NDArray[np.float32]
-    """Probabilities of all classes, of shape (n, classes)."""
+    """(n, classes)"""
     winners: list[int]
-    """Index of each text's most probable class."""
+    """The most probable class of each text."""
     winning: list[float]
-    """Probability of that class."""
+    """The probability of that class."""
     words: list[int]
     known_words: list[int]
 
 
 class AnswerQueue(Protocol):
-    """Answers that a transport has given without Python. It is bounded, and drops answers that find no room."""
+    """A queue of answers that a transport has given without Python. It is bounded, and drops answers when full."""
 
     def take(self, max_texts: int) -> tuple[list[str], list[int], list[float], list[str]]:
-        """Takes the oldest answers, up to so many texts; an answer of more texts comes alone.
+        """Takes the oldest answers, with at most `max_texts` texts. An answer with more texts is taken alone.
 
         Returns:
-            The texts, and of each the most probable class, its probability, and the request's id.
+            The texts, and for each text its most probable class, the probability of that class, and the id of the
+            request.
         """
 
     def take_dropped(self) -> int:
-        """Takes the number of texts that found no room."""
+        """Returns the number of texts that were dropped since the last call."""
 
     def is_empty(self) -> bool:
-        """Tells whether no answer waits. If so, the next one wakes the event loop."""
+        """Tells whether the queue is empty. If it is, the next answer wakes the event loop."""
 
     def threads_were_idle(self) -> bool:
-        """Tells whether each of the transport's threads has been idle at some time since the last call."""
+        """Tells whether each thread of the transport has been idle at some time since the last call."""
 
 
 NewAnswerQueue = Callable[[float, int, int, Callable[[], None]], AnswerQueue]
-"""Makes a queue: the share of requests that it takes, how many texts and bytes may wait, what to call when some do."""
+"""Makes a queue. Arguments: the share of requests to take, the maximum number of texts and of bytes in the queue, and a
+function that is called when an answer is put into the empty queue."""
 
 
 class AnswerListener(Protocol):
-    """Gets the answers of a version in service."""
+    """Receives the answers of a version in service."""
 
     def offer(self, texts: Sequence[str], answer: Answer, request_id: str) -> None:
-        """Takes a request that the version in service has answered."""
+        """Receives a request that the version in service has answered."""
 
     def listen(self, new_queue: NewAnswerQueue) -> AnswerQueue:
         """Returns the queue for answers of the version in service that a transport gives without Python."""
@@ -63,7 +65,7 @@ class AnswerListener(Protocol):
 
 @dataclass
 class ShadowSlot:
-    """The shadow of a version in service, if it has one. For the event loop's thread only."""
+    """The shadow of a version in service, if it has one. Only the event loop's thread may use it."""
 
     running: AnswerListener | None = None
 

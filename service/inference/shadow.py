@@ -1,9 +1,9 @@
-"""A shadow version classifies the requests of the version in service, after their responses, for a comparison.
+"""A shadow version classifies the requests of the version in service after their responses, to compare both versions.
 
-Requests wait in a bounded queue: here, or in the transport if it answers without Python. A thread compares them, many
-texts in one engine call, while the server has time: if the event loop lags, requests wait for the version in service,
-or a thread of the transport is never idle, the shadow waits too. Requests that do not fit into the queue are dropped
-and counted. So under load the shadow's work is dropped first.
+Requests wait in a bounded queue: here, or in the transport if it answered without Python. A thread compares them, with
+many texts in one engine call. It pauses under load: while the event loop lags, requests wait for the version in
+service, or a thread of the transport is never idle. Requests that do not fit into the queue are dropped and counted. So
+under load, the shadow's work is dropped first.
 """
 
 import asyncio
@@ -24,27 +24,27 @@ from service.telemetry.shadow_metrics import Agreement, ShadowMetrics
 _log = structlog.get_logger()
 
 BATCH_TEXTS = 1024
-"""Maximum number of texts in one engine call of a shadow; a larger request goes alone."""
+"""Maximum number of texts in one engine call of a shadow. A larger request is classified alone."""
 QUEUE_TEXTS = 4096
 """Maximum number of texts that wait for a shadow."""
 QUEUE_CHARACTERS = 1 << 23
-"""Maximum number of characters of these texts together; of bytes if they wait in the transport."""
+"""Maximum total number of characters of these texts, or of bytes if they wait in the transport."""
 PAUSE = 0.02
-"""Seconds between two batches: time for responses to leave and requests to queue. The longer, the larger batches are,
-which each take about 0.4 ms of CPU time beside the engine's.
+"""Seconds between two batches, in which responses are sent and requests queue up. A longer pause makes fewer and larger
+batches. Each takes about 0.4 ms of CPU time in addition to the engine's.
 """
 _LAG = 0.02
 """A delay of the event loop, in seconds, that indicates load."""
 
 
 class Compared(NamedTuple):
-    """n texts that both versions have classified. Labels and probabilities are those of the winning label."""
+    """n texts that both versions have classified."""
 
     texts: Sequence[str]
     request_ids: Sequence[str]
     agrees: NDArray[np.bool_]
     labels: Sequence[str]
-    """Those of the version in service."""
+    """The most probable label of each text by the version in service, whose probability follows."""
     probabilities: Sequence[float]
     shadow_labels: Sequence[str]
     shadow_probabilities: Sequence[float]
@@ -53,7 +53,7 @@ class Compared(NamedTuple):
 
 
 class Recorder(Protocol):
-    """Keeps comparisons. Called in the shadow's thread; returns at once."""
+    """Keeps comparisons. It is called in the shadow's thread, and must return at once."""
 
     def record(self, name: str, version: int, shadow_version: int, compared: Compared) -> None:
         """Takes the comparisons of one batch."""
@@ -68,7 +68,7 @@ class _Answered(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Texts to compare, and of each what the version in service answered."""
+    """Texts to compare, and the answer of the version in service to each."""
 
     texts: list[str]
     winners: list[int]
@@ -77,14 +77,14 @@ class _Batch(NamedTuple):
 
 
 class Shadow:
-    """Compares a version with the one in service, for one event loop: the running one.
+    """Compares a version with the version in service. It belongs to the running event loop.
 
     Args:
         in_service: the version that answers.
-        candidate: the version that is compared with it.
-        share: the share of requests that it classifies, 0 to 1.
-        metrics: where comparisons are counted.
-        recorder: what keeps the texts on which the versions disagree; None: nothing does.
+        candidate: the shadow version, which is compared with it.
+        share: the share of requests that are compared, 0 to 1.
+        metrics: counts the comparisons.
+        recorder: keeps texts on which the versions disagree; None: no texts are kept.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class Shadow:
         self.in_service, self.candidate = in_service, candidate
         self._share, self._metrics, self._recorder = share, metrics, recorder
         numbers = {label: number for number, label in enumerate(in_service.labels)}
-        # Labels, not classes, are compared: the versions may have other labels, or the same in another order.
+        # Labels are compared, not classes: the versions may have different labels, or the same in another order.
         self._class_of = np.array([numbers.get(label, -1) for label in candidate.labels])
         numbers = {label: number for number, label in enumerate(candidate.labels)}
         self._column_of = np.array([numbers.get(label, -1) for label in in_service.labels])
         self._loop = asyncio.get_running_loop()
-        self._context = contextvars.copy_context()  # not in the context of the request that starts the work
+        self._context = contextvars.copy_context()  # so that work does not run in the context of a request
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"shadow-{in_service.name}")
         self._queue: deque[_Answered] = deque()
         self._transport: AnswerQueue | None = None
@@ -149,18 +149,18 @@ class Shadow:
         self._work = None
 
     def _has_work(self) -> bool:
-        """Counts what the transport has dropped. Tells whether requests wait for a comparison."""
+        """Counts the texts that the transport has dropped. Tells whether requests wait for a comparison."""
         if self._transport:
             self._drop(self._transport.take_dropped())
         return bool(self._queue) or not (self._transport is None or self._transport.is_empty())
 
     def _is_under_load(self, due: float) -> bool:
-        """Tells whether the server has no time for a comparison."""
+        """Tells whether the server is too busy for a comparison."""
         busy = self._transport is not None and not self._transport.threads_were_idle()
         return busy or self._loop.time() - due > _LAG or self.in_service.batcher.waiting
 
     def _take(self) -> _Batch:
-        """Takes the next requests, in order, up to the batch's bound."""
+        """Takes the next requests, in order, up to `BATCH_TEXTS` texts."""
         batch = _Batch([], [], [], [])
         while self._queue and (not batch.texts or len(batch.texts) + len(self._queue[0].texts) <= BATCH_TEXTS):
             answered = self._queue.popleft()
@@ -173,7 +173,7 @@ class Shadow:
         return batch
 
     def _compare_next(self, batch: _Batch, dropped: int) -> None:
-        """Compares a batch, then one of the transport's."""
+        """Compares a batch, then a batch from the transport's queue."""
         if batch.texts:
             self._compare(batch, dropped)
             dropped = 0
@@ -214,15 +214,15 @@ class Shadow:
             self._recorder.record(self.in_service.name, self.in_service.version, self.candidate.version, compared)
 
     def agreement(self) -> Agreement:
-        """Returns how often the versions agree, as all workers together have compared them."""
+        """Returns how often the versions agree, over all workers."""
         return self._metrics.agreement()
 
     async def close(self) -> None:
-        """Compares what waits, then ends the thread and the metrics."""
+        """Compares the waiting requests, then ends the thread and the metrics."""
         self._closing = True
         self._begin()  # the transport's event may not have come yet
         if self._work:
             await self._work
-        self._transport = None  # what is answered from now on is not compared
+        self._transport = None  # later answers are not compared
         self._thread.shutdown()
         self._metrics.end()

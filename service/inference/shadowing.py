@@ -15,8 +15,8 @@ class Shadowing:
 
     Args:
         config: the server's configuration.
-        page: where this worker's metrics go.
-        pages: where those of all workers go: how often versions agree is told of all.
+        page: the memory for this worker's metrics.
+        pages: the memory for all workers' metrics, from which agreement is computed.
 
     Raises:
         StartError: the capture folder cannot be written to.

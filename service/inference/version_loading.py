@@ -1,4 +1,4 @@
-"""From a version folder to a verified engine, whatever is wrong with the folder's files."""
+"""Loads a verified engine from a version folder whose files may be damaged or may change meanwhile."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from textmodel.version_folder import Fingerprint, check_files, fingerprint
 
 
 def load_version(folder: VersionFolder, files: Fingerprint, kind: EngineKind, log: Any) -> Engine:
-    """Loads and verifies a version's engine. Blocks; the folder's labels and metadata are read too.
+    """Loads and verifies a version's engine, and reads the folder's labels and metadata. This blocks.
 
     Args:
         folder: the version.
-        files: its fingerprint. The engine is of these very files.
-        kind: which engine to load.
-        log: gets a warning when TensorFlow has to serve what the compiled engine should.
+        files: the fingerprint of the files. The engine is guaranteed to be loaded from these files.
+        kind: the engine to load.
+        log: gets a warning if TensorFlow has to run a version because the compiled engine refuses it.
 
     Raises:
         ModelError: the version cannot be read, is malformed, or changed while it was read.

@@ -1,7 +1,7 @@
-"""Which versions of a model to load, and which one answers: the newest, or the one that an operator has pinned.
+"""Chooses which versions of a model to load, and which one answers: the newest, or the one that an operator has pinned.
 
-A pin is a number in the file `<models>/<name>/pin`, which can be written and removed while the server runs, or else
-comes from the option `--pin`.
+A pin is a number in the file `<models>/<name>/pin`, which can be written and removed while the server runs. Without
+that file, the option `--pin` can pin a version.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class OnDisk:
     """The contents of a model's folder."""
 
     folders: Mapping[int, Path] = field(default_factory=dict)
-    """The version folders by version, rising."""
+    """The version folders by version, in ascending order."""
     pin: int | None = None
     """The pin file's version, if there is a pin file."""
     shadow: int | None = None
@@ -30,8 +30,8 @@ class OnDisk:
 
 
 def on_disk(folder: Path) -> tuple[dict[str, OnDisk], list[str]]:
-    """Finds the models in a folder, by name: the folders that hold a version, or cannot be read. Also returns the names
-    of those whose name cannot name a model; hidden ones are left out.
+    """Finds the models in a folder: its folders that contain a version or cannot be read, by name. Also returns the
+    folders of versions whose name cannot name a model, except hidden ones.
 
     Raises:
         OSError: the folder itself cannot be read.
@@ -68,9 +68,9 @@ class VersionPolicy:
 
     Args:
         keep: number of versions of a model to load.
-        pins: the version that answers, by model name. The model's own pin file wins over it.
-        shadows: the version that is only compared with the one that answers, by model name. The model's own shadow
-            file wins over it.
+        pins: the version that answers, by model name. A model's pin file takes precedence.
+        shadows: the version that is only compared with the one that answers, by model name. A model's shadow file takes
+            precedence.
     """
 
     keep: int
@@ -80,8 +80,8 @@ class VersionPolicy:
     def order(self, name: str, found: OnDisk) -> tuple[list[int], int | None]:
         """Returns a model's versions in the order of preference, and its pin.
 
-        A pinned version comes first even if it does not exist: no other version may take its place. A shadow version
-        is left out. The only version of a model is no shadow: it answers.
+        A pinned version comes first even if it does not exist, since no other version may take its place. A shadow
+        version is left out. But the only version of a model answers even if it is named as the shadow.
 
         Raises:
             ModelError: the folder or its pin cannot be read.
@@ -98,13 +98,13 @@ class VersionPolicy:
         return [pin, *(number for number in newest_first if number != pin)], pin
 
     def shadow(self, name: str, found: OnDisk) -> int | None:
-        """Returns the version that is a shadow; None if there is none."""
+        """Returns the shadow version; None if there is none."""
         if not found.folders or self.why_no_shadow(name, found):
             return None
         return self._named_shadow(name, found)
 
     def why_no_shadow(self, name: str, found: OnDisk) -> str:
-        """Returns why the version that is named as the shadow answers instead; empty if it does not."""
+        """Returns why the version that is named as the shadow answers requests instead; empty if it does not."""
         shadow, pin = self._named_shadow(name, found), self._pin(name, found)
         if shadow is None or not found.folders:
             return ""

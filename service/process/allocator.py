@@ -2,8 +2,8 @@
 
 import ctypes
 
-# Parameters of mallopt(3), and their values. By default glibc raises both thresholds to the size of the largest block
-# that was freed, up to 32 MiB, and keeps such blocks.
+# Parameters of mallopt(3), and their values. By default, glibc raises both thresholds to the size of the largest freed
+# block, up to 32 MiB, and keeps such blocks.
 _M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 8 << 20
 _M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 1 << 20
 _M_ARENA_MAX, _ARENAS = -8, 2

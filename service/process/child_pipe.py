@@ -1,8 +1,8 @@
 """The socket between the supervisor and one of its children.
 
-The child sends lines: that it is ready, why it failed, and heartbeats. The supervisor sends a byte that says whether
-the whole server serves. If one process dies, the other reads the end of the stream: a child whose supervisor has died
-stops.
+The child sends lines, which say that it is ready, that it is alive, or why it failed. The supervisor sends a byte that
+says whether the whole server serves. If one process dies, the other one reads the end of the stream. A child whose
+supervisor has died stops.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ class Signal(enum.Enum):
     """The messages of a child, except failures."""
 
     READY = b"ready"
-    """It does its work."""
+    """The child does its work."""
     BEAT = b"beat"
-    """Its main loop runs."""
+    """The main loop of the child runs."""
     LOADING = b"loading"
     """The main loop runs, and a model is being loaded, which may delay heartbeats."""
 
@@ -54,7 +54,7 @@ class SupervisorEnd:
         return self._socket.fileno()
 
     def receive(self) -> list[Signal | Failure]:
-        """Returns the messages since the last call; none from a child that has ended."""
+        """Returns the messages since the last call; none if the child has ended."""
         try:
             self._received += self._socket.recv(65536)
         except (BlockingIOError, ConnectionResetError):
@@ -68,7 +68,7 @@ class SupervisorEnd:
             self._socket.send(_SERVING if serving else _NOT_SERVING)
 
     def close(self) -> None:
-        """Closes this end: the child, if it still runs, stops."""
+        """Closes this end. A child that still runs then stops."""
         self._socket.close()
 
 
@@ -105,11 +105,11 @@ class ChildEnd:
             self._socket.sendmsg([line, b"\n"], [], flags)
 
     def close(self) -> None:
-        """Closes this end, in the process that does not use it."""
+        """Closes this end, in the supervisor, which does not use it."""
         self._socket.close()
 
     def wait(self, interval: float) -> None:
-        """Sends a heartbeat every `interval` seconds (0: none). Returns when the supervisor has ended."""
+        """Sends a heartbeat every `interval` seconds (0: only one) until the supervisor has ended."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         while True:
@@ -118,10 +118,10 @@ class ChildEnd:
                 return
 
     def _received(self) -> bytes:
-        """Returns what the supervisor sends; nothing if it has ended."""
+        """Returns the bytes that the supervisor sends; none if it has ended."""
         try:
             return self._socket.recv(64)
-        except ConnectionResetError:  # it left a line unread
+        except ConnectionResetError:  # the supervisor ended with unread lines
             return b""
 
     async def serving(self) -> AsyncIterator[bool]:

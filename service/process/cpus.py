@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 
 def available_cpus(proc: Path = Path("/proc/self")) -> int:
-    """Returns the CPUs of the affinity, or the CPU quota rounded up if it is less. At least 1."""
+    """Returns the number of CPUs in the affinity, or the CPU quota, rounded up, if that is less. It is at least 1."""
     return max(1, min([len(os.sched_getaffinity(0)), *(math.ceil(quota) for quota in _quotas(proc))]))
 
 
@@ -26,7 +26,9 @@ def _quotas(proc: Path) -> Iterator[float]:
 
 
 def _mounts(mounts: list[list[str]], controllers: list[str]) -> Iterator[tuple[PurePosixPath, Path]]:
-    """Yields root and mount point of what limits CPU: cgroup2, which names no controller, or v1's cpu."""
+    """Yields the root and the mount point of the hierarchies that limit CPU: cgroup2, which names no controller, or the
+    controller `cpu` of version 1.
+    """
     for fields in mounts:
         kind, _, options = fields[fields.index("-") + 1 :][:3]
         if (kind == "cgroup2" and controllers == [""]) or (
@@ -36,7 +38,7 @@ def _mounts(mounts: list[list[str]], controllers: list[str]) -> Iterator[tuple[P
 
 
 def _quotas_up(root: PurePosixPath, mount: Path, group: PurePosixPath) -> Iterator[float]:
-    # A container may see its group under the host's name, and mounted as the root.
+    # A container may see its group under the host's path, but mounted as the root.
     inside = group.relative_to(root) if group.is_relative_to(root) else PurePosixPath()
     for folder in (inside, *inside.parents):
         with suppress(OSError, ValueError):
@@ -48,12 +50,12 @@ def _quota(folder: Path) -> float:
 
     Raises:
         OSError: the group has no such files.
-        ValueError: it has no quota.
+        ValueError: the group has no quota.
     """
     if (folder / "cpu.max").exists():
         quota, period = (folder / "cpu.max").read_text().split()
     else:
         quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-    if int(quota) <= 0 or int(period) <= 0:  # "max" is a ValueError, -1 is no quota
+    if int(quota) <= 0 or int(period) <= 0:  # no quota is -1, or "max", for which `int` raises ValueError
         raise ValueError
     return int(quota) / int(period)

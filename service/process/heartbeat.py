@@ -1,8 +1,8 @@
 """The heartbeat of a worker: its event loop tells the supervisor that it runs.
 
-Models load in a thread, so the loop continues meanwhile. But the first import of a library may hold Python's
-interpreter lock, for seconds from a slow disk: `import tensorflow` held it for 1.0 s from the page cache. So a worker
-reports loads to the supervisor, which then waits longer.
+Models load in a thread, while the event loop goes on. But the first import of a library may hold the GIL, for seconds
+on a slow disk: `import tensorflow` held it for 1.0 s from the page cache. So a worker reports loads to the supervisor,
+which then waits longer.
 """
 
 import asyncio
@@ -12,15 +12,15 @@ from contextlib import asynccontextmanager, contextmanager
 from service.process.child_pipe import ChildEnd
 
 BEATS = 5
-"""Heartbeats in the time after which a process that sends none is replaced."""
+"""Number of heartbeats that a process sends in the heartbeat timeout."""
 
 
 class Heartbeat:
     """Sends heartbeats from the running event loop.
 
     Args:
-        supervisor: receives them.
-        timeout: seconds without one after which the supervisor replaces this process; 0: it never does.
+        supervisor: receives the heartbeats.
+        timeout: seconds without a heartbeat after which the supervisor replaces this process; 0: never.
     """
 
     def __init__(self, supervisor: ChildEnd, timeout: float) -> None:

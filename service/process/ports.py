@@ -1,4 +1,4 @@
-"""Reserving the addresses that the workers share, so that of two servers exactly one gets them."""
+"""Reserves the addresses that the workers share, so that exactly one of several servers gets them."""
 
 import errno
 import os
@@ -13,20 +13,21 @@ from service.address import address, bound_socket, why_not
 from service.errors import StartError
 
 _LOCK_SECONDS = 2.0
-"""How long another server's start is waited for. It takes some microseconds."""
+"""Maximum time to wait for another server that reserves the same port. It needs only microseconds."""
 
 
 def reserve(host: str, port: int, option: str) -> socket.socket:
-    """Takes a port for the workers: bound, so that it stays the server's own, but not listening.
+    """Reserves a port for the workers. The returned socket is bound, which keeps the port for this server, but does not
+    listen.
 
     Raises:
-        StartError: another process has it.
+        StartError: another process uses the port, or the address is wrong.
     """
     try:
         if port == 0:
             return bound_socket(host, 0, socket.SO_REUSEPORT)
         with _locked(f"port {port}"):
-            # With SO_REUSEPORT the bind would succeed beside another server's. Without it, only if the port is free.
+            # With SO_REUSEPORT, the bind succeeds even if another server has the port. Without, only if it is free.
             bound_socket(host, port, socket.SO_REUSEADDR).close()
             return bound_socket(host, port, socket.SO_REUSEPORT)
     except OSError as error:
@@ -35,9 +36,10 @@ def reserve(host: str, port: int, option: str) -> socket.socket:
 
 @contextmanager
 def _locked(name: str) -> Iterator[None]:
-    """Holds a lock of all servers in this network namespace around the block, as far as it can be had in time.
+    """Holds a lock during the block, against other servers in this network namespace. Goes on without it after
+    `_LOCK_SECONDS`.
 
-    It is a name among the abstract Unix domain sockets: it needs no file, and ends with the process.
+    The lock is an abstract Unix domain socket, which needs no file and ends with the process.
     """
     with socket.socket(socket.AF_UNIX) as lock:
         end = time.monotonic() + _LOCK_SECONDS
@@ -57,7 +59,7 @@ def _abstract(name: str) -> bytes:
 
 
 def reserve_unix_socket(path: Path) -> socket.socket:
-    """Takes the path of a Unix domain socket, for as long as the returned lock is open.
+    """Reserves the path of a Unix domain socket while the returned lock is open.
 
     Raises:
         StartError: another process listens there, or the path cannot be used.
@@ -79,16 +81,16 @@ def reserve_unix_socket(path: Path) -> socket.socket:
 
 
 def _remove_unused(path: Path) -> None:
-    """Removes a socket that nobody listens on, as a killed server leaves it.
+    """Removes a socket that no process listens on, such as that of a killed server.
 
     Raises:
-        OSError: somebody does, or it is not a socket.
+        OSError: a process listens on it, or the file is not a socket.
     """
     if not stat.S_ISSOCK(path.stat().st_mode):
         raise FileExistsError(0, "the file exists and is not a socket")
     with socket.socket(socket.AF_UNIX) as client, suppress(ConnectionRefusedError):
         client.setblocking(False)
-        with suppress(BlockingIOError):  # somebody listens, and accepts nothing
+        with suppress(BlockingIOError):  # a process listens but does not accept
             client.connect(str(path))
         raise FileExistsError(0, "another process listens there")
     path.unlink()

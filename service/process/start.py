@@ -26,7 +26,7 @@ def start(settings: Config, environment: Mapping[str, str]) -> int:
     """Runs the server until it is told to stop.
 
     Returns:
-        The exit status: 0; 1 if the server could not start; 2 if an option names what is missing or cannot be used.
+        The exit status: 0; 1 if the server could not start; 2 if an option names something that cannot be used.
     """
     try:
         _check(settings)
@@ -52,12 +52,12 @@ def start(settings: Config, environment: Mapping[str, str]) -> int:
 
 
 def _check(settings: Config) -> None:
-    """Checks what options name outside of the command line: files, folders, and packages of extras.
+    """Checks the files, folders and packages that the options need, before the server's processes start.
 
     Raises:
-        StartError: it is missing or cannot be used. The processes of the server would find out one by one.
+        StartError: one of them is missing or cannot be used.
     """
-    with suppress(OSError):  # a folder that is missing or cannot be read may still come
+    with suppress(OSError):  # the folder may become available later
         if settings.models.exists() and not settings.models.is_dir():
             raise StartError(f"--models: {settings.models} is not a folder")
     for option, path in _files(settings):
@@ -81,7 +81,7 @@ def _check(settings: Config) -> None:
 
 
 def _without_effect(settings: Config) -> Iterator[str]:
-    """Yields the flags of options that are set, but for a capture folder that is not."""
+    """Yields the flags of options that are set but have no effect without a capture folder."""
     for option in fields(settings):
         is_set = getattr(settings, option.name) != option.default
         if option.name.startswith("capture_") and is_set and not settings.capture:
@@ -89,7 +89,7 @@ def _without_effect(settings: Config) -> Iterator[str]:
 
 
 def _unbounded(settings: Config) -> Iterator[str]:
-    """Yields a sentence if other machines can fill the memory: grpcio has no bound on what is arriving."""
+    """Yields a sentence if other machines can fill the memory, since grpcio does not bound incomplete messages."""
     if not is_loopback(settings.host) and choose_transport(settings).name == "grpcio":
         yield (
             f"other machines can reach {settings.host}, and grpcio does not bound the bytes of requests that are"

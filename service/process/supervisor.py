@@ -1,8 +1,8 @@
-"""The supervisor: runs the workers, processes that share the ports of gRPC and HTTP, and the one that serves metrics.
+"""The supervisor: runs the workers, which share the gRPC and HTTP ports, and the process that serves metrics.
 
-It has one thread and loads no model, so it can fork at any time and little can go wrong in it. A child that dies, or
-whose main loop does not respond, is replaced, after a pause that doubles while it keeps dying. The server serves while
-every child is ready.
+It has one thread and loads no model, so it can fork at any time and little can go wrong in it. It replaces a child that
+dies or whose main loop does not respond, after a pause that doubles while the child keeps dying. The server serves
+while every child is ready.
 """
 
 import os
@@ -39,26 +39,27 @@ _log = structlog.get_logger()
 
 FIRST_PAUSE = 0.1
 MAX_PAUSE = 10.0
-"""Seconds before a child that died is started again: the first time, and at most."""
+"""The first and the longest pause, in seconds, before a child that died is started again."""
 STEADY = 10.0
-"""Seconds after which a child that dies is taken to have run well: the pause starts small again."""
+"""A child that has run for so many seconds before it dies is restarted after the first pause again."""
 KILL_AFTER = 5.0
-"""Seconds beyond the grace period after which a child that does not stop is killed."""
+"""A child that does not stop is killed this number of seconds after the grace period."""
 START_PATIENCE = 60.0
-"""Seconds without a heartbeat that a child may take to start. Imports run before its event loop does."""
+"""Maximum number of seconds without a heartbeat while a child starts. Its imports run before its event loop."""
 LOAD_PATIENCE = 12
-"""Times the heartbeat timeout that a child may be silent while it loads a model."""
+"""While a child loads a model, it may be silent for this multiple of the heartbeat timeout."""
 MAX_EQUAL_FAILURES = 3
-"""Times that a child may fail to start for the same reason before the server ends, if the server never served."""
+"""If the server never served, it ends when a child has failed to start this many times for the same reason."""
 _OVERSLEPT = 1.0
-"""Seconds too late at which the supervisor itself was stopped, as by a suspended machine, and its children with it."""
+"""If the supervisor wakes up this number of seconds too late, it was stopped itself, as by a suspended machine, and its
+children with it."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 @dataclass
 class _Child:
-    """A process that is to run. `end` is None while it does not."""
+    """A process to keep running. `end` is None while it does not run."""
 
     name: str
     work: Callable[[ChildEnd], None]
@@ -73,7 +74,7 @@ class _Child:
     failure: Failure | None = None
     equal_failures: int = 0
     explained: bool = False
-    """Whether this run has told why it fails."""
+    """Whether the process, since its last start, has reported why it fails."""
 
 
 class Supervisor:
@@ -117,7 +118,7 @@ class Supervisor:
         return [*self._workers, self._metrics]
 
     def run(self) -> int:
-        """Runs until SIGTERM or SIGINT, or until it turns out that the server cannot start. Returns the exit status."""
+        """Runs until SIGTERM or SIGINT, or until the server has failed to start. Returns the exit status."""
         self._listen_to_signals()
         version, host, workers = installed_version("text-classifier"), self._config.host, len(self._workers)
         ports = {"port": _port(self._port), "http_port": _port(self._http_port)}
@@ -130,7 +131,7 @@ class Supervisor:
         if self._socket:
             self._socket.unlink(missing_ok=True)
         for signal_number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signal_number, signal.SIG_IGN)  # a second one must not turn this end into a death
+            signal.signal(signal_number, signal.SIG_IGN)  # a second signal must not kill the process now
         _log.info("stopped")
         return self._status
 
@@ -142,7 +143,7 @@ class Supervisor:
             page = MetricsPage(self._pages[number], owner=os.getpid())
             pages = (page, MetricsPage(self._native_pages[number]))
             self._log_output.on_drop = Counter(page, LOG_DROPPED).add
-            # Beside workers that serve, one without a model must not take connections: it fails, and is tried again.
+            # While other workers serve, a worker without a model may not accept connections: it fails and is restarted.
             require_model = "on" if self._has_served else self._config.require_model
             config = replace(self._config, require_model=require_model)
             all_pages = [MetricsPage(memory) for memory in self._pages]
@@ -159,7 +160,7 @@ class Supervisor:
             end.wait(self._config.heartbeat_timeout / BEATS)
 
     def _listen_to_signals(self) -> None:
-        """Turns signals into readable bytes, for the rest of this process's life."""
+        """Makes signals wake up the selector, as bytes on a socket."""
         self._wakeup, sending = socket.socketpair()
         sending.setblocking(False)
         signal.set_wakeup_fd(sending.detach())
@@ -192,12 +193,12 @@ class Supervisor:
         try:
             for any_child in self._children:
                 if any_child.end:
-                    any_child.end.close()  # a copy kept here would hide from that child that the supervisor is gone
+                    any_child.end.close()  # with a copy open here, that child would not see the supervisor's end
             self._selector.close()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for number in (signal.SIGINT, signal.SIGHUP):  # from a terminal they reach all; the supervisor decides
+            for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; the supervisor handles them
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             child.work(end)
@@ -212,7 +213,7 @@ class Supervisor:
             os._exit(status)
 
     def _wait(self) -> None:
-        """Waits for signals, for messages of children, and for what is due."""
+        """Waits for signals, messages of children, and the next due time, and handles them."""
         timeout = self._seconds_until_due()
         before = time.monotonic()
         ready = self._selector.select(timeout)
@@ -249,14 +250,14 @@ class Supervisor:
             if not child.end or not self._config.heartbeat_timeout:
                 continue
             if overslept:
-                child.heard = now  # it may have been stopped as long as this process was
+                child.heard = now  # the child may have been stopped for as long as this process
             elif now >= child.heard + child.patience:
                 _log.error("does not respond", process=child.name, pid=child.pid, seconds=round(now - child.heard, 1))
                 os.kill(child.pid, signal.SIGKILL)
                 child.heard = now
 
     def _check_socket(self) -> None:
-        """Logs that the Unix domain socket has gone, once: no client can connect any more."""
+        """Logs once that the Unix domain socket was removed, after which no client can connect."""
         if self._socket and all(worker.ready for worker in self._workers):
             missing = not self._socket.is_socket()
             if missing and not self._misses_socket:
@@ -277,7 +278,7 @@ class Supervisor:
                 self._tell()
 
     def _note_failure(self, child: _Child, failure: Failure) -> None:
-        """Takes note of why a child could not start. What never served is set up wrongly: then the server ends."""
+        """Records why a child could not start. If the server has never served, it is misconfigured, and ends."""
         child.equal_failures = child.equal_failures + 1 if failure == child.failure else 1
         child.failure, child.explained = failure, True
         if self._has_served:
@@ -288,7 +289,7 @@ class Supervisor:
             self._stop()
 
     def _reap(self) -> None:
-        """Takes note of ended processes: of children, and as process 1 of orphans."""
+        """Collects ended processes: children, and, as process 1, orphans."""
         while (ended := _next_ended()) is not None:
             pid, status = ended
             for child in self._children:
@@ -298,7 +299,7 @@ class Supervisor:
             self._dismiss(self._metrics)  # last, so that a scrape may still see how the others ended
 
     def _child_exited(self, child: _Child, status: int) -> None:
-        """Lets go of a child that has ended, and plans its next start."""
+        """Cleans up after a child that has ended, and schedules its next start."""
         if child.end and child.end.fileno() != -1:
             self._receive(child)
             if not child.ready and not child.explained and self._kill_at is None:
@@ -317,7 +318,7 @@ class Supervisor:
         self._tell()
 
     def _dismiss(self, child: _Child) -> None:
-        """Closes the child's pipe, at which it ends if it has not."""
+        """Closes the child's pipe. A child that still runs then stops."""
         if child.end and child.end.fileno() != -1:
             self._selector.unregister(child.end)
             child.end.close()
@@ -333,7 +334,7 @@ class Supervisor:
                 worker.end.tell(serving)
 
     def _stop(self) -> None:
-        """Asks the workers to finish what they have, once."""
+        """Asks the workers, once, to finish their requests and stop."""
         if self._kill_at is None:
             _log.info("stopping", grace_period=self._config.grace_period)
             self._kill_at = time.monotonic() + self._config.grace_period + KILL_AFTER
@@ -346,7 +347,7 @@ class Supervisor:
 
 
 def _next_ended() -> tuple[int, int] | None:
-    """Returns the id and status of a child process that has ended, if one has."""
+    """Returns the id and the wait status of a child process that has ended; None if none has."""
     try:
         pid, status = os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
@@ -355,7 +356,7 @@ def _next_ended() -> tuple[int, int] | None:
 
 
 def _end(status: int) -> str:
-    """Says how a process ended, from its wait status."""
+    """Returns how a process ended, given its wait status."""
     if os.WIFSIGNALED(status):
         return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
     return f"exited with status {os.waitstatus_to_exitcode(status)}"
@@ -366,7 +367,7 @@ def _port(reserved: socket.socket) -> int: ...
 @overload
 def _port(reserved: socket.socket | None) -> int | None: ...
 def _port(reserved: socket.socket | None) -> int | None:
-    """Returns the number of a reserved port, if there is one."""
+    """Returns the number of a reserved port; 0 for a Unix domain socket, None without a port."""
     if reserved is None:
         return None
     return 0 if reserved.family == socket.AF_UNIX else int(reserved.getsockname()[1])

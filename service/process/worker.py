@@ -1,4 +1,4 @@
-"""One worker's server: wires the parts together and owns their life, from start over ready and drain to stop."""
+"""The server of one worker: connects its parts, and runs them from start to stop."""
 
 import asyncio
 import signal
@@ -42,19 +42,20 @@ async def serve(
     threads: int,
     all_pages: Sequence[MetricsPage],
 ) -> None:
-    """Serves until SIGTERM, or until the supervisor is gone.
+    """Serves until SIGTERM, or until the supervisor has ended.
 
     Args:
         config: the server's configuration.
         port: the gRPC port, which other workers listen on too.
-        http_port: the port of the HTTP routes, likewise; None: there are none.
-        pages: where metrics go, and where the native transport counts what it answers without Python.
-        supervisor: who hears that this worker is ready, and tells whether all are.
-        threads: how many threads of the native transport serve the gRPC port.
-        all_pages: where the metrics of all workers go.
+        http_port: the HTTP port, which other workers listen on too; None: no HTTP.
+        pages: the memory for this worker's metrics, and for those of calls that the native transport answers without
+            Python.
+        supervisor: the connection to the supervisor.
+        threads: number of threads of the native transport.
+        all_pages: the memory for the metrics of all workers.
 
     Raises:
-        StartError: the port cannot be listened on, or an exporter of traces cannot start.
+        StartError: the server cannot listen on the port, or an exporter of traces cannot start.
         ModelError: there is no model to serve, and the configuration requires one.
     """
     return_freed_memory()
@@ -105,7 +106,7 @@ def _reconciler(
 
 
 async def _run_until(stop: asyncio.Event, *work: Coroutine[Any, Any, None]) -> None:
-    """Runs the work until the event is set, or until some of it raises."""
+    """Runs the coroutines until the event is set, or until one of them raises."""
     stopping = asyncio.create_task(stop.wait())
     tasks: set[asyncio.Task[Any]] = {stopping, *map(asyncio.create_task, work)}
     pending = tasks
@@ -131,14 +132,14 @@ async def _tell_when_ready(repository: ModelRepository, supervisor: ChildEnd) ->
 
 
 async def _watch(supervisor: ChildEnd, health: HealthServicer, stop: asyncio.Event) -> None:
-    """Sets the health status that the supervisor sends: serving while every worker is ready."""
+    """Sets the health status that the supervisor sends. Sets `stop` when the supervisor has ended."""
     async for serving in supervisor.serving():
         health.set(serving)
     stop.set()
 
 
 def publisher(config: Config, page: MetricsPage) -> Publish:
-    """Returns what makes the servable of a verified engine."""
+    """Returns the function that makes the servable of a verified engine."""
     limits = QueueLimits(config.max_batch_texts, config.max_queue_texts, config.max_queue_bytes)
     explanation_queue = ExplanationQueue()
 
@@ -154,14 +155,14 @@ def publisher(config: Config, page: MetricsPage) -> Publish:
 
 @contextmanager
 def _observer(config: Config) -> Iterator[Observer | None]:
-    """Yields what observes calls, if any are to be observed. At the end of the block the last spans are sent.
+    """Yields the observer of calls; None if no option needs one. At the end of the block, the last spans are sent.
 
     Raises:
         StartError: an exporter of traces cannot start.
     """
     access_log = config.access_log == "on"
     if config.tracing == "off":
-        # What is captured has the request's id, too.
+        # Captured texts have the request's id, too.
         yield Observer(access_log, None) if access_log or config.capture else None
         return
     from service.telemetry.tracing import tracing  # noqa: PLC0415, an extra
@@ -172,7 +173,7 @@ def _observer(config: Config) -> Iterator[Observer | None]:
 
 @contextmanager
 def _signal_handlers(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
-    """Has the event loop call these at the signals while the block runs."""
+    """Has the event loop call these handlers at their signals during the block."""
     loop = asyncio.get_running_loop()
     for number, handler in handlers.items():
         loop.add_signal_handler(number, handler)

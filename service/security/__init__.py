@@ -1,1 +1,1 @@
-"""Who may call, and over which connection: tokens, TLS, and warnings about an exposed configuration."""
+"""Security of connections and calls: tokens, TLS, allowed hosts, and warnings about an exposed configuration."""

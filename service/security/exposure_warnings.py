@@ -30,13 +30,13 @@ def exposures(config: Config) -> Iterator[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Tells whether a host to listen on is reached from this machine alone."""
+    """Tells whether a host to listen on can be reached only from this machine."""
     if host.startswith(UNIX):
         return True
     try:
         addresses = {str(address[0]) for *_, address in socket.getaddrinfo(host.strip("[]"), None)}
     except OSError:
-        return False  # listening fails, and says so
+        return False  # listening on it fails with an error
     return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 

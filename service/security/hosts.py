@@ -1,6 +1,6 @@
-"""The host names that HTTP requests may use: the defence against DNS rebinding.
+"""Checks the host names of HTTP requests, against DNS rebinding.
 
-The name of a malicious page may resolve to 127.0.0.1; the page then has the same origin as this server. But its
+The host name of a malicious page may resolve to 127.0.0.1. Then the page has the same origin as this server. But its
 requests still name the page's host.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from service.security.exposure_warnings import is_loopback
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]+)?")
-"""A Host header: an IPv6 address in brackets, or a name or other address; and a port."""
+"""A Host header: an IPv6 address in brackets, or a name or IPv4 address; and optionally a port."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -18,8 +18,9 @@ class AllowedHosts:
     """The hosts that requests may name.
 
     Args:
-        listening: the host that is listened on. If it is the loopback interface, the loopback names are allowed.
-        configured: the hosts to allow instead; `*`: all. Empty: the loopback names, or all elsewhere.
+        listening: the host that the server listens on.
+        configured: the hosts to allow; `*`: all. Empty: the loopback names if the server listens on loopback, otherwise
+            all.
     """
 
     def __init__(self, listening: str, configured: Sequence[str] = ()) -> None:
@@ -39,7 +40,7 @@ class AllowedHosts:
 
 
 def host_name(header: str) -> str | None:
-    """Returns the host of a Host header, of IPv6 in brackets, without its port; None if it is malformed."""
+    """Returns the host of a Host header, without its port; None if the header is malformed. IPv6 keeps its brackets."""
     found = _HOST.fullmatch(header)
     return found[1] if found else None
 

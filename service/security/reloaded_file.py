@@ -1,4 +1,4 @@
-"""Values that are reloaded when their files change: certificates, tokens."""
+"""Reloads values, such as certificates and tokens, when their files change."""
 
 import os
 import threading
@@ -16,18 +16,18 @@ T = TypeVar("T")
 
 
 class Reloaded(Generic[T]):
-    """A value that is read again when its files change. Safe to share between threads.
+    """A value that is read again when its files change. It is safe to share between threads.
 
     If files cannot be read, or do not match because only one of them has been replaced so far, the previous value
-    stays, and the log gives the reason, once for each change.
+    stays. The log gives the reason, once for each change.
 
     Args:
-        name: what the value is, for the log.
-        files: the files it is read from.
-        read: reads the value.
+        name: the name of the value in the log.
+        files: the files that the value is read from.
+        read: reads the value. Raises StartError if it cannot.
 
     Raises:
-        StartError: the first read fails. `read` raises the same.
+        StartError: the first read fails.
     """
 
     def __init__(self, name: str, files: Sequence[Path], read: Callable[[], T]) -> None:
@@ -37,7 +37,7 @@ class Reloaded(Generic[T]):
         self._lock = threading.Lock()
         self.on_reload: Callable[[], None] = lambda: None
         """Called when the files have changed, whether they could be read or not."""
-        self._seen = self._stamps()  # before reading: a change meanwhile is read again
+        self._seen = self._stamps()  # before the read, so that a change meanwhile is noticed
         self._value = read()
 
     def get(self) -> T:
@@ -66,7 +66,7 @@ class Reloaded(Generic[T]):
 
     @property
     def stamps(self) -> list[tuple[int, ...]]:
-        """What the files were when they were read last: time of change in ns, size, inode and device of each."""
+        """The modification time in ns, size, inode and device of each file when it was last read."""
         return self._seen
 
     def _stamps(self) -> list[tuple[int, ...]]:
@@ -77,7 +77,7 @@ def read_bytes(path: Path) -> bytes:
     """Reads a file that the configuration names.
 
     Raises:
-        StartError: it cannot be read.
+        StartError: the file cannot be read.
     """
     try:
         return path.read_bytes()

@@ -17,7 +17,7 @@ from service.security.reloaded_file import Reloaded, read_bytes
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """PEM files. Clients need a certificate when there is `client_ca`."""
+    """The PEM files of the server. With `client_ca`, clients need a certificate."""
 
     certificate: Path
     key: Path
@@ -25,7 +25,7 @@ class TlsFiles:
 
     @property
     def all(self) -> list[Path]:
-        """The files that are configured."""
+        """All files that are configured."""
         return [path for path in (self.certificate, self.key, self.client_ca) if path]
 
 
@@ -38,7 +38,7 @@ class PemFiles(NamedTuple):
 
 
 def tls_files(config: Config) -> TlsFiles | None:
-    """Returns the files that the configuration names; None: the server uses no TLS.
+    """Returns the files that the configuration names; None if the server uses no TLS.
 
     Raises:
         StartError: the certificate or its key is missing.
@@ -52,7 +52,7 @@ def tls_files(config: Config) -> TlsFiles | None:
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Makes gRPC's credentials, which follow the files.
+    """Makes gRPC's credentials, which are reloaded when the files change.
 
     Raises:
         StartError: a file cannot be read, or the files do not belong together.
@@ -82,7 +82,7 @@ def server_context(name: str, files: TlsFiles) -> ssl.SSLContext:
     """Makes an `ssl` context that is reloaded when the files change.
 
     Args:
-        name: name of the certificates in the log.
+        name: the name of the certificates in the log.
         files: the files.
 
     Raises:
@@ -99,7 +99,7 @@ def server_context(name: str, files: TlsFiles) -> ssl.SSLContext:
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:
-    """Makes a context from the files, which checks them all."""
+    """Makes a context from the files. This checks all of them."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     for path in files.all:
         read_bytes(path)  # ssl does not say which file it cannot read

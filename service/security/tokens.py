@@ -13,12 +13,12 @@ _SCHEME = "bearer "
 
 
 class Tokens:
-    """The tokens of a file: one in each line, without spaces. Empty lines and lines that begin with # are ignored.
+    """The tokens of a file: one per line, without spaces. Empty lines and lines that begin with # are ignored.
 
-    Only SHA-256 digests are kept, and compared in constant time.
+    Only their SHA-256 digests are kept, and compared in constant time.
 
     Raises:
-        StartError: the file cannot be read, holds no token, or a line that is not a token.
+        StartError: the file cannot be read, has no token, or has a line that is not a token.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,7 +43,7 @@ class Tokens:
         scheme, token = authorization[: len(_SCHEME)], authorization[len(_SCHEME) :]
         digest = _digest(token)
         found = False
-        for known in self._digests.get():  # all of them: the time must not tell which one matched
+        for known in self._digests.get():  # compares all, so that the time does not tell which one matched
             found |= hmac.compare_digest(known, digest)
         if not found or scheme.lower() != _SCHEME:
             raise Unauthenticated

@@ -1,1 +1,1 @@
-"""What the server reports about itself: metrics, logs and traces."""
+"""Telemetry of the server: metrics, logs and traces."""

@@ -1,6 +1,6 @@
 """Observes single calls: a line in the access log, and the spans of a trace.
 
-Switched off, it costs one lookup of a context variable per request.
+If both are off, it costs one lookup of a context variable per request.
 """
 
 import re
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 REQUEST_ID = "x-request-id"
-"""The header, or key of gRPC metadata, with a request's id. The response returns it."""
+"""The HTTP header, or key of gRPC metadata, of a request's id. The response returns it."""
 
 _VISIBLE = re.compile(r"[!-~]{1,128}")
 _USER_AGENT = re.compile(r"[ -~]{1,128}")
@@ -28,10 +28,10 @@ class Kind(NamedTuple):
     """The kind of a call. Attributes have the names of OpenTelemetry's semantic conventions for gRPC and HTTP."""
 
     name: str
-    """Its name in traces and in the access log."""
+    """The name of the call in traces and in the access log."""
     attributes: Mapping[str, str]
     code: str
-    """The attribute for its status code."""
+    """The attribute for the status code of the call."""
 
 
 def rpc(service: str, method: str) -> Kind:
@@ -60,7 +60,7 @@ class Observer:
 
     @property
     def records(self) -> bool:
-        """Whether calls leave a line or spans. Otherwise they only have ids."""
+        """Whether calls are logged or traced. Otherwise they only have ids."""
         return self._access_log or self._tracer is not None
 
     def begin(
@@ -70,7 +70,7 @@ class Observer:
 
         Args:
             kind: the kind of the call.
-            headers: its headers or metadata, with names in lower case.
+            headers: the headers or metadata of the call, with names in lower case.
             client: the client's host and port.
             attributes: further attributes of the span.
         """
@@ -96,9 +96,9 @@ class Observation:
 
     Args:
         kind: the kind of the call.
-        request_id: the client's, or a new one.
-        line: fields of the access log's line, to which the observed ones are added; None: no line.
-        trace: the call's spans; None: no tracing.
+        request_id: the id that the client sent, or a new one.
+        line: fields for a line in the access log, to which the observed fields are added; None: no line.
+        trace: the spans of the call; None: no tracing.
     """
 
     __slots__ = ("_kind", "_line", "_start", "_texts", "_times", "_trace", "request_id")
@@ -137,7 +137,7 @@ class Observation:
         """Records the end of the call.
 
         Args:
-            code: the name of its gRPC status, or its HTTP status.
+            code: the name of the gRPC status, or the HTTP status.
             fault: whether the status is a server error.
         """
         if self._line is not None:
@@ -153,5 +153,5 @@ _current: ContextVar[Observation | None] = ContextVar("observation", default=Non
 
 
 def current() -> Observation | None:
-    """Returns the observation of the call that the running task answers, if it is observed."""
+    """Returns the observation of the call that the running task answers; None if the call is not observed."""
     return _current.get()

@@ -1,4 +1,6 @@
-"""Structured logs on standard error: one line per event, as JSON unless it is a terminal. No texts of requests."""
+"""Structured logs on standard error: one line per event, as JSON unless it is a terminal. They contain no texts of
+requests.
+"""
 
 import json
 import logging
@@ -15,7 +17,7 @@ def configure(log_format: str, log_level: str) -> NonBlockingStderr:
     """Configures logging, for events of this project and of libraries.
 
     Returns:
-        The stream of the log. It reports the lines that it drops.
+        The stream that log lines are written to. It reports the lines that it drops.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     described: list[structlog.typing.Processor] = [
@@ -36,7 +38,7 @@ def configure(log_format: str, log_level: str) -> NonBlockingStderr:
     handler = logging.StreamHandler(output)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=log_level.upper(), force=True)
-    # The project's own events do not go through `logging`: a line of the access log would cost twice as much.
+    # The project's own events bypass `logging`, with which a line of the access log would cost twice as much.
     structlog.configure(
         processors=[*described, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(log_level.upper())),
@@ -47,7 +49,7 @@ def configure(log_format: str, log_level: str) -> NonBlockingStderr:
 
 
 def _escape_control_characters(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Escapes what would begin a line or control the terminal, such as in the name of a file."""
+    """Escapes characters that would begin a line or control the terminal, such as in the name of a file."""
     return {name: _escaped(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
@@ -67,7 +69,7 @@ def _drop_report(processors: list[structlog.typing.Processor]) -> Callable[[int]
     return report
 
 
-# One for all lines: `json.dumps` would build another for each.
+# One encoder for all lines: `json.dumps` would build a new one for each line.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=repr)
 
 

@@ -1,4 +1,4 @@
-"""The server's metrics. Label values come from loaded models and registered methods only."""
+"""The metrics of the server. Their label values come only from loaded models and registered methods."""
 
 from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple, get_args
@@ -8,12 +8,12 @@ import grpc
 from service.telemetry import shadow_metrics
 from service.telemetry.shared_metrics import Counter, Family, Gauge, Histogram, MetricsPage
 
-# 0.1 ms to 10 s, about 2.2 times apart.
+# Bounds from 0.1 ms to 10 s, each about 2.2 times the previous one.
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _TENTHS = tuple(tenth / 10 for tenth in range(11))
 _POWERS = tuple(float(2**power) for power in range(13))
 
-# The names and labels of github.com/grpc-ecosystem/go-grpc-middleware's metrics, which gRPC dashboards know.
+# The names and labels of github.com/grpc-ecosystem/go-grpc-middleware's metrics, which gRPC dashboards use.
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
 STARTED = Family("counter", "grpc_server_started_total", "RPCs that started.", _METHOD)
 HANDLED = Family("counter", "grpc_server_handled_total", "RPCs that ended, by status code.", (*_METHOD, "grpc_code"))
@@ -96,7 +96,7 @@ FAMILIES = (
 
 
 Reason = Literal["deadline", "cancelled", "overload"]
-"""Why a request was dropped."""
+"""The reason why a request was dropped."""
 
 
 class Method(NamedTuple):
@@ -108,7 +108,7 @@ class Method(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The HTTP/2 path of its calls."""
+        """The HTTP/2 path of the method's calls."""
         return f"/{self.service}/{self.name}"
 
 
@@ -170,9 +170,9 @@ class VersionStates:
         """Sets that the version's files are refused.
 
         Args:
-            name: the model.
-            version: its version.
-            reason: one word, such as `malformed`.
+            name: the model's name.
+            version: the version.
+            reason: the reason in one word, such as `malformed`.
         """
         self.accepted(name, version)
         Gauge(self._page, REFUSED, (name, str(version), reason)).set(1)
@@ -182,7 +182,7 @@ class VersionStates:
         self._page.retire(lambda series: series.family == REFUSED.name and series.labels[:2] == (name, str(version)))
 
     def keep(self, versions: Collection[tuple[str, int]]) -> None:
-        """Ends the series of all versions but these."""
+        """Ends the series of all versions except these."""
         kept = {(name, str(version)) for name, version in versions}
         of_versions = {family.name for family in FAMILIES if family.labels[:2] == _MODEL}
         self._page.retire(lambda series: series.family in of_versions and series.labels[:2] not in kept)
@@ -192,12 +192,12 @@ class ModelMetrics:
     """The metrics of one model version.
 
     Args:
-        page: where they go.
-        name: the model.
-        version: its version.
-        engine: the name of its engine.
-        labels: its labels.
-        label_texts: the training texts of each label; empty if they are not known.
+        page: the metrics page.
+        name: the model's name.
+        version: the version.
+        engine: the name of the version's engine.
+        labels: the version's labels.
+        label_texts: the number of training texts of each label; empty if unknown.
     """
 
     def __init__(
@@ -246,10 +246,10 @@ class ModelMetrics:
         """Records classified texts.
 
         Args:
-            winners: the class with the highest probability, of each text.
-            probabilities: that probability.
-            words: number of words.
-            known_words: number of words that the model knows.
+            winners: the most probable class of each text.
+            probabilities: the probability of that class.
+            words: the number of words in each text.
+            known_words: the number of words in each text that the model knows.
         """
         for winner in winners:
             self._texts[winner].add()
@@ -258,5 +258,5 @@ class ModelMetrics:
 
 
 def code_label(code: grpc.StatusCode) -> str:
-    """DEADLINE_EXCEEDED is DeadlineExceeded in these metrics, as Go spells it; OK stays OK."""
+    """Returns a status code as Go spells it: DEADLINE_EXCEEDED becomes DeadlineExceeded; OK stays OK."""
     return "OK" if code is grpc.StatusCode.OK else code.name.title().replace("_", "")

@@ -1,7 +1,7 @@
 """The HTTP endpoint /metrics: totals over all workers, and the resources that each worker process uses.
 
-The same TLS files, client certificates and tokens protect it as gRPC. It redirects a browser from `/` to the web page
-on the HTTP port.
+The TLS files, client certificates and tokens of gRPC protect it too. It redirects a browser from `/` to the web page on
+the HTTP port.
 """
 
 import socket
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 MAX_CONNECTIONS = 64
-"""Maximum open connections, each with a thread. Then a new one replaces the oldest."""
+"""Maximum number of open connections, each with a thread. Beyond that, a new one replaces the oldest."""
 READ_SECONDS = 10.0
-"""Maximum time that a connection is silent while the server waits for it."""
+"""Maximum time that the server waits for data on a connection."""
 
 
 class ProcessesCollector(Collector):
-    """CPU time, memory, open files and start time of the processes that own pages, each labelled with its number.
+    """Collects CPU time, memory, open files and start time of the worker processes, with the label `worker`.
 
     Args:
-        pages: those of the workers, in their order.
+        pages: the metrics pages of the workers, in order. Their owners are the processes.
     """
 
     def __init__(self, pages: Sequence[MetricsPage]) -> None:
@@ -65,7 +65,7 @@ class ProcessesCollector(Collector):
 
 
 def _authenticated(application: Any, tokens: Tokens) -> "WSGIApplication":
-    """Wraps an application, so that only requests with a token reach it."""
+    """Wraps an application, so that only requests with a valid token reach it."""
 
     def respond(environment: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         try:
@@ -80,9 +80,9 @@ def _authenticated(application: Any, tokens: Tokens) -> "WSGIApplication":
 
 
 def _routed(metrics: "WSGIApplication", hosts: AllowedHosts, page: str) -> "WSGIApplication":
-    """Serves metrics at /metrics alone; `page` says where / sends a browser, `{host}` in it standing for the request's.
+    """Serves metrics at /metrics, and redirects / to `page`, in which `{host}` stands for the host of the request.
 
-    It sends none to a host that is not known to be the server's.
+    It does not redirect to a host that is not known to be the server's.
     """
 
     def respond(environment: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -111,14 +111,14 @@ class _Handler(WSGIRequestHandler):
     timeout = READ_SECONDS
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Logs nothing: a client could fill the log."""
+        """Logs nothing, since a client could fill the log."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A WSGI server with a thread for each connection, and a bound on these.
+    """A WSGI server with a thread for each connection, and a maximum number of connections.
 
     Args:
-        listener: the socket that connections come to.
+        listener: the listening socket.
     """
 
     daemon_threads = True
@@ -150,20 +150,20 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Logs nothing of a connection that broke, or was no HTTP or TLS."""
+        """Logs nothing about a connection that failed, or that did not speak HTTP or TLS."""
 
 
 @contextmanager
 def metrics_endpoint(
     config: Config, http_port: int | None, worker_pages: Sequence[mmap], other_pages: Sequence[mmap]
 ) -> Iterator[None]:
-    """Serves /metrics while the block runs.
+    """Serves /metrics during the block.
 
     Args:
         config: the server's configuration.
-        http_port: the port of the HTTP routes and the page; None: there are none.
-        worker_pages: the metrics of the workers.
-        other_pages: the other metrics.
+        http_port: the port of the HTTP routes and the web page; None: no HTTP.
+        worker_pages: the metrics pages of the workers.
+        other_pages: all other metrics pages.
 
     Raises:
         StartError: the port is taken, or a file for TLS or tokens cannot be used.
@@ -201,7 +201,7 @@ def _listener(config: Config, context: ssl.SSLContext | None) -> socket.socket:
         ) from error
     if context is None:
         return listener
-    # No handshake in the thread that accepts connections: a silent client would block all others.
+    # The thread that accepts connections does no handshakes, in which a silent client would block all others.
     return context.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
 
 

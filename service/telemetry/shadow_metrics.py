@@ -59,20 +59,20 @@ class CaptureMetrics:
 
 
 class Agreement(NamedTuple):
-    """How many texts a shadow has classified, and on how many of them it agrees with the version in service."""
+    """The number of texts that a shadow has classified, and on how many it agrees with the version in service."""
 
     texts: int
     agreements: int
 
 
 class ShadowMetrics:
-    """The metrics of one shadow version beside one version in service.
+    """The metrics of one shadow version compared with one version in service.
 
     Args:
         page: the metrics page of this process.
         pages: the metrics pages of all workers.
         versions: the model, its version in service and its shadow version.
-        labels: those of the version in service.
+        labels: the labels of the version in service.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class ShadowMetrics:
         self._page.retire(lambda series: series.family in names and series.labels[:3] == self._versions)
 
     def agreement(self) -> Agreement:
-        """Returns what all workers together have compared."""
+        """Returns the agreement over all workers."""
         texts = agreements = 0
         for page in self._pages:
             for series, values in page.read():

@@ -1,16 +1,16 @@
-"""Time series in a block of memory that processes share: the worker that owns it writes, the metrics process reads.
+"""Time series in shared memory: the worker that owns a block writes it, and the metrics process reads it.
 
-A write is one addition to a float64, without a lock: a few dozen nanoseconds, where a client library's locked and
-labelled metric takes a microsecond. The block outlives its worker, and the next worker goes on counting in it.
+A write is one addition to a float64, without a lock. It takes a few dozen nanoseconds; a metric of a client library,
+with locks and labels, takes a microsecond. The block outlives its worker, and the next worker goes on counting in it.
 
-Layout, native byte order: int64 generation, int64 process id of the owner, int64 number of dropped series, two
-directories, the values (float64). A directory is int64 used bytes and lines, one a series: the CRC-32 of the rest and
-the generation, then JSON with family, label values, position, length, and whether it is live. The generation's parity
-tells which directory holds; the other is where the next generation is written.
+Layout, in native byte order: int64 generation, int64 process id of the owner, int64 number of dropped series, two
+directories, and the values (float64). A directory is int64 used bytes, and one line for each series: the CRC-32 of the
+generation and the rest of the line, then JSON with family, label values, position, length, and whether the series is
+live. The parity of the generation tells which directory is valid. The next generation is written to the other one.
 
-No order of stores is assumed between processes. x86 keeps it, ARM does not: there a reader may see the length of a
-directory, or a generation, before the lines that belong to it. The CRC then differs, and the reader starts again.
-Each value is an aligned float64 of its own, which is read whole or not at all.
+Readers assume no order of stores by another process. x86 keeps the order; on ARM a reader may see the length of a
+directory, or a generation, before the lines that belong to it. Then the CRC differs, and the reader starts again. Each
+value is an aligned float64, which is read as a whole.
 """
 
 import json
@@ -33,7 +33,7 @@ DIRECTORY_BYTES = 1 << 24
 VALUES = 1 << 20
 _HEADER_BYTES = 24
 PAGE_BYTES = _HEADER_BYTES + 2 * DIRECTORY_BYTES + 8 * VALUES
-"""Size of the memory that a `MetricsPage` lies in, 40 MiB. What is not written to takes no memory."""
+"""Size of the memory that a `MetricsPage` lies in, 40 MiB. Parts that are never written take no memory."""
 
 _MAX_LENGTH = 64
 """Values of the longest series."""
@@ -43,7 +43,7 @@ _ATTEMPTS = 100
 
 @dataclass(frozen=True)
 class Family:
-    """A metric: its name, what it says, its labels; a histogram's rising upper bounds, +Inf left out."""
+    """A metric: its name, help and labels, and, for a histogram, the upper bounds in ascending order, without +Inf."""
 
     kind: Literal["counter", "gauge", "histogram"]
     name: str
@@ -53,12 +53,12 @@ class Family:
 
     @property
     def length(self) -> int:
-        """Values of one series: one, or a histogram's buckets and its sum."""
+        """The number of values of a series: one, or, for a histogram, the buckets and the sum."""
         return len(self.bounds) + 2 if self.kind == "histogram" else 1
 
 
 class Series(NamedTuple):
-    """A time series in a page. One that is not live is no longer written."""
+    """A time series in a page. If it is not live, it is no longer written."""
 
     family: str
     labels: tuple[str, ...]
@@ -71,8 +71,8 @@ class MetricsPage:
     """The series of one process.
 
     Args:
-        memory: `PAGE_BYTES` of zeros, or what an earlier process left.
-        owner: the id of the process that writes from now on; None to read only.
+        memory: `PAGE_BYTES` of zeros, or the memory of an earlier process.
+        owner: the id of the process that writes from now on; None: read-only.
     """
 
     def __init__(self, memory: mmap | bytearray, owner: int | None = None) -> None:
@@ -91,7 +91,7 @@ class MetricsPage:
 
     @property
     def owner(self) -> int:
-        """The id of the process that writes."""
+        """The id of the process that writes the page."""
         return self._header[1]
 
     @property
@@ -112,9 +112,10 @@ class MetricsPage:
         return found
 
     def series(self, family: Family, labels: Sequence[str] = ()) -> "memoryview[float]":
-        """Returns the values of a series: zeros the first time.
+        """Returns the values of a series, which are zeros at first.
 
-        Metrics never fail what they measure: if the page is full, the values are not exposed, and `dropped` counts.
+        If the page is full, the values are not exposed, and `dropped` counts the series. So metrics never make the
+        measured work fail.
         """
         key = family.name, tuple(labels)
         series = self._series.get(key)
@@ -138,7 +139,7 @@ class MetricsPage:
         """Takes the first gap that is large enough.
 
         Raises:
-            _FullError: there is none.
+            _FullError: no gap is large enough.
         """
         for number, gap in enumerate(self._gaps):
             if len(gap) >= length:
@@ -148,15 +149,15 @@ class MetricsPage:
         raise _FullError
 
     def _find_gaps(self) -> list[range]:
-        """Returns the ranges of values that no series has."""
+        """Returns the ranges of values that no series uses."""
         taken = sorted((series.start, series.start + series.length) for series in self._series.values())
         starts = [0, *(end for _, end in taken)]
         ends = [*(start for start, _ in taken), VALUES]
         return [range(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
 
     def retire(self, which: Callable[[Series], bool]) -> None:
-        """Ends series. They keep their place while they are fewer than the live ones: other processes may still count
-        in theirs, and a total that lost a part would seem to fall.
+        """Ends series. Ended series keep their place while they are fewer than the live ones. Other processes may still
+        count in the same series, and a total that lost a part would seem to fall.
         """
         live = {key: series for key, series in self._series.items() if series.live}
         if not any(map(which, live.values())):
@@ -169,14 +170,14 @@ class MetricsPage:
         self._gaps = self._find_gaps()
 
     def read(self) -> list[tuple[Series, NDArray[np.float64]]]:
-        """Returns each series with its values as they are now."""
+        """Returns each series with its current values."""
         while True:
             generation = self._header[0]
             found = [
                 (series, np.array(self._values[series.start : series.start + series.length]))
                 for series in self._read_directory().values()
             ]
-            # Otherwise a value may by now be of another series.
+            # Otherwise a value may already belong to another series.
             if self._header[0] == generation:
                 return found
 
@@ -189,14 +190,14 @@ _SeriesByKey = dict[tuple[str, tuple[str, ...]], Series]
 
 
 class _Directory:
-    """The series of a page, as a log: of two entries for the same series the later one holds."""
+    """The series of a page, as a log. Of several entries for the same series, the last one is valid."""
 
     def __init__(self, memory: memoryview) -> None:
         self._used = memory[:8].cast("q")
         self._entries = memory[8:]
 
     def read(self, generation: int) -> tuple[_SeriesByKey, bool]:
-        """Returns the series by family and labels, and whether all entries are whole and of this generation."""
+        """Returns the series by family and labels, and whether all entries are complete and of this generation."""
         found: _SeriesByKey = {}
         for line in bytes(self._entries[: self._used[0]]).splitlines():
             checksum, _, entry = line.partition(b" ")
@@ -212,7 +213,7 @@ class _Directory:
         Raises:
             _FullError: there is no room for it.
         """
-        # An entry has the same size whether the series is live or not: what fits now still fits when it has ended.
+        # An entry has the same size whether the series is live or not, so that the entry of its end fits too.
         entry = json.dumps([*series[:-1], int(series.live)]).encode()
         line = b"%b %b\n" % (_checksum(entry, generation), entry)
         used = self._used[0]
@@ -233,7 +234,7 @@ def _checksum(entry: bytes, generation: int) -> bytes:
 
 
 class Counter:
-    """A number that only rises."""
+    """A number that only increases."""
 
     __slots__ = ("_values",)
 
@@ -241,12 +242,12 @@ class Counter:
         self._values = page.series(family, labels)
 
     def add(self, amount: float = 1) -> None:
-        """Adds to it."""
+        """Adds an amount to the counter."""
         self._values[0] += amount
 
 
 class Gauge:
-    """A number that is set. Over several processes the largest counts."""
+    """A number that is set. The metrics server exposes the largest of all processes."""
 
     __slots__ = ("_values",)
 
@@ -254,7 +255,7 @@ class Gauge:
         self._values = page.series(family, labels)
 
     def set(self, value: float) -> None:
-        """Sets it."""
+        """Sets the value."""
         self._values[0] = value
 
 
@@ -276,7 +277,7 @@ class Histogram:
 
     def observe_all(self, values: Sequence[float]) -> None:
         """Counts many observations."""
-        if len(values) < 32:  # below, NumPy's calls cost more than the loop
+        if len(values) < 32:  # for so few, NumPy's calls cost more than the loop
             for value in values:
                 self.observe(value)
             return
@@ -291,14 +292,14 @@ DROPPED_SERIES = Family(
 
 
 class PagesCollector(Collector):
-    """Gives the sum of several processes' pages to a Prometheus registry."""
+    """Collects the sum of several processes' pages for a Prometheus registry."""
 
     def __init__(self, families: Iterable[Family], pages: Sequence[MetricsPage]) -> None:
         self._families = {family.name: family for family in families}
         self._pages = pages
 
     def collect(self) -> Iterator[Metric]:
-        """Yields each family in the order of its declaration, with its live series, then the count of dropped ones."""
+        """Yields the families in the order of declaration, with their live series, then the number of dropped ones."""
         merged: dict[str, dict[tuple[str, ...], NDArray[np.float64]]] = {name: {} for name in self._families}
         live = set()
         for page in self._pages:
@@ -310,7 +311,7 @@ class PagesCollector(Collector):
                 if series.live:
                     live.add(series[:2])
         for name, family in merged.items():
-            # A series ends when it has in all processes: a total that loses one of them would fall.
+            # A series ends when it has ended in all processes. Otherwise the total would fall.
             yield _exposition(
                 self._families[name], {labels: values for labels, values in family.items() if (name, labels) in live}
             )

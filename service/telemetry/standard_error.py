@@ -1,8 +1,8 @@
 """Standard error that never blocks and never fails: lines that cannot be written immediately are dropped and counted.
 
-Otherwise a full pipe whose reader has stalled would block the event loop at its next log line. The descriptor that a
-process inherits is shared with others, so its flags are not changed: a pipe or a terminal is opened anew, a socket is
-asked not to wait in each call.
+Otherwise a full pipe whose reader has stalled would block the event loop at its next log line. Other processes share
+the inherited descriptor, so its flags are not changed. A pipe or a terminal is opened again; a socket is told in each
+call not to block.
 """
 
 import os
@@ -17,10 +17,10 @@ _STANDARD_ERROR = 2
 
 
 class NonBlockingStderr:
-    """A text stream for loggers. Lines are written whole, or not at all while their reader stalls.
+    """A text stream for loggers. Each line is written as a whole, or dropped while the reader stalls.
 
     Args:
-        report: makes the line that says how many lines were dropped, once lines can be written again.
+        report: makes a line that says how many lines were dropped. It is written when lines can be written again.
     """
 
     def __init__(self, report: Callable[[int], str]) -> None:
@@ -31,7 +31,7 @@ class NonBlockingStderr:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._rest = b""  # of a line that was written in part
+        self._rest = b""  # the rest of a partly written line
         self._dropped = 0  # since the last report
         self.on_drop: Callable[[], object] = lambda: None
 
@@ -39,14 +39,14 @@ class NonBlockingStderr:
         """Writes a line, or drops it."""
         with self._lock:
             report = self._report(self._dropped) if self._dropped else ""
-            if self._send(report + text):  # both or neither: where one has room alone, the other is lost
+            if self._send(report + text):  # both together or neither
                 self._dropped = 0
             else:
                 self._dropped += 1
                 self.on_drop()
 
     def _send(self, text: str) -> bool:
-        """Tells whether a line is written or has begun to be: then its rest goes before the next line."""
+        """Returns whether a line was written, at least in part. Its rest is written before the next line."""
         line = text.encode(errors="backslashreplace")
         try:
             while self._rest:
@@ -62,13 +62,13 @@ class NonBlockingStderr:
         return True
 
     def flush(self) -> None:
-        """Does nothing: the only buffer is the rest of a partly written line."""
+        """Does nothing, since the only buffer is the rest of a partly written line."""
 
 
 def _writer() -> Callable[[bytes], int]:
     """Returns a function that writes some of the bytes to standard error, or raises OSError instead of waiting.
 
-    It has a descriptor of its own: standard error's is exchanged while TensorFlow is imported.
+    It has a descriptor of its own, since standard error is redirected while TensorFlow is imported.
     """
     mode = os.fstat(_STANDARD_ERROR).st_mode
     if stat.S_ISSOCK(mode):
@@ -77,9 +77,9 @@ def _writer() -> Callable[[bytes], int]:
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
         try:
             opened = os.open(f"/proc/self/fd/{_STANDARD_ERROR}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        except OSError:  # it belongs to another user
+        except OSError:  # the file belongs to another user
             return partial(_write_if_writable, os.dup(_STANDARD_ERROR))
-        # In place of the old one, so that what libraries print cannot block either.
+        # It replaces the old descriptor, so that output of libraries cannot block either.
         os.dup2(opened, _STANDARD_ERROR)
         return lambda data: os.write(opened, data)
     own = os.dup(_STANDARD_ERROR)
@@ -87,7 +87,7 @@ def _writer() -> Callable[[bytes], int]:
 
 
 def _write_if_writable(descriptor: int, data: bytes) -> int:
-    """Writes as much as fits into a pipe that says that it is writable: `PIPE_BUF` bytes."""
+    """Writes at most `PIPE_BUF` bytes, for which a writable pipe has room."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     if not poll.poll(0):

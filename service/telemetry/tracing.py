@@ -1,6 +1,6 @@
 """OpenTelemetry: spans of calls, exported as the standard environment variables say.
 
-Needs the extra `otel`. Imported only if tracing is on.
+This module needs the extra `otel`. It is imported only if tracing is on.
 
 The variables: opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables and .../protocol/exporter.
 """
@@ -23,15 +23,15 @@ from service.errors import StartError
 
 _PACKAGE = "text-classifier"
 _UNNAMED = "unknown_service"
-"""The beginning of OpenTelemetry's default name of a service."""
+"""Prefix of OpenTelemetry's default service name."""
 
 LAST_EXPORT_SECONDS = 3.0
-"""Maximum time that the end of the process waits for the last spans to be exported."""
+"""Maximum time that the process waits at its end for the export of the last spans."""
 
 
 @contextmanager
 def tracing() -> Iterator["Tracer"]:
-    """Exports spans while the block runs, and the remaining ones at its end.
+    """Exports spans during the block, and the remaining spans at its end.
 
     Raises:
         StartError: an exporter cannot start.
@@ -49,7 +49,7 @@ def tracing() -> Iterator["Tracer"]:
     try:
         yield Tracer(provider.get_tracer("text_classifier"))
     finally:
-        # A collector that does not answer must not delay the end: the thread dies with the process.
+        # A collector that does not answer must not delay the end of the process, with which the thread dies.
         last = threading.Thread(target=provider.shutdown, daemon=True)
         last.start()
         last.join(LAST_EXPORT_SECONDS)
@@ -75,7 +75,7 @@ def _exporter_kind(name: str, entry_point: str) -> Callable[[], SpanExporter]:
         raise StartError(f"OTEL_TRACES_EXPORTER: no installed package has an exporter {name!r}")
     try:
         kind: Callable[[], SpanExporter] = next(iter(found)).load()
-    except Exception as error:  # whatever the import of a package of others raises
+    except Exception as error:  # the import of a third-party package may raise anything
         raise StartError(f"OpenTelemetry's exporter {name!r} cannot start: {error}") from error
     return kind
 
@@ -88,24 +88,24 @@ class Tracer:
     """Makes the spans of calls.
 
     Args:
-        tracer: OpenTelemetry's.
+        tracer: the tracer of OpenTelemetry.
     """
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
 
     def begin(self, name: str, headers: Mapping[str, str], attributes: Mapping[str, str]) -> "Trace":
-        """Begins the span of a call, in the trace of its headers if they have one."""
+        """Begins the span of a call. If its headers name a trace, the span belongs to it."""
         context = propagate.extract(headers)
         span = self._tracer.start_span(name, context, trace.SpanKind.SERVER, attributes)
         return Trace(self._tracer, span, trace.set_span_in_context(span, context))
 
 
 class Trace:
-    """The spans of one call: its own, and one for each phase.
+    """The spans of one call: one for the call, and one for each phase.
 
     Args:
-        tracer: OpenTelemetry's.
+        tracer: the tracer of OpenTelemetry.
         span: the call's span, already started.
         context: the parent context for the spans of phases.
     """
@@ -124,7 +124,7 @@ class Trace:
         return trace.format_trace_id(self._span.get_span_context().trace_id)
 
     def set(self, attributes: Mapping[str, str | int]) -> None:
-        """Gives the call's span attributes."""
+        """Sets attributes of the call's span."""
         self._span.set_attributes(attributes)
 
     def phase(self, name: str, start: float, end: float) -> None:
@@ -134,7 +134,7 @@ class Trace:
             span.end(self._nanoseconds(end))
 
     def _nanoseconds(self, seconds: float) -> int:
-        """Returns the time in nanoseconds of the epoch."""
+        """Converts seconds of `perf_counter` to nanoseconds since the epoch."""
         return self._epoch + round(seconds * 1e9)
 
     def end(self, fault: str | None) -> None:

@@ -16,8 +16,8 @@ class Classifier(ABC):
     """A vectorizer, followed by dense layers. The same settings and texts give the same weights.
 
     Args:
-        settings: how it is built and trained.
-        classes: number of classes. Two are one unit, more a unit for each.
+        settings: how the classifier is built and trained.
+        classes: number of classes. Two classes share one output unit; more have a unit each.
     """
 
     vectorizer: MultiHot | PaddedSequence | NGrams | HashedNGrams
@@ -35,23 +35,23 @@ class Classifier(ABC):
 
     @abstractmethod
     def dense_weights(self) -> list[NDArray[Any]]:
-        """Returns kernel and bias of each of `layers`, as they are exported."""
+        """Returns the kernel and the bias of each of `layers`, as they are exported."""
 
     def unknown_word_ratio(self, examples: Examples) -> float:
-        """Returns the share of the words of texts that the classifier does not know; 0 without words."""
+        """Returns the share of the texts' words that the classifier does not know; 0 if the texts have no words."""
         return examples.unknown_word_ratio
 
     def class_weights(self, targets: csr_array) -> NDArray[np.float64]:
-        """Returns the weight in the loss of a text of each class, (classes,), in a fit on targets (texts, classes)."""
+        """Returns each class's weight in the loss, (classes,), for a fit on targets (texts, classes)."""
         return class_weights(self._settings.class_weights, targets)
 
 
 def class_weights(kind: ClassWeights, targets: csr_array) -> NDArray[np.float64]:
-    """Returns the weight of a text of each class, (classes,), which multiplies its own: 1; or, balanced, inversely
-    proportional to the sum of the weights of the class.
+    """Returns each class's weight, (classes,), which multiplies the weights of its texts.
 
     Args:
-        kind: which of the two.
+        kind: "none": each class has the weight 1. "balanced": a class's weight is inversely proportional to the sum of
+            the weights of its texts.
         targets: (texts, classes)
     """
     count = targets.shape[1]

@@ -15,7 +15,7 @@ from training.data.keras_datasets import Examples
 from training.settings import Settings
 
 History = Mapping[str, Sequence[float]]
-"""Keras's history of a fit: "loss", "accuracy", "val_loss" and "val_accuracy", a number for each epoch."""
+"""Keras's history of a fit: "loss", "accuracy", "val_loss" and "val_accuracy", each with a number for each epoch."""
 
 
 class DenseClassifier(Classifier):
@@ -45,8 +45,10 @@ class DenseClassifier(Classifier):
     def fit(
         self, examples: Examples, epochs: int, progress: keras.callbacks.Callback, validation: Examples | None = None
     ) -> History:
-        """Fits the network from its initial weights, once. With a validation set, the history has its loss and accuracy
-        after each epoch, and the fit ends when that loss has not fallen for `patience` epochs.
+        """Fits the network from its initial weights. Call it once.
+
+        With a validation set, the history has the validation loss and accuracy after each epoch, and the fit ends when
+        the validation loss has not fallen for `patience` epochs.
         """
         stopping = [keras.callbacks.EarlyStopping(patience=self._settings.patience)] if validation else []
         class_weights = self.class_weights(examples.learned(self._classes))
@@ -63,7 +65,7 @@ class DenseClassifier(Classifier):
 
     def probabilities(self, examples: Examples) -> NDArray[np.float32]:
         """Returns the probabilities, (texts, classes)."""
-        # Keras's `predict` would first trace a graph, which takes longer than to answer thousands of texts.
+        # Keras's `predict` would first trace a graph, which takes longer than answering thousands of texts.
         output: NDArray[np.float32] = np.concatenate([self.network(batch).numpy() for batch in self._batches(examples)])
         return np.hstack([1 - output, output]) if self._binary else output
 
@@ -78,14 +80,15 @@ class DenseClassifier(Classifier):
         return self._squared_error if self._settings.loss == "mse" else _crossentropy
 
     def _squared_error(self, targets: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-        """Returns the mean squared error of each text. Keras's own takes one-hot targets, of all texts at once."""
+        """Returns the mean squared error of each text. Keras's own loss needs one-hot targets of all texts at once."""
         if _is_classes(targets):
             targets = tf.one_hot(tf.cast(tf.reshape(targets, [-1]), tf.int32), self._classes)
         return tf.reduce_mean(tf.square(targets - output), axis=-1)
 
     def _targets(self, examples: Examples, class_weights: NDArray[np.float64] | None = None) -> list[NDArray[Any]]:
-        """Returns what the texts are learned as, with the weights of their classes; or, without, what they are judged
-        by: targets (texts, 1 or classes), and the weight of each, (texts,).
+        """Returns targets, (texts, 1 or classes), and the weight of each text, (texts,).
+
+        With class weights, these are the targets of training. Without, they are the targets of validation.
         """
         if examples.targets is None:
             weights = np.ones(self._classes) if class_weights is None else class_weights
@@ -102,7 +105,7 @@ class DenseClassifier(Classifier):
     def _batches(
         self, examples: Examples, targets: Sequence[NDArray[Any]] = (), shuffle_seed: int | None = None
     ) -> tf.data.Dataset:
-        """Returns the mini-batches of an epoch: vectors, with their targets and weights if there are any."""
+        """Returns the mini-batches of an epoch: vectors, and their targets and weights if given."""
         size = self._settings.batch_size or batch_size(len(examples))
         return batches(self.vectorizer, examples.sequences, size, targets, shuffle_seed)
 
@@ -113,14 +116,14 @@ def _is_classes(targets: tf.Tensor) -> bool:
 
 
 def _crossentropy(targets: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-    """Returns the cross-entropy of each text, of more than two classes."""
+    """Returns the cross-entropy of each text, for more than two classes."""
     if _is_classes(targets):
         return keras.losses.sparse_categorical_crossentropy(targets, output)
     return keras.losses.categorical_crossentropy(targets, output)
 
 
 def _accuracy(targets: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-    """Returns the share of each text's class that the answer is right for: 1 or 0, or what its soft label says."""
+    """Returns how right each answer is: by a label, 1 or 0; by a soft label, the probability that it has there."""
     if output.shape[-1] == 1:
         right = tf.where(output > 0.5, targets, 1 - targets)
     elif _is_classes(targets):
@@ -131,8 +134,8 @@ def _accuracy(targets: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
 
 
 def batch_size(texts: int) -> int:
-    """Returns the size of mini-batches that suits a number of training texts: a power of two from 16 to 512 that gives
-    32 mini-batches or more in an epoch, where there are as many.
+    """Returns a mini-batch size for a number of training texts: the largest power of two from 16 to 512 that gives at
+    least 32 mini-batches in an epoch, or 16 if none does.
     """
     return int(2 ** np.clip(np.floor(np.log2(max(texts, 1) / 32)), 4, 9))
 

@@ -1,4 +1,4 @@
-"""Texts as sparse vectors of n-gram features, as matrices of all texts at once."""
+"""Turns texts into sparse matrices of n-gram features, all texts at once."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from training.settings import OWN_DATA, Settings
 
 def vectorizer(settings: Settings) -> NGrams | HashedNGrams:
     """Returns the vectorizer of these settings: n-grams of word indices for Keras's data sets, hashed n-grams for text.
-    No feature is kept yet.
+    A hashed one keeps no feature yet.
     """
     if settings.data_set != OWN_DATA:
         words = settings.max_ngram or 1
@@ -35,7 +35,7 @@ def vectorizer(settings: Settings) -> NGrams | HashedNGrams:
 
 
 def describe(settings: Settings) -> str:
-    """Returns a description of the features of settings."""
+    """Returns a description of the features that the settings choose."""
     parts = []
     if settings.max_ngram:
         parts.append("words" if settings.max_ngram == 1 else f"words 1-{settings.max_ngram}")
@@ -58,19 +58,19 @@ class Weighting(NamedTuple):
 
     vectorizer: NGrams | HashedNGrams
     kept: NDArray[np.int64]
-    """(kept,): features, rising."""
+    """(kept,), the kept features in ascending order."""
     scale: NDArray[np.float16]
-    """(kept,), above 0."""
+    """(kept,), the weight of each kept feature, above 0."""
 
     def vectors(self, counts: csr_array) -> csr_array:
-        """Returns the vectors of texts, float32 (texts, kept), of length 1, or 0 for a text without such features.
+        """Returns the vectors of texts, float32 (texts, kept), of length 1, or 0 for a text without kept features.
 
         Args:
             counts: (texts, features)
         """
         found = hashed_ngrams.rows_of(ngrams.Features(counts.indptr, counts.indices, counts.data), self.kept)
         values = ngrams.weigh(self.vectorizer, found, self.scale.astype(np.float32))
-        row_splits = found.row_splits.astype(np.int32)  # scikit-learn takes no others
+        row_splits = found.row_splits.astype(np.int32)  # scikit-learn takes no other type
         return csr_array((values, found.ids, row_splits), shape=(counts.shape[0], len(self.kept)))
 
 
@@ -80,10 +80,11 @@ def fit_weighting(
     """Weighs the features of training texts.
 
     Args:
-        settings: how.
+        settings: how the features are weighed.
         counts: (texts, features)
-        targets: (texts, classes), what the texts are learned as: see `training.data.targets`.
-        max_features: keeps the most important features only: by weight, times the root of the number of texts.
+        targets: (texts, classes), the targets of training: see `training.data.targets`.
+        max_features: maximum number of features to keep: those with the highest weight, times the square root of the
+            number of texts that contain the feature. None: all.
     """
     weights = feature_weights(
         counts,

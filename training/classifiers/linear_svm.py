@@ -1,6 +1,6 @@
 """Linear support vector machines with the squared hinge loss, one class against the rest.
 
-LIBLINEAR's dual coordinate descent (Hsieh et al., ICML 2008), as scikit-learn has it: the same vectors and seed give
+scikit-learn fits them by LIBLINEAR's dual coordinate descent (Hsieh et al., ICML 2008). The same vectors and seed give
 the same weights.
 """
 
@@ -19,11 +19,11 @@ TOLERANCE = 0.01
 _MAX_ITERATIONS = 100
 """Maximum number of passes. Noisy texts take about 20; after 100 the answers equal those of the optimum."""
 _MAX_COEFFICIENTS = 1 << 24
-"""Maximum number of features times classes in one fit: LIBLINEAR keeps several copies of them, in 64 bits."""
+"""Maximum number of features times classes in one fit: LIBLINEAR keeps several 64-bit copies of the coefficients."""
 
 
 class LinearModel(NamedTuple):
-    """The logits of vectors are `vectors @ kernel + bias`."""
+    """A linear model. The logits of vectors are `vectors @ kernel + bias`."""
 
     kernel: NDArray[np.float32]
     """(features, units)"""
@@ -41,19 +41,19 @@ def fit(
     seed: int = 0,
     tolerance: float = TOLERANCE,
 ) -> LinearModel:
-    """Fits a unit for each of the wanted classes. A class without vectors is never the answer.
+    """Fits a unit for each wanted class. A class without vectors is never the answer.
 
     Args:
         vectors: float (texts, features), of length 1 or 0.
         classes: (texts,)
-        wanted: (units,), rising.
-        cost: weight of the loss beside that of the regularization: LIBLINEAR's C.
+        wanted: (units,), in ascending order.
+        cost: LIBLINEAR's C: the weight of the loss relative to the regularization.
         weights: (texts,), how much each text counts in the loss; None for 1 each.
-        seed: of the order in which the descent visits the texts.
-        tolerance: LIBLINEAR's, at which the descent ends.
+        seed: shuffles the texts before each pass.
+        tolerance: LIBLINEAR's stopping tolerance.
     """
     features = vectors.shape[1]
-    if not features:  # LIBLINEAR takes none without
+    if not features:  # LIBLINEAR needs at least one
         vectors = csr_array((vectors.shape[0], 1))
     kernel = np.zeros((vectors.shape[1], len(wanted)), np.float32)
     bias = np.full(len(wanted), -1, np.float32)
@@ -78,7 +78,7 @@ def fit(
 
 
 def _chunks(classes: NDArray[np.int64], features: int) -> Iterator[NDArray[np.int64]]:
-    """Yields the classes in chunks that fit into memory."""
+    """Yields the classes in chunks whose coefficients fit into memory."""
     size = max(2, _MAX_COEFFICIENTS // features)
     for first in range(0, len(classes), size):
         yield classes[first : first + size]

@@ -17,21 +17,21 @@ from training.data.targets import Copies
 from training.settings import Settings
 
 _TEXTS_AT_ONCE = 2048
-"""Number of texts predicted together, whose sparse vectors are in memory."""
+"""Number of texts predicted together: the sparse vectors of so many are in memory."""
 _MAX_BYTES = {np.float16: 16_000_000, np.int8: 34_000_000}
-"""Size of a feature in a version folder in bytes, by the type of the kernel."""
+"""Maximum size of the features in a version folder in bytes, by the type of the kernel."""
 _MIN_FEATURES = 1 << 15
-"""Number of features that a model with any number of classes may keep."""
+"""Number of features that a model may keep, however many classes it has."""
 _MIN_CLASSES_INT8 = 10
-"""Number of classes from which the weights of hashed n-grams are rounded to 8 bits, not 16."""
+"""From this number of classes, the weights of hashed n-grams are rounded to 8 bits, not 16."""
 
 
 class NGramClassifier(Classifier):
-    """Features with a weight that the training texts give, in vectors of length 1, and one dense layer behind them. Its
-    kernel is rounded as it is exported.
+    """One dense layer on vectors of length 1, whose features are weighed by the training texts. The kernel is rounded
+    as it is exported.
 
     Args:
-        settings: with one choice of features, and with the cost.
+        settings: they choose the features and the cost: nothing is left open.
         classes: number of classes.
     """
 
@@ -41,7 +41,7 @@ class NGramClassifier(Classifier):
     kernel: NDArray[np.float16] | NDArray[np.int8]
     """(kept features, units)"""
     kernel_scale: NDArray[np.float32] | None
-    """(units,), the scale of each column of an int8 kernel."""
+    """(units,), the scale of each column of an int8 kernel; None for a float16 kernel."""
     bias: NDArray[np.float32]
     """(units,)"""
     known_words: NDArray[np.uint8]
@@ -54,16 +54,16 @@ class NGramClassifier(Classifier):
 
     @property
     def kept(self) -> NDArray[np.int32]:
-        """The features that are kept, (kept,), rising."""
+        """The features that are kept, (kept,), in ascending order."""
         return self.weighting.kept.astype(np.int32)
 
     @property
     def scale(self) -> NDArray[np.float16]:
-        """The weights of the kept hashed n-grams, (kept,); of `NGrams`, those of all features."""
+        """The weights of the kept features, (kept,), for hashed n-grams; of all features, (features,), for `NGrams`."""
         return self.weighting.scale if isinstance(self.vectorizer, HashedNGrams) else self._spread(self.weighting.scale)
 
     def dense_weights(self) -> list[NDArray[Any]]:
-        """Returns the kernel, with a row for each component of `scale`, and the bias."""
+        """Returns the kernel, with a row for each element of `scale`, and the bias."""
         hashed = isinstance(self.vectorizer, HashedNGrams)
         return [self.kernel if hashed else self._spread(self.kernel), self.bias]
 
@@ -95,10 +95,10 @@ class NGramClassifier(Classifier):
 
     @property
     def max_features(self) -> int | None:
-        """How many hashed features are kept at most, so that the version folder stays small. None: all."""
+        """Maximum number of hashed features that are kept, so that the version folder stays small. None: all."""
         if not isinstance(self.vectorizer, HashedNGrams):
             return None
-        # Kernel and scale are written once for TensorFlow and once for the compiled engine, the bucket for TensorFlow.
+        # The kernel and the scale are written for TensorFlow and for the compiled engine, the bucket for TensorFlow.
         size = 2 * (self.layers[0].units * np.dtype(self._kernel_type).itemsize + 2) + 4
         return max(_MIN_FEATURES, _MAX_BYTES[self._kernel_type] // size)
 
@@ -118,7 +118,7 @@ class NGramClassifier(Classifier):
         return temperature_scaling.probabilities(found)
 
     def unknown_word_ratio(self, examples: Examples) -> float:
-        """Returns the share of the words of texts that are not known; 0 without words."""
+        """Returns the share of the texts' words that the classifier does not know; 0 if the texts have no words."""
         if not isinstance(self.vectorizer, HashedNGrams):
             return super().unknown_word_ratio(examples)
         return unknown_words.unknown_ratio(examples.texts or (), self.known_words)

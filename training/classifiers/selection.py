@@ -1,7 +1,8 @@
 """Chooses the features and the cost of the `ngram` preset by accuracy on held-out texts.
 
-Up to `_FEW_TEXTS` training texts are cross-validated; of more, the validation texts are held out. Where several choices
-are open, they are tried on a sample. Then the cost is adjusted, and the calibration fitted, on all texts.
+Up to `_FEW_TEXTS` training texts are cross-validated. If there are more, the validation texts are held out. If the
+settings leave several choices of features open, these are compared on a sample. Then the cost is adjusted and the
+calibration fitted on all texts.
 """
 
 import time
@@ -34,7 +35,7 @@ _ALL_UNITS = 5_000_000
 _COSTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _FIRST_COST = 0.3
 _TOLERANCE = 0.1
-"""Tolerance of the fits of trials, LIBLINEAR's default: the same accuracy with a third fewer passes."""
+"""Stopping tolerance of the trials' fits, LIBLINEAR's default: the same accuracy with a third fewer passes."""
 _HOPELESS = 0.02
 """If the first cost of a choice is this much less accurate than the best trial, its other costs are not tried."""
 
@@ -46,7 +47,7 @@ _CHOICES: Sequence[Mapping[str, Any]] = (
     {"features": "characters", "char_ngrams": (1, 5), "char_spans": "across-words"},
     {"features": "characters", "char_ngrams": (2, 5), "char_spans": "within-words"},
 )
-"""The choices, unless the user fixes them. Of equally accurate ones the first is chosen."""
+"""The choices that the settings may leave open. The first of equally accurate choices wins."""
 
 
 class Trial(NamedTuple):
@@ -55,7 +56,7 @@ class Trial(NamedTuple):
     settings: Settings
     """The settings with these features and this cost."""
     accuracy: float
-    """On texts that were held out."""
+    """The accuracy on the held-out texts."""
     texts: int
     """Number of texts in the trial, including those held out."""
     seconds: float
@@ -74,16 +75,16 @@ class Selection:
     folds: int
     """Number of folds of the cross-validation; 1 without it."""
     probabilities: NDArray[np.float32]
-    """Calibrated, of the texts that were held out, (texts, units). Where the units are a sample of the classes, their
-    sum is 1 all the same."""
+    """(texts, units), the calibrated probabilities of the held-out texts. Each row sums to 1, even if the units are a
+    sample of the classes."""
     classes: NDArray[np.int64]
-    """(texts,), of the same, positions among the units."""
+    """(texts,), the unit of the true class of each held-out text."""
     weights: NDArray[np.float64]
-    """(texts,), the weight of each. A text with a soft label occurs once for each of its classes."""
+    """(texts,), the weight of each held-out text. A text with a soft label occurs once for each of its classes."""
     sample: int | None
-    """Number of classes in the trials, if not all: then the accuracy is an estimate."""
+    """Number of classes in the trials if they are a sample, which makes the accuracy an estimate. None: all classes."""
     by_soft_labels: bool
-    """Whether some texts are judged by soft labels: then the accuracy is the expected one."""
+    """Whether some texts are judged by soft labels, which makes the accuracy an expected accuracy."""
 
     @property
     def metric(self) -> str:
@@ -92,30 +93,34 @@ class Selection:
 
 
 class _Fold(NamedTuple):
+    """The positions of the texts to fit on and of those that are held out."""
+
     learn: NDArray[np.int64]
     held_out: NDArray[np.int64]
 
 
 class _Part(NamedTuple):
-    """What a fold learns from, and what it is tried on: a vector, a class and a weight for each copy of a text."""
+    """The data of a fold, to fit on and held out: a vector, a class and a weight for each copy of a text."""
 
     learned: csr_array
     learned_classes: NDArray[np.int64]
     learned_weights: NDArray[np.float64]
     held_out: csr_array
     held_out_classes: NDArray[np.int64]
-    """Positions among the units."""
+    """The unit of each copy's class."""
     held_out_weights: NDArray[np.float64]
 
 
 class _Outcome(NamedTuple):
+    """A trial, with what calibration needs of its held-out texts."""
+
     trial: Trial
     logits: NDArray[np.float32]
-    """Of the texts that were held out."""
+    """(texts, units), the logits of the held-out texts."""
     classes: NDArray[np.int64]
-    """Of the same, positions among the units."""
+    """(texts,), the unit of the true class of each held-out text."""
     weights: NDArray[np.float64]
-    """Of the same."""
+    """(texts,), the weight of each held-out text."""
 
 
 def candidates(settings: Settings) -> list[Settings]:
@@ -130,7 +135,7 @@ def candidates(settings: Settings) -> list[Settings]:
 
 
 def _normalized(settings: Settings) -> Settings:
-    """Returns the settings without those that have no effect, and with defaults for missing ones."""
+    """Returns the settings with None for those that have no effect, and with defaults for missing ones."""
     if settings.features == "words":
         return replace(settings, max_ngram=settings.max_ngram or 2, char_ngrams=None, char_spans=None)
     spans = settings.char_spans or "across-words"
@@ -142,10 +147,10 @@ def _normalized(settings: Settings) -> Settings:
 def select(
     settings: Settings, examples: Examples, classes: int, tried: Callable[[Trial], object] = lambda _: None
 ) -> Selection:
-    """Tries the choices that the settings leave open.
+    """Tries the choices that the settings leave open, and selects the most accurate one.
 
     Args:
-        settings: of the examples, the first `validation_samples` are held out if there are many.
+        settings: if there are more than `_FEW_TEXTS` examples, the first `validation_samples` are held out.
         examples: the training texts.
         classes: number of classes.
         tried: called after each trial.
@@ -163,7 +168,7 @@ def select(
 
 
 def _whole_problem(settings: Settings, examples: Examples, classes: int, random: np.random.Generator) -> "_Problem":
-    """Returns the problem with all texts, cross-validated if they are few."""
+    """Returns the problem of all texts: cross-validation if they are few, otherwise one held-out part."""
     if len(examples) <= _FEW_TEXTS:
         folds = list(_cross_validation(examples, random))
     else:
@@ -185,14 +190,14 @@ class _Search:
         self.outcomes: list[_Outcome] = []
 
     def compare(self, choices: Sequence[Settings], problem: "_Problem") -> None:
-        """Tries choices of features. Each goes on from the cost of the best one before."""
+        """Tries choices of features. Each choice starts with the cost of the best trial so far."""
         self.attempt(choices[0], problem, _FIRST_COST)
         for choice in choices[1:]:
             trial = self.best().trial
             self.attempt(choice, problem, trial.settings.required_cost, trial.accuracy - _HOPELESS)
 
     def attempt(self, choice: Settings, problem: "_Problem", first_cost: float, hopeless: float = 0.0) -> None:
-        """Tries a choice of features: see `_Problem.outcomes`."""
+        """Tries the costs of a choice of features: see `_Problem.outcomes`."""
         for outcome in problem.outcomes(choice, first_cost, hopeless):
             self._tried(outcome.trial)
             self.outcomes.append(outcome)
@@ -205,7 +210,7 @@ class _Search:
 
 
 def _selection(search: _Search, problem: "_Problem") -> Selection:
-    """Returns the choice of a search that ended with a problem, and calibrates it."""
+    """Returns the best trial of a search, calibrated on the held-out texts of the last problem."""
     chosen, classes = search.best(), problem.classes
     units = chosen.logits.shape[1]
     others = (classes - 1) / (units - 1) if units > 1 else 1.0
@@ -227,21 +232,24 @@ def _selection(search: _Search, problem: "_Problem") -> Selection:
 
 @dataclass(frozen=True)
 class _Problem:
-    """Texts to learn from and to be tried on."""
+    """Texts and classes on which choices are tried."""
 
     examples: Examples
     rows: NDArray[np.int64]
-    """(texts,): which of the examples take part, rising."""
+    """(texts,), the positions of the used examples, in ascending order."""
     folds: Sequence[_Fold]
-    """Of positions among these."""
+    """The folds. They hold positions in `rows`."""
     wanted: NDArray[np.int64]
-    """The classes that are fitted, each against all others; of two classes, class 1. Texts of others are not tried."""
+    """(units,), the classes that are fitted, each against all others; class 1 alone if there are two. Held-out texts of
+    other classes are left out."""
     classes: int
     """Number of all classes."""
 
     def outcomes(self, choice: Settings, first_cost: float, hopeless: float) -> Iterator[_Outcome]:
-        """Yields the outcomes of a choice of features. An open cost goes from the first one in the direction in which
-        accuracy grows, unless the first accuracy is below `hopeless`.
+        """Yields the outcome of each cost that is tried for a choice of features.
+
+        If the choice leaves the cost open, the search starts at `first_cost` and moves to a neighbouring cost as long
+        as that is more accurate. It ends after the first trial if its accuracy is below `hopeless`.
         """
         start = time.perf_counter()
         some = self.examples.take(self.rows)
@@ -299,15 +307,17 @@ class _Problem:
         return _Outcome(trial, scores, units, weights)
 
     def same(self, other: "_Problem") -> bool:
-        """Tells whether the same texts and classes take part."""
+        """Tells whether both problems have the same texts and classes, where one is a sample of the other."""
         return len(self.rows) == len(other.rows) and len(self.wanted) == len(other.wanted)
 
 
 def _accuracy(
     scores: NDArray[np.float32], units: NDArray[np.int64], weights: NDArray[np.float64], classes: int
 ) -> float:
-    """Returns the accuracy of scores (texts, units). Where the units are a sample of the classes, it is estimated for
-    all classes: each other class has a score as one of the sample has for a text that is not its own.
+    """Returns the accuracy of scores (texts, units).
+
+    If the units are a sample of the classes, it estimates the accuracy on all classes. It assumes that the scores of
+    the other classes are distributed like those that the units give texts of other classes.
     """
     if scores.shape[1] == 1:
         right: NDArray[Any] = (scores[:, 0] > 0) == units
@@ -329,7 +339,7 @@ def _cross_validation(examples: Examples, random: np.random.Generator) -> Iterat
 
 
 def _copies(examples: Examples) -> NDArray[np.int64]:
-    """Returns numbers, (texts,), that are equal for copies of a text."""
+    """Returns a number for each text, (texts,), equal for copies of a text."""
     keys = (sequence.tobytes() for sequence in examples.sequences)
     texts = keys if examples.texts is None else map(canonical, examples.texts)
     numbers: dict[object, int] = {}
@@ -337,7 +347,7 @@ def _copies(examples: Examples) -> NDArray[np.int64]:
 
 
 def _some_classes(classes: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Returns a sample of the classes, at least two, in ascending order; of two classes, only class 1."""
+    """Returns a sample of at least two classes, in ascending order, or class 1 alone if there are only two."""
     if classes == 2:
         return np.array([1])
     count = max(2, count)
@@ -345,7 +355,7 @@ def _some_classes(classes: int, count: int, random: np.random.Generator) -> NDAr
 
 
 def _sample(problem: _Problem, random: np.random.Generator) -> _Problem:
-    """Returns a problem with some of the texts and classes."""
+    """Returns a problem with a sample of the texts and classes."""
     examples = problem.examples
     wanted = _some_classes(problem.classes, _SAMPLE_CLASSES, random)
     rows = random.permutation(np.flatnonzero((problem.classes == 2) | np.isin(examples.classes, wanted)))

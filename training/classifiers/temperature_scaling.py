@@ -1,8 +1,8 @@
 """Calibration: turns the logits of one-vs-rest classifiers into calibrated probabilities.
 
 Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017), with the shift that a hinge
-loss needs beside it (Platt, "Probabilistic Outputs for Support Vector Machines", 1999): one of each for all classes. A
-normal prior keeps them close to no calibration where few texts speak for another.
+loss also needs (Platt, "Probabilistic Outputs for Support Vector Machines", 1999). All classes share one temperature
+and one shift. With few texts, a normal prior keeps both close to those of no calibration.
 """
 
 from typing import NamedTuple, TypeVar
@@ -17,7 +17,7 @@ _Float = TypeVar("_Float", np.float32, np.float64)
 _BOUNDS = ((-7, 7), (-20, 20))
 """Bounds of the logarithm of the temperature and of the shift."""
 _PRIOR = (2.0, 8.0)
-"""Half the precisions of their prior: the cost of a squared deviation, relative to the log loss of all texts."""
+"""Half the precision of the normal prior of each: the cost of a squared deviation, added to the summed log loss."""
 
 
 class Calibration(NamedTuple):
@@ -31,8 +31,8 @@ IDENTITY = Calibration(temperature=1, shift=0)
 
 
 def probabilities(logits: NDArray[_Float]) -> NDArray[_Float]:
-    """Returns the output layer's probabilities, (texts, classes), of logits (texts, units): the sigmoids, divided by
-    their sum. One unit gives the probability of class 1.
+    """Returns the output layer's probabilities, (texts, classes), for logits (texts, units): the sigmoids, divided by
+    their sum. A single unit gives the probability of class 1.
     """
     if logits.shape[1] == 1:
         logs: NDArray[_Float] = np.hstack([log_expit(-logits), log_expit(logits)])
@@ -51,9 +51,9 @@ def fit(
 
     Args:
         logits: (texts, units), of texts that the classifier was not fitted on.
-        classes: (texts,), positions among the units; of one unit, 0 or 1.
-        others: how many classes a unit stands for, other than that of the text's own class: more than 1 where the units
-            are a sample of the classes.
+        classes: (texts,), the unit of each text's class; 0 or 1 if there is one unit.
+        others: how many classes each unit stands for, except the unit of the text's own class. It is more than 1 if the
+            units are a sample of the classes.
         weights: (texts,), how much each text counts; None for 1 each.
     """
     if not len(classes):

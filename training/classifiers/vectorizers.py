@@ -1,6 +1,6 @@
 """Turns sequences of word indices into the tensors that a Keras network takes, one mini-batch at a time.
 
-In memory are indices: 25,000 multi-hot rows of 10,000 would fill a gigabyte.
+Only the indices stay in memory: 25,000 multi-hot rows of 10,000 would fill a gigabyte.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from textmodel.vocabulary import PADDING
 
 
 def vectorize(vectorizer: MultiHot | PaddedSequence, sequences: tf.RaggedTensor) -> tf.Tensor:
-    """Returns what a network takes of sequences, int32 (texts, None): float32 (texts, num_words) or int32 (texts,
+    """Returns the network's input for sequences, int32 (texts, None): float32 (texts, num_words) or int32 (texts,
     length).
     """
     if isinstance(vectorizer, PaddedSequence):
@@ -32,13 +32,13 @@ def batches(
     targets: Sequence[NDArray[np.generic]] = (),
     shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
-    """Returns the mini-batches of an epoch: vectors, with what belongs to them if there is anything.
+    """Returns the mini-batches of an epoch: vectors, and the rows of `targets` that belong to them.
 
     Args:
         vectorizer: makes the vectors.
         sequences: each int32 (words + 1,), as `Vocabulary.indices` gives them.
         batch_size: texts in a mini-batch; the last one may have fewer.
-        targets: (texts, ...) each: the targets and their weights.
+        targets: arrays (texts, ...): the targets and their weights; empty for none.
         shuffle_seed: None keeps the order; a number gives each epoch another order, the same in every run.
     """
     texts = tf.RaggedTensor.from_row_lengths(np.concatenate(sequences), [len(sequence) for sequence in sequences])

@@ -1,1 +1,1 @@
-"""From files to labelled texts: readers, splits and the vocabulary."""
+"""Turns files into labelled texts: readers, splits and the vocabulary."""

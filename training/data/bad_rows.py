@@ -11,15 +11,15 @@ _MAX_SHOWN = 20
 
 
 class BadRows(AbstractContextManager["BadRows"]):
-    """The bad rows of the files that are read inside the block. At its end they are an error, or set aside.
+    """Collects the bad rows of the files that are read inside the block. At its end it lists them in a file or raises.
 
     Args:
-        path: the file that they are set aside in, as JSON Lines of file, line and reason. It is written as a whole or
-            not at all. None: they are an error.
+        path: the file that lists the bad rows, as JSON Lines of file, line and reason. It is written as a whole or not
+            at all. None: bad rows are an error.
 
     Raises:
-        InputError: at the end of the block: there are bad rows, and no file to set them aside in; or that file cannot
-            be written.
+        InputError: at the end of the block, there are bad rows but no file to list them in; or, at its beginning, that
+            file cannot be written.
     """
 
     def __init__(self, path: Path | None = None) -> None:

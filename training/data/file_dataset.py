@@ -1,6 +1,6 @@
-"""The user's own data: files of labelled texts become a data set, in one pass over each file.
+"""The user's own data: turns files of labelled texts into a data set, in one pass over each file.
 
-In memory are word indices. The texts are in a temporary file, which is mapped into memory. A word gets a number when it
+Memory holds word indices. The texts are in a temporary file, which is mapped into memory. A word gets a number when it
 first occurs. When all rows are read, the words of the training texts are ranked by frequency, as Keras ranks them, and
 the numbers become indices.
 """
@@ -37,7 +37,7 @@ from training.data.text_hashes import text_hash
 from training.data.tokens import tokenize_all
 from training.settings import Settings
 
-# Worked on at a time.
+# The sizes of the blocks that are processed at a time.
 _BLOCK_CHARACTERS = 1 << 18
 _BLOCK_INDICES = 1 << 22
 _BLOCK_TEXTS = 1 << 11
@@ -45,26 +45,26 @@ _BLOCK_TEXTS = 1 << 11
 
 @dataclass(frozen=True)
 class FileDataset(SplitDataset):
-    """A data set whose training texts are shuffled, those for validation first."""
+    """A data set of the user's own. Its training texts are shuffled, with those for validation first."""
 
     validation_texts: int
     quality: Quality
     training_hashes: NDArray[np.uint64]
-    """(training texts,), including those for validation."""
+    """(training texts,), the hashes of the training texts, including those for validation."""
     test_hashes: NDArray[np.uint64]
-    """(test texts,), by which `test_rows` finds them."""
+    """(test texts,), the hashes of the test texts, by which `test_rows` finds them."""
 
 
 def load(files: TrainingFiles, settings: Settings, console: Console) -> FileDataset:
     """Reads the files and splits their texts.
 
     Args:
-        files: what is read.
-        settings: of them `num_words`, the maximum number of indices, `validation_split`, and `seed`, which shuffles.
+        files: the files to read.
+        settings: `num_words`, the maximum number of indices, `validation_split`, and `seed`, which shuffles, are used.
         console: where progress and warnings are shown.
 
     Raises:
-        InputError: a file cannot be used, a row cannot be and there is no file to set it aside in, or there are too few
+        InputError: a file cannot be used; a row cannot be used and there is no file to list it in; or there are too few
             texts to split.
     """
     texts, count, bad = _read(files, console)
@@ -112,7 +112,7 @@ def _read(files: TrainingFiles, console: Console) -> tuple["_Texts", int, int]:
 
 
 def _targets(files: TrainingFiles, texts: "_Texts", split: "_Split") -> Targets | None:
-    """Returns the targets of all texts, if the files have columns of soft labels or weights."""
+    """Returns the targets of all texts; None if the files have no columns of soft labels or weights."""
     if not files.data.soft:
         return None
     targets = texts.targets.targets()
@@ -122,7 +122,7 @@ def _targets(files: TrainingFiles, texts: "_Texts", split: "_Split") -> Targets 
 
 
 def _examples(texts: "_Texts", split: "_Split", targets: Targets | None) -> tuple[Examples, Examples]:
-    """Returns the texts to train on and the test texts."""
+    """Returns the training texts and the test texts."""
     everything = np.frombuffer(texts.indices, np.int32), np.frombuffer(texts.ends, np.int64)
     raw, classes = texts.stored_texts(), texts.targets.classes()
     training, test = (
@@ -141,13 +141,15 @@ def _quality(
     *,
     words_alone: bool,
 ) -> Quality:
-    """Returns the findings.
+    """Returns the findings about the files.
 
     Args:
-        unknown: the shares of unknown words in validation and test texts.
+        texts: the rows of the files.
+        split: how the texts are split.
+        unknown: the shares of unknown words in the validation and the test texts.
         bad: number of bad rows.
-        targets: those of the texts, if the files have columns of soft labels or weights.
-        words_alone: whether the run was told to use n-grams of words alone.
+        targets: the targets of the texts, if the files have columns of soft labels or weights.
+        words_alone: whether the settings fix n-grams of words alone.
     """
     hashes, classes, labelled = (
         np.frombuffer(texts.hashes, np.uint64),
@@ -182,7 +184,7 @@ def _quality(
 
 
 def _untaught(labels: Sequence[str], targets: Targets | None, training: NDArray[np.int64]) -> list[str]:
-    """Returns the labels that no text to train on teaches, which only soft labels can name."""
+    """Returns the labels that no training text teaches. Only labels of soft-label columns can be such."""
     if targets is None:
         return []
     taught = targets.learned[training].sum(axis=0)
@@ -204,8 +206,8 @@ def test_rows(files: TrainingFiles, data: FileDataset) -> Iterator[LabelledText]
     """Reads the test texts again, as text, so that versions with different vocabularies can be compared.
 
     Args:
-        files: as they were loaded.
-        data: what was loaded from them.
+        files: the files that `load` read.
+        data: the data set that it returned.
 
     Raises:
         InputError: as `load` does.
@@ -219,7 +221,7 @@ def test_rows(files: TrainingFiles, data: FileDataset) -> Iterator[LabelledText]
 
 
 class _Texts:
-    """The rows that are kept: of each text the numbers of its words, its targets and its hash, and the text in a file.
+    """The rows that are kept. Memory holds each text's word numbers, targets and hash; a file holds the texts.
 
     Args:
         columns: of soft labels and weights.
@@ -227,20 +229,20 @@ class _Texts:
 
     def __init__(self, columns: SoftColumns) -> None:
         self.words: dict[str, int] = defaultdict(itertools.count(1).__next__)
-        """From 1, in the order of occurrence: 0 stands for the start of a text."""
+        """The number of each word, from 1, in the order of occurrence. 0 stands for the start of a text."""
         self.targets = RowTargets(columns)
         self.indices = array("i")
         self.ends = array("q")
         self._utf8 = TemporaryFile()  # noqa: SIM115, it stays open
         self._text_ends = array("q")
         self.hashes = array("Q")
-        """Two texts with the same hash count as copies, which does no harm."""
+        """The hash of each text. Two texts with the same hash count as copies."""
         self.usable_rows = self.without_words = self.too_long = self.merged = self.without_weight = 0
         self.weightless: Counter[str] = Counter()
-        """The labels of rows of weight 0, with their numbers of rows."""
+        """The number of rows of weight 0, by label."""
         self.merged_at = ""
         self._pending: list[LabelledText] = []
-        """Rows that are not yet tokenized."""
+        """The rows that are not tokenized yet."""
         self._pending_characters = 0
 
     def __len__(self) -> int:
@@ -249,7 +251,7 @@ class _Texts:
     def read(
         self, files: LabelledFiles, bad_rows: BadRows, console: Console, known_labels: Collection[str] | None = None
     ) -> None:
-        """Adds the rows of files. If known labels are given, rows with another label are bad."""
+        """Adds the rows of files. If `known_labels` is given, a row with another label is a bad row."""
         spellings = set(map(without_spelling, known_labels or ()))
         with bytes_shown(console, f"Reading {files}", files.size()) as progress:
             for file, row in files.rows(bad_rows, progress):
@@ -296,15 +298,15 @@ class _Texts:
         self.targets.add(row)
 
     def stored_texts(self) -> tuple[mmap.mmap, NDArray[np.int64]]:
-        """Returns all texts in UTF-8, one behind the other in a temporary file that is mapped into memory and vanishes
-        with it, and where each ends, (texts,).
+        """Returns all texts in UTF-8, one after another, and the offset at which each ends, (texts,). The texts are in
+        a memory-mapped temporary file, which vanishes with the mapping.
         """
         self._utf8.flush()
         return mmap.mmap(self._utf8.fileno(), 0, access=mmap.ACCESS_READ), np.frombuffer(self._text_ends, np.int64)
 
 
 def _check(files: TrainingFiles, texts: _Texts, count: int) -> None:
-    """Checks that there are texts of two labels, the first `count` to train on and the others of test files."""
+    """Checks that the texts have two labels or more. The first `count` texts are to train on, the others to test on."""
     separate_test = isinstance(files.test, LabelledFiles)
     if texts.without_weight and not count:
         raise InputError(f"{files.data}: the weight of every text is 0: check --weight-column")
@@ -323,7 +325,9 @@ def _check(files: TrainingFiles, texts: _Texts, count: int) -> None:
 def _check_labels(
     files: LabelledFiles, labels: Sequence[str], hashes: NDArray[np.uint64], classes: NDArray[np.int64], needed: int
 ) -> None:
-    """Checks that there are two or more classes, each with at least one different text for each part."""
+    """Checks that there are two labels or more, each with `needed` different texts or more: one for each part of a
+    split.
+    """
     if len(labels) < 2:
         raise InputError(
             f"{files}: every text has the label {labels[0]!r}: two labels are needed: check --label-column"
@@ -349,15 +353,17 @@ class _Split(NamedTuple):
     """The texts of each side of the split."""
 
     training: NDArray[np.int64]
-    """Shuffled, those for validation first."""
+    """Positions of the training texts, shuffled, with those for validation first."""
     test: NDArray[np.int64]
+    """Positions of the test texts."""
     validation_texts: int
 
 
 def _split(files: TrainingFiles, settings: Settings, texts: _Texts, count: int) -> _Split:
-    """Splits texts, the first `count` to train on and the others of test files.
+    """Splits the texts. The first `count` are those of `files.data`; the others are those of test files.
 
-    Without test files, texts with labels are drawn for the test; copies of these without a label are left out.
+    Without test files, the test texts are drawn from the texts with a label. Copies of them without a label are left
+    out.
     """
     hashes, classes = np.frombuffer(texts.hashes, np.uint64), texts.targets.classes()
     is_test = np.arange(len(hashes)) >= count
@@ -381,7 +387,7 @@ def _split(files: TrainingFiles, settings: Settings, texts: _Texts, count: int) 
 def _unknown_by_hashes(
     training: Examples, validation_texts: int, test: Examples, settings: Settings
 ) -> tuple[float, float]:
-    """Returns the shares of unknown words in validation and test texts, as models of hashed n-grams know words."""
+    """Returns the shares of unknown words in the validation and the test texts, for a model of hashed n-grams."""
 
     def ratio(texts: Sequence[str], learned: Sequence[str]) -> float:
         known = unknown_words.known_words(learned, settings.min_df, characters=settings.features != "words")
@@ -392,8 +398,8 @@ def _unknown_by_hashes(
 
 
 def _unknown_ratio(training: Examples, validation_texts: int, words: int) -> float:
-    """Returns the share of the words of the validation texts that the other training texts do not have, of sequences of
-    the words' numbers.
+    """Returns the share of the validation texts' words that do not occur in the other training texts. The sequences
+    must still hold word numbers.
     """
     validation, others = (_word_counts(part, words) for part in training.split(validation_texts))
     return float(validation[others == 0].sum() / max(validation.sum(), 1))
@@ -408,8 +414,8 @@ def _word_counts(examples: Examples, words: int) -> NDArray[np.int64]:
 
 
 def _index(indices: NDArray[np.int32], words: Mapping[str, int], training: Examples, num_words: int) -> Vocabulary:
-    """Ranks the words by how often the training texts hold them, the first to come before its equals, and makes of each
-    word's number, in place, its index.
+    """Ranks the words by their frequency in the training texts, and replaces each word's number by its index, in place.
+    Of equally frequent words, the one that occurs first comes first.
     """
     counts = _word_counts(training, len(words))
     entries = list(words)

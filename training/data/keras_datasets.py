@@ -1,6 +1,6 @@
-"""The data sets of Keras, as integer sequences: exactly what `keras.datasets.{imdb,reuters}.load_data` gives.
+"""Keras's data sets as integer sequences: exactly what `keras.datasets.{imdb,reuters}.load_data` returns.
 
-They are read from a folder with Keras's own files, or downloaded by Keras to its cache.
+They are read from a folder with Keras's own files, or Keras downloads them to its cache.
 """
 
 import io
@@ -29,7 +29,7 @@ _REUTERS_TOPICS = (
     " iron-steel rubber heat jobs lei bop zinc orange pet-chem dlr gas silver wpi hog lead"
 )
 LABELS = {"imdb": ("negative", "positive"), "reuters": tuple(_REUTERS_TOPICS.split())}
-"""The names of the classes, in order: for Reuters those of `keras.datasets.reuters.get_label_names()`."""
+"""The names of the classes, in order. Those of Reuters are `keras.datasets.reuters.get_label_names()`."""
 
 # Defaults of load_data.
 _SEED = 113
@@ -43,9 +43,9 @@ class Examples:
 
     Args:
         sequences: each int32 (words + 1,): `START`, then an index below `num_words` for each word.
-        classes: int64 (texts,), positions in the labels: of a text without a label, its most probable class.
+        classes: int64 (texts,), positions in the labels. A text with only a soft label has its most probable class.
         texts: the texts themselves; None for Keras's data sets, which are indices.
-        targets: those of texts with soft labels or weights; None: each text counts 1 for its class.
+        targets: the targets of texts with soft labels or weights. None: each text has the weight 1 for its class.
     """
 
     sequences: Sequence[NDArray[np.int32]]
@@ -58,7 +58,7 @@ class Examples:
 
     @property
     def unknown_word_ratio(self) -> float:
-        """Share of the words that are `UNKNOWN`; 0 without words."""
+        """Share of the words that are `UNKNOWN`; 0 if there are no words."""
         words = sum(len(sequence) - 1 for sequence in self.sequences)
         unknown = sum(int(np.count_nonzero(sequence == UNKNOWN)) for sequence in self.sequences)
         return unknown / words if words else 0.0
@@ -68,7 +68,7 @@ class Examples:
         return self.part(slice(count)), self.part(slice(count, None))
 
     def part(self, rows: slice) -> "Examples":
-        """Returns some of the texts, one after another."""
+        """Returns the texts of a slice."""
         texts = None if self.texts is None else self.texts[rows]
         return Examples(self.sequences[rows], self.classes[rows], texts, self.targets and self.targets.part(rows))
 
@@ -79,11 +79,11 @@ class Examples:
         return Examples(sequences, self.classes[rows], texts, self.targets and self.targets.part(rows))
 
     def learned(self, count: int) -> csr_array:
-        """Returns the targets of training, float64 (texts, count), for this number of classes: see `Targets`."""
+        """Returns the targets of training, float64 (texts, count), for `count` classes: see `Targets`."""
         return self.targets.learned if self.targets else one_hot(self.classes, count)
 
     def judged(self, count: int) -> csr_array:
-        """Returns the targets of evaluation, float64 (texts, count), for this number of classes."""
+        """Returns the targets of validation, float64 (texts, count), for `count` classes: see `Targets`."""
         return self.targets.judged if self.targets else one_hot(self.classes, count)
 
 
@@ -93,7 +93,7 @@ class SplitDataset:
 
     name: str
     tokenization: Tokenization
-    """The tokenization of its texts."""
+    """The tokenization of the texts."""
     labels: tuple[str, ...]
     vocabulary: Vocabulary
     training: Examples
@@ -124,8 +124,8 @@ def load(name: str, data_dir: Path | None, num_words: int | None) -> SplitDatase
 
 
 def test_rows(name: str, data_dir: Path | None) -> Iterator[LabelledText]:
-    """Returns the test texts of a data set as text, so that versions with different vocabularies can be compared: the
-    words, separated by spaces.
+    """Yields the test texts of a data set as text, their words separated by spaces, so that versions with different
+    vocabularies can be compared.
 
     Args:
         name: a key of `LABELS`.
@@ -141,11 +141,11 @@ def test_rows(name: str, data_dir: Path | None) -> Iterator[LabelledText]:
 
 
 def _download(name: str, num_words: int | None) -> tuple[Mapping[str, int], Examples, Examples]:
-    import keras  # noqa: PLC0415, it brings TensorFlow: only the download needs it
+    import keras  # noqa: PLC0415, it imports TensorFlow, which only the download needs
 
     source = getattr(keras.datasets, name)
     try:
-        parts = source.load_data(num_words=num_words or sys.maxsize)  # by default it leaves out the last word
+        parts = source.load_data(num_words=num_words or sys.maxsize)  # the default leaves out the last word
         ranks = source.get_word_index()
     except Exception as error:  # what Keras raises when a download fails
         raise InputError(
@@ -245,7 +245,7 @@ class _ArrayUnpickler(pickle.Unpickler):
     """Unpickles only lists, numbers and arrays."""
 
     def find_class(self, module: str, name: str) -> object:
-        module = module.replace("numpy.core.", "numpy._core.")  # its name before NumPy 2
+        module = module.replace("numpy.core.", "numpy._core.")  # NumPy 1 has another name
         if (module, name) not in {
             ("numpy._core.multiarray", "_reconstruct"),
             ("numpy._core.multiarray", "scalar"),

@@ -27,28 +27,28 @@ from training.data.labels import label_of
 from training.data.soft_labels import NO_SOFT_COLUMNS, SoftColumns, is_empty, soft_label, weight
 
 _ROWS = 1000
-"""Rows between two calls of `progress`, and rows of Parquet in memory at a time."""
+"""Number of rows between two calls of `progress`, and of Parquet rows in memory at a time."""
 
 
 class LabelledText(NamedTuple):
-    """A text, and its label or soft label or both."""
+    """A text with its label, its soft label, or both."""
 
     text: str
-    """Empty if the file has no text."""
+    """The text; empty if the row has none."""
     label: str
-    """On one line, without white space around it; empty if the row has a soft label alone."""
+    """The label, on one line, without white space around it; empty if the row has only a soft label."""
     number: int
-    """From 1: of the line that the row starts on; in Parquet, of the row."""
+    """The number of the line on which the row starts, or of the row in Parquet, from 1."""
     looks_merged: bool = False
-    """As in `textfiles.Row`."""
+    """See `textfiles.Row`."""
     soft_label: Mapping[str, float] | None = None
-    """The probability of each label, with the sum 1 and without negligible ones; None if the row has none."""
+    """The probability of each label, with the sum 1 and without negligible ones; None if the row has no soft label."""
     weight: float = 1.0
-    """The weight of the row, from 0: the number of rows that it counts as."""
+    """The weight of the row, at least 0: it counts as so many rows."""
 
 
 Fields = Row[Mapping[str, Any]] | Unreadable
-"""The values of a row by column, as the file has them."""
+"""The values of a row by column, as the file has them, or why the row cannot be read."""
 
 
 class LabelledFile(TextFile):
@@ -57,12 +57,12 @@ class LabelledFile(TextFile):
     Args:
         path: the file.
         text_column: the column, or key in JSON Lines, of the texts.
-        label_column: the one of the labels.
+        label_column: the column, or key in JSON Lines, of the labels.
         options: how the file is read.
-        soft: the columns of soft labels, which take the place of labels in some rows or in all, and of weights.
+        soft: the columns of soft labels and weights. A row with a soft label needs no label.
 
     Raises:
-        InputError: the format is unknown or has no labels, or two of the columns are one.
+        InputError: the format is unknown or has no labels, or one column is named for two purposes.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class LabelledFile(TextFile):
         """Reads the rows, in order.
 
         Args:
-            progress: called now and then with the number of bytes of the file that are read.
+            progress: called now and then with the number of bytes read so far.
 
         Raises:
             InputError: the file cannot be read, or has no such column.
@@ -132,11 +132,11 @@ class LabelledFile(TextFile):
         return label
 
     def _columns(self, there: Collection[str]) -> list[str]:
-        """Returns the columns to read, of those that are there in a file or in an object. The label may be missing
-        where there are probabilities, and these where there is a label.
+        """Returns the columns to read from a file or an object that has the columns `there`. It may lack the label or
+        the probabilities, but not both.
 
         Raises:
-            ValueError: both are missing. The message says so.
+            ValueError: both are missing. The message names them.
         """
         label, probabilities = [self.label_column], list(self.soft.probabilities.values())
         found = [names for names in (label, probabilities) if any(name in there for name in names)]
@@ -202,7 +202,7 @@ class LabelledFile(TextFile):
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """One or more files, read as if they were one. All have the same columns and options."""
+    """One or more files that are read as one. All have the same columns and options."""
 
     files: Sequence[LabelledFile]
 
@@ -211,7 +211,7 @@ class LabelledFiles:
 
     @property
     def name(self) -> str:
-        """The first file's name without its folder, and how many others there are."""
+        """The first file's name without its folder, and the number of other files."""
         return self._shown(self.files[0].name)
 
     @property
@@ -238,7 +238,7 @@ class LabelledFiles:
 
         Args:
             bad_rows: gets the rows that cannot be used.
-            progress: called now and then with the number of bytes that are read.
+            progress: called now and then with the number of bytes read so far.
 
         Raises:
             InputError: a file cannot be read, or has no such column.
@@ -262,9 +262,9 @@ class TrainingFiles:
     """The files that a model is trained and tested on.
 
     Args:
-        data: texts to train on.
-        test: texts to be tested on, or the share of `data` that is held out for the test.
-        bad_rows: the file that rows which cannot be used are set aside in. None: they are an error.
+        data: the texts to train on.
+        test: the texts to test on, or the share of `data` that is held out for the test.
+        bad_rows: the file that lists the rows that cannot be used. None: such rows are an error.
     """
 
     data: LabelledFiles
@@ -272,7 +272,7 @@ class TrainingFiles:
     bad_rows: Path | None = None
 
     def arguments(self) -> list[str]:
-        """Returns the command's arguments that give these files, without the folders that they are in."""
+        """Returns the command-line arguments that name these files, without their folders."""
         first = self.data.files[0]
         columns = ["--text-column", first.text_column, "--label-column", first.label_column, *first.soft.arguments()]
         test = (

@@ -1,4 +1,4 @@
-"""The values of a file that are labels, and the labels that are the same class."""
+"""Turns the values of a file into labels, and finds labels that probably mean the same."""
 
 import re
 import unicodedata
@@ -18,15 +18,16 @@ _SEPARATORS = re.compile(r"\s*[,;|]\s*")
 def label_of(value: object) -> str:
     """Returns the label that a value of a file means: not empty, on one line, without white space around it.
 
-    A number is its digits without zeros behind the point, as 0 for 0.0, and a truth value is in lower case, whether the
-    file has types or not. Other spellings of a number may be codes, as 01 or 1E3, and stay as they are.
+    Files with and without types give the same labels: a whole number loses the zeros after its decimal point, so that
+    0.0 becomes 0, and a truth value becomes lower case. Other spellings of a number, such as 01 or 1E3, may be codes
+    and stay as they are.
 
     Raises:
         ValueError: the value is no label. The message is the reason.
     """
     if isinstance(value, list | tuple):
         raise ValueError("the label is a list: give each text one label; texts with several labels are not supported")
-    if value != value:  # noqa: PLR0124, NaN: so Pandas writes a missing value
+    if value != value:  # noqa: PLR0124, NaN: pandas writes a missing value so
         value = None
     if isinstance(value, Decimal):
         value = f"{value.normalize():f}"
@@ -49,12 +50,12 @@ def _canonical(text: str) -> str:
 
 
 SPELLING = "case, width, white space or the form of a number"
-"""What two labels may differ in that probably mean the same, as " Spam" and "spam", or 01 and 1. They stay two classes:
-01 may be a code."""
+"""Two labels that differ only in these probably mean the same, such as " Spam" and "spam", or 01 and 1. They stay two
+classes, since 01 may be a code."""
 
 
 def without_spelling(label: str) -> str | Decimal:
-    """Returns what a label has in common with those that differ from it only in `SPELLING`."""
+    """Returns a key that is equal for labels that differ only in `SPELLING`."""
     folded = unicodedata.normalize("NFKC", label).casefold()
     visible = "".join(character for character in folded if character.isprintable() and character != " ")
     digits = visible.replace(",", "") if _THOUSANDS.fullmatch(visible) else visible
@@ -74,8 +75,8 @@ def alike_among(labels: Iterable[str]) -> list[str]:
 
 
 def spelling_note(labels: Iterable[str], known: Iterable[str]) -> str:
-    """Returns a sentence, after a space, about the unknown labels that differ from a known label only in `SPELLING`;
-    nothing if none does.
+    """Returns a space and a sentence about the unknown labels that differ from a known label only in `SPELLING`, or an
+    empty string.
     """
     spellings = set(map(without_spelling, known))
     found = [label for label in labels if without_spelling(label) in spellings]
@@ -86,8 +87,8 @@ def spelling_note(labels: Iterable[str], known: Iterable[str]) -> str:
 
 
 def lists_among(labels: Iterable[str]) -> list[str]:
-    """Returns the labels that look like lists of labels: in brackets, or parts between separators that all occur in
-    other labels too.
+    """Returns the labels that look like lists of labels: those in brackets, and those whose parts between separators
+    all occur in other labels too.
     """
     parts = {label: _SEPARATORS.split(label) for label in labels}
     occurrences = Counter(part for each in parts.values() for part in set(each))

@@ -11,7 +11,7 @@ from textfiles.decoding import invalid_text
 from training.data.bad_rows import BadRows
 
 _ROWS = 1000
-"""Rows of Parquet in memory at a time."""
+"""Number of Parquet rows in memory at a time."""
 
 
 class PoolText(NamedTuple):
@@ -20,11 +20,11 @@ class PoolText(NamedTuple):
     text: str
     file: TextFile
     number: int
-    """From 1: of the line that the row starts on; in Parquet, of the row."""
+    """The number of the line on which the row starts, or of the row in Parquet, from 1."""
 
 
 class PoolFile(TextFile):
-    """A file of texts: a line is a text, or a row or object has one.
+    """A file of texts: each line is a text, or each row or object has one.
 
     Args:
         path: the file.
@@ -101,7 +101,7 @@ def pool_texts(files: Iterable[PoolFile], bad_rows: BadRows) -> Iterator[PoolTex
     """Reads the texts of files, one file after another.
 
     Args:
-        files: what is read.
+        files: the files to read.
         bad_rows: gets the rows that cannot be used.
 
     Raises:

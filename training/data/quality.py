@@ -9,10 +9,10 @@ from training.data.labels import SPELLING
 from training.data.soft_labels import NEGLIGIBLE
 
 MAX_TEXT_BYTES = 1 << 20
-"""Maximum length of a text in UTF-8: the default limit of a server, which classifies no longer texts."""
+"""Maximum length of a text in UTF-8. It is the server's default limit."""
 
 _HIGH_SHARE = 0.01
-"""Share of the texts from which a run warns of copies in the training texts, and of contradictory labels."""
+"""From this share of the texts, a run warns of test texts that are training texts too, and of contradictory labels."""
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,18 @@ class SoftQuality:
     """The findings about soft labels and weights."""
 
     soft: int
-    """Training texts with a soft label."""
+    """Number of training texts with a soft label."""
     unlabelled: int
-    """Those of them without a label."""
+    """Number of these texts that have no label."""
     left_out: int
-    """Unlabelled copies of test texts, left out."""
+    """Number of unlabelled copies of test texts, which are left out."""
     without_weight: int
-    """Rows of weight 0, left out."""
+    """Number of rows of weight 0, which are left out."""
     weight: float
     """The sum of the weights of the training texts."""
 
     def described(self) -> list[tuple[str, str]]:
-        """Returns the name and the value of each finding, for people."""
+        """Returns the name and the value of each finding, to show to people."""
         return [
             ("training texts with a soft label", f"{self.soft:,}"),
             ("of them without a label", f"{self.unlabelled:,}"),
@@ -46,28 +46,28 @@ class Quality:
     """The findings about the files, mostly numbers of rows."""
 
     rows: int
-    """Including bad rows."""
+    """Number of all rows, including bad rows."""
     bad: int
-    """Rows that cannot be used, set aside."""
+    """Number of rows that cannot be used and are listed in the file of bad rows."""
     without_words: int
     """Left out."""
     too_long: int
-    """Texts longer than `MAX_TEXT_BYTES`, left out."""
+    """Number of rows whose text is longer than `MAX_TEXT_BYTES`, which are left out."""
     copies: int
-    """Rows with the text of an earlier row, kept on one side of each split."""
+    """Number of rows with the text of an earlier row. They are kept, on the same side of each split as that row."""
     labelled: int
-    """Rows with a label, of those that are kept."""
+    """Number of the kept rows that have a label."""
     conflicts: int
-    """Those of them whose text has another label in another row, kept."""
+    """Number of labelled rows whose text has another label in another row. They are kept."""
     test_texts: int
     seen_in_training: int
-    """Test texts that are training texts too, kept. Only a file of test texts can have them."""
+    """Number of test texts that are training texts too. They are kept. Only separate test files can have them."""
     merged: int
-    """Rows that look like several rows merged by an unclosed quotation mark."""
+    """Number of rows that look like several rows merged by an unclosed quotation mark."""
     merged_at: str
-    """The file and line of the first of them."""
+    """The file and the line of the first such row."""
     unknown_in_validation: float
-    """Share of unknown words in the validation texts, for a model of the other training texts."""
+    """Share of unknown words in the validation texts, for a model trained on the other training texts."""
     unknown_in_test: float
     """Share of unknown words in the test texts."""
     label_lists: tuple[str, ...]
@@ -77,11 +77,11 @@ class Quality:
     alike_labels: tuple[str, ...]
     """Labels that differ from another label only in `SPELLING`."""
     weightless_labels: Mapping[str, int]
-    """Labels of which all rows have the weight 0, with their numbers of rows."""
+    """The number of rows of each label of which all rows have the weight 0."""
     untaught_labels: tuple[str, ...]
-    """Labels of soft labels that no text to train on has, and none has a probability of."""
+    """Labels of soft-label columns that no training text has, neither as its label nor with a probability."""
     words_alone: bool
-    """Whether the run was told to use n-grams of words alone."""
+    """Whether the settings fix n-grams of words alone."""
 
     def described(self) -> list[tuple[str, str]]:
         """Returns the name and the value of each finding, for people."""

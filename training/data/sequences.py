@@ -1,4 +1,4 @@
-"""Sequences of word indices, and texts, each packed into one array to save memory."""
+"""Sequences of word indices, and texts, each packed into one buffer to save memory."""
 
 import mmap
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 
 class FlatSequences(Sequence[NDArray[np.int32]]):
-    """Sequences packed into one array. A slice, as a sequence, is a view.
+    """Sequences packed into one array. A slice is a view, and so is a sequence.
 
     Args:
         flat: int32 (indices,), all sequences.
-        ends: int64 (sequences,), where each ends; each begins where the one before it ends.
-        rows: int64 (n,), which of them these are, in this order. All when left out.
+        ends: int64 (sequences,), where each sequence ends. Each begins where the one before it ends.
+        rows: int64 (n,), the sequences that this object has, in this order. None: all.
     """
 
     def __init__(self, flat: NDArray[np.int32], ends: NDArray[np.int64], rows: NDArray[np.int64] | None = None) -> None:
@@ -37,12 +37,12 @@ class FlatSequences(Sequence[NDArray[np.int32]]):
 
 
 class FlatTexts(Sequence[str]):
-    """Texts packed into one buffer of UTF-8. A slice, as a sequence, is a view.
+    """Texts packed into one buffer of UTF-8. A slice is a view.
 
     Args:
         flat: all texts.
-        ends: int64 (texts,), where each ends; each begins where the one before it ends.
-        rows: int64 (n,), which of them these are, in this order. All when left out.
+        ends: int64 (texts,), where each text ends. Each begins where the one before it ends.
+        rows: int64 (n,), the texts that this object has, in this order. None: all.
     """
 
     def __init__(self, flat: bytes | mmap.mmap, ends: NDArray[np.int64], rows: NDArray[np.int64] | None = None) -> None:

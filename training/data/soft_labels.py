@@ -1,6 +1,6 @@
-"""Soft labels and weights: what a row of a file says beside its label.
+"""Soft labels and weights, which a row of a file may have besides its label.
 
-A soft label is a probability of each label, from a larger model or from several people. A weight says how many rows a
+A soft label is the probability of each label, from a larger model or from several people. A weight says how many rows a
 row counts as.
 """
 
@@ -15,18 +15,18 @@ from typing import Any
 from training.data.labels import label_of
 
 PREFIX = "p_"
-"""Prefix of the name of a column of probabilities, before its label."""
+"""The name of a column of probabilities may be this prefix and the label."""
 SUM_TOLERANCE = 0.02
 """Maximum difference of the sum of a row's probabilities from 1: three times 0.33 is valid."""
 NEGLIGIBLE = 0.01
-"""The probability below which a label is left out of a row, and the others are divided by their sum. What a row costs
-in training grows with its labels; so they are 100 at most, and mostly one or two."""
+"""A label with a lower probability is left out of a row, and the other probabilities are divided by their sum. A row's
+cost in training grows with its number of labels; so it has at most 100 labels, and mostly one or two."""
 
 MAX_WEIGHT = 1e6
 """Maximum weight: with larger weights a fit does not converge."""
 
 _ROUNDING = 1e-6
-"""Rounding error of probabilities in 32 bits, outside 0 to 1."""
+"""How far a 32-bit probability may lie outside 0 to 1, by rounding."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class SoftColumns:
     """The columns, or keys in JSON Lines, of soft labels and weights.
 
     Args:
-        probabilities: the column of each label; empty if there are none.
-        weight: the column of the weights, if there is one.
+        probabilities: the column of each label; empty without soft labels.
+        weight: the column of the weights; None without weights.
     """
 
     probabilities: Mapping[str, str] = field(default_factory=dict)
@@ -45,11 +45,11 @@ class SoftColumns:
         return bool(self.probabilities) or self.weight is not None
 
     def names(self) -> list[str]:
-        """Returns the names of all these columns."""
+        """Returns the names of all columns of soft labels and weights."""
         return [*self.probabilities.values(), *([] if self.weight is None else [self.weight])]
 
     def arguments(self) -> list[str]:
-        """Returns the command's arguments that give these columns."""
+        """Returns the command-line arguments that name these columns."""
         words = [
             column if _label_in(column) == label else f"{label}={column}"
             for label, column in self.probabilities.items()
@@ -62,11 +62,11 @@ NO_SOFT_COLUMNS = SoftColumns()
 
 
 def probability_columns(text: str) -> dict[str, str]:
-    """Parses names of columns, separated by commas, into the column of each label. Each is `LABEL=COLUMN`, or a name
-    alone, which is the label behind `PREFIX`, or the label. Quotation marks enclose a name with a comma, as in CSV.
+    """Parses names of columns, separated by commas, into the column of each label. Each is `LABEL=COLUMN`, or a name of
+    a column alone: the label, with or without `PREFIX`. As in CSV, quotation marks enclose a name with a comma.
 
     Raises:
-        ValueError: they are no such names. The message is the reason.
+        ValueError: the text does not name columns so. The message is the reason.
     """
     columns: dict[str, str] = {}
     for word in next(csv.reader([text]), []):
@@ -94,20 +94,20 @@ def _joined(words: list[str]) -> str:
 
 
 def is_empty(value: object) -> bool:
-    """Tells whether a file has no value here: an empty cell, or null."""
+    """Tells whether a value of a file is missing: an empty cell, or null."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 def soft_label(columns: Mapping[str, str], fields: Mapping[str, Any]) -> dict[str, float] | None:
-    """Returns the probability of each label of a row, without those that are negligible, with the sum 1; None if all
-    columns are empty.
+    """Returns the probability of each label of a row, without negligible ones, with the sum 1. None: all columns are
+    empty.
 
     Args:
         columns: the column of each label.
         fields: the row's values by column.
 
     Raises:
-        ValueError: they are no probabilities. The message is the reason.
+        ValueError: the values are not probabilities. The message is the reason.
     """
     empty = [column for column in columns.values() if is_empty(fields.get(column))]
     if len(empty) == len(columns):
@@ -121,7 +121,7 @@ def soft_label(columns: Mapping[str, str], fields: Mapping[str, Any]) -> dict[st
     total = sum(values.values())
     if abs(total - 1) > SUM_TOLERANCE:
         raise ValueError(f"the probabilities sum to {total:.4g}, not to 1")
-    # The largest stays, however many labels there are.
+    # The largest is kept, even if it is negligible because there are many labels.
     least = min(NEGLIGIBLE, max(values.values()))
     kept = {label: value for label, value in values.items() if value >= least}
     total = sum(kept.values())

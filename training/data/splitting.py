@@ -1,4 +1,6 @@
-"""Splits and folds of texts. Copies of a text are on the same side, and a text stays on its side when files grow."""
+"""Splits and folds of texts. Copies of a text are on the same side of a split, and a text stays on its side when the
+files grow.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +8,7 @@ from numpy.typing import NDArray
 _KEY_BITS = 32
 
 _MAX_RATIO = 1.5
-"""The share of a class is at most multiplied, and at most divided, by this factor."""
+"""A class may give this factor more or less than its share."""
 
 
 def keys_for_test(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -22,19 +24,19 @@ def keys_for_validation(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def held_out(
     hashes: NDArray[np.uint64], keys: NDArray[np.uint64], classes: NDArray[np.int64], share: float, keep: int
 ) -> NDArray[np.bool_]:
-    """Returns which rows are held out, (rows,): those whose key lies in the lowest `share` of all keys.
+    """Tells which rows are held out, (rows,): those whose key is below `share` of the range of keys.
 
-    So each class gives about its share, by chance some more or less, and a text that is added moves no other. This has
-    limits, which matter for small classes: a class gives at least one text, at least two thirds of its share and at
-    most three halves of it, by the order of the keys; and a text with more copies than its class should give stays.
-    Where a limit applies, a text may change sides when its class grows.
+    So each class gives about its share, and a new text does not move other texts. Limits protect small classes: each
+    class gives at least one text, at least two thirds of its share and at most three halves of it, in the order of the
+    keys. A text with more copies than its class should give is not held out. Where a limit applies, a text may change
+    sides when its class grows.
 
     Args:
         hashes: (rows,), equal for equal texts. A text that comes with several labels counts for the first.
         keys: (rows,), 32 bits of each hash.
         classes: (rows,)
-        share: of the texts, between 0 and 1.
-        keep: minimum number of different texts of each class that are not held out. Each class has more.
+        share: the share of the texts to hold out, between 0 and 1.
+        keep: minimum number of different texts of each class that are not held out. Each class must have more.
     """
     _, first, text, copies = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
     key, class_of_text = keys[first], classes[first]
@@ -51,14 +53,14 @@ def held_out(
 def fold_of_texts(
     texts: NDArray[np.integer], classes: NDArray[np.int64], folds: int, random: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Returns the fold of each row, (rows,). Copies of a text are in one fold, so no classifier is tested on a text
-    of its training. Each class is spread evenly over the folds.
+    """Returns the fold of each row, (rows,). Copies of a text are in one fold, so that no classifier is tested on a
+    text that it was trained on. Each class is spread evenly over the folds.
 
     Args:
         texts: (rows,), equal for copies of a text.
         classes: (rows,). A text with several classes counts for the first.
         folds: number of folds.
-        random: deals the texts of a class.
+        random: deals the texts of each class to the folds.
     """
     _, first, text = np.unique(texts, return_index=True, return_inverse=True)
     order = random.permutation(len(first))
@@ -69,7 +71,7 @@ def fold_of_texts(
 
 
 def _count(keys: NDArray[np.uint64], copies: NDArray[np.int64], share: float, keep: int) -> int:
-    """Returns the number of texts of a class to hold out, of those that come first."""
+    """Returns how many of the first texts of a class are held out."""
     candidates = int((copies <= max(share * copies.sum(), 1)).sum())
     below = int((keys[:candidates] < share * (1 << _KEY_BITS)).sum())
     wanted = share * len(keys)

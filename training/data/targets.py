@@ -1,8 +1,8 @@
-"""Which classes texts are learned as, and judged by: a weight for each text and class.
+"""Targets: for each text, the weight of each class, in training and in validation.
 
-A text with a label has the weight 1 for its class. One with a soft label has a weight for each class that it may have:
-its probability. To a loss that is a sum over the texts this is the same as a copy of the text for each of these
-classes, with that weight. So `Copies` is all that a method has to know of soft labels and of weights.
+A text with a label has the weight 1 for its class. A text with a soft label has a weight for each class that it may
+have: the probability of that class. For a loss that is a sum over the texts, this equals a copy of the text for each of
+these classes, with that weight. So a training method needs to know only `Copies`, not soft labels and weights.
 """
 
 import itertools
@@ -24,21 +24,21 @@ class Targets:
     """The targets of texts that have soft labels or weights.
 
     Args:
-        learned: float64 (texts, classes), the weight of each text times the probability of each class, of its soft
-            label or 1 for its label.
-        judged: the same for validation: a text with both is judged by its label.
+        learned: float64 (texts, classes), the targets of training: the weight of each text, times the probability of
+            each class by its soft label, or 1 for its label.
+        judged: the targets of validation: the same, except that a text with both is judged by its label.
     """
 
     learned: csr_array
     judged: csr_array
 
     def part(self, rows: slice | NDArray[np.int64]) -> "Targets":
-        """Returns those of some of the texts."""
+        """Returns the targets of some of the texts."""
         return Targets(self.learned[rows], self.judged[rows])
 
 
 def one_hot(classes: NDArray[np.int64], count: int) -> csr_array:
-    """Returns the targets of texts with labels alone, float64 (texts, count).
+    """Returns the targets of texts that have only labels, float64 (texts, count).
 
     Args:
         classes: (texts,)
@@ -49,10 +49,10 @@ def one_hot(classes: NDArray[np.int64], count: int) -> csr_array:
 
 
 class Copies(NamedTuple):
-    """Texts, each once for each class that it may have."""
+    """Copies of texts: each text once for each class that it may have."""
 
     rows: NDArray[np.int64]
-    """(copies,): which text it is, rising."""
+    """(copies,), the position of each copy's text, in ascending order."""
     classes: NDArray[np.int64]
     """(copies,)"""
     weights: NDArray[np.float64]
@@ -60,21 +60,21 @@ class Copies(NamedTuple):
 
     @classmethod
     def of(cls, targets: csr_array) -> "Copies":
-        """Returns the copies that targets, (texts, classes), mean."""
+        """Returns the copies that targets, (texts, classes), stand for."""
         rows = np.repeat(np.arange(targets.shape[0]), np.diff(targets.indptr))
         return cls(rows, targets.indices.astype(np.int64), targets.data)
 
     def among(self, classes: NDArray[np.int64]) -> "Copies":
-        """Returns those of some classes, whose numbers are then their positions among these.
+        """Returns the copies of some classes. Their class numbers become positions in `classes`.
 
         Args:
-            classes: rising.
+            classes: (n,), in ascending order.
         """
         mine = np.isin(self.classes, classes)
         return Copies(self.rows[mine], np.searchsorted(classes, self.classes[mine]), self.weights[mine])
 
     def of_texts(self, vectors: csr_array) -> csr_array:
-        """Returns the vector of each copy, from those of the texts."""
+        """Returns the vector of each copy, given the vectors of the texts."""
         return vectors if np.array_equal(self.rows, np.arange(vectors.shape[0])) else vectors[self.rows]
 
 
@@ -82,19 +82,19 @@ class RowTargets:
     """Collects the labels, soft labels and weights of rows.
 
     Args:
-        columns: of soft labels, whose labels are then the only ones, and of weights.
+        columns: the columns of soft labels and weights. If there are soft labels, no other labels occur.
     """
 
     def __init__(self, columns: SoftColumns) -> None:
         self.labels: dict[str, int] = defaultdict(itertools.count().__next__)
-        """The number of each label, in the order in which they come."""
+        """The number of each label, in the order of occurrence."""
         for label in columns.probabilities:
             self.labels[label]
         self._columns = columns
         self._classes = array("q")
         self._labelled = array("b")
         self._soft_labels, self._probabilities, self._soft_ends = array("q"), array("d"), array("q")
-        """Of all soft labels: each label's number and its probability, and where those of each row end."""
+        """All soft labels: the labels' numbers and probabilities, and where those of each row end."""
         self._weights = array("d")
 
     def add(self, row: LabelledText) -> None:
@@ -119,11 +119,11 @@ class RowTargets:
         return positions
 
     def classes(self) -> NDArray[np.int64]:
-        """Returns the class of each row, (rows,): of one without a label, its most probable class."""
+        """Returns the class of each row, (rows,). A row with only a soft label has its most probable class."""
         return self._positions()[np.frombuffer(self._classes, np.int64)]
 
     def labelled(self) -> NDArray[np.bool_]:
-        """Tells which rows have a label, (rows,), and not a soft label alone."""
+        """Tells which rows have a label, (rows,), rather than only a soft label."""
         return np.frombuffer(self._labelled, np.bool_)
 
     def soft(self) -> NDArray[np.bool_]:
@@ -131,11 +131,11 @@ class RowTargets:
         return np.diff(np.frombuffer(self._soft_ends, np.int64), prepend=0) > 0
 
     def weights(self) -> NDArray[np.float64]:
-        """Returns the weights of the rows, (rows,), where there are columns of soft labels or weights."""
+        """Returns the weights of the rows, (rows,). It needs columns of soft labels or weights."""
         return np.frombuffer(self._weights)
 
     def targets(self) -> Targets:
-        """Returns the targets of the rows, where there are columns of soft labels or weights."""
+        """Returns the targets of the rows. It needs columns of soft labels or weights."""
         labels = one_hot(self.classes(), len(self.labels))
         classes = self._positions()[np.frombuffer(self._soft_labels, np.int64)]
         row_splits = np.append(0, np.frombuffer(self._soft_ends, np.int64))
@@ -147,12 +147,12 @@ class RowTargets:
 
 
 def _either(mask: NDArray[np.bool_], yes: csr_array, no: csr_array, weights: NDArray[np.float64]) -> csr_array:
-    """Returns the rows of one matrix where a mask says so, and those of the other elsewhere, times weights.
+    """Returns the rows of `yes` where the mask is true and those of `no` elsewhere, times the weights.
 
     Args:
         mask: (rows,)
         yes: (rows, columns)
-        no: the same.
+        no: (rows, columns)
         weights: (rows,)
     """
     rows = csr_array(diags_array(mask * weights) @ yes + diags_array(~mask * weights) @ no)

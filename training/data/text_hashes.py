@@ -1,7 +1,7 @@
 """Hashes that identify texts across files, runs and versions.
 
 Texts that differ only in case, white space, punctuation, control characters or the form of their Unicode characters
-have one hash. So copies of a text stay on one side of a split, and a version knows which texts it has learned.
+have the same hash. So copies of a text stay on one side of a split, and a version records which texts it has learned.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ def text_hash(text: str) -> int:
 
 
 def canonical(text: str) -> str:
-    """Returns what the hash is made of: NFKC, case folded, a space between runs of other characters than separators.
+    """Returns the form of a text that is hashed: NFKC, case folded, with one space for each run of separators.
 
-    A text of separators alone is itself, without white space around it.
+    A text that consists only of separators is kept, without white space around it.
     """
     # Folding can leave a form that is not normalized (Unicode Standard, section 5.18).
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
@@ -34,8 +34,8 @@ def canonical(text: str) -> str:
 
 
 class _Separators(dict[int, str | int | None]):
-    """What `str.translate` makes of characters: a space of punctuation, separators and control characters, nothing of
-    invisible format characters such as a byte order mark. Filled as characters occur.
+    """A table for `str.translate`, filled as characters occur. Punctuation, separators and control characters become a
+    space; invisible format characters, such as a byte order mark, vanish.
     """
 
     def __missing__(self, point: int) -> str | int | None:
@@ -60,7 +60,7 @@ def write(path: Path, hashes: Iterable[int]) -> None:
 
 
 def contained(hashes: NDArray[np.uint64], known: NDArray[np.uint64] | None) -> NDArray[np.bool_]:
-    """Tells which hashes, (n,), are among known ones, (texts,), sorted. None: none is known."""
+    """Tells which hashes, (n,), are among the known ones, (texts,), which are sorted. None: no hash is known."""
     if known is None or not len(known):
         return np.zeros(len(hashes), np.bool_)
     found = np.searchsorted(known, hashes).clip(max=len(known) - 1)
@@ -68,7 +68,7 @@ def contained(hashes: NDArray[np.uint64], known: NDArray[np.uint64] | None) -> N
 
 
 def read(folder: Path) -> NDArray[np.uint64] | None:
-    """Reads the hashes of a version's folder, None if the version does not record them.
+    """Reads the hashes in a version's folder; None if the version does not record them.
 
     Raises:
         ModelError: the file cannot be read or is damaged.

@@ -1,4 +1,4 @@
-"""Splits many texts into words at a time, by the `unicode` tokenization: far faster than one by one."""
+"""Splits many texts into words at once, by the `unicode` tokenization. This is far faster than one by one."""
 
 from collections.abc import Sequence
 from itertools import pairwise

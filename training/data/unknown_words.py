@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from textmodel import hashed_ngrams
 
 HIGH_RATIO = 0.2
-"""Share of unknown words from which a run warns."""
+"""From this share of unknown words, a run warns."""
 
 _MEANING = (
     "unknown words: many words of new texts do not occur in the training texts, and the model decides by the others."
@@ -20,10 +20,10 @@ _TEXTS_AT_ONCE = 2048
 
 
 def meaning(*, words_alone: bool) -> str:
-    """Returns what a high share means, and what helps.
+    """Returns what a high share of unknown words means, and what helps.
 
     Args:
-        words_alone: whether the model has n-grams of words alone, and could have those of characters.
+        words_alone: whether the model has only n-grams of words, so that n-grams of characters may help.
     """
     return _MEANING + _CHARACTERS * words_alone
 
@@ -33,19 +33,20 @@ def known_words(texts: Sequence[str], min_df: int, *, characters: bool) -> NDArr
 
     Args:
         texts: the training texts.
-        min_df: number of texts in which a known word occurs, at least.
+        min_df: minimum number of texts in which a known word occurs.
         characters: whether the model has n-grams of characters.
     """
     parts = [np.empty(0, np.uint32)]
     for some in _parts(texts):
         row, hashes = hashed_ngrams.known_hashes(some, characters=characters)
-        parts.append(np.unique(row << 32 | hashes).astype(np.uint32))  # without the row, once for each text
+        # Each hash occurs once for each text. The cast drops the row.
+        parts.append(np.unique(row << 32 | hashes).astype(np.uint32))
     known, frequency = np.unique(np.concatenate(parts), return_counts=True)
     return hashed_ngrams.word_bits(known[frequency >= min_df].astype(np.int64))
 
 
 def unknown_ratio(texts: Sequence[str], known: NDArray[np.uint8]) -> float:
-    """Returns the share of the words of texts that are not known; 0 without words."""
+    """Returns the share of the texts' words that are not known; 0 if the texts have no words."""
     words = held = 0
     for some in _parts(texts):
         counts = hashed_ngrams.count_words(some, known)

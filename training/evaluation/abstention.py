@@ -1,7 +1,8 @@
-"""Abstention: from which probability a label is right with a wanted precision, and how many texts reach it.
+"""Abstention: finds the probability from which a label is right with a wanted precision, and measures how many texts
+reach it.
 
-Thresholds are found on validation texts and stored with the version. A request may ask to mark answers below them
-(selective classification: Chow, "On Optimum Recognition Error and Reject Tradeoff", IEEE Transactions on Information
+Thresholds are found on validation texts and stored with the version. A request may ask to mark answers below them. This
+is selective classification (Chow, "On Optimum Recognition Error and Reject Tradeoff", IEEE Transactions on Information
 Theory 16(1), 1970).
 """
 
@@ -21,13 +22,13 @@ from training.evaluation.metrics import Answers
 UNREACHABLE = 2.0
 """The threshold of a label that never reaches the precision: no probability is as high."""
 PRIOR_TEXTS = 100
-"""Number of validation texts that the probabilities count as, once all labels together have calibrated them. They
-decide for rare labels, of which a few right answers in a row say little; for others the texts do."""
+"""Weight of the calibrated probabilities as a prior, in validation texts. The prior decides for rare labels, where a
+few right answers in a row say little. For frequent labels the validation texts decide."""
 
 
 @dataclass(frozen=True)
 class SelectiveMetrics:
-    """How many texts are answered, and how many rightly, when answers below the thresholds are left out."""
+    """How many texts are answered, and how many of them rightly, if answers below the thresholds are left out."""
 
     texts: int
     """Number of all texts."""
@@ -68,13 +69,13 @@ def find_abstention(
     target_precision: float,
     weights: NDArray[np.float64] | None = None,
 ) -> Abstention:
-    """Finds the probability from which each label is right with a precision.
+    """Finds the probability from which each label is right with the target precision.
 
     Args:
         probabilities: (n, k), of validation texts.
         classes: (n,), their true classes.
         target_precision: more than 0, less than 1.
-        weights: (n,), how many texts each counts as; None for 1 each.
+        weights: (n,), how much each text counts; None for 1 each.
     """
     answers = Answers.of(probabilities, classes)
     right = answers.predicted == answers.classes
@@ -91,8 +92,8 @@ def find_abstention(
 def _calibrated(
     confidence: NDArray[np.float64], right: NDArray[np.bool_], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Returns how often answers of these probabilities are right, (n,): a logistic regression on their logits (Platt,
-    "Probabilistic Outputs for Support Vector Machines", 1999).
+    """Returns the calibrated probability that each answer is right, (n,), by a logistic regression on the logits of the
+    confidence (Platt, "Probabilistic Outputs for Support Vector Machines", 1999).
     """
     if right.all() or not right.any():
         return confidence
@@ -109,8 +110,8 @@ def _threshold(
     prior: NDArray[np.float64],
     target: float,
 ) -> float:
-    """Returns the lowest threshold above which at least the target of the answers is right; without answers, the target
-    itself.
+    """Returns the lowest threshold from which the share of right answers is at least the target. Without answers it is
+    the target itself.
     """
     if not len(confidence):
         return target
@@ -118,7 +119,7 @@ def _threshold(
     ordered, count = confidence[order], np.cumsum(weights[order])
     expected = PRIOR_TEXTS * np.cumsum((prior * weights)[order]) / count
     precision = (np.cumsum((right * weights)[order]) + expected) / (count + PRIOR_TEXTS)
-    # A threshold lies between two probabilities that differ; below the last one there is 0.
+    # A threshold lies between two different probabilities, or between the last one and 0.
     following = np.append(ordered[1:], 0.0)
     reached = np.flatnonzero((following < ordered) & (precision >= target))
     if not len(reached):
@@ -128,7 +129,7 @@ def _threshold(
 
 
 def threshold_warnings(abstention: Abstention, labels: Sequence[str], answers: Sequence[int]) -> list[str]:
-    """Returns what the user should know of thresholds that are not as expected, a sentence each.
+    """Returns a warning for each kind of unusual thresholds, one sentence each.
 
     Args:
         abstention: the thresholds.
@@ -159,7 +160,7 @@ def threshold_warnings(abstention: Abstention, labels: Sequence[str], answers: S
 
 
 def selective_metrics(answers: Answers, thresholds: Sequence[float]) -> SelectiveMetrics:
-    """Measures answers of which those below the threshold of their label are left out."""
+    """Measures answers, without those below the threshold of their label."""
     answered = answers.confidence >= np.array(thresholds)[answers.predicted]
     right = answered & (answers.predicted == answers.classes)
     return SelectiveMetrics(len(answered), int(answered.sum()), int(right.sum()))

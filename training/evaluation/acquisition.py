@@ -1,4 +1,5 @@
-"""Which texts to label next: those that a version is least sure of, or to which two versions give different labels.
+"""Chooses the texts to label next: those that a version is least sure of, or to which two versions give different
+labels.
 
 Uncertainty sampling by margin, and query by committee (Settles, "Active Learning Literature Survey", University of
 Wisconsin-Madison, Computer Sciences Technical Report 1648, 2009).
@@ -19,17 +20,17 @@ from training.evaluation.version_evaluation import LoadedVersion, batches
 By = Literal["margin", "disagreement"]
 
 SIMILARITY = 0.7
-"""The Jaccard similarity of the n-grams of two texts from which they are near-duplicates."""
+"""From this Jaccard similarity of their n-grams, two texts are near-duplicates."""
 _NGRAM = 3
-"""Characters of such an n-gram: in scripts without spaces a sentence is one word."""
+"""Length of these n-grams, in characters rather than words: in scripts without spaces, a sentence is one word."""
 
 
 class Candidate(NamedTuple):
-    """A text of the pool, and what the versions say of it."""
+    """A text of the pool, with the answers of the versions."""
 
     text: PoolText
     score: float
-    """The lower, the sooner it should be labelled."""
+    """The texts with the lowest scores are labelled first."""
     labels: Sequence[str]
     """The label that each version gives."""
     probabilities: Sequence[float]
@@ -40,15 +41,15 @@ class Unlabelled:
     """Leaves out the texts of a pool that have a label already.
 
     Args:
-        versions: the texts that they have learned are left out, as far as the versions record them.
-        labelled: further texts with a label.
+        versions: texts that one of them has learned are left out, as far as the versions record them.
+        labelled: further texts that have a label.
     """
 
     def __init__(self, versions: Sequence[LoadedVersion], labelled: Iterable[PoolText] = ()) -> None:
         self._versions = versions
         self._labelled = {text_hash(each.text) for each in labelled}
         self.left_out = 0
-        """How many texts were left out."""
+        """Number of texts that were left out."""
 
     def of(self, texts: Iterable[PoolText]) -> Iterator[PoolText]:
         """Yields the texts without a label."""
@@ -62,7 +63,7 @@ class Unlabelled:
 
 
 def by_margin(version: LoadedVersion, texts: Iterable[PoolText]) -> Iterator[Candidate]:
-    """Scores texts by the difference between the two highest probabilities. A text without a word has no score."""
+    """Scores texts by the difference between the two highest probabilities. Texts without a word are left out."""
     for batch in _batches(texts):
         prediction = version.engine.classify([each.text for each in batch])
         winners = prediction.probabilities.argmax(axis=1)
@@ -74,13 +75,17 @@ def by_margin(version: LoadedVersion, texts: Iterable[PoolText]) -> Iterator[Can
 
 
 def margins(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Returns the difference between the two highest probabilities of each text, (texts,), of all, (texts, classes)."""
+    """Returns the difference between the two highest of each text's probabilities, (texts,).
+
+    Args:
+        probabilities: (texts, classes)
+    """
     second, first = np.partition(probabilities, -2, axis=1)[:, -2:].T
     return np.asarray(first - second)
 
 
 def by_disagreement(a: LoadedVersion, b: LoadedVersion, texts: Iterable[PoolText]) -> Iterator[Candidate]:
-    """Scores the texts to which two versions give different labels: the surer both are, the sooner."""
+    """Scores the texts to which two versions give different labels: the surer both are, the lower the score."""
     for batch in _batches(texts):
         both = [_winners(version, batch) for version in (a, b)]
         for text, first, second in zip(batch, *both, strict=True):
@@ -100,7 +105,7 @@ def _batches(texts: Iterable[PoolText]) -> Iterator[list[PoolText]]:
 
 
 def choose(candidates: Iterable[Candidate], count: int) -> list[Candidate]:
-    """Returns so many candidates of the lowest scores, or fewer, without near-duplicates of one another."""
+    """Returns the `count` candidates with the lowest scores, or fewer, without near-duplicates."""
     chosen: list[Candidate] = []
     different = _DifferentTexts()
     for candidate in sorted(candidates, key=lambda each: each.score):
@@ -117,7 +122,7 @@ class _DifferentTexts:
     def __init__(self) -> None:
         self._sizes = array("q")
         self._holders: dict[str, array[int]] = defaultdict(lambda: array("q"))
-        """By n-gram, the numbers of the texts that hold it."""
+        """For each n-gram, the numbers of the texts that contain it."""
 
     def add(self, text: str) -> bool:
         """Adds a text, unless it is a near-duplicate of another. Returns whether it was added."""
@@ -131,12 +136,12 @@ class _DifferentTexts:
         return True
 
     def _shared(self, ngrams: set[str]) -> NDArray[np.int64]:
-        """Returns how many of these n-grams each text holds, (texts,)."""
+        """Returns how many of these n-grams each text contains, (texts,)."""
         holders = [np.frombuffer(self._holders[each], np.int64) for each in ngrams if each in self._holders]
         return np.bincount(np.concatenate([np.empty(0, np.int64), *holders]), minlength=len(self._sizes))
 
 
 def _ngrams(text: str) -> set[str]:
-    """Returns the n-grams of a text without regard to case, punctuation and white space; a short text is one."""
+    """Returns the n-grams of a text, ignoring case, punctuation and white space. A short text is a single n-gram."""
     characters = canonical(text)
     return {characters[at : at + _NGRAM] for at in range(max(1, len(characters) - _NGRAM + 1))}

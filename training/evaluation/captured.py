@@ -1,4 +1,7 @@
-"""Reads what a server has captured of a version in service and its shadow: see `service/inference/capture.py`."""
+"""Reads the texts that a server has captured for a version in service and its shadow.
+
+`service/inference/capture.py` writes the files.
+"""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -59,22 +62,24 @@ class PairAnswers(NamedTuple):
     shadow_label: str
 
     def gain(self, truth: str) -> Literal[-1, 0, 1]:
-        """Returns 1 if the shadow alone has the true label, -1 if the version in service has, 0 if neither has."""
+        """Returns 1 if the shadow gives the true label, -1 if the version in service gives it, 0 if neither does. The
+        two labels must differ.
+        """
         if self.shadow_label == truth:
             return 1
         return -1 if self.label == truth else 0
 
 
 class Judgement(NamedTuple):
-    """How the versions compare by true labels, and what looks wrong with the labels."""
+    """The comparison of two versions by true labels, and what looks wrong with the labels."""
 
     comparison: LiveComparison
     other_rows: int
-    """Rows whose text was not captured as a disagreement."""
+    """Number of rows whose text was not captured as a disagreement."""
     learned: int
-    """Disagreements that were left out, since one of the versions has learned their texts."""
+    """Number of disagreements that were left out because one of the versions has learned their texts."""
     new_labels: Counter[str]
-    """True labels that neither version gave any captured text, with their numbers of texts."""
+    """The number of texts of each true label that neither version gave to any captured text."""
 
     def notes(self) -> list[str]:
         """Returns caveats to show with the verdict, one sentence each."""
@@ -98,20 +103,20 @@ class Judgement(NamedTuple):
 
 @dataclass
 class Captured:
-    """What was captured of one pair of versions."""
+    """The captured texts and counts of one pair of versions."""
 
     texts: int = 0
     """Number of texts that were compared."""
     disagreements: int = 0
-    """Number of texts on which the versions disagree. The files may lack some of these texts."""
+    """Number of texts on which the versions disagree. The files may lack some of them."""
     dropped: int = 0
     """Number of texts that were not compared because the server was under load."""
     disagreeing: dict[str, PairAnswers] = field(default_factory=dict)
-    """The labels that the versions give each text on which they disagree, by `_key`."""
+    """The labels that the versions give to each text on which they disagree, by the text's `_key`."""
     counts: Counter[str] = field(default_factory=Counter)
-    """How often each of these texts came, by `_key`."""
+    """How often each of these texts was captured, by its `_key`."""
     labels: set[str] = field(default_factory=set)
-    """All labels that the versions gave a captured text."""
+    """All labels that the versions gave to captured texts."""
 
     def add(self, line: "_Text | _Compared") -> None:
         """Adds a line of a file."""
@@ -130,15 +135,16 @@ class Captured:
     def judge(
         self, rows: Iterable[tuple[LabelledFile, LabelledText]], training_hashes: Sequence[NDArray[np.uint64]] = ()
     ) -> Judgement:
-        """Compares the versions by true labels, on the texts that neither has learned as far as that is known: of the
-        texts on which they agree only the number is.
+        """Compares the versions by true labels. Disagreements on texts that a version has learned are left out. Learned
+        texts on which the versions agree still count: only the number of agreements is known.
 
         Args:
-            rows: texts with their true labels; those that were not captured as disagreements are left out.
-            training_hashes: sorted, of the texts that a version has learned, of each version that records them.
+            rows: texts with their true labels. Texts that were not captured as disagreements are left out.
+            training_hashes: for each version that records them, the sorted hashes of the texts that it has learned.
 
         Raises:
-            InputError: no row has such a text, two give one text different labels, or the capture is not whole.
+            InputError: no row has the text of a disagreement, two rows give one text different labels, or the capture
+                is incomplete.
         """
         truth: dict[str, str] = {}
         other_rows = 0
@@ -169,7 +175,7 @@ class Captured:
                 " texts of the capture"
             )
         left_out = sum(self.counts[key] for key in learned)
-        # Of the disagreements that the files lack, as large a share is taken to be learned.
+        # The disagreements that the files lack are assumed to include the same share of learned texts.
         left_out_of_lost = round(lost * left_out / self.counts.total())
         comparison = LiveComparison(
             self.texts - left_out - left_out_of_lost,
@@ -182,7 +188,7 @@ class Captured:
         return Judgement(comparison, other_rows, left_out + left_out_of_lost, new_labels)
 
     def _learned(self, training_hashes: Sequence[NDArray[np.uint64]]) -> set[str]:
-        """Returns the disagreeing texts that a version has learned, by `_key`."""
+        """Returns the keys of the disagreements on texts that a version has learned."""
         keys = list(self.disagreeing)
         hashes = np.array([text_hashes.text_hash(key) for key in keys], np.uint64)
         learned = np.zeros(len(keys), np.bool_)
@@ -192,7 +198,7 @@ class Captured:
 
 
 def _key(text: str) -> str:
-    """Returns what a text keeps where spreadsheets and annotation tools change its white space and Unicode form."""
+    """Returns a key that a text keeps when spreadsheets or annotation tools change its white space or Unicode form."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
@@ -200,7 +206,7 @@ def read_captured(folder: Path) -> Mapping[Pair, Captured]:
     """Reads all files of a capture folder.
 
     Raises:
-        InputError: the folder holds none, or a line is malformed.
+        InputError: the folder has no captured files, or a line is malformed.
         OSError: a file cannot be read.
     """
     found: dict[Pair, Captured] = defaultdict(Captured)

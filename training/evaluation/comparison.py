@@ -1,4 +1,4 @@
-"""Whether one version is better than another on the same texts: the difference of a metric, and its evidence."""
+"""Compares two versions on the same texts: the difference of a metric, its confidence interval and its p-value."""
 
 import math
 from abc import ABC, abstractmethod
@@ -15,21 +15,21 @@ from scipy.stats import binomtest, norm
 from textfiles import counted
 
 SIGNIFICANCE = 0.05
-"""Intervals are at 95% confidence, and a p-value below this is evidence."""
+"""A p-value below this is evidence. Intervals have 95% confidence."""
 
 Verdict = Literal["better", "worse", "undecided"]
 
 _RESAMPLES = 2000
 _BLOCK_COUNTS = 1 << 22
-"""Counts of resamples in memory together."""
+"""Maximum number of counts of resamples in memory at a time."""
 
 
 class Comparison(ABC):
-    """Versions A and B on the same texts, at least one, by one metric."""
+    """The comparison of two versions, A and B, by one metric on the same texts, of which there is at least one."""
 
     metric: str
     test: str
-    """The test that gives the p-value."""
+    """The name of the statistical test that gives the p-value."""
 
     @property
     @abstractmethod
@@ -44,29 +44,29 @@ class Comparison(ABC):
     @property
     @abstractmethod
     def interval(self) -> tuple[float, float]:
-        """The interval of the difference at 95% confidence."""
+        """The 95% confidence interval of the difference."""
 
     @property
     @abstractmethod
     def p_value(self) -> float:
-        """How often equally good versions would differ as much or more, two-sided."""
+        """The two-sided p-value: how often equally good versions would differ this much or more."""
 
     @property
     def difference(self) -> float:
-        """The metric of B less that of A."""
+        """The metric of B minus that of A."""
         a, b = self.scores
         return b - a
 
     @property
     def verdict(self) -> Verdict:
-        """What B is beside A: undecided unless the interval leaves out 0 and the test agrees.
+        """Whether B is better or worse than A: undecided unless the interval excludes 0 and the test agrees.
 
-        On a handful of texts the interval alone would decide too soon.
+        On a handful of texts, the interval alone would decide too soon.
         """
         return decide(self.interval, self.p_value)
 
     def sentence(self, a: str, b: str) -> str:
-        """Returns the verdict and its evidence, with these names of the two."""
+        """Returns the verdict and its evidence. `a` and `b` are the names of the versions."""
         verdict = in_words(self.verdict, a, b)
         (of_a, of_b), (low, high) = self.scores, self.interval
         texts = counted(self.texts, "text")
@@ -78,11 +78,11 @@ class Comparison(ABC):
 
 @dataclass(frozen=True)
 class AccuracyComparison(Comparison):
-    """Two versions by accuracy. An answer is right if it is the true label, whatever its probability."""
+    """The comparison by accuracy. An answer is right if it is the true label, whatever its probability."""
 
     both_right: int
     only_a: int
-    """Texts that A alone has right."""
+    """Number of texts on which only A is right."""
     only_b: int
     both_wrong: int
 
@@ -91,7 +91,7 @@ class AccuracyComparison(Comparison):
 
     @classmethod
     def of(cls, right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> "AccuracyComparison":
-        """Counts answers, each (n,), whether right."""
+        """Counts the answers of A and B, given as whether each is right, (n,)."""
         return cls(
             int((right_a & right_b).sum()),
             int((right_a & ~right_b).sum()),
@@ -111,7 +111,7 @@ class AccuracyComparison(Comparison):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The Wald interval with one text added to each of the two counts that differ (Bonett and Price, "Adjusted Wald
+        """The Wald interval with one text added to `only_a` and to `only_b` (Bonett and Price, "Adjusted Wald
         Confidence Interval for a Difference of Binomial Proportions Based on Paired Data", Journal of Educational and
         Behavioral Statistics 37(4), 2012).
         """
@@ -122,21 +122,21 @@ class AccuracyComparison(Comparison):
 
     @property
     def p_value(self) -> float:
-        """Of McNemar's exact test (McNemar, "Note on the Sampling Error of the Difference Between Correlated
-        Proportions or Percentages", Psychometrika 12, 1947; its exact form is the sign test). 1 if no text tells the
-        two apart.
+        """The p-value of McNemar's exact test (McNemar, "Note on the Sampling Error of the Difference Between
+        Correlated Proportions or Percentages", Psychometrika 12, 1947; its exact form is the sign test). It is 1 if
+        both versions are right on the same texts.
         """
         differing = self.only_a + self.only_b
         return float(binomtest(self.only_b, differing).pvalue) if differing else 1.0
 
 
 class MacroF1Comparison(Comparison):
-    """Two versions by macro-F1, the mean F1 of the labels that occur in the texts.
+    """The comparison by macro-F1, the mean F1 of the labels that occur in the texts.
 
     Args:
         classes: (n,), the true class of each text.
-        predicted_a: (n,), the class that A gives it.
-        predicted_b: (n,), the class that B gives it.
+        predicted_a: (n,), the class that A predicts for each text.
+        predicted_b: (n,), the class that B predicts for each text.
     """
 
     metric = "macro-F1"
@@ -146,7 +146,7 @@ class MacroF1Comparison(Comparison):
         self, classes: NDArray[np.int64], predicted_a: NDArray[np.int64], predicted_b: NDArray[np.int64]
     ) -> None:
         answers = np.stack([classes, predicted_a, predicted_b])
-        # Texts of the same true class and the same answers are exchangeable: their number is enough.
+        # Texts with the same true class and the same answers are exchangeable, so their number is enough.
         kinds, self._counts = np.unique(answers, axis=1, return_counts=True)
         used, compact = np.unique(kinds, return_inverse=True)
         self._true, self._a, self._b = compact.reshape(kinds.shape)
@@ -180,8 +180,8 @@ class MacroF1Comparison(Comparison):
 
     @cached_property
     def p_value(self) -> float:
-        """Of approximate randomization with 2,000 samples, which exchange the answers of A and B on random texts (Yeh,
-        "More Accurate Tests for the Statistical Significance of Result Differences", COLING 2000).
+        """The p-value of approximate randomization with 2,000 samples. Each exchanges the answers of A and B on random
+        texts (Yeh, "More Accurate Tests for the Statistical Significance of Result Differences", COLING 2000).
         """
         random = np.random.default_rng(self._random_seed)
         as_large = 0
@@ -205,8 +205,13 @@ class MacroF1Comparison(Comparison):
         other_counts: NDArray[np.int64] | None = None,
         other_predicted: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
-        """Returns the macro-F1 of each resample, (resamples,), of counts of the kinds of texts, (resamples, kinds), and
-        of the answers of each kind; of two parts together, if others are given.
+        """Returns the macro-F1 of each resample, (resamples,).
+
+        Args:
+            counts: (resamples, kinds), the number of texts of each kind.
+            predicted: (kinds,), the answer to the texts of each kind.
+            other_counts: (resamples, kinds), the number of further texts of each kind, which have other answers.
+            other_predicted: (kinds,), these answers.
         """
         right = self._by_class(counts * (predicted == self._true), self._true)
         support = self._by_class(counts, self._true)
@@ -220,13 +225,13 @@ class MacroF1Comparison(Comparison):
         return np.asarray((f1 * occur).sum(axis=1) / np.maximum(occur.sum(axis=1), 1))
 
     def _by_class(self, counts: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Returns the sum of the counts of each class, (resamples, classes)."""
+        """Returns the sum of the counts by class, (resamples, classes)."""
         kinds = csr_array((np.ones(len(classes)), (np.arange(len(classes)), classes)), (len(classes), self._classes))
         return np.asarray(counts @ kinds)
 
 
 def decide(interval: tuple[float, float], p_value: float) -> Verdict:
-    """Returns what B is beside A, by the interval of its difference and the test of it."""
+    """Returns the verdict on B, by the confidence interval and the p-value of its difference from A."""
     low, high = interval
     if low <= 0 <= high or p_value >= SIGNIFICANCE:
         return "undecided"
@@ -234,7 +239,7 @@ def decide(interval: tuple[float, float], p_value: float) -> Verdict:
 
 
 def in_words(verdict: Verdict, a: str, b: str) -> str:
-    """Returns the verdict on B beside A, with these names of the two."""
+    """Returns the verdict on B in words. `a` and `b` are the names of the versions."""
     return {
         "better": f"{b} is better than {a}",
         "worse": f"{b} is worse than {a}",

@@ -14,18 +14,18 @@ from training.evaluation.fonts import drawable
 from training.evaluation.metrics import Answers, CalibrationCurve, Evaluation
 
 _MAX_NAMED = 64
-"""The number of labels that a figure of a usual size has room to name."""
+"""Maximum number of labels that a figure names. With more, it is no larger and shows colours only."""
 _LABEL_INCHES = 1.2
-"""The width of a label that such a figure has room for. A wider one makes the figure larger, not the matrix smaller."""
+"""The width of a label that the figure has room for. A wider label makes the figure larger, not the matrix smaller."""
 
 
 class Figures(NamedTuple):
-    """Figures that are drawn, and those that are not."""
+    """The figures that were drawn, and those that could not be."""
 
     images: dict[str, bytes]
-    """The drawn ones by name, as PNG."""
+    """The drawn figures, as PNG, by name."""
     missing: dict[str, str]
-    """Why the others could not be drawn, by name."""
+    """The reasons why the other figures could not be drawn, by name."""
 
     def notes(self) -> list[str]:
         """Returns a sentence for each figure that is missing."""
@@ -33,12 +33,12 @@ class Figures(NamedTuple):
 
 
 def drawn(figures: Mapping[str, Callable[[], Figure]]) -> Figures:
-    """Draws figures. One that fails is left out: a model or a report is worth having without it."""
+    """Draws figures. A figure that fails is left out, since the model or the report is useful without it."""
     found = Figures({}, {})
     for name, draw in figures.items():
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Matplotlib's are about code and fonts, not about the model
+                warnings.simplefilter("ignore")  # Matplotlib warns of code and fonts, not of the model
                 found.images[name] = png(draw())
         except Exception as error:
             found.missing[name] = " ".join(f"{type(error).__name__}: {error}".split())
@@ -46,8 +46,8 @@ def drawn(figures: Mapping[str, Callable[[], Figure]]) -> Figures:
 
 
 def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
-    """Draws the confusion matrix: numbers of texts, coloured by their share of the true class; the colours alone, if
-    there are too many labels to write them side by side. See `fonts.Labels` for how a label is drawn.
+    """Draws the confusion matrix: numbers of texts, coloured by their share of the true class. With more than
+    `_MAX_NAMED` labels, it shows colours only. See `fonts.Labels` for how a label is drawn.
     """
     counts = evaluation.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -73,7 +73,7 @@ def confusion_matrix(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
 
 
 def calibration_curve(calibration: CalibrationCurve) -> Figure:
-    """Draws the share of right answers over the winning probability, the size of a dot by the number of texts."""
+    """Draws the share of right answers over the winning probability. The size of a dot shows the number of texts."""
     figure = Figure(figsize=(6, 5.5), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], linestyle=":", color="tab:gray", label="perfectly calibrated")
@@ -93,8 +93,8 @@ def calibration_curve(calibration: CalibrationCurve) -> Figure:
 
 
 def precision_coverage_curve(answers: Answers, abstention: Abstention | None = None) -> Figure:
-    """Draws the precision over the share of texts that are answered, as one threshold for all labels falls from 1 to 0;
-    and where the version's own thresholds are.
+    """Draws the precision over the coverage, as one threshold for all labels falls from 1 to 0. A star marks the
+    version's own thresholds.
     """
     order = np.argsort(-answers.confidence, kind="stable")
     right = (answers.predicted == answers.classes)[order]
@@ -116,7 +116,7 @@ def precision_coverage_curve(answers: Answers, abstention: Abstention | None = N
 
 
 def png(figure: Figure) -> bytes:
-    """Returns the figure as a PNG, the same bytes whatever the version of Matplotlib says of itself."""
+    """Returns the figure as a PNG without Matplotlib's version in its metadata."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""Fonts for labels of any script: those that Matplotlib brings, and those that are installed."""
+"""Finds fonts for labels of any script, among those of Matplotlib and the installed ones."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -11,9 +11,9 @@ from matplotlib.ft2font import FT2Font
 from training.evaluation.shown_labels import numbered, shortened
 
 DEFAULT_FAMILY = "DejaVu Sans"
-"""Comes with Matplotlib: Latin, Greek, Cyrillic, Armenian, Georgian, Arabic and Hebrew letters."""
+"""A font that comes with Matplotlib: Latin, Greek, Cyrillic, Armenian, Georgian, Arabic and Hebrew letters."""
 _PLACEHOLDERS = "Last Resort"
-"""A font that has a box in place of every character."""
+"""A font that shows a box for every character."""
 _PLAIN = ("normal", 400)
 
 
@@ -21,14 +21,14 @@ class Labels(NamedTuple):
     """How labels are drawn."""
 
     texts: list[str]
-    """Each label, cut if it is long; or # and its number, from 1, if no font has all of its characters; or both, if
-    several labels look alike."""
+    """The text of each label: the label, cut if it is long; # and its number, from 1, if no font has all of its
+    characters; both, if several labels look alike."""
     families: list[str]
-    """The families of fonts that have the characters, in order."""
+    """The font families that have the characters, in order of preference."""
 
 
 def drawable(labels: Sequence[str], default: str = DEFAULT_FAMILY) -> Labels:
-    """Returns how labels are drawn: short, different, and without a character that is missing in the fonts."""
+    """Returns how labels are drawn: short, distinct, and without characters that no font has."""
     short = shortened(labels)
     missing = _characters(short) - _covered(default)
     families = [default]
@@ -41,7 +41,7 @@ def drawable(labels: Sequence[str], default: str = DEFAULT_FAMILY) -> Labels:
 
 
 def legend(labels: Sequence[str]) -> str:
-    """Returns a sentence that says which labels the numbers stand for, empty if there is no number."""
+    """Returns a sentence that says which labels the numbers stand for; empty if there is no number."""
     texts = drawable(labels).texts
     found = [
         f"#{number} is {label}"
@@ -66,7 +66,7 @@ def _installed() -> list[str]:
 
 @cache
 def _covered(family: str) -> frozenset[str]:
-    """Returns the characters of a family's plain font; none if it cannot be read, as fonts of coloured emoji."""
+    """Returns the characters of a family's plain font; none if it cannot be read, such as a font of coloured emoji."""
     for font in fontManager.ttflist:
         if font.name == family and (font.style, font.weight) == _PLAIN and Path(font.fname).is_file():
             try:

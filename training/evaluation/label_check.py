@@ -1,5 +1,5 @@
-"""Which rows of files have a label that may be wrong: by a classifier that has not learned the row, or because
-other rows have the same text and another label.
+"""Finds the rows of files whose label may be wrong: because a classifier that has not learned the row finds the label
+unlikely, or because other rows have the same text and another label.
 """
 
 from collections.abc import Sequence
@@ -25,29 +25,29 @@ from training.evaluation import label_noise, out_of_fold
 from training.evaluation.version_evaluation import batches
 
 FOLDS = 5
-"""Folds of the cross-validation. A label with fewer different texts cannot be checked."""
+"""Number of folds of the cross-validation. A label with fewer different texts cannot be checked."""
 _MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """The rows of files that can be checked: those with a word."""
+    """The rows of files whose text has a word and is not too long."""
 
     files: LabelledFiles
     rows: Sequence[tuple[LabelledFile, LabelledText]]
     labels: tuple[str, ...]
-    """Sorted."""
+    """All labels, sorted."""
     classes: NDArray[np.int64]
-    """(rows,), positions in the labels."""
+    """(rows,), the position of each row's label in `labels`."""
     texts: NDArray[np.uint64]
-    """(rows,), equal for copies of a text."""
+    """(rows,), the hash of each row's text, equal for copies of a text."""
     without_words: int
     """Number of rows that were left out because the text has no word."""
     too_long: int
     """Number of rows that were left out because the text is longer than `MAX_TEXT_BYTES`."""
 
     def examples(self) -> Examples:
-        """Returns the texts as classifiers of the `ngram` preset take them."""
+        """Returns the rows as examples for classifiers of the `ngram` preset."""
         return Examples([np.empty(0, np.int32)] * len(self.rows), self.classes, [row.text for _, row in self.rows])
 
 
@@ -57,7 +57,7 @@ class Suspect(NamedTuple):
     file: LabelledFile
     row: LabelledText
     suggested: str
-    """The likeliest of the other labels."""
+    """The most probable of the other labels."""
     probability: float
     """The probability that the label is wrong."""
     same_text: tuple[LabelledFile, LabelledText] | None
@@ -66,16 +66,16 @@ class Suspect(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """What was found in the rows."""
+    """The result of a check."""
 
     rows: LabelledRows
     suspects: Sequence[Suspect]
-    """By falling probability of a wrong label."""
+    """The rows to look at, the most probably wrong label first."""
     unchecked: dict[str, int]
-    """The labels with too few texts, with their numbers of rows."""
+    """The number of rows of each label that has too few texts to be checked."""
 
     def sentence(self) -> str:
-        """Returns how many rows are listed, and how many of their labels are wrong by the sum of the probabilities."""
+        """Returns the number of listed rows, and how many of their labels are wrong by the sum of the probabilities."""
         found = f"{counted(len(self.rows.rows), 'row')} checked: {counted(len(self.suspects), 'row')} to look at"
         wrong = max(round(sum(suspect.probability for suspect in self.suspects)), 1)
         verb = "is" if wrong == 1 else "are"
@@ -131,18 +131,18 @@ def check(rows: LabelledRows, console: Console) -> LabelCheck:
     """Finds the rows whose label may be wrong.
 
     Args:
-        rows: what is checked.
+        rows: the rows to check.
         console: where progress is shown.
 
     Raises:
-        InputError: there are no two labels with enough different texts.
+        InputError: fewer than two labels have enough different texts.
     """
     _require_two_labels(rows)
     return found_in(rows, logits_of(rows, console))
 
 
 def found_in(rows: LabelledRows, logits: NDArray[np.float32]) -> LabelCheck:
-    """Finds the rows by the logits, (rows, units), of classifiers that have not learned them."""
+    """Finds the rows whose label may be wrong, by logits, (rows, units), of classifiers that have not learned them."""
     checkable = _checkable(rows)
     noise = label_noise.fit(logits, rows.classes)
     verdicts = label_noise.judge(logits, rows.classes, rows.texts, noise)
@@ -169,7 +169,7 @@ def found_in(rows: LabelledRows, logits: NDArray[np.float32]) -> LabelCheck:
 def _first_rows(
     rows: LabelledRows, listed: NDArray[np.int64]
 ) -> dict[tuple[np.uint64, np.int64], tuple[LabelledFile, LabelledText]]:
-    """Returns the first row with each text and class, of the texts of the rows that are listed."""
+    """Returns the first row with each text and class, for the texts of the listed rows."""
     found: dict[tuple[np.uint64, np.int64], tuple[LabelledFile, LabelledText]] = {}
     for at in np.flatnonzero(np.isin(rows.texts, rows.texts[listed])):
         found.setdefault((rows.texts[at], rows.classes[at]), rows.rows[int(at)])
@@ -198,7 +198,7 @@ def _require_two_labels(rows: LabelledRows) -> None:
 
 
 def logits_of(rows: LabelledRows, console: Console) -> NDArray[np.float32]:
-    """Returns logits, (rows, units), of classifiers that have not learned the text, by cross-validation."""
+    """Returns the logits, (rows, units), of classifiers that have not learned the row's text, by cross-validation."""
     examples = rows.examples()
     fold = fold_of_texts(rows.texts, rows.classes, FOLDS, np.random.default_rng(0))
     with console.status("Choosing the cost") as status:

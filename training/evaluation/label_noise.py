@@ -1,10 +1,11 @@
-"""Which labels are probably wrong, by logits of classifiers that have not learned them.
+"""Estimates which labels are probably wrong, from logits of classifiers that have not learned them.
 
 As in confident learning (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels",
-Journal of Artificial Intelligence Research 70, 2021) a label is wrong by chance, independent of the text (Angluin and
-Laird, "Learning from Noisy Examples", Machine Learning 2, 1988). Here each label is wrong at one rate, and each of the
-other labels is as likely then. The rate is fitted together with the calibration. So each label has a probability of
-being wrong, which leaves out what the classifier finds hard; `python -m benchmarks.labels check` compares the two.
+Journal of Artificial Intelligence Research 70, 2021), labels are assumed to be wrong at random, independently of the
+text (Angluin and Laird, "Learning from Noisy Examples", Machine Learning 2, 1988). Unlike there, all labels are wrong
+at the same rate, and all other labels are then equally likely. The rate is fitted together with the calibration. This
+gives each label a probability of being wrong, which does not count texts that the classifier merely finds hard.
+`python -m benchmarks.labels check` compares the two methods.
 """
 
 from collections import defaultdict
@@ -19,40 +20,43 @@ from training.classifiers.temperature_scaling import Calibration
 
 MIN_RATE = 0.033
 """The mean share of wrong labels in ten public test sets (Northcutt, Athalye and Mueller, "Pervasive Label Errors in
-Test Sets Destabilize Machine Learning Benchmarks", NeurIPS 2021). A few thousand texts tell no lower rates apart."""
+Test Sets Destabilize Machine Learning Benchmarks", NeurIPS 2021). A few thousand texts cannot distinguish lower
+rates."""
 MIN_PROBABILITY = 0.1
-"""Labels that are wrong with a lower probability are never listed."""
+"""Labels with a lower probability of being wrong are never listed."""
 _MAX_RATE = 0.4
 _BOUNDS = ((-7, 7), (-20, 20), (np.log(MIN_RATE), np.log(_MAX_RATE)))
 """Bounds of the fit: of the logarithm of the temperature, of the shift, and of the logarithm of the rate."""
 _PRIOR = (2.0, 8.0, 0.0)
-"""Half the precisions of the prior of the same three, as in `training.classifiers.temperature_scaling`."""
+"""Half the precision of the normal prior of each of the three, as in `training.classifiers.temperature_scaling`."""
 _FIT_TEXTS = 2_000
+"""The noise is fitted to a random sample of at least this number of texts."""
 _FIT_LOGITS = 500_000
-"""The noise is fitted to as many texts, drawn at random, as have so many logits, or to the former number."""
+"""A larger sample is drawn as long as its texts have at most this number of logits together."""
 _ROWS = 1 << 14
-"""Rows that are judged at a time."""
+"""Number of rows that are judged at a time."""
 
 
 class Noise(NamedTuple):
-    """How logits become probabilities of the right class, and how often a label is not that."""
+    """The calibration of the logits, and the rate of wrong labels."""
 
     calibration: Calibration
     rate: float
+    """Share of the labels that are wrong."""
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Returns the probabilities of the right class, (texts, classes), of logits (texts, units)."""
+        """Returns each class's probability of being the right one, (texts, classes), for logits (texts, units)."""
         temperature, shift = self.calibration
         return temperature_scaling.probabilities(logits.astype(np.float64) / temperature + shift)
 
 
 def fit(logits: NDArray[np.float32], classes: NDArray[np.int64], seed: int = 0) -> Noise:
-    """Returns the likeliest noise.
+    """Returns the most likely noise.
 
     Args:
         logits: (texts, units), of texts that the classifier was not fitted on.
         classes: (texts,), the given labels.
-        seed: of the draw of texts, if there are many.
+        seed: draws the sample, if there are more texts than it takes.
     """
     texts, units = logits.shape
     rows = np.random.default_rng(seed).permutation(texts)[: max(_FIT_TEXTS, _FIT_LOGITS // units)]
@@ -73,25 +77,25 @@ def fit(logits: NDArray[np.float32], classes: NDArray[np.int64], seed: int = 0) 
 
 
 class Verdicts(NamedTuple):
-    """What is to be said of the label of each row."""
+    """The verdict on the label of each row."""
 
     wrong: NDArray[np.float64]
-    """(rows,), the probability that it is wrong."""
+    """(rows,), the probability that the label is wrong."""
     suggested: NDArray[np.int64]
-    """(rows,), the likeliest of the other classes."""
+    """(rows,), the most probable of the other classes."""
 
 
 def judge(logits: NDArray[np.float32], classes: NDArray[np.int64], texts: NDArray[np.uint64], noise: Noise) -> Verdicts:
-    """Judges labels by Bayes' rule, from what the classifier says and how often labels are wrong.
+    """Judges labels by Bayes' rule, from the classifier's probabilities and the rate of wrong labels.
 
-    Copies of a text have one right class. Where all have the same label they count as one row, since rows are copied
-    with their labels; where they have several, each is a vote.
+    Copies of a text have one right class. If all have the same label, they count as one row, since rows are copied with
+    their labels. If they have different labels, each row is a vote.
 
     Args:
         logits: (rows, units)
         classes: (rows,), the given labels.
         texts: (rows,), equal for copies of a text.
-        noise: how often a label is wrong.
+        noise: the calibration and the rate of wrong labels.
     """
     found = Verdicts(np.empty(len(classes)), np.empty(len(classes), np.int64))
 
@@ -116,7 +120,7 @@ def judge(logits: NDArray[np.float32], classes: NDArray[np.int64], texts: NDArra
 
 
 def _contradicting(classes: NDArray[np.int64], texts: NDArray[np.uint64]) -> list[list[int]]:
-    """Returns the rows of each text that has several labels."""
+    """Returns, for each text with several labels, its rows."""
     rows: dict[int, list[int]] = defaultdict(list)
     for at, text in enumerate(texts.tolist()):
         rows[text].append(at)
@@ -124,8 +128,8 @@ def _contradicting(classes: NDArray[np.int64], texts: NDArray[np.uint64]) -> lis
 
 
 def listed(wrong: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Returns the rows to look at, the most certain first: so many that the list has the highest expected F1 of
-    precision and recall (Lewis, "Evaluating and Optimizing Autonomous Text Classification Systems", SIGIR 1995).
+    """Returns the rows to look at, the most probably wrong first. Their number is the one with the highest expected F1
+    of the list (Lewis, "Evaluating and Optimizing Autonomous Text Classification Systems", SIGIR 1995).
 
     Args:
         wrong: (rows,), the probability that the label is wrong.

@@ -1,7 +1,8 @@
-"""Whether a shadow version is better than the version in service, on live traffic, from labels of a few texts.
+"""Compares a shadow version with the version in service on live traffic, from the true labels of a few texts.
 
-Where two versions give the same label their accuracies do not differ. So true labels are needed only for the texts on
-which they disagree, or for a random sample of these; the number of all texts that were compared does the rest.
+Texts to which two versions give the same label do not change the difference of their accuracies. So true labels are
+needed only for the texts on which they disagree, or for a random sample of these. Of all other texts, the number is
+enough.
 """
 
 import math
@@ -17,18 +18,18 @@ from training.evaluation.comparison import SIGNIFICANCE, Verdict, decide, in_wor
 
 @dataclass(frozen=True)
 class LiveComparison:
-    """Two versions on live traffic. A is the version in service, B its shadow."""
+    """The comparison of two versions on live traffic. A is the version in service, B its shadow."""
 
     texts: int
     """Number of texts that were compared."""
     disagreements: int
-    """On how many of them the versions give different labels."""
+    """Number of these texts to which the versions give different labels."""
     different_texts: int
-    """How many different texts these are."""
+    """Number of different texts among the disagreements."""
     gains: NDArray[np.int64]
-    """(m,), of each different text of them that has a true label: 1 if B is right, -1 if A is, 0 if neither is."""
+    """(m,), for each different text with a true label: 1 if B is right, -1 if A is right, 0 if neither is."""
     counts: NDArray[np.int64]
-    """(m,), how often that text came."""
+    """(m,), the number of disagreements with this text."""
 
     @property
     def labelled(self) -> int:
@@ -37,17 +38,18 @@ class LiveComparison:
 
     @property
     def difference(self) -> float:
-        """Accuracy of B less that of A: the share of disagreements, times the mean gain of the labelled ones."""
+        """Accuracy of B minus that of A: the share of disagreements, times the mean gain of the labelled ones."""
         return self.disagreements / self.texts * float(np.average(self.gains, weights=self.counts))
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The difference's interval at 95% confidence.
+        """The 95% confidence interval of the difference.
 
-        Texts are a sample of the traffic, and labelled texts one of the disagreements: double sampling, whose variance
-        is the sum of both phases' (Cochran, "Sampling Techniques", 3rd edition, 1977, chapter 12). Copies of one text
-        are a cluster with one label. As in `AccuracyComparison.interval` one text is added to each of the two counts of
-        texts that differ: where all disagreements have a label and none comes twice, the two intervals are the same.
+        The texts are a sample of the traffic, and the labelled texts are a sample of the disagreements. The variance of
+        such double sampling is the sum of the variances of both phases (Cochran, "Sampling Techniques", 3rd edition,
+        1977, chapter 12). Copies of a text are a cluster with one label. As in `AccuracyComparison.interval`, one text
+        is added to those on which only A is right, and one to those of B. If all disagreements are labelled and none
+        occurs twice, both intervals are equal.
         """
         gains, counts = np.append(self.gains, [1, -1]), np.append(self.counts, [1, 1])
         texts = self.texts + 2
@@ -69,17 +71,17 @@ class LiveComparison:
 
     @property
     def p_value(self) -> float:
-        """Of McNemar's exact test, two-sided, on the labelled texts: see `AccuracyComparison.p_value`."""
+        """The two-sided p-value of McNemar's exact test on the labelled texts: see `AccuracyComparison.p_value`."""
         better, worse = int((self.gains > 0).sum()), int((self.gains < 0).sum())
         return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
 
     @property
     def verdict(self) -> Verdict:
-        """What B is beside A: undecided unless the interval leaves out 0 and the exact test agrees."""
+        """Whether B is better or worse than A: undecided unless the interval excludes 0 and the exact test agrees."""
         return decide(self.interval, self.p_value)
 
     def sentence(self, a: str, b: str) -> str:
-        """Says the verdict and its evidence, with these names of the two."""
+        """Returns the verdict and its evidence. `a` and `b` are the names of the versions."""
         said = in_words(self.verdict, a, b)
         low, high = self.interval
         return (

@@ -1,4 +1,4 @@
-"""How good the probabilities are, on texts with known classes."""
+"""Metrics of a model's probabilities on texts with known classes."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,44 +12,44 @@ CALIBRATION_BINS = 15
 """Number of bins in Guo et al., "On Calibration of Modern Neural Networks", ICML 2017."""
 
 _LEAST = float(np.finfo(np.float64).eps)
-"""What a probability of zero counts as in the log loss, as in scikit-learn."""
+"""The log loss takes lower probabilities as this value, as scikit-learn does."""
 
 
 class Answers(NamedTuple):
-    """What the metrics need of the probabilities of n texts: small, whatever the number of classes."""
+    """The part of n texts' probabilities that the metrics need. Its size does not depend on the number of classes."""
 
     classes: NDArray[np.int32]
     """(n,), the true class."""
     predicted: NDArray[np.int32]
-    """(n,), the class of the highest probability, the first of equals."""
+    """(n,), the class with the highest probability, the first of equals."""
     confidence: NDArray[np.float64]
-    """(n,), its probability."""
+    """(n,), the probability of the predicted class."""
     true_probability: NDArray[np.float64]
     """(n,), the probability of the true class."""
 
     @classmethod
     def of(cls, probabilities: NDArray[np.float32], classes: NDArray[np.int64]) -> "Answers":
-        """Takes them from probabilities, (n, k)."""
+        """Makes the answers from probabilities, (n, k), and true classes, (n,)."""
         exact = probabilities.astype(np.float64)
-        exact /= exact.sum(axis=1, keepdims=True)  # to 1 in float64 too
+        exact /= exact.sum(axis=1, keepdims=True)  # so that they sum to 1 in float64 too
         rows, predicted = np.arange(len(classes)), exact.argmax(axis=1)
         return cls(classes.astype(np.int32), predicted.astype(np.int32), exact[rows, predicted], exact[rows, classes])
 
 
 class CalibrationCurve(NamedTuple):
-    """Confidence and accuracy in the bins of equal width, ((m - 1) / bins, m / bins], that hold a text."""
+    """Confidence and accuracy in bins of equal width, ((m - 1) / bins, m / bins]. Empty bins are left out."""
 
     texts: NDArray[np.int64]
-    """(bins,)"""
+    """(bins,), number of texts."""
     confidence: NDArray[np.float64]
     """(bins,), mean winning probability."""
     accuracy: NDArray[np.float64]
-    """(bins,)"""
+    """(bins,), share of right answers."""
 
     @property
     def expected_error(self) -> float:
-        """How far confidence is from accuracy: the mean over the bins, each weighted by its texts, of the difference
-        between mean confidence and accuracy (Guo et al., ICML 2017, equation 3).
+        """The expected calibration error: the mean over the bins of the difference between mean confidence and
+        accuracy, weighted by the number of texts (Guo et al., ICML 2017, equation 3).
         """
         return float(np.average(np.abs(self.confidence - self.accuracy), weights=self.texts))
 
@@ -60,10 +60,10 @@ class Evaluation:
 
     accuracy: float
     accuracy_interval: tuple[float, float]
-    """At 95% confidence: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of
-    the American Statistical Association 22, 1927."""
+    """The 95% confidence interval: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
+    Journal of the American Statistical Association 22, 1927."""
     log_loss: float
-    """Mean negative logarithm (natural) of the true class's probability, over the texts whose class the model knows."""
+    """Mean negative natural logarithm of the true class's probability, over the texts whose class the model knows."""
     calibration: CalibrationCurve
     precision: NDArray[np.float64]
     """(k,), 0 for a class that was never predicted."""
@@ -72,18 +72,18 @@ class Evaluation:
     f1: NDArray[np.float64]
     """(k,)"""
     support: NDArray[np.int64]
-    """(k,), texts of each class."""
+    """(k,), number of texts of each class."""
     confusion: NDArray[np.int64]
-    """(k, k), texts of the row's class that were predicted as the column's."""
+    """(k, k), number of texts of the row's class that were predicted as the column's class."""
 
     @property
     def macro_f1(self) -> float:
-        """The mean F1 of the classes that have texts: each counts the same, however few texts it has."""
+        """The mean F1 of the classes that have texts. Each class counts the same, however few texts it has."""
         return float(self.f1[self.support > 0].mean())
 
     @property
     def expected_calibration_error(self) -> float:
-        """The error of `calibration`."""
+        """See `CalibrationCurve.expected_error`."""
         return self.calibration.expected_error
 
 
@@ -93,12 +93,12 @@ def evaluate(probabilities: NDArray[np.float32], classes: NDArray[np.int64]) -> 
 
 
 def evaluate_answers(answers: Answers, class_count: int, known_classes: int | None = None) -> Evaluation:
-    """Evaluates answers, at least one.
+    """Evaluates answers to at least one text.
 
     Args:
-        answers: to be evaluated.
-        class_count: number of classes that texts have.
-        known_classes: how many of them, the first, the model knows. None: all.
+        answers: the answers.
+        class_count: number of classes that the texts have.
+        known_classes: number of classes that the model knows, which are the first ones. None: all.
     """
     every = np.arange(class_count)
     truth = answers.classes, answers.predicted
@@ -124,7 +124,7 @@ def calibrate(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> Ca
 
     Args:
         confidence: (n,), the winning probability of each text.
-        correct: (n,), whether the winner is the true class.
+        correct: (n,), whether the predicted class is the true class.
     """
     bins = np.ceil(confidence * CALIBRATION_BINS).astype(np.int64)
     texts = np.bincount(bins)

@@ -1,5 +1,5 @@
-"""Logits of labelled texts by classifiers of the `ngram` preset that have not learned them: of cross-validation, each
-text by the classifier of its fold, which learned from the other folds.
+"""Out-of-fold logits by cross-validation: each labelled text gets its logits from an `ngram` classifier that was fitted
+on the other folds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,22 +18,24 @@ _BOTH: Mapping[str, Any] = {"features": "both", "max_ngram": 2, "char_ngrams": (
 _WORDS: Mapping[str, Any] = {"features": "words", "max_ngram": 2}
 _CHARACTERS: Mapping[str, Any] = {"features": "characters", "char_ngrams": (1, 3), "char_spans": "across-words"}
 _SHORT = 300
-"""Characters of a text, on average, up to which texts are read by all of their n-grams: the words of longer ones are
-enough, and ten times faster."""
+"""Up to this mean length in characters, texts get n-grams of words and of characters. For longer texts, n-grams of
+words are enough and ten times faster."""
 _LONG_WORD = 10
-"""Characters between white space, on average, from which texts have no spaces between words."""
+"""From this mean number of characters between white space, texts are taken to have no spaces between words."""
 _MIN_BUCKETS = 1 << 16
-"""There are four buckets or more for each character, up to the preset's number: few texts are checked faster so."""
+"""Minimum number of buckets. There are at least four for each character, up to the preset's number. A smaller number
+makes the check of few texts faster."""
 _SAMPLE_TEXTS = 5_000
+"""Maximum number of texts on which the cost is chosen."""
 _SAMPLE_CHARACTERS = 1_000_000
-"""Of the texts that the cost is chosen on."""
+"""Maximum number of characters of these texts."""
 _TOLERANCE = 0.1
-"""As in the trials of `training.classifiers.selection`: the accuracy is that of a longer fit."""
+"""Stopping tolerance of the fits, as in `training.classifiers.selection`: a longer fit is not more accurate."""
 
 
 def choose_settings(examples: Examples, classes: int, seed: int = 0) -> Settings:
-    """Returns the settings of the `ngram` preset: with features that suit the length of the texts, and the cost that
-    suits a sample.
+    """Returns settings of the `ngram` preset: features for the length of the texts, and the cost that is most accurate
+    on a sample.
     """
     texts = examples.texts or ()
     lengths = np.array([len(text) for text in texts])
@@ -58,14 +60,14 @@ def logits(
     fold: NDArray[np.int64],
     fitted: Callable[[int], object] = lambda _: None,
 ) -> NDArray[np.float32]:
-    """Returns logits, (texts, units): a unit for each class; of two classes, class 1 alone.
+    """Returns logits, (texts, units), with a unit for each class, or for class 1 alone if there are two.
 
     Args:
-        settings: with one choice of features, and with the cost.
+        settings: they choose the features and the cost: nothing is left open.
         examples: the texts.
         classes: number of classes.
-        fold: (texts,), from 0.
-        fitted: called with the number of folds that are done.
+        fold: (texts,), the fold of each text, from 0.
+        fitted: called after each fold, with the number of finished folds.
     """
     counts = features.count_matrix(features.vectorizer(settings), examples)
     targets = examples.learned(classes)

@@ -1,4 +1,4 @@
-"""Whether a new version takes the place of the one in service. The evidence is the test set."""
+"""Decides by the test set whether a new version replaces the version in service."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class Gate:
     """Whether the new version may lack thresholds that the one in service has."""
 
     def refusal(self, incumbent: VersionFolder, new: VersionFolder) -> str | None:
-        """Returns why a version may not take over, however good it is; None: it may.
+        """Returns why the new version may not take over, however accurate it is. None: it may.
 
         Raises:
-            ModelError: what one of the two has cannot be read.
+            ModelError: the labels or the metadata of one of the two cannot be read.
         """
         removed = [label for label in incumbent.labels if label not in new.labels]
         if removed and not self.allow_removed_labels:
@@ -38,7 +38,7 @@ class Gate:
         return self.refusal_without_thresholds(incumbent) if new.metadata.abstention is None else None
 
     def refusal_without_thresholds(self, incumbent: VersionFolder) -> str | None:
-        """Returns why a version without thresholds may not take over; None: it may."""
+        """Returns why a version without thresholds may not take over. None: it may."""
         lost = None if self.allow_removed_thresholds else lost_thresholds(incumbent)
         return f"{lost}; --allow-removed-thresholds promotes such a version too" if lost else None
 
@@ -51,13 +51,13 @@ class Decision:
     incumbent: LoadedVersion | None = None
     """The version in service, if there is one."""
     result: VersionComparison | None = None
-    """The version in service, A, beside the new one, B."""
+    """The comparison of the version in service, A, with the new one, B."""
     labels: tuple[str, ...] = ()
     """The labels of the new version."""
 
     @property
     def comparison(self) -> Comparison | None:
-        """The comparison that decides. None: there is no incumbent, or no text to compare on."""
+        """The comparison that decides. None: there is no incumbent, or no text to compare the two on."""
         if self.result is None:
             return None
         return self.result.macro_f1 if self.gate.metric == "macro-f1" else self.result.accuracy
@@ -74,7 +74,7 @@ class Decision:
 
     @property
     def promoted(self) -> bool:
-        """Whether the new version is served: it is the first, or better and has the labels that it needs."""
+        """Whether the new version goes into service: it is the first, or it is better and has the required labels."""
         if self.incumbent is None:
             return True
         if self.removed_labels and not self.gate.allow_removed_labels:
@@ -85,7 +85,7 @@ class Decision:
         """Returns the decision in sentences.
 
         Args:
-            written: where the new version is.
+            written: the folder of the new version.
         """
         if self.incumbent is None:
             return f"Promoted: {written} is the first version."
@@ -121,7 +121,7 @@ class Decision:
 
 
 def lost_thresholds(incumbent: VersionFolder) -> str | None:
-    """Returns what is lost when a version without thresholds takes over, and what to do; None: nothing.
+    """Returns what is lost if a version without thresholds takes over, and what to do. None: nothing is lost.
 
     Raises:
         ModelError: the incumbent's metadata cannot be read.
@@ -136,10 +136,10 @@ def lost_thresholds(incumbent: VersionFolder) -> str | None:
 
 
 def in_service(model: Path) -> LoadedVersion | None:
-    """Loads the version that a server answers with.
+    """Loads the version in service; None if there is none.
 
     Raises:
-        ModelError: it cannot be loaded.
+        ModelError: the version cannot be loaded.
     """
     number = served_version(model)
     return None if number is None else LoadedVersion(version_path(model, number))

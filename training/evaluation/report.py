@@ -1,6 +1,6 @@
 """The report of an evaluation on labelled texts: HTML or Markdown, and a summary for a terminal.
 
-There is one document, in Markdown. HTML is that document rendered, with its figures inside.
+The document is written in Markdown. The HTML report is this document rendered, with the figures embedded.
 """
 
 import base64
@@ -46,12 +46,12 @@ img {{ max-width: 100%; }}
 
 
 def write(path: Path, result: FileEvaluation) -> list[str]:
-    """Writes the report: to HTML that holds its figures, or to Markdown with the figures beside it, named after it.
+    """Writes the report: HTML with embedded figures, or Markdown with the figures in files beside it, named after it.
     Returns a sentence for each figure that is missing.
 
     Args:
-        path: ends in .html or .md.
-        result: what it says.
+        path: the file to write; its name ends in .html or .md.
+        result: the evaluation to report.
 
     Raises:
         OSError: a file cannot be written.
@@ -79,7 +79,7 @@ def write(path: Path, result: FileEvaluation) -> list[str]:
 
 
 def summary(result: FileEvaluation) -> list[tuple[str, str]]:
-    """Returns names and values of the metrics of the whole model."""
+    """Returns the names and values of the metrics over all labels."""
     evaluation = result.evaluation
     low, high = evaluation.accuracy_interval
     of_training = result.version.folder.metadata.data_set.unknown_word_ratio
@@ -99,7 +99,7 @@ def summary(result: FileEvaluation) -> list[tuple[str, str]]:
 
 
 def notes(result: FileEvaluation) -> list[str]:
-    """Returns what a person has to know beside the metrics, a sentence each."""
+    """Returns what readers must know besides the metrics, one sentence each."""
     found = []
     if unknown := result.unknown_labels:
         texts = counted(sum(unknown.values()), "text")

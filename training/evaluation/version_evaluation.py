@@ -1,4 +1,4 @@
-"""Runs versions, each with its own engine, over labelled texts. A batch of texts is in memory at a time."""
+"""Runs versions, each with its own engine, on labelled texts. Only one batch of texts is in memory at a time."""
 
 import heapq
 from collections import Counter
@@ -22,9 +22,9 @@ from training.evaluation.comparison import AccuracyComparison, MacroF1Comparison
 from training.evaluation.metrics import Answers, Evaluation, evaluate_answers
 
 MAX_MISTAKES = 20
-"""The number of mistakes that an evaluation keeps."""
+"""Maximum number of mistakes that an evaluation keeps."""
 EXCERPT = 300
-"""The number of characters of a mistake's text that are kept."""
+"""Maximum number of characters that are kept of a mistake's text."""
 
 _T = TypeVar("_T")
 _BATCH_TEXTS = 256
@@ -35,7 +35,7 @@ class LoadedVersion:
     """A version with its engine loaded.
 
     Raises:
-        ModelError: it cannot be.
+        ModelError: the version cannot be loaded.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,20 +43,20 @@ class LoadedVersion:
         self.engine = load_engine(path)
         labels = tuple(map(label_of, self.folder.labels))
         self.labels = labels if len(set(labels)) == len(labels) else self.folder.labels
-        """In the form that files of labelled texts give them, unless two would be one."""
+        """The labels, in the form that labels of files have, unless two would become equal."""
         self.training_hashes = text_hashes.read(path)
-        """Sorted, of the texts that it has learned. None: it does not record them."""
+        """The sorted hashes of the texts that the version has learned. None: it does not record them."""
 
     def has_learned(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Tells of texts' hashes, (n,), which the version has learned, as far as it records that."""
+        """Tells which texts, by their hashes (n,), the version has learned, as far as it records them."""
         return text_hashes.contained(hashes, self.training_hashes)
 
 
 class Mistake(NamedTuple):
-    """A text that a version gave another label than its own."""
+    """A text to which a version gives a wrong label."""
 
     where: str
-    """The line of the text, in Parquet the row. Of several files, the file's name too."""
+    """The number of the text's line, or of its row in Parquet. With several files, the file's name precedes it."""
     label: str
     predicted: str
     confidence: float
@@ -66,27 +66,27 @@ class Mistake(NamedTuple):
 
 @dataclass(frozen=True)
 class FileEvaluation:
-    """How a version answers the texts of files."""
+    """The evaluation of a version on the texts of files."""
 
     version: LoadedVersion
     files: LabelledFiles
     labels: Sequence[str]
-    """The version's labels, then those of the texts that it does not know."""
+    """The version's labels, followed by the labels of the texts that it does not know."""
     texts: int
     evaluation: Evaluation
     """The metrics over all labels. The log loss leaves out texts whose labels the version does not know."""
     unknown_word_ratio: float
-    """The share of the words of the texts that the version's vocabulary does not hold; 0 without words."""
+    """The share of the texts' words that the version does not know; 0 if the texts have no words."""
     learned: int
     """The number of texts that the version has learned."""
     selective: SelectiveMetrics | None
-    """The metrics when answers below the version's thresholds are left out; None if it has no thresholds."""
+    """The metrics if answers below the version's thresholds are left out; None if it has no thresholds."""
     mistakes: list[Mistake]
-    """The `MAX_MISTAKES` most confident, by falling confidence."""
+    """The `MAX_MISTAKES` most confident mistakes, the most confident first."""
 
     @property
     def unknown_labels(self) -> dict[str, int]:
-        """The labels that the version does not know, with their numbers of texts."""
+        """The number of texts of each label that the version does not know."""
         known = len(self.version.labels)
         return dict(zip(self.labels[known:], map(int, self.evaluation.support[known:]), strict=True))
 
@@ -96,7 +96,7 @@ def evaluate_files(version: LoadedVersion, files: LabelledFiles, bad_rows: BadRo
     Memory holds 24 bytes per text.
 
     Raises:
-        InputError: a file cannot be used, or holds no text, or none with a label that the version knows.
+        InputError: a file cannot be used, or the files have no text with a label that the version knows.
     """
     class_of = _classes(version.labels)
     parts: list[Answers] = []
@@ -144,13 +144,13 @@ def evaluate_files(version: LoadedVersion, files: LabelledFiles, bad_rows: BadRo
 
 @dataclass(frozen=True)
 class VersionComparison:
-    """Two versions, A and B, on the texts that neither has learned."""
+    """The comparison of two versions, A and B, on the texts that neither has learned."""
 
     accuracy: AccuracyComparison | None
-    """None without a text."""
+    """The comparison by accuracy; None if there is no such text."""
     macro_f1: MacroF1Comparison | None
     learned: int
-    """The number of texts that were left out, since A or B has learned them."""
+    """The number of texts that were left out because A or B has learned them."""
     label_texts: Mapping[str, int]
     """The number of compared texts of each label."""
     known_labels: tuple[Sequence[str], Sequence[str]] = ((), ())
@@ -158,12 +158,12 @@ class VersionComparison:
 
     @property
     def unknown_labels(self) -> dict[str, int]:
-        """The labels that neither version knows, with their numbers of texts: both are wrong on them."""
+        """The number of texts of each label that neither version knows. Both are wrong on these texts."""
         known = {label for labels in self.known_labels for label in labels}
         return {label: texts for label, texts in self.label_texts.items() if label not in known}
 
     def notes(self, a: str, b: str) -> list[str]:
-        """Returns caveats to show with the verdict, a sentence or two each, with these names of the two."""
+        """Returns caveats to show with the verdict, one or two sentences each. `a` and `b` name the versions."""
         found = []
         if self.learned:
             found.append(f"Left out {counted(self.learned, 'text')} that one of the versions has learned.")
@@ -185,8 +185,8 @@ def _of_texts(labels: Mapping[str, int]) -> str:
 
 
 def compare(a: LoadedVersion, b: LoadedVersion, rows: Iterable[LabelledText]) -> VersionComparison:
-    """Compares two versions on the rows that neither has learned, by the names of the labels: a version is wrong on a
-    label that it does not know.
+    """Compares two versions on the rows that neither has learned. Labels are matched by name: a version is wrong on the
+    texts of a label that it does not know.
     """
     class_of = _classes(a.labels, b.labels)
     learned = 0
@@ -214,7 +214,7 @@ def compare_on_files(a: LoadedVersion, b: LoadedVersion, files: LabelledFiles, b
     """Compares two versions on all texts of files.
 
     Raises:
-        InputError: a file cannot be used, or holds no text to compare them on.
+        InputError: a file cannot be used, or there is no text to compare the versions on.
     """
     result = compare(a, b, (row for _, row in files.rows(bad_rows)))
     if result.accuracy is None:
@@ -230,7 +230,7 @@ def compare_on_files(a: LoadedVersion, b: LoadedVersion, files: LabelledFiles, b
 
 
 def _classes(*labels: Sequence[str]) -> dict[str, int]:
-    """Returns the class of each label, in order."""
+    """Numbers the labels of several lists, without repetition, in order."""
     return {label: number for number, label in enumerate(dict.fromkeys(label for some in labels for label in some))}
 
 

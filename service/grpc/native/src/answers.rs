@@ -1,5 +1,5 @@
-//! Answers that Python looks at after they have gone out. They wait in a bounded queue, for which no call waits: answers that
-//! find no room are dropped and counted.
+//! Sent answers, for Python to process later. They wait in a bounded queue. No call waits for it: answers that do not
+//! fit are dropped and counted.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -59,9 +59,9 @@ struct Waiting {
     answers: VecDeque<Answered>,
     texts: usize,
     bytes: usize,
-    /// Texts that found no room.
+    /// Number of texts that did not fit.
     dropped: usize,
-    /// Whether an answer has been put in since the queue was seen empty.
+    /// Whether an answer has been put in since the queue was last seen empty.
     announced: bool,
 }
 
@@ -74,8 +74,8 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an answer in if it is sampled and there is room; an empty queue takes even a larger one. Tells whether it is the
-    /// first one since the queue was seen empty.
+    /// Puts an answer in if it is sampled and there is room. An empty queue accepts an answer of any size. Tells whether
+    /// it is the first answer since the queue was last seen empty.
     fn put(&self, texts: &[&str], prediction: &Prediction, request_id: Option<&HeaderValue>) -> bool {
         if !is_sampled(self.share) {
             return false;
@@ -93,7 +93,7 @@ impl Queue {
         !std::mem::replace(&mut waiting.announced, true)
     }
 
-    /// Takes the oldest answers, up to so many texts; an answer of more texts comes alone.
+    /// Takes the oldest answers, with at most this number of texts. An answer with more texts is taken alone.
     fn take(&self, max_texts: usize) -> Vec<Answered> {
         let mut waiting = self.waiting();
         let mut taken = Vec::new();
@@ -111,7 +111,7 @@ impl Queue {
         taken
     }
 
-    /// Tells whether no answer waits. If so, the next one is announced.
+    /// Tells whether the queue is empty. If it is, the next answer is announced.
     fn is_empty(&self) -> bool {
         let mut waiting = self.waiting();
         waiting.announced = !waiting.answers.is_empty();
@@ -132,7 +132,7 @@ pub struct AnswerQueue {
     /// What Python calls when there are answers.
     wake: Arc<Py<PyAny>>,
     idleness: Arc<Idleness>,
-    /// The idleness at the last look.
+    /// The threads' idleness when it was last checked.
     seen: Mutex<Vec<u64>>,
 }
 
@@ -165,7 +165,7 @@ type Texts<'py> = (Vec<Bound<'py, PyString>>, Vec<usize>, Vec<f32>, Vec<Bound<'p
 
 #[pymethods]
 impl AnswerQueue {
-    /// Takes the oldest answers, up to so many texts.
+    /// Takes the oldest answers, with at most this number of texts.
     fn take<'py>(&self, python: Python<'py>, max_texts: usize) -> Texts<'py> {
         let mut texts = Texts::default();
         for answered in self.queue.take(max_texts) {
@@ -178,12 +178,12 @@ impl AnswerQueue {
         texts
     }
 
-    /// Takes the number of texts that found no room.
+    /// Returns the number of texts that were dropped since the last call.
     fn take_dropped(&self) -> usize {
         std::mem::take(&mut self.queue.waiting().dropped)
     }
 
-    /// Tells whether no answer waits. If so, Python is woken for the next one.
+    /// Tells whether the queue is empty. If it is, the next answer wakes Python.
     fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

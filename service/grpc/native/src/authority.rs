@@ -22,7 +22,7 @@ enum Next {
     Length(Text),
     /// A further byte of a string's length: the length so far, and its bits.
     Longer(Text, usize, u32),
-    /// A byte of a string, of which so many are left.
+    /// A byte of a string, with the number of bytes that are left.
     Text(Text, usize),
 }
 
@@ -129,7 +129,7 @@ impl Text {
         }
     }
 
-    /// Reads a part of the string, after which so many bytes are left.
+    /// Reads a part of the string, after which this number of bytes is left.
     fn read(self, part: &mut [u8], left: usize) -> Next {
         let text = match self {
             Self::Name(matched) => Self::Name(matched.and_then(|matched| {

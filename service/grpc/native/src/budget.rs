@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The bytes that may be held, and the bytes that are.
+/// The maximum number of bytes in memory, and the current number.
 pub struct Budget {
     limit: usize,
     held: AtomicUsize,

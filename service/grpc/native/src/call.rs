@@ -62,7 +62,7 @@ async fn unless_panicked(work: impl Future<Output = Result<(), End>>) -> Result<
 #[derive(Debug)]
 enum End {
     Status(Status),
-    /// It is not gRPC.
+    /// The request is not gRPC.
     Http(StatusCode),
     Gone,
     Panicked,
@@ -141,7 +141,7 @@ async fn run(
     }
 }
 
-/// What the fast path leaves to the handler.
+/// The part of a call that the fast path leaves to the handler.
 enum Left {
     Nothing,
     /// The rest of the call, with its next message if that has been read.
@@ -217,8 +217,8 @@ impl Call<'_> {
         Ok(poll_once(next.as_mut()).await.transpose()?.flatten())
     }
 
-    /// Reads the message of a request that is no stream; None: it holds none. A large one gets its place in the queue, or is
-    /// refused, once its beginning has come.
+    /// Reads the message of a unary request; None: there is none. A large message gets a place in the queue, or is refused,
+    /// as soon as its beginning has arrived.
     async fn only_message(&mut self, method: &Method, kind: Kind) -> Result<Option<(Message, Option<Place>)>, End> {
         let fast_path = &self.shared.fast_path;
         let mut incoming = Incoming { messages: &mut self.messages, fast_path, kind, place: None };
@@ -303,8 +303,8 @@ impl Call<'_> {
         Ok(Left::Nothing)
     }
 
-    /// Sends a message as the client's window allows. A client that does not read delays its own call alone, and the bytes
-    /// that it holds count against the budget.
+    /// Sends a message as the client's window allows. A client that does not read delays only its own call, and the unsent
+    /// bytes count against the budget.
     async fn send(&mut self, mut message: Bytes) -> Result<(), End> {
         let mut charge = Charge::none(&self.shared.budget);
         if message.len() > SMALL_RESPONSE && !charge.add(message.len()) {
@@ -321,7 +321,7 @@ impl Call<'_> {
         }
     }
 
-    /// Waits until the client's window has room for some of so many bytes. Returns for how many.
+    /// Waits until the client's window has room for some of these bytes. Returns the number of bytes that fit.
     async fn room(&mut self, wanted: usize) -> Result<usize, End> {
         let mut room = pin!(self.writer.room(wanted));
         if let Some(room) = poll_once(room.as_mut()).await {
@@ -360,8 +360,8 @@ impl Call<'_> {
         end
     }
 
-    /// Carries messages to and from a handler, until it ends the call, the client goes, the deadline passes or the server
-    /// closes.
+    /// Carries messages to and from a handler, until it ends the call, the client disconnects, the deadline passes or the
+    /// server closes.
     async fn converse(&mut self, id: u64, mut actions: UnboundedReceiver<Action>) -> Result<(), End> {
         let bridge = &self.shared.bridge;
         let mut stage = self.shared.stage.subscribe();
@@ -402,7 +402,7 @@ impl Call<'_> {
     }
 }
 
-/// A message that gets a place in a queue while it comes.
+/// A message that gets a place in a queue while it arrives.
 struct Incoming<'a> {
     messages: &'a mut Messages,
     fast_path: &'a FastPath,
@@ -423,7 +423,7 @@ impl Incoming<'_> {
         poll_fn(|context| messages.poll_next_admitted(context, &mut admit)).await
     }
 
-    /// Returns the message. If it does not come in time, its place is lost: clients that send slowly hold none.
+    /// Returns the message. If it does not arrive in time, it loses its place, so that slow clients hold no places.
     async fn next_before_place_is_lost(&mut self) -> Result<Option<Message>, ReadError> {
         if let Ok(message) = timeout(RESERVATION, self.next()).await {
             return message;
@@ -433,7 +433,7 @@ impl Incoming<'_> {
     }
 }
 
-/// Awaits a future until the client goes, the deadline passes or the server closes.
+/// Awaits a future until the client disconnects, the deadline passes or the server closes.
 async fn while_wanted<T>(
     shared: &Shared,
     writer: &mut ResponseWriter,
@@ -443,8 +443,8 @@ async fn while_wanted<T>(
     unless_ended(future, unwanted(shared, writer, deadline)).await
 }
 
-/// Awaits a future, or what ends it. Most futures are ready at once, so the end is only awaited if they are not. A future
-/// that yields is not polled again before others have had their turn.
+/// Awaits a future, or an event that ends it. Most futures are ready at once, so the event is only awaited if they are not.
+/// A future that yields is not polled again before others have had their turn.
 async fn unless_ended<T>(future: impl Future<Output = T>, end: impl Future<Output = End>) -> Result<T, End> {
     tokio::select! {
         biased;
@@ -453,7 +453,7 @@ async fn unless_ended<T>(future: impl Future<Output = T>, end: impl Future<Outpu
     }
 }
 
-/// Waits until the client goes, the deadline passes or the server closes.
+/// Waits until the client disconnects, the deadline passes or the server closes.
 async fn unwanted(shared: &Shared, writer: &mut ResponseWriter, deadline: Option<Instant>) -> End {
     let mut stage = shared.stage.subscribe();
     tokio::select! {

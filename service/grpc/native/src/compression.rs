@@ -1,4 +1,4 @@
-//! Compression of single messages: gzip and deflate, as gRPC names them. What is decompressed is bounded.
+//! Compression of single messages: gzip and deflate, as gRPC names them. The decompressed size is bounded.
 
 use std::io::{Read, Write};
 
@@ -68,7 +68,7 @@ pub fn decompress(encoding: Encoding, message: &[u8], max_bytes: usize) -> Resul
     }
 }
 
-/// Compresses a message behind what `buffer` holds. `Identity` copies.
+/// Compresses a message and appends it to `buffer`. `Identity` copies it.
 pub fn compress(encoding: Encoding, message: &[u8], buffer: Vec<u8>) -> Vec<u8> {
     const NEVER_FAILS: &str = "writing to memory does not fail";
     match encoding {

@@ -1,4 +1,4 @@
-//! One HTTP/2 connection: its calls, its limits, its age.
+//! One HTTP/2 connection: its calls, limits and age.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -17,12 +17,12 @@ use crate::io::{Activity, Watched};
 use crate::limits::{CONNECTION_WINDOW, FLUSH, HANDSHAKE, Limits, SEND_BUFFER, STREAM_WINDOW};
 use crate::shared::{Shared, Stage};
 
-/// A client may reset so many streams, times those that it may have, before they are accepted: when a server is late, the
-/// deadlines of all its calls pass at once. Floods of resets exceed it.
+/// A client may reset this multiple of its maximum number of streams before they are accepted: if a server is late, the
+/// deadlines of all its calls pass at once. Only floods of resets exceed it.
 const RESETS_PER_STREAM: usize = 2;
 
-/// Streams whose frames are ignored for a second, because they were answered before their requests had come. Frames of
-/// others that have ended count as errors of the client, of which it may make about a thousand.
+/// Number of streams whose frames are ignored for a second, because they were answered before their requests had arrived.
+/// Frames of other ended streams count as errors of the client, of which it may make about a thousand.
 const REFUSED_STREAMS: usize = 1000;
 
 /// Serves a connection until it ends.
@@ -101,7 +101,7 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Sends what is pending, for a limited time: the calls have ended.
+/// Sends pending data for a limited time, after the calls have ended.
 async fn flush<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Watched<T>, Bytes>) {
     connection.graceful_shutdown();
     let mut closed = pin!(poll_fn(|context| connection.poll_closed(context)));
@@ -112,7 +112,7 @@ async fn flush<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Wat
 struct Calls {
     count: AtomicUsize,
     start: Instant,
-    /// Milliseconds after `start` at which the last one ended.
+    /// Milliseconds from `start` to the end of the last call.
     ended: AtomicU64,
 }
 
@@ -126,7 +126,7 @@ impl Calls {
         UnderWay(Arc::clone(self))
     }
 
-    /// Returns since when there have been no calls.
+    /// Returns the time since which there have been no calls.
     fn idle_since(&self) -> Instant {
         match self.count.load(Ordering::Relaxed) {
             0 => self.start + Duration::from_millis(self.ended.load(Ordering::Relaxed)),
@@ -146,7 +146,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// What a timer asks for.
+/// The action of a timer.
 enum Next {
     /// Accept no further calls.
     Drain,

@@ -21,9 +21,9 @@ use crate::status::{Code, Status};
 use crate::threads;
 use crate::tokens::Tokens;
 
-/// Bytes of a response beside its labels, for a text.
+/// Bytes per text of a response, in addition to labels.
 const RESPONSE_BYTES: usize = 48;
-/// Capital sigma and dotted capital I, whose lower case depends on what is around them or has several characters.
+/// Capital sigma, whose lower case depends on its neighbours, and dotted capital I, whose lower case has two characters.
 const READ_BY_PYTHON: [&str; 2] = ["Σ", "İ"];
 
 /// A method whose plain requests are answered here.
@@ -65,7 +65,7 @@ pub struct FastPath {
     pub methods: HashMap<usize, FastMethod>,
     pub limits: RequestLimits,
     pub models: Arc<ArcSwap<Models>>,
-    /// The tokens that calls need; None: they need none.
+    /// The accepted tokens; None: calls need no token.
     pub tokens: Arc<ArcSwapOption<Tokens>>,
     /// Whether calls have ids.
     pub request_ids: bool,
@@ -102,8 +102,8 @@ impl FastPath {
         }
     }
 
-    /// Takes a place in the queue for a large request of which a part has been received; None: its model is not known yet,
-    /// or it needs no place. Refuses the request if there is no room.
+    /// Takes a place in the queue for a large request that has been received in part. None: its model is not known yet, or
+    /// it needs no place. Refuses the request if there is no room.
     pub fn admit(&self, kind: Kind, length: usize, part: &[u8]) -> Result<Option<Place>, Status> {
         let named = match kind {
             Kind::Classify | Kind::ClassifyStream => classify::read_model(part),
@@ -146,7 +146,7 @@ impl FastPath {
         self.models.load().find(name, number).cloned()
     }
 
-    /// Classifies texts: at once if they are short, otherwise in their turn.
+    /// Classifies texts: short ones at once, others in turn.
     async fn predict(
         &self,
         version: &Arc<Version>,
@@ -188,7 +188,7 @@ impl FastPath {
         overloaded(&version.overload)
     }
 
-    /// Tells whether the engine reads a text unchanged. Python changes others first, so they are declined.
+    /// Tells whether the engine reads a text unchanged. Other texts are declined, since Python must change them first.
     fn is_plain(&self, version: &Version, text: &str) -> bool {
         text.len() <= self.limits.text_bytes.min(PART_BYTES)
             && (version.reads_any_text

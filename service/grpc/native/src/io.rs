@@ -60,7 +60,7 @@ impl Activity {
 /// A connection whose frames are watched.
 pub struct Watched<T> {
     transport: T,
-    /// What has been read ahead: HTTP/2 asks for a few kilobytes at a time.
+    /// Bytes that have been read ahead, since HTTP/2 asks for only a few kilobytes at a time.
     ahead: BytesMut,
     /// Whether the last read was as long as it could be, so that there is probably more.
     more: bool,
@@ -94,7 +94,7 @@ impl<T: AsyncRead + Unpin> Watched<T> {
         buffer.put_slice(&self.ahead[..part]);
         self.ahead.advance(part);
         if self.ahead.is_empty() {
-            self.ahead = BytesMut::new(); // a connection at rest holds no memory for it
+            self.ahead = BytesMut::new(); // an idle connection needs no memory for it
         }
         Poll::Ready(Ok(()))
     }
@@ -155,7 +155,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 pub struct Frames {
     /// Bytes to skip before the next frame's header.
     skip: usize,
-    /// Whether these are part of a header block whose authority is rewritten.
+    /// Whether these bytes are part of a header block whose authority is rewritten.
     block: bool,
     /// Whether the next frame continues that block.
     continues: bool,

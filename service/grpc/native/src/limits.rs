@@ -6,9 +6,9 @@ use std::time::Duration;
 pub const HANDSHAKE: Duration = Duration::from_secs(20);
 /// Maximum time for the message of a unary call that is answered without Python.
 pub const MESSAGE: Duration = Duration::from_secs(60);
-/// Time for which a request keeps its place in a queue while the rest of its message is to come.
+/// Time for which a request keeps its place in a queue while the rest of its message arrives.
 pub const RESERVATION: Duration = Duration::from_secs(1);
-/// Maximum time to send what is pending when the server closes a connection.
+/// Maximum time to send pending data when the server closes a connection.
 pub const FLUSH: Duration = Duration::from_millis(500);
 /// Unread bytes of one connection, and of one stream.
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -17,9 +17,9 @@ pub const STREAM_WINDOW: u32 = 256 * 1024;
 pub const NARROW_STREAM_WINDOW: u32 = 32 * 1024;
 /// Unsent bytes of one stream that HTTP/2 holds.
 pub const SEND_BUFFER: usize = 256 * 1024;
-/// Bytes that all calls hold together: of messages in several frames, and of responses that clients have not read.
+/// Maximum number of bytes that all calls together have in memory: messages in several frames, and unread responses.
 pub const HELD_BYTES: usize = 48 * 1024 * 1024;
-/// Responses of up to so many bytes are sent at once, whatever the client's window.
+/// Responses of up to this size are sent at once, whatever the client's window.
 pub const SMALL_RESPONSE: usize = 16 * 1024;
 /// Connections of one port and thread.
 pub const CONNECTIONS: usize = 4096;
@@ -41,9 +41,9 @@ pub const TURN: Duration = Duration::from_millis(2);
 pub const PART_BYTES: usize = 64 * 1024;
 /// Messages of one stream that are answered without a pause.
 pub const TURN_MESSAGES: usize = 32;
-/// What RFC 9113 counts for each header beside its name and value.
+/// Size that RFC 9113 counts for each header in addition to its name and value.
 const HEADER_OVERHEAD: usize = 32;
-/// Header lists of up to so many times the metadata's limit are decoded, so that a status can refuse them with a reason.
+/// Header lists of up to this multiple of the metadata's limit are decoded, so that a status can refuse them with a reason.
 const DECODED_METADATA: u32 = 4;
 
 /// Limits that the configuration sets.
@@ -78,7 +78,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Sets the limit that a gRPC channel argument names. Those of other concerns are ignored.
+    /// Sets the limit that a gRPC channel argument names. Other channel arguments are ignored.
     pub fn set(&mut self, argument: &str, value: u64) {
         let milliseconds = Duration::from_millis(value);
         let count = usize::try_from(value).unwrap_or(usize::MAX);

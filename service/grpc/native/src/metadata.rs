@@ -47,7 +47,7 @@ pub fn to_python<'py>(python: Python<'py>, headers: &HeaderMap) -> PyResult<Boun
 
 /// Reads pairs of a key and a value, str or bytes.
 ///
-/// Raises ValueError for what HTTP/2 cannot carry.
+/// Raises ValueError if HTTP/2 cannot carry a pair.
 pub fn from_python(pairs: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
     let mut headers = HeaderMap::new();
     for pair in pairs.try_iter()? {

@@ -6,9 +6,9 @@ use crate::limits::{CALLS_IN_PYTHON, CALLS_WAITING_FOR_CLIENTS};
 
 /// One method.
 pub struct Method {
-    /// Its number, in the order of registration.
+    /// The method's number, in the order of registration.
     pub index: usize,
-    /// Calls that Python has not begun.
+    /// Number of calls that Python has not begun.
     waiting: AtomicUsize,
     /// Calls that are in Python, begun or not.
     in_python: AtomicUsize,
@@ -26,7 +26,7 @@ impl Method {
         }
     }
 
-    /// Takes a place among the calls that are in Python, for as long as what is returned lives, if there is one.
+    /// Takes a place among the calls in Python, if there is one. Dropping the returned value frees it.
     pub fn enter(&self) -> Option<Place<'_>> {
         Place::take(&self.in_python, CALLS_IN_PYTHON)
     }

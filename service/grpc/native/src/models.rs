@@ -13,7 +13,7 @@ use crate::metrics::ModelMetrics;
 use crate::network::Network;
 use crate::threads;
 
-/// What Python gives for a version.
+/// The description of a version that Python passes.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub struct Publication {
@@ -25,13 +25,13 @@ pub struct Publication {
     pub inline_bytes: usize,
     /// Whether the network reads any text, or only those without the characters that are left to Python.
     pub reads_any_text: bool,
-    /// The probability from which each label is right with the precision asked for in training.
+    /// The probability from which each label is right with the target precision of the training.
     pub thresholds: Option<Vec<f64>>,
     pub network: Network,
     pub metrics: ModelMetrics,
     /// The serialized `google.rpc.Status` of a request for which the queue has no room.
     pub overload: Vec<u8>,
-    /// Where its answers go for Python; None: nowhere.
+    /// The queue that passes its answers to Python, if there is one.
     pub answers: Option<Py<AnswerQueue>>,
 }
 
@@ -60,10 +60,10 @@ struct Model {
 }
 
 impl Models {
-    /// Makes the table for so many threads.
+    /// Makes the table for this number of threads.
     ///
     /// # Errors
-    /// Names the version whose labels are not as many as its network's classes.
+    /// Names a version whose number of labels is not that of its network's classes.
     pub fn new(publications: Vec<Publication>, threads: usize) -> Result<Self, String> {
         let mut models: HashMap<String, Model> = HashMap::new();
         for publication in publications {
@@ -89,7 +89,7 @@ impl Models {
     }
 }
 
-/// What may wait for one model, and how much is answered at once.
+/// The limits of a model's queue, and of a request that is answered at once.
 #[derive(Clone, Copy, Debug, Default, FromPyObject)]
 #[pyo3(from_item_all)]
 pub struct RequestLimits {
@@ -138,8 +138,8 @@ impl Version {
         Some(Place { version: Arc::clone(self), texts, bytes })
     }
 
-    /// Takes a place for a request of which only the size is known: its texts are taken to be as long as those of the request
-    /// before.
+    /// Takes a place for a request of which only the size is known. Its texts are assumed to be as long as those of the
+    /// previous request.
     pub fn queue_bytes(self: &Arc<Self>, bytes: usize, limits: &RequestLimits) -> Option<Place> {
         let texts = bytes / self.queue.text_bytes.load(Ordering::Relaxed);
         self.queue(texts.max(1), bytes, limits)

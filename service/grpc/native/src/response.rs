@@ -17,7 +17,7 @@ static GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 static GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 static APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// The client has gone.
+/// The client has disconnected.
 #[derive(Debug)]
 pub struct Gone;
 
@@ -26,7 +26,7 @@ enum State {
     New(SendResponse<Bytes>),
     /// The headers have been sent.
     Open(SendStream<Bytes>),
-    /// The status has been sent, or the client has gone.
+    /// The status has been sent, or the client has disconnected.
     Ended,
 }
 
@@ -68,7 +68,7 @@ impl ResponseWriter {
         }
     }
 
-    /// Sends the headers, and waits until the client's window has room for some of so many bytes. Returns for how many.
+    /// Sends the headers, and waits until the client's window has room for some of these bytes. Returns how many.
     pub async fn room(&mut self, wanted: usize) -> Result<usize, Gone> {
         self.send_headers(HeaderMap::new(), Encoding::Identity)?;
         let State::Open(stream) = &mut self.state else { return Err(Gone) };

@@ -36,7 +36,7 @@ pub async fn pause_after_turn() {
 pub struct Idleness(Vec<AtomicU64>);
 
 impl Idleness {
-    /// All of so many threads are busy.
+    /// Starts with this number of threads, all busy.
     pub fn new(threads: usize) -> Self {
         Self((0..threads).map(|_| AtomicU64::new(0)).collect())
     }

@@ -21,7 +21,7 @@ impl Certificates {
     /// Replaces the certificates.
     ///
     /// # Errors
-    /// Says what is wrong with them; those of before stay.
+    /// Says what is wrong with the certificates. The old ones stay.
     pub fn set(&self, chain: &[u8], key: &[u8], client_authorities: Option<&[u8]>) -> Result<(), String> {
         self.0.store(Some(Arc::new(server_config(chain, key, client_authorities)?)));
         Ok(())

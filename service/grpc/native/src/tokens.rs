@@ -1,5 +1,5 @@
-//! Bearer tokens, as Python has read them. A call without one of them, or after a change of their file, is declined: Python
-//! reads the file again and says what is wrong.
+//! Bearer tokens, as Python has read them. Calls without one of them, and calls after a change of the file, are declined:
+//! Python reads the file again, and says what is wrong.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +17,7 @@ pub type Stamp = (i64, u64, u64, u64);
 /// The tokens of a file.
 pub struct Tokens {
     pub path: PathBuf,
-    /// What the file was when it was read.
+    /// The file's stamp when it was read.
     pub stamp: Stamp,
     /// Each token's SHA-256.
     pub digests: Vec<[u8; 32]>,
@@ -34,7 +34,7 @@ impl Tokens {
         let given = digest(&SHA256, token);
         let mut found = false;
         for known in &self.digests {
-            // All bytes of all of them: the time must not tell which one it was.
+            // Compares all bytes of all digests, so that the time does not tell which one matched.
             let difference = known.iter().zip(given.as_ref()).fold(0, |sum, (left, right)| sum | (left ^ right));
             found |= difference == 0;
         }

@@ -1,4 +1,4 @@
-//! `text_classifier.v1.ClassifyRequest` and its response: the numbers are the contract's.
+//! `text_classifier.v1.ClassifyRequest` and its response. The contract defines the field numbers.
 
 use super::wire::{Fields, Value, put_bytes, put_float, put_message, put_number, put_text, text};
 use crate::models::Version;
@@ -11,15 +11,15 @@ pub struct Request<'a> {
     pub version: i64,
     pub texts: Vec<&'a str>,
     pub top_k: usize,
-    /// Answers of a lower probability are marked; 0: none.
+    /// Answers with a lower probability are marked; 0: none.
     pub min_probability: f32,
-    /// Whether those below the version's thresholds are marked, too.
+    /// Whether answers below the version's thresholds are marked too.
     pub use_thresholds: bool,
 }
 
 impl Request<'_> {
-    /// Returns the probability of each label below which answers are marked; empty: none is. None: the version has no
-    /// thresholds, and the request asks for them.
+    /// Returns, for each label, the probability below which answers are marked; empty: no answers are marked. None: the
+    /// request needs thresholds, which the version lacks.
     pub fn thresholds(&self, version: &Version) -> Option<Vec<f64>> {
         let lowest = f64::from(self.min_probability);
         if self.use_thresholds {
@@ -83,7 +83,7 @@ pub fn write(buffer: &mut Vec<u8>, version: &Version, prediction: &Prediction, t
     }
 }
 
-/// Writes the labels of the highest probabilities; of equal ones the first class leads.
+/// Writes the labels with the highest probabilities. Of equal probabilities, the first class comes first.
 fn put_scores(buffer: &mut Vec<u8>, labels: &[String], probabilities: &[f32], top_k: usize) {
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     order.sort_by(|left, right| probabilities[*right].total_cmp(&probabilities[*left]));

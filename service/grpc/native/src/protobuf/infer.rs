@@ -1,4 +1,4 @@
-//! `inference.ModelInferRequest` of the Open Inference Protocol and its response: the numbers are the contract's.
+//! `inference.ModelInferRequest` of the Open Inference Protocol and its response. The contract defines the field numbers.
 
 use super::wire::{BYTES, Fields, Value, put_bytes, put_key, put_message, put_text, put_varint, text};
 use crate::models::Version;
@@ -80,7 +80,7 @@ pub fn read_model(beginning: &[u8]) -> Option<(&str, i64)> {
     }
 }
 
-/// Reads a version, a positive number of up to 18 digits; none: the one in service.
+/// Reads a version, a positive number of up to 18 digits; empty: the version in service.
 fn version(number: &[u8]) -> Option<i64> {
     if number.is_empty() {
         return Some(0);
@@ -89,7 +89,7 @@ fn version(number: &[u8]) -> Option<i64> {
     if plain { text(number)?.parse().ok() } else { None }
 }
 
-/// Reads the one tensor: how many texts it says it has, and those that it has.
+/// Reads the only tensor: the number of texts that its shape states, and its texts.
 fn read_input(tensor: &[u8], max_texts: usize) -> Option<(i64, Vec<&str>)> {
     let (mut name, mut datatype) = (&b""[..], &b""[..]);
     let mut shape = Vec::new();
@@ -135,7 +135,7 @@ fn read_output(output: &[u8], before: &[Output]) -> Option<Output> {
     (fields.is_empty() && !before.contains(&output)).then_some(output)
 }
 
-/// Takes raw BYTES apart: each value comes after its length, a little-endian number.
+/// Splits raw BYTES into values. Each value follows its length, a little-endian number.
 fn split(mut raw: &[u8], max_texts: usize) -> Option<Vec<&str>> {
     let mut texts = Vec::new();
     while !raw.is_empty() {
