@@ -88,9 +88,7 @@ class GrpcioServer:
                 return
 
     async def _replace(self) -> None:
-        reason = (
-            "a request's path is not UTF-8, which ends grpcio's server and its calls; --transport native refuses it"
-        )
+        reason = "the path of a request is not UTF-8, which ends grpcio's server and its calls: use --transport native"
         _log.warning("gRPC server restarted", reason=reason)
         while True:
             server = grpc.aio.server(options=self._options)

@@ -20,7 +20,7 @@ from service.inference.problem_log import ProblemLog
 from service.inference.repository import Model, ModelRepository, ModelVersion, State, listing
 from service.inference.servable import Servable
 from service.inference.shadow import Shadow
-from service.inference.version_loading import load_version
+from service.inference.version_loading import load_version, may_pass
 from service.inference.version_policy import OnDisk, VersionPolicy, on_disk
 from service.telemetry.metrics import VersionStates
 from textmodel import Engine, ModelError, VersionFolder
@@ -31,6 +31,8 @@ from textmodel.version_folder import Fingerprint, fingerprint
 _log = structlog.get_logger()
 _MAX_REASONS = 5
 """Names in a model's folder that a warning explains."""
+_MAX_PAUSE = 64
+"""Maximum number of scans between two attempts to read the same files."""
 _T = TypeVar("_T")
 
 Publish = Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable]
@@ -229,7 +231,9 @@ class Reconciler:
             self._refuse_missing(version, model)
             return version
         files = await self._run_in_thread(fingerprint, path)
-        if version.files == files:
+        if version.files != files:
+            version.attempts = version.pause = 0
+        elif not _is_due(version):
             return version
         version.files = files
         if version.state is State.FAILED:
@@ -241,7 +245,11 @@ class Reconciler:
                 engine = await self._run_in_thread(load_version, folder, files, self._engine, log)
             servable = self._publish(folder, files, name, number, engine)
         except ModelError as error:
-            self._refuse(version, reason_for_clients(error, path), error.kind, log)
+            reason = reason_for_clients(error, path)
+            told = version.attempts > 0 and version.reason == reason
+            version.attempts = version.attempts + 1 if may_pass(error) else 0
+            version.pause = min(2 ** (version.attempts - 1), _MAX_PAUSE) if version.attempts else 0
+            self._refuse(version, reason, error.kind, None if told else log)
             return version
         except Exception:  # whatever is wrong with one version, the others go on
             log.exception("loading failed")
@@ -249,6 +257,7 @@ class Reconciler:
             return version
         replaced, version.servable = version.servable, servable
         version.state, version.reason = State.AVAILABLE, ""
+        version.attempts = version.pause = 0
         self._states.accepted(name, number)
         if replaced and model.in_service is replaced:
             model.in_service = servable
@@ -259,12 +268,13 @@ class Reconciler:
             await replaced.batcher.close()
         return version
 
-    def _refuse(self, version: ModelVersion, reason: str, kind: str, log: Any) -> None:
+    def _refuse(self, version: ModelVersion, reason: str, kind: str, log: Any | None) -> None:
         version.reason = reason
         if not version.servable:  # otherwise what was loaded before goes on
             version.state = State.FAILED
         self._states.refused(version.name, version.version, kind)
-        log.error("model refused", kind=kind, reason=reason)
+        if log:
+            log.error("model refused", kind=kind, reason=reason)
 
     async def _refuse_choice(self, name: str, found: OnDisk, error: ModelError) -> None:
         """Shows why no version of a model can be chosen, as its version 0. The version in service stays."""
@@ -356,6 +366,12 @@ class Reconciler:
             await self._compare(model, None)
         self._models.clear()
         self._repository.changed()
+
+
+def _is_due(version: ModelVersion) -> bool:
+    """Counts a scan. Returns whether files that could not be read are to be tried again."""
+    version.pause = max(version.pause - 1, 0)
+    return version.attempts > 0 and version.pause == 0
 
 
 def _warn_of_labels(before: Servable, after: Servable) -> None:

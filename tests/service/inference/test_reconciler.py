@@ -168,6 +168,32 @@ def test_a_refused_version_leaves_the_one_before_in_service_and_is_tried_again(
     run(test)
 
 
+def test_files_that_cannot_be_read_are_tried_again_unchanged_and_logged_once(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[str] = []
+
+    def denied(folder: VersionFolder, *_: Any) -> Any:
+        attempts.append(folder.path.name)
+        raise ModelError(f"{folder.path}/file: Permission denied") from PermissionError()
+
+    async def test(reconciled: Reconciled) -> None:
+        monkeypatch.setattr(reconciler_module, "load_version", denied)
+        reconciled.write("m/1")
+        with capture_logs() as logs:
+            for _ in range(8):
+                await reconciled.scan()
+        assert len(attempts) == 4  # of 8 scans: at the first, and 1, 2 and 4 scans later
+        assert [line["event"] for line in logs] == ["model refused"]
+        assert reconciled.repository.list()[0].reason == "file: Permission denied"
+        monkeypatch.setattr(reconciler_module, "load_version", load)
+        for _ in range(8):
+            await reconciled.scan()
+        assert reconciled.served == 1
+
+    run(test)
+
+
 def test_a_fault_of_one_version_or_one_model_stops_no_other(run: Callable[..., None]) -> None:
     async def test(reconciled: Reconciled) -> None:
         reconciled.write("a/1", "fault")
