@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from service.errors import reason_for_clients
+from service.errors import reason_for_clients, shortened
 from service.inference.problem_log import ProblemLog
 from service.inference.repository import Model, ModelRepository, ModelVersion, State, listing
 from service.inference.servable import Servable
@@ -383,6 +383,6 @@ def _warn_of_labels(before: Servable, after: Servable) -> None:
             model=after.name,
             version=after.version,
             previous=before.version,
-            removed=listing(removed),
-            added=listing(added),
+            removed=listing(map(shortened, removed)),
+            added=listing(map(shortened, added)),
         )

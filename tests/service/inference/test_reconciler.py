@@ -61,7 +61,7 @@ class Reconciled:
     def _publish(self, folder: VersionFolder, files: Any, name: str, version: int, engine: Any) -> Servable:
         batcher: Any = Batcher(self.closed, f"{name}/{version}")
         unused: Any = None
-        labels = ("x", "z") if engine.name == "other labels" else ("x", "y")
+        labels = {"other labels": ("x", "z"), "long labels": ("x", "z" * 1000)}.get(engine.name, ("x", "y"))
         return Servable(name, version, labels, unused, engine, batcher, unused, unused)
 
     def _start(self, shadows: list[Any], in_service: Servable, candidate: Servable) -> Any:
@@ -437,6 +437,19 @@ def test_other_labels_in_service_are_a_warning_with_the_removed_and_added_ones(
         with capture_logs() as logs:
             await reconciled.scan()
         assert (reconciled.served, [line for line in logs if line["log_level"] == "warning"]) == (3, [])
+
+    run(test)
+
+
+def test_long_labels_are_cut_in_the_warning_of_other_labels(run: Callable[..., None]) -> None:
+    async def test(reconciled: Reconciled) -> None:
+        reconciled.write("m/1", "long labels")
+        await reconciled.reconciler.load()
+        reconciled.write("m/2")
+        with capture_logs() as logs:
+            await reconciled.scan()
+        (warning,) = (line for line in logs if line["log_level"] == "warning")
+        assert (warning["removed"], warning["added"]) == ("z" * 64 + "…", "y")
 
     run(test)
 
