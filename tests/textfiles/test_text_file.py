@@ -354,7 +354,7 @@ def test_a_file_without_a_header_has_its_first_row_and_numbers_as_columns(tmp_pa
         table.column("text", columns)
 
 
-def test_a_file_of_lines_that_end_with_a_carriage_return_alone_says_how_to_convert_it(tmp_path: Path) -> None:
+def test_a_file_whose_lines_end_with_a_carriage_return_says_how_to_convert_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"line 1: .*, replace each by a newline, as tr '\\r' '\\n' does"):
         _separated(_written(tmp_path / "a.csv", b"text,label\ra,b\r"))
 
