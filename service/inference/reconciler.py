@@ -292,7 +292,8 @@ class Reconciler:
 
     def _refuse_missing(self, version: ModelVersion, model: Model) -> None:
         """Refuses a version that a pin or a shadow file names, and that has no folder; logs that once."""
-        reason = f"{version.name} has no version {version.version}: its versions are {listing(model.on_disk)}"
+        named = f"{version.name} has no version {version.version}, which its pin or shadow names"
+        reason = f"{named}: its versions are {listing(model.on_disk)}"
         if version.reason != reason:
             version.files = None
             self._refuse(version, reason, MissingError.kind, _log.bind(model=version.name, version=version.version))

@@ -287,7 +287,7 @@ def test_a_pinned_version_without_a_folder_is_not_replaced_by_another(run: Calla
             await reconciled.reconciler.load()
             await reconciled.scan()
         (line,) = (line for line in logs if line["event"] == "model refused")
-        assert line["reason"] == "m has no version 7: its versions are 1"
+        assert line["reason"] == "m has no version 7, which its pin or shadow names: its versions are 1"
         assert reconciled.states() == {"m/7": State.FAILED}
 
     run(test, VersionPolicy(1, {"m": 7}))
