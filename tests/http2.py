@@ -35,13 +35,14 @@ def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> b
 
 def grpc_request(method: str, stream: int) -> bytes:
     """Writes the headers of a gRPC call."""
-    headers = {":method": "POST", ":scheme": "http", ":path": method, "content-type": "application/grpc"}
+    headers = {":method": "POST", ":scheme": "http", ":path": method, ":authority": "localhost"}
+    headers |= {"te": "trailers", "content-type": "application/grpc"}
     return frame(HEADERS, header_block(headers), END_HEADERS, stream)
 
 
 def header_block(headers: Mapping[str, str]) -> bytes:
-    """Headers as HPACK's literals that are never indexed."""
-    strings = ((name.encode(), value.encode()) for name, value in headers.items())
+    """Headers as HPACK's literals that are never indexed. Surrogates stand for bytes that are not UTF-8."""
+    strings = ((name.encode(), value.encode(errors="surrogateescape")) for name, value in headers.items())
     return b"".join(b"\x10" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in strings)
 
 

@@ -1,6 +1,7 @@
 """Explains in one line why a call of the command failed, and what to do."""
 
 import re
+from collections.abc import Sequence
 
 import grpc
 
@@ -21,7 +22,13 @@ _ENDED = re.compile(r"last error: .*(Socket closed|TSI_DATA_CORRUPTED|Connection
 """gRPC's messages if the server accepts a connection and closes it at once."""
 
 
-def explain(error: grpc.RpcError, address: str, *, encrypted: bool, answers: int = 0) -> str:
+_TEXT = re.compile(r"texts\[(\d+)\](?=: )")
+"""The beginning of an error about one of a request's texts."""
+
+
+def explain(
+    error: grpc.RpcError, address: str, *, encrypted: bool, answers: int = 0, places: Sequence[str] = ()
+) -> str:
     """Returns the reason and the advice for a failed call.
 
     Args:
@@ -29,6 +36,7 @@ def explain(error: grpc.RpcError, address: str, *, encrypted: bool, answers: int
         address: the address of the server.
         encrypted: whether the command uses TLS.
         answers: number of texts that were answered before.
+        places: where the texts without an answer stand, in their order.
     """
     if "Cancelling all calls" in str(error.details()):  # CANCELLED or UNAVAILABLE, depending on the transport
         return f"the server at {address} is stopping, and has ended the call: try again when it runs"
@@ -40,7 +48,15 @@ def explain(error: grpc.RpcError, address: str, *, encrypted: bool, answers: int
             return f"{found} from {address} in time: increase --timeout"
         case grpc.StatusCode.UNAUTHENTICATED:
             return f"{address} requires a valid token: set --token-file or $TEXT_CLASSIFIER_TOKEN"
-    return f"{error.code().name}: {error.details()}"
+    return f"{error.code().name}: {_placed(str(error.details()), places)}"
+
+
+def _placed(details: str, places: Sequence[str]) -> str:
+    """Names the place of a text instead of its number within a request, which the reader does not see."""
+    found = _TEXT.match(details)
+    if not found or int(found[1]) >= len(places):
+        return details
+    return places[int(found[1])] + details[found.end() :]
 
 
 def _unavailable(details: str, address: str, encrypted: bool) -> str:

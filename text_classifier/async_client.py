@@ -11,7 +11,7 @@ import grpc.aio
 
 from text_classifier import calls
 from text_classifier.results import Classification, Model, ModelList
-from text_classifier.targets import check_address, check_timeout
+from text_classifier.targets import check_address, check_credentials, check_timeout
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
@@ -27,6 +27,7 @@ class AsyncClient:
         token: str | None = None,
         timeout: float | None = calls.DEFAULT_TIMEOUT,
     ) -> None:
+        check_credentials(credentials)
         check_address(address, encrypted=credentials is not None)
         self._timeout = check_timeout(timeout)
         self._metadata = calls.metadata(token, address, encrypted=credentials is not None)

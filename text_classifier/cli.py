@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 # gRPC reads this when it is imported. Otherwise its own messages would precede the command's error.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -34,13 +34,23 @@ class UsageError(Exception):
     """The input is wrong. The message says what to do."""
 
 
+class _Text(NamedTuple):
+    """A text to classify."""
+
+    text: str
+    place: str
+    """Where it stands, for errors."""
+
+
 def main() -> int:
     """Runs the command.
 
     Returns:
         The exit status: 0 success, 1 an error of the server or of a file, 2 wrong input, 130 interrupted.
     """
-    options = parser().parse_args(namespace=argparse.Namespace(answers=0))
+    options = parser().parse_args(namespace=argparse.Namespace(answers=0, sent=deque()))
+    if sys.stdout is None:
+        return _fail("standard output is closed: redirect it to a file or /dev/null", 2)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for characters that are not in the terminal's encoding
     try:
@@ -50,7 +60,8 @@ def main() -> int:
     except UsageError as error:
         return _fail(str(error), 2)
     except grpc.RpcError as error:
-        reason = explain(error, options.address, encrypted=_encrypted(options), answers=options.answers)
+        places = [text.place for text in options.sent]
+        reason = explain(error, options.address, encrypted=_encrypted(options), answers=options.answers, places=places)
         return _fail(reason, 1)
     except KeyboardInterrupt:
         return 130
@@ -181,7 +192,7 @@ def _token(options: argparse.Namespace) -> str | None:
     token = _read(options, "token_file")
     if token is None:
         return os.environ.get("TEXT_CLASSIFIER_TOKEN") or None
-    return token.decode(errors="replace").strip()
+    return token.decode("utf-8-sig", errors="replace").strip()
 
 
 def _read(options: argparse.Namespace, name: str) -> bytes | None:
@@ -195,7 +206,7 @@ def _read(options: argparse.Namespace, name: str) -> bytes | None:
 
 def _classify(client: Client, options: argparse.Namespace) -> None:
     sources = [*options.files, *(["-"] if options.texts == ["-"] else [])]
-    sent: deque[str] = deque()
+    sent: deque[_Text] = options.sent
     # A stream, since xargs may give more texts than a request can have.
     answers = client.classify_stream(
         _remembered(_texts(options.texts, sources), sent),
@@ -209,7 +220,7 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
     )
     alone = not sources and len(options.texts) == 1
     for answer in answers:
-        text = sent.popleft()
+        text = sent.popleft().text
         if options.json:
             print(json.dumps(_object(answer), ensure_ascii=False))
         else:
@@ -218,7 +229,7 @@ def _classify(client: Client, options: argparse.Namespace) -> None:
         options.answers += 1
 
 
-def _texts(given: list[str], sources: list[str]) -> Iterator[str]:
+def _texts(given: list[str], sources: list[str]) -> Iterator[_Text]:
     """Returns the texts of the command line, or of the sources: files, or - for standard input."""
     if not sources:
         if not given:
@@ -230,10 +241,10 @@ def _texts(given: list[str], sources: list[str]) -> Iterator[str]:
     return chain.from_iterable(_lines(file, name) for file, name in files)
 
 
-def _remembered(texts: Iterator[str], sent: deque[str]) -> Iterator[str]:
+def _remembered(texts: Iterator[_Text], sent: deque[_Text]) -> Iterator[str]:
     for text in texts:
         sent.append(text)
-        yield text
+        yield text.text
 
 
 def _models(client: Client, options: argparse.Namespace) -> None:
@@ -317,22 +328,25 @@ def _open(source: str) -> BinaryIO:
     return os.fdopen(sys.stdin.fileno(), "rb", closefd=False)
 
 
-def _lines(file: BinaryIO, name: str) -> Iterator[str]:
+def _lines(file: BinaryIO, name: str) -> Iterator[_Text]:
     """Yields lines as they arrive, without line ends."""
     for number, line in enumerate(file, 1):
+        place = f"{name}, line {number}"
         try:
-            yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
+            text = line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise UsageError(f"{name}, line {number}: not UTF-8 ({error.reason})") from error
+            raise UsageError(f"{place}: not UTF-8 ({error.reason}): convert it, for example with iconv") from error
+        yield _Text(text, place)
 
 
-def _checked(texts: list[str]) -> list[str]:
-    for number, text in enumerate(texts, 1):
+def _checked(texts: list[str]) -> list[_Text]:
+    checked = [_Text(text, f"text {number}") for number, text in enumerate(texts, 1)]
+    for text, place in checked:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise UsageError(f"text {number}: not UTF-8; check the terminal's encoding") from error
-    return texts
+            raise UsageError(f"{place}: not UTF-8; check the terminal's encoding") from error
+    return checked
 
 
 def _utf8(value: str) -> str:

@@ -10,7 +10,7 @@ import grpc
 
 from text_classifier import calls
 from text_classifier.results import Classification, Model, ModelList
-from text_classifier.targets import check_address, check_timeout
+from text_classifier.targets import check_address, check_credentials, check_timeout
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
@@ -29,7 +29,7 @@ class Client:
         timeout: default deadline of a call, in seconds; None: no deadline.
 
     Raises:
-        TypeError: the address is no string, or the timeout no number.
+        TypeError: the address is no string, the timeout no number, or the credentials are not gRPC's.
         ValueError: the address or the timeout is wrong, or the token has invalid characters or would leave this
             machine unencrypted.
     """
@@ -42,6 +42,7 @@ class Client:
         token: str | None = None,
         timeout: float | None = calls.DEFAULT_TIMEOUT,
     ) -> None:
+        check_credentials(credentials)
         check_address(address, encrypted=credentials is not None)
         self._timeout = check_timeout(timeout)
         self._metadata = calls.metadata(token, address, encrypted=credentials is not None)

@@ -4,6 +4,8 @@ import ipaddress
 import re
 from urllib.parse import unquote
 
+import grpc
+
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|google-c2p):(?!\d+$)")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _HOST = re.compile(r"[^\s/:,\[\]]+")
@@ -11,6 +13,19 @@ MAX_TIMEOUT = 1e9
 """Longest timeout in seconds, about 31 years. gRPC's arithmetic overflows at longer ones: the call expires at once."""
 _EXAMPLE = "give host and port, as 127.0.0.1:50051"
 _EXAMPLES = {"ipv4": "ipv4:10.0.0.1:50051,10.0.0.2:50051", "ipv6": "ipv6:[::1]:50051"}
+
+
+def check_credentials(credentials: grpc.ChannelCredentials | None) -> None:
+    """Checks that credentials are gRPC's: others, such as an empty string, must not mean that nothing is encrypted.
+
+    Raises:
+        TypeError: they are not.
+    """
+    if credentials is not None and not isinstance(credentials, grpc.ChannelCredentials):
+        raise TypeError(
+            f"credentials is {type(credentials).__name__}, not grpc.ChannelCredentials: call"
+            " grpc.ssl_channel_credentials"
+        )
 
 
 def check_address(address: str, *, encrypted: bool) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 _MAX_NAMED = 5
+_MAX_NAME_LENGTH = 80
 
 
 class InputError(Exception):
@@ -19,10 +20,17 @@ class InputError(Exception):
 
 
 def listed(names: Iterable[str], limit: int = _MAX_NAMED) -> str:
-    """Returns at most `limit` of the names in quotation marks, separated by commas, and how many more there are."""
+    """Returns at most `limit` of the names in quotation marks, separated by commas, and how many more there are.
+
+    Long names are cut.
+    """
     every = list(names)
     more = f" and {len(every) - limit:,} more" if len(every) > limit else ""
-    return ", ".join(map(repr, every[:limit])) + more
+    return ", ".join(repr(_cut(name)) for name in every[:limit]) + more
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 1]}…"
 
 
 def counted(count: int, noun: str) -> str:

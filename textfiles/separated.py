@@ -24,7 +24,8 @@ _REASONS = {
     "expected after": "text follows a closing quotation mark; double the marks inside a field, or use --quoting none",
     "field larger than": f"a field is longer than {MAX_LINE_BYTES:,} bytes; if a quotation mark is not closed, use"
     " --quoting none",
-    "new-line character": "a carriage return stands outside quotation marks",
+    "new-line character": "a carriage return stands outside quotation marks; if the lines end with it alone, replace"
+    " each by a newline, as tr '\\r' '\\n' does; otherwise quote the field",
 }
 """Parts of the csv module's messages, and the reasons that errors give instead."""
 

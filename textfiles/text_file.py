@@ -274,9 +274,12 @@ class TextFile:
             return hint
         if not self.options.header:
             return ": without a header, the name of a column is its number"
-        if self.format not in (Format.CSV, Format.TSV):
-            return ""
+        return self._header_hint(name, columns) if self.format in (Format.CSV, Format.TSV) else ""
+
+    def _header_hint(self, name: str, columns: Sequence[str]) -> str:
         header = self.delimiter.join(columns)
+        if header.lower().startswith("sep="):
+            return ": the first line names the separator for Excel: remove this line"
         for delimiter in _DELIMITERS.replace(self.delimiter, ""):
             names = [field.strip(' "') for field in header.split(delimiter)]
             if name in names or (len(columns) == 1 and len(names) > 1):

@@ -347,6 +347,7 @@ def new_version(models: Path, name: str) -> Iterator[NewVersion]:
             f"{name!r} cannot name a model: use letters, digits, '.', '-' and '_', a letter or digit first"
         )
     model = models / name
+    made = [folder for folder in (model, *model.parents) if not folder.exists()]
     model.mkdir(parents=True, exist_ok=True)
     with ExitStack() as locks:
         with _locked(model):  # no other process removes the new folder before it is locked
@@ -363,7 +364,8 @@ def new_version(models: Path, name: str) -> Iterator[NewVersion]:
         except BaseException:
             shutil.rmtree(folder.path, ignore_errors=True)
             with suppress(OSError):  # there are other versions
-                model.rmdir()
+                for empty in made or [model]:
+                    empty.rmdir()
             raise
 
 

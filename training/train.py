@@ -75,13 +75,13 @@ def train(
     if settings.target_precision is None:
         _check_thresholds(models / name, gate, incumbent, console)
     costs = Costs()
-    with costs.of("reading the data"):
-        data = _load(settings, source, console)
     with ExitStack() as stack:
-        try:
+        try:  # before the data are read, which may take minutes
             folder = stack.enter_context(new_version(models, name))
         except OSError as error:
             raise InputError(f"--models {models}: cannot write there: {error.strerror}: name another folder") from error
+        with costs.of("reading the data"):
+            data = _load(settings, source, console)
         fit = (_fit_ngram if settings.preset == "ngram" else _fit_dense)(data.settings, data.split, console, costs)
         with costs.of("exporting and probing"):
             _export(folder, name, fit, data)

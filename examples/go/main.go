@@ -17,6 +17,10 @@ import (
 )
 
 func main() {
+	if len(os.Args) < 3 {
+		fmt.Fprintln(os.Stderr, "usage: go run . MODEL TEXT...")
+		os.Exit(2)
+	}
 	config, err := os.ReadFile("../service_config.json") // retries with exponential back-off
 	if err != nil {
 		log.Fatal(err)

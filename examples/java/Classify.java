@@ -13,6 +13,10 @@ import text_classifier.v1.TextClassifierOuterClass.ClassifyRequest;
 
 public class Classify {
   public static void main(String[] arguments) throws Exception {
+    if (arguments.length < 2) {
+      System.err.println("usage: java Classify MODEL TEXT...");
+      System.exit(2);
+    }
     // Retries with exponential back-off.
     Map<String, ?> config = new Gson().fromJson(Files.readString(Path.of("../service_config.json")), Map.class);
     var address = System.getenv().getOrDefault("TEXT_CLASSIFIER_ADDRESS", "127.0.0.1:50051");

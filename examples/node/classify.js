@@ -16,6 +16,10 @@ const client = new TextClassifier(address, grpc.credentials.createInsecure(), {
 });
 
 const [model, ...texts] = process.argv.slice(2);
+if (!texts.length) {
+  console.error("usage: node classify.js MODEL TEXT...");
+  process.exit(2);
+}
 const deadline = Date.now() + 5000; // of the call, retries included
 client.Classify({ model, texts }, { deadline }, (error, response) => {
   if (error) {

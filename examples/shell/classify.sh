@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # classify.sh MODEL TEXT...: prints the label and probability of each text. Needs grpcurl and jq.
 set -euo pipefail
+[ $# -ge 2 ] || { echo "usage: $0 MODEL TEXT..." >&2; exit 2; }
 
 proto=$(dirname "$0")/../../proto # not needed if the server has reflection: leave out -import-path and -proto
 address=${TEXT_CLASSIFIER_ADDRESS:-127.0.0.1:50051}

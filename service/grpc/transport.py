@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import grpc.aio
-
 from service.config import Config
 from service.errors import Overloaded, StartError
 from service.grpc.channel_options import GRPCIO
+from service.grpc.grpcio_server import GrpcioServer
 from service.grpc.status import to_status
 from service.security.tls import TlsFiles, pem_files, server_credentials
 
@@ -45,8 +44,8 @@ def choose_transport(config: Config, threads: int = 1) -> Transport:
     return Transport("grpcio", _grpcio_server, server_credentials)
 
 
-def _grpcio_server(options: Sequence[tuple[str, int]]) -> grpc.aio.Server:
-    return grpc.aio.server(options=list({**dict(options), **dict(GRPCIO)}.items()))
+def _grpcio_server(options: Sequence[tuple[str, int]]) -> GrpcioServer:
+    return GrpcioServer(list({**dict(options), **dict(GRPCIO)}.items()))
 
 
 def _native(threads: int) -> Transport:

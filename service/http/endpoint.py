@@ -1,6 +1,7 @@
 """Answers the requests of one HTTP route: token, body, call, errors, metrics and tracing."""
 
 import asyncio
+import codecs
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
@@ -143,6 +144,8 @@ def _decoded(body: bytes | bytearray, kind: type[Struct], max_texts: int) -> Str
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if body.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InvalidArgument("body", "begins with a byte order mark: send UTF-8 without it") from error
         raise invalid_json(error, kind) from error
 
 

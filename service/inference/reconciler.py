@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 import structlog
 
-from service.errors import reason_for_clients
+from service.errors import reason_for_clients, shortened
 from service.inference.problem_log import ProblemLog
 from service.inference.repository import Model, ModelRepository, ModelVersion, State, listing
 from service.inference.servable import Servable
 from service.inference.shadow import Shadow
-from service.inference.version_loading import load_version
+from service.inference.version_loading import load_version, may_pass
 from service.inference.version_policy import OnDisk, VersionPolicy, on_disk
 from service.telemetry.metrics import VersionStates
 from textmodel import Engine, ModelError, VersionFolder
@@ -32,6 +32,8 @@ from textmodel.version_folder import Fingerprint, fingerprint
 _log = structlog.get_logger()
 _MAX_REASONS = 5
 """Names in a model's folder that a warning explains."""
+_MAX_PAUSE = 64
+"""Maximum number of scans between two attempts to read the same files."""
 _T = TypeVar("_T")
 
 Publish = Callable[[VersionFolder, Fingerprint, str, int, Engine], Servable]
@@ -230,7 +232,9 @@ class Reconciler:
             self._refuse_missing(version, model)
             return version
         files = await self._run_in_thread(fingerprint, path)
-        if version.files == files:
+        if version.files != files:
+            version.attempts = version.pause = 0
+        elif not _is_due(version):
             return version
         version.files = files
         if version.state is State.FAILED:
@@ -242,7 +246,11 @@ class Reconciler:
                 engine = await self._run_in_thread(load_version, folder, files, self._engine, log)
             servable = self._publish(folder, files, name, number, engine)
         except ModelError as error:
-            self._refuse(version, reason_for_clients(error, path), error.kind, log)
+            reason = reason_for_clients(error, path)
+            told = version.attempts > 0 and version.reason == reason
+            version.attempts = version.attempts + 1 if may_pass(error) else 0
+            version.pause = min(2 ** (version.attempts - 1), _MAX_PAUSE) if version.attempts else 0
+            self._refuse(version, reason, error.kind, None if told else log)
             return version
         except Exception:  # an error of one version must not affect the others
             log.exception("loading failed")
@@ -250,6 +258,7 @@ class Reconciler:
             return version
         replaced, version.servable = version.servable, servable
         version.state, version.reason = State.AVAILABLE, ""
+        version.attempts = version.pause = 0
         self._states.accepted(name, number)
         if replaced and model.in_service is replaced:
             model.in_service = servable
@@ -260,12 +269,13 @@ class Reconciler:
             await replaced.batcher.close()
         return version
 
-    def _refuse(self, version: ModelVersion, reason: str, kind: str, log: Any) -> None:
+    def _refuse(self, version: ModelVersion, reason: str, kind: str, log: Any | None) -> None:
         version.reason = reason
         if not version.servable:  # otherwise the files that were loaded before go on serving
             version.state = State.FAILED
         self._states.refused(version.name, version.version, kind)
-        log.error("model refused", kind=kind, reason=reason)
+        if log:
+            log.error("model refused", kind=kind, reason=reason)
 
     async def _refuse_choice(self, name: str, found: OnDisk, error: ModelError) -> None:
         """Lists the model as version 0, with the reason why no version can be chosen. The version in service stays."""
@@ -283,7 +293,8 @@ class Reconciler:
 
     def _refuse_missing(self, version: ModelVersion, model: Model) -> None:
         """Refuses a version without a folder, which a pin or a shadow file names. Logs it once."""
-        reason = f"{version.name} has no version {version.version}: its versions are {listing(model.on_disk)}"
+        named = f"{version.name} has no version {version.version}, which its pin or shadow names"
+        reason = f"{named}: its versions are {listing(model.on_disk)}"
         if version.reason != reason:
             version.files = None
             self._refuse(version, reason, MissingError.kind, _log.bind(model=version.name, version=version.version))
@@ -359,6 +370,12 @@ class Reconciler:
         self._repository.changed()
 
 
+def _is_due(version: ModelVersion) -> bool:
+    """Counts a scan. Returns whether files that could not be read are to be tried again."""
+    version.pause = max(version.pause - 1, 0)
+    return version.attempts > 0 and version.pause == 0
+
+
 def _warn_of_labels(before: Servable, after: Servable) -> None:
     """Warns that the new version in service has other labels, which clients may not expect."""
     removed, added = set(before.labels) - set(after.labels), set(after.labels) - set(before.labels)
@@ -368,6 +385,6 @@ def _warn_of_labels(before: Servable, after: Servable) -> None:
             model=after.name,
             version=after.version,
             previous=before.version,
-            removed=listing(removed),
-            added=listing(added),
+            removed=listing(map(shortened, removed)),
+            added=listing(map(shortened, added)),
         )

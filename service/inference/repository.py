@@ -43,6 +43,10 @@ class ModelVersion:
     servable: Servable | None = None
     files: Fingerprint | None = None
     """The files that were loaded or refused last."""
+    attempts: int = 0
+    """How often in a row the same files could not be read, for a reason that may pass without a change of them."""
+    pause: int = 0
+    """Number of scans until these files are tried again."""
 
 
 @dataclass

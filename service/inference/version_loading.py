@@ -28,6 +28,8 @@ def load_version(folder: VersionFolder, files: Fingerprint, kind: EngineKind, lo
         check_files(files)
         engine = load_engine(folder.path, kind, fall_back)
         _ = folder.labels, folder.metadata  # read now, while the files are known to be these
+    except MemoryError as error:
+        raise ModelError(f"{folder.path}: too little memory to load it: give the server more, or load less") from error
     except (ModelError, OSError) as error:
         if fingerprint(folder.path) != files:
             raise ChangedError(f"its files changed while they were read: {error}") from error
@@ -37,3 +39,16 @@ def load_version(folder: VersionFolder, files: Fingerprint, kind: EngineKind, lo
     if fingerprint(folder.path) != files:
         raise ChangedError("its files changed while they were read")
     return engine
+
+
+def may_pass(error: ModelError) -> bool:
+    """Returns whether the version may load later although none of its files changes.
+
+    So it is with file modes, a disk or a network file system that fails, and too few file descriptors or too little
+    memory. A file that appears later changes the fingerprint.
+    """
+    cause: BaseException | None = error
+    while isinstance(cause, ModelError):
+        cause = cause.__cause__
+    lasting = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+    return isinstance(cause, (OSError, MemoryError)) and not isinstance(cause, lasting)

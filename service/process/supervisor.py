@@ -175,17 +175,40 @@ class Supervisor:
                 self._start(child)
 
     def _start(self, child: _Child) -> None:
-        child.end, child_end = child_pipe()
-        # Blocked, so that no signal reaches the child before it has handlers of its own.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        pid = os.fork()
-        if pid == 0:
-            self._run_child(child, child_end)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        child_end.close()
+        try:
+            pid = self._fork(child)
+        except OSError as error:  # too many processes or open files, too little memory: the others go on
+            child.due = time.monotonic() + child.pause
+            child.pause = min(2 * child.pause, MAX_PAUSE)
+            reason = f"cannot start another process, {child.name}: {error.strerror}"
+            self._note_failure(child, Failure(reason, permanent=False))
+            return
+        assert child.end
         child.pid, child.started = pid, time.monotonic()
         child.heard, child.patience, child.explained = child.started, START_PATIENCE, False
         self._selector.register(child.end, selectors.EVENT_READ, child)
+
+    def _fork(self, child: _Child) -> int:
+        """Starts the child's process with a pipe to it. Returns its number.
+
+        Raises:
+            OSError: the system has no room for it.
+        """
+        child.end, child_end = child_pipe()
+        # Blocked, so that no signal reaches the child before it has handlers of its own.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._run_child(child, child_end)
+        except OSError:
+            child.end.close()
+            child.end = None
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            child_end.close()
+        return pid
 
     def _run_child(self, child: _Child, end: ChildEnd) -> None:
         """Does the child's work in the process just forked, and ends it."""

@@ -109,9 +109,7 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
     except (OSError, ValueError) as error:
         if "MISMATCH" in str(error):  # KEY_VALUES_MISMATCH or KEY_TYPE_MISMATCH
             raise StartError(f"the key {files.key} does not belong to the certificate {files.certificate}") from error
-        raise StartError(
-            f"{files.certificate} and {files.key} are not a PEM certificate and its key without a password: {error}"
-        ) from error
+        raise StartError(f"{_unusable(files)}: {error}") from error
     if files.client_ca:
         try:
             context.load_verify_locations(files.client_ca)
@@ -119,6 +117,18 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
             raise StartError(f"{files.client_ca} holds no PEM certificate: {error}") from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _unusable(files: TlsFiles) -> str:
+    """Returns what is wrong with a certificate or key that OpenSSL cannot read, since it does not say."""
+    if b"CERTIFICATE-----" not in read_bytes(files.certificate):
+        return f"{files.certificate} holds no PEM certificate"
+    key = read_bytes(files.key)
+    if b"PRIVATE KEY-----" not in key:
+        return f"{files.key} holds no PEM key"
+    if b"ENCRYPTED" in key:
+        return f"{files.key} has a password: remove it, as openssl pkey -in {files.key} -out NEW does"
+    return f"{files.certificate} and {files.key} are not a PEM certificate and its key"
 
 
 def _certificate_configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:

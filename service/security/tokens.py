@@ -51,7 +51,7 @@ class Tokens:
 
 def _read(path: Path) -> tuple[bytes, ...]:
     try:
-        lines = read_bytes(path).decode().splitlines()
+        lines = read_bytes(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise StartError(f"{path} is not UTF-8") from error
     digests = []

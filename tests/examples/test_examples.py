@@ -122,6 +122,12 @@ def test_an_example_says_what_is_wrong(example: Example, server: ServerProcess) 
     assert "models/topics not found: available are sentiment, topic" in done.stderr
 
 
+def test_an_example_without_texts_says_how_it_is_used(example: Example) -> None:
+    done = example.run("topic", address="127.0.0.1:1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: ")
+
+
 def test_an_example_tries_again(example: Example, failing: FailingService) -> None:
     failing.failures = 2
     done = example.run("topic", "a moving film", address=failing.address)

@@ -211,6 +211,8 @@ def test_json_keeps_labels_and_words_of_every_script(server: ServerProcess) -> N
         (["--file", "/nowhere/x"], b"", 2, "--file: cannot read /nowhere/x: No such file or directory"),
         (["-"], b"good\nbad \xff\n", 2, "standard input, line 2: not UTF-8"),
         ([b"\xff"], b"", 2, "text 1: not UTF-8"),
+        (["good", "x" * 2000], b"", 1, "INVALID_ARGUMENT: text 2: has 2000 bytes; at most 1000"),
+        (["-"], b"good\n\n" + b"x" * 2000, 1, "INVALID_ARGUMENT: standard input, line 3: has 2000 bytes; at most 1000"),
         (["--tls-ca", "/nowhere/x", "text"], b"", 2, "--tls-ca: cannot read /nowhere/x"),
     ],
 )
@@ -374,6 +376,15 @@ def test_an_interrupt_ends_it_quietly(server: ServerProcess) -> None:
         typing.send_signal(signal.SIGINT)
         assert typing.stderr.read() == b""
         assert typing.wait(60) == 130
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["classify", "--model", "topic", "x"]])
+def test_closed_standard_output_is_an_error_in_one_line(arguments: list[str]) -> None:
+    script = "import sys; from text_classifier.cli import main; sys.exit(main())"
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, stderr=subprocess.PIPE, check=False, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr == b"text-classifier: error: standard output is closed: redirect it to a file or /dev/null\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -84,6 +84,13 @@ def test_an_address_of_any_form_that_grpc_knows_is_taken(address: str) -> None:
     Client(address).close()
 
 
+@pytest.mark.parametrize("credentials", ["", "ca.pem", b"-----BEGIN CERTIFICATE-----"])
+def test_credentials_that_are_not_those_of_grpc_are_a_type_error(credentials: Any) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(TypeError, match=r"not grpc.ChannelCredentials: call grpc.ssl_channel_credentials"):
+            kind("10.0.0.1:1", credentials=credentials, token="a-token")
+
+
 @pytest.mark.parametrize(
     ("timeout", "kind", "says"),
     [

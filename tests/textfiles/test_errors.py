@@ -27,6 +27,10 @@ def test_five_names_are_listed_by_default() -> None:
     assert listed("abcdef") == "'a', 'b', 'c', 'd', 'e' and 1 more"
 
 
+def test_a_long_name_is_cut_in_a_list() -> None:
+    assert listed(["a" * 80, "b" * 81]) == f"'{'a' * 80}', '{'b' * 79}…'"
+
+
 def test_an_input_error_has_a_message_and_details() -> None:
     error = InputError("a.csv: odd", ["line 1: x"])
     assert (str(error), error.details, InputError("x").details) == ("a.csv: odd", ("line 1: x",), ())

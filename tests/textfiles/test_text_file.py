@@ -354,11 +354,23 @@ def test_a_file_without_a_header_has_its_first_row_and_numbers_as_columns(tmp_pa
         table.column("text", columns)
 
 
+def test_a_file_whose_lines_end_with_a_carriage_return_says_how_to_convert_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 1: .*, replace each by a newline, as tr '\\r' '\\n' does"):
+        _separated(_written(tmp_path / "a.csv", b"text,label\ra,b\r"))
+
+
+def test_excel_s_line_that_names_the_separator_is_named(tmp_path: Path) -> None:
+    path = _written(tmp_path / "a.csv", b"sep=;\r\ntext,label\r\n")
+    columns, _ = _separated(path)
+    with pytest.raises(InputError, match="the first line names the separator for Excel: remove this line"):
+        TextFile(path).column("text", columns)
+
+
 @pytest.mark.parametrize(
     ("content", "number", "reason"),
     [
         (b'a\nb "c\nd\n', None, ""),
-        (b"a\nb\rc\n", 2, "a carriage return stands outside quotation marks"),
+        (b"a\nb\rc\n", 2, "a carriage return stands outside quotation marks; if the lines end with it alone"),
         (b'a\n"b\n', 2, "a quotation mark is opened here and never closed"),
         (b'a\n"b"c\n', 2, "text follows a closing quotation mark"),
     ],

@@ -437,10 +437,12 @@ def test_a_validation_set_that_leaves_no_training_texts_is_refused(
     assert not (tmp_path / "models").exists()
 
 
-def test_a_models_folder_that_cannot_be_written_is_refused_before_any_training(
+def test_a_models_folder_that_cannot_be_written_is_refused_before_data_are_read(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "models").write_text("a file")
+    for file in files.iterdir():  # no file of the data is read before
+        file.unlink()
     assert "--models" in _refused(capsys, lambda: _train(files, tmp_path / "models", "reuters"))
     assert (tmp_path / "models").read_text() == "a file"
 

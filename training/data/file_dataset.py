@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from textfiles import InputError, Unreadable, counted
+from textfiles import InputError, Unreadable, counted, listed
 from textfiles.progress import bytes_shown
 from textmodel.tokenization import is_word
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
@@ -258,7 +258,8 @@ class _Texts:
                 if known_labels is not None and row.label not in known_labels:
                     alike = without_spelling(row.label) in spellings
                     note = f", but one that differs only in {SPELLING}" if alike else ""
-                    bad_rows.add(file, Unreadable(row.number, f"no text to train on has the label {row.label!r}{note}"))
+                    reason = f"no text to train on has the label {listed([row.label])}{note}"
+                    bad_rows.add(file, Unreadable(row.number, reason))
                 else:
                     self.usable_rows += 1
                     self._add(file, row)
@@ -330,14 +331,14 @@ def _check_labels(
     """
     if len(labels) < 2:
         raise InputError(
-            f"{files}: every text has the label {labels[0]!r}: two labels are needed: check --label-column"
+            f"{files}: every text has the label {listed(labels[:1])}: two labels are needed: check --label-column"
         )
     _, first = np.unique(hashes, return_index=True)
     counts = np.bincount(classes[first], minlength=len(labels))
     _, texts = np.unique(hashes, return_inverse=True)
     every = np.bincount(np.unique(np.stack([texts, classes]), axis=1)[1], minlength=len(labels))
     few = [
-        f"{label!r} has {own}" + (f" (and {more:,} that occur earlier with another label)" if more else "")
+        f"{listed([label])} has {own}" + (f" (and {more:,} that occur earlier with another label)" if more else "")
         for label, own, more in zip(labels, counts, every - counts, strict=True)
         if own < needed
     ]

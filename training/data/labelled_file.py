@@ -127,7 +127,8 @@ class LabelledFile(TextFile):
         label = label_of(value)
         if label not in self.soft.probabilities:
             raise ValueError(
-                f"the label {label!r} is none of those of --probability-columns, {listed(self.soft.probabilities)}"
+                f"the label {listed([label])} is none of those of --probability-columns,"
+                f" {listed(self.soft.probabilities)}"
             )
         return label
 

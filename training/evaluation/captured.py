@@ -154,8 +154,8 @@ class Captured:
                 other_rows += 1
             elif truth.setdefault(key, row.label) != row.label:
                 raise InputError(
-                    f"{file.where(row.number)}: the label {row.label!r} contradicts an earlier row with the same"
-                    f" text, which has {truth[key]!r}: remove one of the two"
+                    f"{file.where(row.number)}: the label {listed([row.label])} contradicts an earlier row with"
+                    f" the same text, which has {listed([truth[key]])}: remove one of the two"
                 )
         if not (self.disagreements or self.disagreeing):
             raise InputError(f"the versions agree on all {counted(self.texts, 'text')}: there is nothing to judge")

@@ -85,7 +85,7 @@ class LabelCheck:
         """Returns what was not checked, and what else looks wrong, one sentence each."""
         found = []
         if self.unchecked:
-            named = [f"{label!r} ({counted(count, 'row')})" for label, count in self.unchecked.items()]
+            named = [f"{listed([label])} ({counted(count, 'row')})" for label, count in self.unchecked.items()]
             more = f" and {len(named) - _MAX_NAMED:,} more" if len(named) > _MAX_NAMED else ""
             found.append(
                 f"Labels with fewer than {FOLDS} different texts, which cannot be checked:"
@@ -187,7 +187,7 @@ def _require_two_labels(rows: LabelledRows) -> None:
         raise InputError(f"{rows.files}: holds no text with a word in it: check --text-column")
     if len(rows.labels) == 1:
         raise InputError(
-            f"{rows.files}: every text has the label {rows.labels[0]!r}: two labels are needed: check --label-column"
+            f"{rows.files}: every text has the label {listed(rows.labels)}: two labels are needed: check --label-column"
         )
     checkable = _checkable(rows)
     if checkable.sum() < 2:

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from service.grpc.channel_options import MAX_STREAMS, METADATA_BYTES
 from service.grpc.instrumentation import MAX_WAITING_CALLS
 from service.grpc.stubs import open_inference_pb2 as oip_pb2
+from tests.http2 import GOAWAY, HEADERS, RST_STREAM, connected, grpc_request
 from tests.process_memory import growth
 from tests.server_process import ServerProcess, serving
 from tests.wire_format import varint
@@ -188,6 +189,18 @@ def test_metadata_beyond_the_limit_get_a_reason_and_no_line_of_the_log(
         assert call(CLASSIFY, b"", metadata=(*AUTHORIZED, *further)) is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert call(CLASSIFY, b"", metadata=AUTHORIZED) is not grpc.StatusCode.RESOURCE_EXHAUSTED
     assert len(guarded.log) == lines
+
+
+def test_a_path_that_is_not_utf_8_closes_no_port_and_is_not_logged(guarded: ServerProcess) -> None:
+    for _ in range(3):
+        with connected(guarded.address) as connection:
+            connection.send(grpc_request("/\udcff/Classify", stream=1))
+            while connection.receive().kind not in (HEADERS, RST_STREAM, GOAWAY):
+                pass
+        with grpc.insecure_channel(guarded.address, SEPARATE) as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            assert health.Check(health_pb2.HealthCheckRequest(), timeout=60, wait_for_ready=True).status
+    assert not [line for line in guarded.log if "exception" in line or "xff" in str(line)]
 
 
 @pytest.mark.parametrize("method", ["/grpc.health.v1.Health/Watch", STREAM, CLASSIFY])

@@ -142,6 +142,8 @@ def _infer(tensor: bytes, parameters: bytes = b"{}") -> bytes:
         (b"{", "body: is not complete JSON"),
         (b"oil", "body: is not JSON: invalid character (byte 0)"),
         (b"\xff", "body: is not JSON: invalid character (byte 0)"),
+        (b'\xef\xbb\xbf{"texts": ["oil"]}', "body: begins with a byte order mark: send UTF-8 without it"),
+        ('{"texts": ["oil"]}'.encode("utf-16"), "body: begins with a byte order mark: send UTF-8 without it"),
         (b'{"texts": ["\xff"]}', "body: is not UTF-8"),
         (b'{"texts": ["\\ud800"]}', "half of a surrogate pair"),
         (b'{"texts": [' + b"[" * 100_000, "texts[0]: expected a string, got an array"),

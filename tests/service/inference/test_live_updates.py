@@ -243,7 +243,7 @@ def test_a_pinned_version_that_is_missing_at_the_start_is_not_replaced_by_anothe
         with pytest.raises(grpc.RpcError) as error:
             classify(client)
         assert error.value.code() is grpc.StatusCode.NOT_FOUND
-        reason = "sentiment has no version 9: its versions are 1"
+        reason = "sentiment has no version 9, which its pin or shadow names: its versions are 1"
         assert server.event("model refused", model="sentiment", version=9, kind="missing")["reason"] == reason
         failed = client.model("sentiment", version=9)
         assert (failed.state, failed.state_reason) == (State.FAILED, reason)

@@ -61,7 +61,7 @@ class Reconciled:
     def _publish(self, folder: VersionFolder, files: Any, name: str, version: int, engine: Any) -> Servable:
         batcher: Any = Batcher(self.closed, f"{name}/{version}")
         unused: Any = None
-        labels = ("x", "z") if engine.name == "other labels" else ("x", "y")
+        labels = {"other labels": ("x", "z"), "long labels": ("x", "z" * 1000)}.get(engine.name, ("x", "y"))
         return Servable(name, version, labels, unused, engine, batcher, unused, unused)
 
     def _start(self, shadows: list[Any], in_service: Servable, candidate: Servable) -> Any:
@@ -168,6 +168,32 @@ def test_a_refused_version_leaves_the_one_before_in_service_and_is_tried_again(
     run(test)
 
 
+def test_files_that_cannot_be_read_are_tried_again_unchanged_and_logged_once(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[str] = []
+
+    def denied(folder: VersionFolder, *_: Any) -> Any:
+        attempts.append(folder.path.name)
+        raise ModelError(f"{folder.path}/file: Permission denied") from PermissionError()
+
+    async def test(reconciled: Reconciled) -> None:
+        monkeypatch.setattr(reconciler_module, "load_version", denied)
+        reconciled.write("m/1")
+        with capture_logs() as logs:
+            for _ in range(8):
+                await reconciled.scan()
+        assert len(attempts) == 4  # of 8 scans: at the first, and 1, 2 and 4 scans later
+        assert [line["event"] for line in logs] == ["model refused"]
+        assert reconciled.repository.list()[0].reason == "file: Permission denied"
+        monkeypatch.setattr(reconciler_module, "load_version", load)
+        for _ in range(8):
+            await reconciled.scan()
+        assert reconciled.served == 1
+
+    run(test)
+
+
 def test_a_fault_of_one_version_or_one_model_stops_no_other(run: Callable[..., None]) -> None:
     async def test(reconciled: Reconciled) -> None:
         reconciled.write("a/1", "fault")
@@ -261,7 +287,7 @@ def test_a_pinned_version_without_a_folder_is_not_replaced_by_another(run: Calla
             await reconciled.reconciler.load()
             await reconciled.scan()
         (line,) = (line for line in logs if line["event"] == "model refused")
-        assert line["reason"] == "m has no version 7: its versions are 1"
+        assert line["reason"] == "m has no version 7, which its pin or shadow names: its versions are 1"
         assert reconciled.states() == {"m/7": State.FAILED}
 
     run(test, VersionPolicy(1, {"m": 7}))
@@ -411,6 +437,19 @@ def test_other_labels_in_service_are_a_warning_with_the_removed_and_added_ones(
         with capture_logs() as logs:
             await reconciled.scan()
         assert (reconciled.served, [line for line in logs if line["log_level"] == "warning"]) == (3, [])
+
+    run(test)
+
+
+def test_long_labels_are_cut_in_the_warning_of_other_labels(run: Callable[..., None]) -> None:
+    async def test(reconciled: Reconciled) -> None:
+        reconciled.write("m/1", "long labels")
+        await reconciled.reconciler.load()
+        reconciled.write("m/2")
+        with capture_logs() as logs:
+            await reconciled.scan()
+        (warning,) = (line for line in logs if line["log_level"] == "warning")
+        assert (warning["removed"], warning["added"]) == ("z" * 64 + "…", "y")
 
     run(test)
 

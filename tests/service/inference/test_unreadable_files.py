@@ -113,6 +113,15 @@ def test_a_start_with_unreadable_versions_serves_the_others(models: Path) -> Non
     assert [line["event"] for line in server.log].count("cannot choose a version") == 1
 
 
+def test_a_file_serves_once_its_mode_lets_the_server_read_it(models: Path) -> None:
+    labels = _labels(write_model(models, "sentiment", seed=2).path)
+    labels.chmod(0)
+    with serving(models, *FOLLOWING, run_by=UNPRIVILEGED) as server:
+        server.event("model refused", model="sentiment", version=2)
+        labels.chmod(0o644)
+        server.event("model in service", model="sentiment", version=2)
+
+
 def test_labels_exchanged_behind_a_linked_folder_are_noticed(models: Path, tmp_path: Path) -> None:
     assets = models / "sentiment" / "1" / "assets"
     assets.rename(tmp_path / "shared")

@@ -10,7 +10,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from service.inference import version_loading
-from service.inference.version_loading import load_version
+from service.inference.version_loading import load_version, may_pass
 from textmodel import ModelError, VersionFolder
 from textmodel.errors import ChangedError, UnsupportedError
 from textmodel.version_folder import fingerprint
@@ -90,3 +90,20 @@ def test_files_that_may_block_are_not_even_opened(folder: VersionFolder, monkeyp
     os.mkfifo(folder.path / "fifo")
     loads(monkeypatch, fails(AssertionError()))
     assert "is not a regular file" in str(refusal(folder))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), PermissionError(), OSError(errno.EMFILE, "Too many open files")])
+def test_what_is_no_fault_of_the_files_may_pass(
+    folder: VersionFolder, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    loads(monkeypatch, fails(error))
+    assert may_pass(refusal(folder))
+
+
+def test_malformed_and_missing_files_do_not_pass_without_a_change(
+    folder: VersionFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads(monkeypatch, fails(ModelError("malformed")))
+    assert not may_pass(refusal(folder))
+    loads(monkeypatch, fails(FileNotFoundError()))
+    assert not may_pass(refusal(folder))

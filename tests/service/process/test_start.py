@@ -103,7 +103,7 @@ def test_a_worker_that_fails_again_and_again_ends_the_server_with_its_reason(tin
         (("--tokens", "/"), "--tokens: cannot read /: Is a directory"),
         (("--tls-cert", "/nowhere/c", "--tls-key", "/nowhere/k"), "--tls-cert: cannot read /nowhere/c"),
         (("--tls-cert", "/dev/null", "--tls-key", "/nowhere/k"), "--tls-key: cannot read /nowhere/k"),
-        (("--tls-cert", "/dev/null", "--tls-key", "/dev/null"), "/dev/null are not a PEM certificate"),
+        (("--tls-cert", "/dev/null", "--tls-key", "/dev/null"), "/dev/null holds no PEM certificate"),
         (("--tls-client-ca", "/dev/null"), "both --tls-cert and --tls-key: give --tls-cert and --tls-key too"),
         (("--tls-client-ca", "/dev/null", "--tls-cert", "/dev/null"), "--tls-key: give --tls-key too"),
         (("--capture", "/dev/null"), "--capture /dev/null: is a file, not a folder"),

@@ -1,6 +1,7 @@
 """The processes of one server: they are killed here for real."""
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -66,6 +67,18 @@ def test_a_killed_worker_is_started_again_the_port_stays_open_and_no_count_is_lo
         metrics = server.metrics()
     assert value(metrics, "text_classifier_texts_total") == 30
     assert value(metrics, "text_classifier_process_restarts_total") == 1
+
+
+def test_a_worker_for_which_the_system_has_no_room_is_started_when_it_has(tiny_models: Path) -> None:
+    with serving(tiny_models, *WORKERS) as server:
+        before = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        os.kill(server.event("ready", process="worker 0")["pid"], signal.SIGKILL)
+        failed = server.event("cannot restart", process="worker 0")
+        assert failed["reason"] == "cannot start another process, worker 0: Too many open files"
+        classify(server)  # the other worker answers
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, before)
+        server.event("serving", after=server.event("ready", after=failed, process="worker 0"))
 
 
 def test_a_killed_metrics_process_is_started_again_with_all_counts(tiny_models: Path) -> None:

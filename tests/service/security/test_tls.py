@@ -12,7 +12,10 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
+from service.errors import StartError
+from service.security.tls import TlsFiles, server_context
 from tests.certificates import PemFiles, chain, channel_credentials
 from tests.server_process import ROOT, ServerProcess, serving
 from text_classifier import Client
@@ -235,6 +238,29 @@ def test_unusable_files_are_one_clear_line_and_status_2(
     assert server.wait() == 2
     (line,) = server.log
     assert named in line["line"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("certificate", "cert.pem holds no PEM certificate"),
+        ("key", "key.pem holds no PEM key"),
+        ("password", "key.pem has a password: remove it"),
+    ],
+)
+def test_the_file_that_is_no_certificate_or_key_is_named(files: PemFiles, wrong: str, says: str) -> None:
+    match wrong:
+        case "certificate":
+            files.certificate.write_bytes(files.key.read_bytes())
+        case "key":
+            files.key.write_bytes(files.certificate.read_bytes())
+        case "password":
+            key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+            encryption = serialization.BestAvailableEncryption(b"secret")
+            pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+            files.key.write_bytes(pem)
+    with pytest.raises(StartError, match=says):
+        server_context("test", TlsFiles(files.certificate, files.key, None))
 
 
 @pytest.mark.parametrize(

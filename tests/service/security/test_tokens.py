@@ -26,6 +26,11 @@ def test_a_token_is_a_line_of_its_file(tmp_path: Path) -> None:
             tokens.check(header)
 
 
+def test_the_byte_order_mark_that_windows_writes_is_no_part_of_a_token(tmp_path: Path) -> None:
+    tokens = Tokens(written(tmp_path / "tokens", "\ufeffone\r\n"))
+    tokens.check("Bearer one")
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -251,6 +251,7 @@ def test_the_longest_text_is_what_a_server_takes_by_default() -> None:
         ([], None, "data.jsonl: is empty"),
         ([("", "a"), ("?", "b")], None, "holds no text with a word in it"),
         ([("w", "a"), ("v", "a")], None, "every text has the label 'a': two labels are needed"),
+        ([("w", "a" * 81), ("v", "a" * 81)], None, f"every text has the label '{'a' * 79}…': two labels are needed"),
         ([*_rows(20), ("new", "x"), ("other", "x")], None, "needs 3 different texts, but 'x' has 2: add"),
         ([*_rows(20), *[("new", "x")] * 9], [("new", "x")], "needs 2 different texts, but 'x' has 1: add"),
         (

@@ -1,0 +1,110 @@
+"""grpcio's asyncio server, replaced when a request has ended it.
+
+grpcio 1.85 decodes a request's path outside of the call. A path that is not UTF-8 ends the whole server, with all calls
+in flight, while the process lives on and its port is closed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from operator import methodcaller
+from typing import Any
+
+import grpc.aio
+import structlog
+
+_log = structlog.get_logger()
+_RETRY_SECONDS = 1.0
+"""Time until the next attempt if a port cannot be listened on again."""
+
+
+class GrpcioServer:
+    """Has the interface of `grpc.aio.Server`, and serves on after a request on which grpcio fails.
+
+    Args:
+        options: channel arguments, as `grpc.aio.server` takes them.
+    """
+
+    def __init__(self, options: Sequence[tuple[str, int]]) -> None:
+        self._options = options
+        self._steps: list[Callable[[grpc.aio.Server], Any]] = []
+        """What prepares a server before its start, in order."""
+        self._server = grpc.aio.server(options=options)
+        self._watching: asyncio.Task[None] | None = None
+        for name in ("asyncio", "grpc._cython.cygrpc"):
+            logging.getLogger(name).addFilter(_without_path)
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """Registers handlers in generic form."""
+        self._prepare(methodcaller("add_generic_rpc_handlers", handlers))
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Registers the handlers of a service."""
+        self._prepare(methodcaller("add_registered_method_handlers", service, handlers))
+
+    def add_insecure_port(self, address: str) -> int:
+        """Listens without encryption. Returns the port.
+
+        Raises:
+            RuntimeError: the address cannot be listened on.
+        """
+        return int(self._prepare(methodcaller("add_insecure_port", address)))
+
+    def add_secure_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
+        """Listens with TLS. Returns the port.
+
+        Raises:
+            RuntimeError: the address cannot be listened on.
+        """
+        return int(self._prepare(methodcaller("add_secure_port", address, credentials)))
+
+    def _prepare(self, step: Callable[[grpc.aio.Server], Any]) -> Any:
+        self._steps.append(step)
+        return step(self._server)
+
+    async def start(self) -> None:
+        """Starts the server."""
+        await self._server.start()
+        self._watching = asyncio.create_task(self._keep_serving())
+
+    async def stop(self, grace: float | None) -> None:
+        """Stops the server: see `grpc.aio.Server.stop`."""
+        if self._watching:
+            self._watching.cancel()
+        await self._server.stop(grace)
+
+    async def wait_for_termination(self) -> None:
+        """Waits until the server was stopped."""
+        if self._watching:
+            await asyncio.wait([self._watching])
+
+    async def _keep_serving(self) -> None:
+        while True:
+            try:
+                await self._server.wait_for_termination()
+            except UnicodeDecodeError:
+                await self._replace()
+            else:
+                return
+
+    async def _replace(self) -> None:
+        reason = "the path of a request is not UTF-8, which ends grpcio's server and its calls: use --transport native"
+        _log.warning("gRPC server restarted", reason=reason)
+        while True:
+            server = grpc.aio.server(options=self._options)
+            try:
+                for step in self._steps:
+                    step(server)
+            except RuntimeError as error:
+                _log.exception("cannot listen again", reason=str(error), retry_seconds=_RETRY_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                await server.start()
+                self._server = server
+                return
+
+
+def _without_path(record: logging.LogRecord) -> bool:
+    """Keeps lines out of the log in which grpcio and asyncio repeat a path that is not UTF-8."""
+    errors = (record.msg, *(record.exc_info or ()))
+    return not any(isinstance(error, UnicodeDecodeError) for error in errors)
