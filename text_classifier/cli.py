@@ -207,7 +207,7 @@ def _read(options: argparse.Namespace, name: str) -> bytes | None:
 def _classify(client: Client, options: argparse.Namespace) -> None:
     sources = [*options.files, *(["-"] if options.texts == ["-"] else [])]
     sent: deque[_Text] = options.sent
-    # A stream, since xargs may give more texts than a request can have.
+    # This is a stream, since xargs may give more texts than one request can have.
     answers = client.classify_stream(
         _remembered(_texts(options.texts, sources), sent),
         model=options.model,

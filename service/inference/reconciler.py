@@ -31,7 +31,7 @@ from textmodel.version_folder import Fingerprint, fingerprint
 
 _log = structlog.get_logger()
 _MAX_REASONS = 5
-"""Names in a model's folder that a warning explains."""
+"""Maximum number of names in a model's folder that a warning explains."""
 _MAX_PAUSE = 64
 """Maximum number of scans between two attempts to read the same files."""
 _T = TypeVar("_T")

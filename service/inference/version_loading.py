@@ -27,7 +27,7 @@ def load_version(folder: VersionFolder, files: Fingerprint, kind: EngineKind, lo
     try:
         check_files(files)
         engine = load_engine(folder.path, kind, fall_back)
-        _ = folder.labels, folder.metadata  # read now, while the files are known to be these
+        _ = folder.labels, folder.metadata  # read now, before the fingerprint is checked again
     except MemoryError as error:
         raise ModelError(f"{folder.path}: too little memory to load it: give the server more, or load less") from error
     except (ModelError, OSError) as error:

@@ -195,7 +195,7 @@ class Supervisor:
             OSError: the system has no room for it.
         """
         child.end, child_end = child_pipe()
-        # Blocked, so that no signal reaches the child before it has handlers of its own.
+        # Signals are blocked, so that none reaches the child before it has handlers of its own.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()
