@@ -210,7 +210,7 @@ def test_what_is_answered_without_python_is_counted_as_the_servicers_count(serve
         before = counted(server)
         with grpc.insecure_channel(server.address) as channel:
             stub = pb2_grpc.TextClassifierStub(channel)
-            assert stub.Classify(pb2.ClassifyRequest(model="topic", texts=["oil", "a film"]), timeout=60)
+            assert stub.Classify(pb2.ClassifyRequest(model="topic", texts=["oil", "a film", ""]), timeout=60)
             assert len(list(stub.ClassifyStream(iter([pb2.ClassifyRequest(model="topic", texts=["gold"])] * 3)))) == 3
             tensor = infer_pb2.ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=[1])
             request = infer_pb2.ModelInferRequest(model_name="sentiment", inputs=[tensor])

@@ -120,6 +120,17 @@ def test_a_handler_hears_that_its_client_has_gone() -> None:
         assert ended.wait(60)
 
 
+def test_a_server_without_calls_stops_at_once_whatever_its_grace() -> None:
+    async def test() -> None:
+        server = new_server()
+        server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with asyncio.timeout(60):
+            await server.stop(grace=3600)
+
+    asyncio.run(test())
+
+
 def test_a_handler_that_fails_ends_its_own_call_alone(stub: Any) -> None:
     class Failing(Servicer):
         async def EmptyCall(self, request: Any, context: Any) -> Any:
