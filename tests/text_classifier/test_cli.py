@@ -226,6 +226,10 @@ def test_an_error_is_one_line_that_says_what_to_do(
     assert says in line
 
 
+def test_the_command_tells_its_version() -> None:
+    assert lines(run("--version", address="")) == [f"text-classifier {__version__}"]
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -244,6 +248,11 @@ def test_an_option_that_cannot_be_sent_is_wrong_usage(option: str, value: str | 
     assert done.returncode == 2
     assert f"error: argument {option}: ".encode() in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_number_that_is_too_large_is_refused_with_the_largest_one() -> None:
+    done = run("classify", "--model", "topic", "--top-k", str(2**31), "x", address="127.0.0.1:1")
+    assert f"{2**31}' is not an integer from 0 to {2**31 - 1}".encode() in done.stderr
 
 
 def test_wrong_usage_is_one_line_that_names_the_help() -> None:

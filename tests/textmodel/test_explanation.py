@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, groupby
 from math import log
 from pathlib import Path
 
@@ -298,13 +298,11 @@ def test_the_words_of_hashed_ngrams_are_known_if_the_bits_say_so(
     assert [word.known for word in hashed_explainer.explain(text, 1).words] == expected
 
 
-@pytest.mark.parametrize("hashed_folder", ["characters"], indirect=True)
-def test_an_ngram_of_characters_is_shared_evenly_between_its_characters(hashed_folder: VersionFolder) -> None:
-    weights, vectorizer = hashed_folder.weights, hashed_folder.metadata.vectorizer
+def shares(folder: VersionFolder, text: str) -> dict[int, float]:
+    """What each character adds to the logit of label 1, by its place, for n-grams of characters in a linear model."""
+    weights, vectorizer = folder.weights, folder.metadata.vectorizer
     assert isinstance(vectorizer, HashedNGrams)
     assert weights.kept is not None
-    text = "ab 東京は!? the"
-    explanation = Explainer(hashed_folder).explain(text, 1)
     stream = unicode_text.read([text])
     found = rows_of(hashed_ngrams.features(vectorizer, [text]), weights.kept)
     assert weights.scale is not None
@@ -316,7 +314,14 @@ def test_an_ngram_of_characters_is_shared_evenly_between_its_characters(hashed_f
             covered = [place for place in range(start, end) if stream.code[place] != ord(" ")]
             for place in covered:
                 expected[place] += parts.get(bucket, 0) / len(covered)
-    by_place = dict(zip(stream.position.tolist(), expected, strict=True))
+    return dict(zip(stream.position.tolist(), expected, strict=True))
+
+
+@pytest.mark.parametrize("hashed_folder", ["characters"], indirect=True)
+def test_an_ngram_of_characters_is_shared_evenly_between_its_characters(hashed_folder: VersionFolder) -> None:
+    text = "ab 東京は!? the"
+    explanation = Explainer(hashed_folder).explain(text, 1)
+    by_place = shares(hashed_folder, text)
     assert "".join(text[word.start : word.end] for word in explanation.words) == text.replace(" ", "")
     for word in explanation.words:
         places = [by_place[place] for place in range(word.start, word.end)]
@@ -325,3 +330,18 @@ def test_an_ngram_of_characters_is_shared_evenly_between_its_characters(hashed_f
             assert len({place > 0 for place in places}) == 1
     first, *_, punctuation, last = (word.word for word in explanation.words)
     assert (first, punctuation, last) == ("ab", "!?", "the")
+
+
+@pytest.mark.parametrize("hashed_folder", ["characters"], indirect=True)
+def test_a_run_without_spaces_is_cut_where_whole_characters_change_sides(hashed_folder: VersionFolder) -> None:
+    seen = ["สิ", "น", "ค้", "า", "พั", "ง", "ช้", "า"] * 2
+    text = "the " + "".join(seen)
+    by_place = shares(hashed_folder, text)
+    parts, end = [], len("the ")
+    for each in seen:
+        parts.append((each, sum(by_place[end + place] for place in range(len(each))) > 0))
+        end += len(each)
+    expected = ["".join(each for each, _ in part) for _, part in groupby(parts, key=lambda part: part[1])]
+    assert len(expected) > 2
+    words = Explainer(hashed_folder).explain(text, 1).words
+    assert [text[word.start : word.end] for word in words] == ["the", *expected]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.tiny_model import WORDS, write_model
 from textmodel import ModelError, VersionFolder, load_engine, probes
-from textmodel.errors import ProbeError, UnsupportedError
+from textmodel.errors import ProbeError, SignatureError, UnsupportedError
 from textmodel.metadata import NGrams
 from textmodel.names import EngineKind
 
@@ -140,6 +140,14 @@ def test_labels_that_are_renamed_on_purpose_load_with_their_digest(version: Vers
     assert VersionFolder(version.path).labels == ("bad", "good")
 
 
+@pytest.mark.parametrize("kind", ["compiled", "tensorflow"])
+def test_a_version_without_the_signature_is_refused_by_each_engine(kind: EngineKind, version: VersionFolder) -> None:
+    (version.path / "saved_model.pb").write_bytes(b"")
+    msgspec.structs.replace(version.metadata, sha256=version.sha256()).write(version.metadata_file)
+    with pytest.raises(SignatureError, match="has no signature 'serving_default'"):
+        load_engine(version.path, kind)
+
+
 def test_probes_of_another_number_of_classes_are_refused(version: VersionFolder) -> None:
     probes.write(version.probes_file, [probes.Probe("", (0.2, 0.3, 0.5))])
     with pytest.raises(ModelError, match="2 labels, but the probes have 3"):
@@ -151,6 +159,16 @@ def test_without_the_extension_tensorflow_serves(version: VersionFolder, monkeyp
     reasons: list[ModelError] = []
     assert load_engine(version.path, on_fallback=reasons.append).name == "tensorflow"
     assert "no compiled engine" in str(reasons[0])
+
+
+def test_tensorflow_without_a_package_of_its_own_is_told_as_that(
+    version: VersionFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "textmodel.tensorflow_engine", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(ModuleNotFoundError, match="numpy"):
+        load_engine(version.path, "tensorflow")
 
 
 def test_the_compiled_engine_does_not_import_tensorflow(version: VersionFolder) -> None:

@@ -1,7 +1,9 @@
 """What the native transport answers without Python: the same answers, errors and counts that the servicers give."""
 
 import math
+import re
 import shutil
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -200,6 +202,29 @@ def test_a_request_without_a_message_is_refused_alike(channels: list[grpc.Channe
     assert native[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_a_stream_that_its_client_cancels_is_counted_as_cancelled(servers: dict[str, ServerProcess]) -> None:
+    def ended(server: ServerProcess) -> dict[str, float]:
+        stream = "grpc_server_handled_total{", 'grpc_method="ClassifyStream"'
+        lines = (line.rsplit(" ", 1) for line in server.metrics().splitlines() if all(part in line for part in stream))
+        return {re.findall(r"grpc_code=\"(\w+)\"", name)[0]: float(value) for name, value in lines}
+
+    server, go_on = servers["native"], threading.Event()
+    before = ended(server)
+
+    def requests() -> Iterator[pb2.ClassifyRequest]:
+        yield pb2.ClassifyRequest(model="topic", texts=["oil"])
+        go_on.wait(60)
+
+    with grpc.insecure_channel(server.address) as channel:
+        stream = pb2_grpc.TextClassifierStub(channel).ClassifyStream(requests())
+        assert next(stream).classifications
+        stream.cancel()
+        go_on.set()
+    # The server hears of it a moment later.
+    after = next(after for after in (ended(server) for _ in range(100_000)) if after != before)
+    assert {code for code in after if after[code] != before.get(code, 0)} == {"Cancelled"}
+
+
 def test_what_is_answered_without_python_is_counted_as_the_servicers_count(servers: dict[str, ServerProcess]) -> None:
     def counted(server: ServerProcess) -> dict[str, float]:
         lines = (line.rsplit(" ", 1) for line in server.metrics().splitlines() if line.startswith(("grpc_", "text_")))
@@ -210,7 +235,7 @@ def test_what_is_answered_without_python_is_counted_as_the_servicers_count(serve
         before = counted(server)
         with grpc.insecure_channel(server.address) as channel:
             stub = pb2_grpc.TextClassifierStub(channel)
-            assert stub.Classify(pb2.ClassifyRequest(model="topic", texts=["oil", "a film"]), timeout=60)
+            assert stub.Classify(pb2.ClassifyRequest(model="topic", texts=["oil", "a film", ""]), timeout=60)
             assert len(list(stub.ClassifyStream(iter([pb2.ClassifyRequest(model="topic", texts=["gold"])] * 3)))) == 3
             tensor = infer_pb2.ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=[1])
             request = infer_pb2.ModelInferRequest(model_name="sentiment", inputs=[tensor])

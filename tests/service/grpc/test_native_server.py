@@ -12,6 +12,7 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
+from tests.http2 import DATA, END_HEADERS, END_STREAM, HEADERS, connected, frame, header_block
 from tests.service.grpc.interop_service import Servicer, pb2, pb2_grpc, served
 
 native_server = pytest.importorskip("service.grpc.native_server", reason="the native transport is not built")
@@ -120,6 +121,17 @@ def test_a_handler_hears_that_its_client_has_gone() -> None:
         assert ended.wait(60)
 
 
+def test_a_server_without_calls_stops_at_once_whatever_its_grace() -> None:
+    async def test() -> None:
+        server = new_server()
+        server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with asyncio.timeout(60):
+            await server.stop(grace=3600)
+
+    asyncio.run(test())
+
+
 def test_a_handler_that_fails_ends_its_own_call_alone(stub: Any) -> None:
     class Failing(Servicer):
         async def EmptyCall(self, request: Any, context: Any) -> Any:
@@ -161,6 +173,24 @@ def test_a_panic_ends_its_own_call_alone_with_internal_and_is_logged() -> None:
     (line,) = logs
     assert line["event"] == "native transport failed"
     assert "metrics.rs:" in line["at"]
+
+
+def test_a_handler_sees_the_client_s_own_metadata_alone_and_each_binary_value() -> None:
+    seen: list[tuple[str, str | bytes]] = []
+
+    class Seeing(Servicer):
+        async def EmptyCall(self, request: Any, context: Any) -> Any:
+            seen.extend(context.invocation_metadata())
+            return pb2.Empty()
+
+    method = {":method": "POST", ":scheme": "http", ":path": "/grpc.testing.TestService/EmptyCall"}
+    metadata = {"content-type": "application/grpc", "te": "trailers", "key": "value", "key-bin": "AAE,Ag=="}
+    with served(new_server, Seeing()) as port, connected(f"127.0.0.1:{port}") as connection:
+        connection.send(frame(HEADERS, header_block({**method, **metadata}), END_HEADERS, 1))
+        connection.send(frame(DATA, bytes(5), END_STREAM, 1))
+        while connection.receive().stream != 1:  # until the call is answered
+            pass
+    assert seen == [("key", "value"), ("key-bin", b"\0\1"), ("key-bin", b"\2")]
 
 
 def test_metadata_that_http_2_cannot_carry_fails_the_call_that_gives_it() -> None:

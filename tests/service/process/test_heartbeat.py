@@ -6,6 +6,8 @@ import select
 import signal
 import socket
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ def test_a_process_that_is_stuck_is_replaced(process: str, tiny_models: Path) ->
         with Client(server.address, timeout=60) as client:
             assert client.classify(["oil"], model="topic")
         assert "text_classifier_process_restarts_total 1.0" in server.metrics()
+        assert [line["pid"] for line in server.log if line["event"] == "does not respond"] == [stuck]
 
 
 def test_clients_of_a_stuck_worker_move_on(tiny_models: Path) -> None:
@@ -84,6 +87,74 @@ def test_a_stuck_process_stays_if_heartbeats_are_off(tiny_models: Path) -> None:
             assert client.classify(["oil"], model="topic")
         os.kill(metrics, signal.SIGCONT)
         assert all(line["event"] != "does not respond" for line in server.log)
+
+
+@contextmanager
+def longer_silence(tiny_models: Path) -> Iterator[Callable[[], object]]:
+    """Yields what waits longer than a timeout of 3 seconds: until another server notices a stuck process."""
+    with serving(tiny_models, "--workers", "1", "--heartbeat-timeout", "6") as server:
+
+        def wait() -> None:
+            os.kill(pid_of(server, "metrics"), signal.SIGSTOP)
+            server.event("does not respond", process="metrics")
+
+        yield wait
+
+
+def switches(pid: int) -> str:
+    """How often a process has gone to sleep."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(line for line in status.splitlines() if line.startswith("voluntary_ctxt_switches"))
+
+
+def test_no_process_is_replaced_because_the_whole_server_was_stopped(tiny_models: Path) -> None:
+    flags = ("--workers", "1", "--heartbeat-timeout", "3")
+    with longer_silence(tiny_models) as wait, serving(tiny_models, *flags) as server:
+        supervisor, children = server.process.pid, [pid_of(server, "worker 0"), pid_of(server, "metrics")]
+        for pid in (supervisor, *children):
+            os.kill(pid, signal.SIGSTOP)
+        wait()
+        before = switches(supervisor)
+        os.kill(supervisor, signal.SIGCONT)
+        while switches(supervisor) == before:  # it looks at its children before they can say anything
+            os.sched_yield()
+        for pid in children:
+            os.kill(pid, signal.SIGCONT)
+        with Client(server.address, timeout=60) as client:
+            assert client.classify(["oil"], model="topic")
+        assert {line["event"] for line in server.log}.isdisjoint({"does not respond", "died"})
+
+
+STOPPED_BY_AN_IMPORT = """
+import os, pathlib, signal
+pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))
+os.kill(os.getpid(), signal.SIGSTOP)
+raise ModuleNotFoundError(name="tensorflow")
+"""
+
+
+def test_a_worker_that_imports_a_library_for_its_model_may_be_silent_for_longer(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tensorflow.py").write_text(STOPPED_BY_AN_IMPORT)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "topic").symlink_to(tiny_models / "topic")
+    os.mkfifo(tmp_path / "pid")
+    pid = os.open(tmp_path / "pid", os.O_RDONLY | os.O_NONBLOCK)
+    flags = ("--workers", "1", "--heartbeat-timeout", "3", "--engine", "tensorflow")
+    with longer_silence(tiny_models) as wait:
+        server = ServerProcess(tmp_path / "models", *flags, environment={"PYTHONPATH": str(tmp_path)})
+        try:
+            assert select.select([pid], [], [], 60)[0]
+            worker = int(os.read(pid, 20))
+            wait()
+            os.kill(worker, signal.SIGCONT)
+            assert server.wait() == 1
+            assert all(line["event"] != "does not respond" for line in server.log)
+        finally:
+            os.close(pid)
+            server.process.kill()
+            server.wait()
 
 
 def test_the_default_is_five_seconds() -> None:

@@ -94,6 +94,7 @@ def test_a_worker_that_fails_again_and_again_ends_the_server_with_its_reason(tin
     assert server.wait() == 1
     assert server.event("cannot start")["reason"].startswith("worker 0: ValueError: max_queue_size must be")
     assert [line["event"] for line in server.log].count("failed") == 3
+    assert [line["restart_in"] for line in server.log if line["event"] == "died"] == [0.1, 0.2]
 
 
 @pytest.mark.parametrize(
@@ -264,6 +265,7 @@ def test_grpc_is_served_on_a_unix_domain_socket(transport: str, tiny_models: Pat
     group_alone = ("sh", "-c", 'umask 007; exec "$@"', "sh")
     target = grpc_target(f"unix:{path}", 0)
     with serving(tiny_models, *flags, run_by=group_alone) as server, Client(target, timeout=60) as client:
+        assert server.event("started")["workers"] == 1  # processes cannot share it
         carrier = ("native" if native else "grpcio") if transport == "auto" else transport
         assert client.models().server.transport == carrier
         assert stat.filemode(path.stat().st_mode) == "srwxrwx---"

@@ -246,7 +246,9 @@ mod tests {
 
     #[test]
     fn a_message_over_the_limit_is_refused_by_its_prefix() {
-        let prefix = [0, 0, 0, 4, 0];
+        let largest = encode(&[0; LIMIT], Encoding::Identity);
+        assert_eq!(assembled(&mut assembler(LIMIT), &largest, largest.len()).unwrap(), [[0; LIMIT]]);
+        let prefix = encode(&[0; LIMIT + 1], Encoding::Identity).slice(..PREFIX_BYTES);
         let refused = assembled(&mut assembler(LIMIT), &prefix, 5).unwrap_err();
         assert_eq!(refused.code, Code::ResourceExhausted as u32);
     }
@@ -254,8 +256,8 @@ mod tests {
     #[test]
     fn what_comes_in_part_is_held_within_the_budget() {
         let bytes = encode(&[0; 900], Encoding::Identity);
-        assert!(assembled(&mut assembler(1000), &bytes, 100).is_ok());
-        let refused = assembled(&mut assembler(500), &bytes, 100).unwrap_err();
+        assert!(assembled(&mut assembler(bytes.len()), &bytes, 100).is_ok());
+        let refused = assembled(&mut assembler(bytes.len() - 1), &bytes, 100).unwrap_err();
         assert_eq!(refused.code, Code::ResourceExhausted as u32);
     }
 }

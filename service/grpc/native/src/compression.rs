@@ -119,6 +119,13 @@ mod tests {
     }
 
     #[test]
+    fn a_client_accepts_the_encodings_that_its_header_names() {
+        let header = HeaderValue::from_static("identity, gzip");
+        assert!(Encoding::Gzip.is_accepted(Some(&header)) && !Encoding::Deflate.is_accepted(Some(&header)));
+        assert!(Encoding::Identity.is_accepted(None) && !Encoding::Gzip.is_accepted(None));
+    }
+
+    #[test]
     fn what_is_not_compressed_is_refused() {
         assert_eq!(decompress(Encoding::Gzip, b"text", 100).unwrap_err().code, Code::InvalidArgument as u32);
         assert_eq!(decompress(Encoding::Identity, b"text", 100).unwrap_err().code, Code::Internal as u32);

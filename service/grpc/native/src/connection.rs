@@ -201,3 +201,20 @@ impl Life {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_idle_since_its_last_call_ended() {
+        let calls = Arc::new(Calls::new());
+        let (first, last) = (calls.begin(), calls.begin());
+        drop(first);
+        let under_way = calls.idle_since();
+        assert!(calls.idle_since() > under_way); // it goes on as long as a call does
+        drop(last);
+        let ended = calls.idle_since();
+        assert_eq!(calls.idle_since(), ended);
+    }
+}

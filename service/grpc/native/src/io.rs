@@ -294,6 +294,22 @@ mod tests {
     }
 
     #[test]
+    fn so_many_pings_may_come_too_early_and_the_next_is_a_flood() {
+        let mut frames = after_preface();
+        let now = Instant::now();
+        assert!((0..=EARLY_PINGS).all(|_| frames.read(&mut frame(PING, 8), now)));
+        assert!(!frames.read(&mut frame(PING, 8), now));
+    }
+
+    #[test]
+    fn answers_to_the_server_s_own_pings_are_no_flood() {
+        let mut frames = after_preface();
+        let mut answer = frame(PING, 8);
+        answer[4] = ACK;
+        assert!(frames.read(&mut answer.repeat(10), Instant::now()));
+    }
+
+    #[test]
     fn pings_between_calls_are_no_flood() {
         let mut frames = after_preface();
         let call_and_ping = [frame(HEADERS, 40), frame(DATA, 300), frame(PING, 8)].concat();

@@ -107,3 +107,22 @@ impl Limits {
         size <= self.metadata_bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn headers_are_allowed_up_to_the_limit_as_rfc_9113_counts_them() {
+        let mut limits = Limits::default();
+        limits.set("grpc.absolute_max_metadata_size", 100);
+        let allows = |bytes: usize| {
+            let value = HeaderValue::from_bytes(&vec![b'x'; bytes]).unwrap();
+            limits.allows(&HeaderMap::from_iter([(HeaderName::from_static("key"), value)]))
+        };
+        assert!(allows(100 - 32 - 3));
+        assert!(!allows(100 - 32 - 3 + 1));
+    }
+}
