@@ -11,7 +11,7 @@ MINUTES ?= 10
 MODELS ?= models
 JOBS ?= 3
 TRANSPORT ?=
-# Any value: show the coverage of lines and branches.
+# A percentage: show the coverage of lines and branches, and fail if it is lower. 0 only shows it.
 COVERAGE ?=
 SHARE ?= $(HOME)/.local/share
 PROTO := text_classifier/v1/text_classifier.proto service/grpc/stubs/open_inference.proto
@@ -56,7 +56,8 @@ models: .venv/.dev ## Train the shipped models into MODELS, from DATA_DIR or Ker
 		--char-spans=across-words --cost=0.3 --models=$(MODELS))
 
 test: .venv/.dev build/.native ## Run all tests in JOBS processes; some need DATA_DIR, KSERVE_PYTHON or MLSERVER_PYTHON
-	.venv/bin/pytest --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term:skip-covered) \
+	.venv/bin/pytest --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder \
+		$(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)) \
 		$(if $(DATA_DIR),--data-dir=$(DATA_DIR)) $(if $(KSERVE_PYTHON),--kserve-python=$(KSERVE_PYTHON)) \
 		$(if $(MLSERVER_PYTHON),--mlserver-python=$(MLSERVER_PYTHON))
 

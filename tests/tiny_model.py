@@ -1,7 +1,7 @@
 """Writes small model versions with random weights: real SavedModels with the contract's signature and files."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -89,7 +89,6 @@ class _Network(tf.Module):
             tensors[weights.KNOWN_WORDS] = self.features.known_words.numpy()
         return tensors
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=signature.TEXT)])  # type: ignore[untyped-decorator]
     def classify(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = tf.size(text, tf.int64)
         checks = []
@@ -203,16 +202,19 @@ def _write(
         network = _Network(
             Path(temporary), vector, tokenization, units, scale=scale, seed=seed, poison=poison, dtype=dtype
         )
-        tf.saved_model.save(network, str(folder.path), signatures={signature.SIGNATURE: network.classify})
+        # As a function that the network does not hold, the graph is traced once for the file and the probes.
+        text = tf.TensorSpec([None], tf.string, name=signature.TEXT)
+        classify = tf.function(network.classify, input_signature=[text], autograph=False).get_concrete_function()
+        tf.saved_model.save(network, str(folder.path), signatures={signature.SIGNATURE: classify})
         weights.write(folder.path, network.tensors())
-        probes.write(folder.probes_file, _probes(network))
+        probes.write(folder.probes_file, _probes(classify))
         metadata = made_up_metadata("model", vector, _layers(units), tokenization)
         msgspec.structs.replace(metadata, sha256=folder.sha256()).write(folder.metadata_file)
     return folder
 
 
-def _probes(network: _Network) -> list[probes.Probe]:
-    answers = network.classify(tf.constant(PROBE_TEXTS))[signature.PROBABILITIES].numpy().tolist()
+def _probes(classify: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]) -> list[probes.Probe]:
+    answers = classify(tf.constant(PROBE_TEXTS))[signature.PROBABILITIES].numpy().tolist()
     return [probes.Probe(text, tuple(answer)) for text, answer in zip(PROBE_TEXTS, answers, strict=True)]
 
 

@@ -148,7 +148,8 @@ class _Graph(tf.Module):
             for layer, kernel, bias in zip(classifier.layers, parts[::2], parts[1::2], strict=True)
         ]
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, signature.TEXT)])  # type: ignore[untyped-decorator]
+    # There is no Python to convert into ops: AutoGraph would take seconds to find none.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, signature.TEXT)], autograph=False)  # type: ignore[untyped-decorator]
     def classify(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         output, words, known_words = self._first_layer(text, tf.size(text, tf.int64))
         for layer in self.dense[1:]:

@@ -48,7 +48,8 @@ def cluster() -> Iterator[Cluster]:
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets have their names in it
     try:
         client_server = f"--ray-client-server-port={_free_port()}"
-        with node("--head", "--port=0", client_server, f"--temp-dir={folder}", "--include-dashboard=false") as head:
+        idle = ("--include-dashboard=false", "--no-monitor")  # nothing here asks a dashboard, or for more machines
+        with node("--head", "--port=0", client_server, f"--temp-dir={folder}", *idle) as head:
             assert head.stdout
             address = next(found[1] for line in head.stdout if (found := re.search(r"--address='(.*)'", line)))
             with node(f"--address={address}") as other:
@@ -70,6 +71,7 @@ def node(*arguments: str, within: Sequence[str] = ()) -> Iterator[subprocess.Pop
     other checkouts may run on this machine.
     """
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--disable-usage-stats"]
+    command += ["--include-log-monitor=false"]  # it would only send the workers' output to drivers that ask for it
     ports = [f"--{name}-port=0" for name in ("min-worker", "max-worker", "dashboard-agent-listen")]
     process = subprocess.Popen(
         [*within, *command, *ports, f"--object-store-memory={150 << 20}", *arguments],

@@ -188,9 +188,13 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("many")
     for file in range(FILES):
         with (folder / f"{file}.jsonl").open("w") as lines:
-            for number in range(ROWS):
-                words = (WORDS[(number * prime + file) % len(WORDS)] for prime in range(60))
-                lines.write(json.dumps({"n": number, "text": " ".join(words)}) + "\n")
+            texts = [
+                " ".join(WORDS[(number * prime + file) % len(WORDS)] for prime in range(60))
+                for number in range(len(WORDS))
+            ]
+            lines.writelines(
+                json.dumps({"n": number, "text": texts[number % len(texts)]}) + "\n" for number in range(ROWS)
+            )
     return folder
 
 
@@ -326,13 +330,18 @@ def test_a_terminal_shows_a_bar_and_other_outputs_are_plain_lines(
     assert last == f"Classified 20,000 rows of 1 file into {tmp_path / 'bar'}"
 
 
-def test_the_memory_of_no_process_grows_with_the_file(model: Path, tmp_path: Path) -> None:
+def test_the_memory_of_no_process_grows_with_the_file(cluster: Cluster, model: Path, tmp_path: Path) -> None:
     block = "".join(json.dumps({"text": "moving film " * 100}) + "\n" for _ in range(1000))
     with (tmp_path / "large.jsonl").open("w") as lines:
         lines.writelines(block for _ in range(125))  # 150 MB
-    run = _command("--model", model, "--output", tmp_path / "out", "--workers", 2, tmp_path / "large.jsonl")
+    run = _command(
+        "--model", model, "--output", tmp_path / "out", "--address", cluster.address, tmp_path / "large.jsonl"
+    )
     assert run.stdout
-    memory = [max(map(_memory, family(run.pid))) for line in run.stdout if "  read " in line]
+    roots = (run.pid, *cluster.nodes)
+    memory = [
+        max(_memory(process) for root in roots for process in family(root)) for line in run.stdout if "  read " in line
+    ]
     assert (run.wait(), run.stderr and run.stderr.read()) == (0, "")
     assert len(memory) == 10
     assert max(memory) < min(memory) + 75_000_000

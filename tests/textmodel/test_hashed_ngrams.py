@@ -166,7 +166,7 @@ def test_the_graph_computes_the_same_vectors_and_counts(vectorizer: HashedNGrams
     known_words = random.integers(0, 256, 32, np.uint8)
     layer = graph.HashedNGramVectorizer(vectorizer, kept, scale, known_words)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)  # type: ignore[untyped-decorator]
     def vectorize(text: tf.Tensor) -> graph.HashedVectors:
         return layer(text, tf.size(text, tf.int64))
 

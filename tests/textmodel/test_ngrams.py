@@ -142,7 +142,7 @@ def graph_features(exported: VersionFolder) -> GraphFeatures:
     def eager(texts: tf.Tensor) -> Sequence[tf.Tensor]:
         return graph.features(vectorizer, tokenizer(texts))
 
-    traced: GraphFeatures = tf.function(eager, input_signature=[tf.TensorSpec([None], tf.string)])
+    traced: GraphFeatures = tf.function(eager, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     return traced
 
 

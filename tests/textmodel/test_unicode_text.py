@@ -77,8 +77,8 @@ def tensor(texts: list[str]) -> tf.Tensor:
 
 
 TEXT = [tf.TensorSpec([None], tf.string)]
-graph_read = tf.function(unicode_graph.read, input_signature=TEXT)
-graph_tokenize = tf.function(unicode_graph.tokenize, input_signature=TEXT)
+graph_read = tf.function(unicode_graph.read, input_signature=TEXT, autograph=False)
+graph_tokenize = tf.function(unicode_graph.tokenize, input_signature=TEXT, autograph=False)
 
 
 @given(texts=st.lists(UNICODE_TEXTS, min_size=1, max_size=4))

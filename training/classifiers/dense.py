@@ -41,6 +41,8 @@ class DenseClassifier(Classifier):
         optimizer.learning_rate = settings.learning_rate
         accuracy = keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")
         self.network.compile(optimizer, loss=self._loss(), weighted_metrics=[accuracy])
+        # Keras would build it in the first step, and TensorFlow traces a step that creates variables twice.
+        optimizer.build(self.network.trainable_variables)
 
     def fit(
         self, examples: Examples, epochs: int, progress: keras.callbacks.Callback, validation: Examples | None = None
