@@ -38,6 +38,11 @@ _TOLERANCE = 0.1
 _HOPELESS = 0.02
 """If the first cost of a choice is this much less accurate than the best trial, its other costs are not tried."""
 
+_FEW_CHARACTERS = 500_000
+"""Characters of the texts, in all, up to which features of a single text are tried too."""
+_WORTH = 0.005
+"""Features of a single text, which are most of the features, have to make the model this much more accurate."""
+
 _CHOICES: Sequence[Mapping[str, Any]] = (
     {"features": "both", "max_ngram": 2, "char_ngrams": (1, 5), "char_spans": "across-words"},
     {"features": "both", "max_ngram": 2, "char_ngrams": (2, 5), "char_spans": "within-words"},
@@ -126,7 +131,8 @@ def candidates(settings: Settings) -> list[Settings]:
     fixed = {name: getattr(settings, name) for name in names if getattr(settings, name) not in (None, "auto")}
     kinds = {"features", "char_spans"} & set(fixed)
     fitting = [choice for choice in _CHOICES if all(choice.get(kind, fixed[kind]) == fixed[kind] for kind in kinds)]
-    return list(dict.fromkeys(_normalized(replace(settings, **{**choice, **fixed})) for choice in fitting))
+    begin = replace(settings, min_df=settings.required_min_df)
+    return list(dict.fromkeys(_normalized(replace(begin, **{**choice, **fixed})) for choice in fitting))
 
 
 def _normalized(settings: Settings) -> Settings:
@@ -156,6 +162,8 @@ def select(
     sample = _sample(everything, random) if len(choices) > 1 else everything
     search = _Search(tried)
     search.compare(choices, sample)
+    if settings.min_df is None and sample.same(everything) and sample.characters() <= _FEW_CHARACTERS:
+        search.attempt_singles(settings.cost, sample)
     if sample is not everything and not sample.same(everything):
         found = search.best().trial.settings
         search.attempt(replace(found, cost=settings.cost), everything, found.required_cost)
@@ -197,11 +205,23 @@ class _Search:
             self._tried(outcome.trial)
             self.outcomes.append(outcome)
 
+    def attempt_singles(self, cost: float | None, problem: "_Problem") -> None:
+        """Tries the best choice of features with those of a single text too, unless they cannot be worth their number.
+
+        Args:
+            cost: as the settings have it: None if it is open.
+            problem: the one that the choices were compared on.
+        """
+        trial = self.best().trial
+        if trial.accuracy + _WORTH < 1:
+            singles = replace(trial.settings, min_df=1, cost=cost)
+            self.attempt(singles, problem, trial.settings.required_cost, trial.accuracy - _HOPELESS)
+
     def best(self) -> _Outcome:
-        """Returns the most accurate outcome on the latest problem."""
+        """Returns the most accurate outcome on the latest problem, whose features are worth their number."""
         texts = self.outcomes[-1].trial.texts
         latest = (each for each in self.outcomes if each.trial.texts == texts)
-        return max(latest, key=lambda each: each.trial.accuracy)
+        return max(latest, key=lambda each: each.trial.accuracy - _WORTH * (each.trial.settings.min_df == 1))
 
 
 def _selection(search: _Search, problem: "_Problem") -> Selection:
@@ -297,6 +317,11 @@ class _Problem:
         accuracy = _accuracy(scores, units, weights, self.classes) if len(units) else 0.0
         trial = Trial(choice, accuracy, len(self.rows), time.perf_counter() - start)
         return _Outcome(trial, scores, units, weights)
+
+    def characters(self) -> int:
+        """Returns the number of characters of the texts."""
+        texts = self.examples.texts or ()
+        return sum(len(texts[row]) for row in self.rows)
 
     def same(self, other: "_Problem") -> bool:
         """Tells whether the same texts and classes take part."""

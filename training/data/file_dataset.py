@@ -408,7 +408,7 @@ def _unknown_by_hashes(
     """Returns the shares of unknown words in validation and test texts, as models of hashed n-grams know words."""
 
     def ratio(texts: Sequence[str], learned: Sequence[str]) -> float:
-        known = unknown_words.known_words(learned, settings.min_df, characters=settings.features != "words")
+        known = unknown_words.known_words(learned, settings.required_min_df, characters=settings.features != "words")
         return unknown_words.unknown_ratio(texts, known)
 
     validation, others = (part.texts or () for part in training.split(validation_texts))
