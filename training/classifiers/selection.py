@@ -4,6 +4,7 @@ Up to `_FEW_TEXTS` training texts are cross-validated; of more, the validation t
 are open, they are tried on a sample. Then the cost is adjusted, and the calibration fitted, on all texts.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +41,8 @@ _HOPELESS = 0.02
 
 _FEW_CHARACTERS = 500_000
 """Characters of the texts, in all, up to which features of a single text are tried too."""
+_SINGLES = 2
+"""Number of choices, the best ones, that features of a single text are tried with."""
 _WORTH = 0.005
 """Features of a single text, which are most of the features, have to make the model this much more accurate."""
 
@@ -206,16 +209,19 @@ class _Search:
             self.outcomes.append(outcome)
 
     def attempt_singles(self, cost: float | None, problem: "_Problem") -> None:
-        """Tries the best choice of features with those of a single text too, unless they cannot be worth their number.
+        """Tries the best choices of features with those of a single text too, unless they cannot be worth their number.
 
         Args:
             cost: as the settings have it: None if it is open.
             problem: the one that the choices were compared on.
         """
-        trial = self.best().trial
-        if trial.accuracy + _WORTH < 1:
-            singles = replace(trial.settings, min_df=1, cost=cost)
-            self.attempt(singles, problem, trial.settings.required_cost, trial.accuracy - _HOPELESS)
+        best: dict[Settings, Trial] = {}
+        for trial in sorted((outcome.trial for outcome in self.outcomes), key=lambda each: -each.accuracy):
+            best.setdefault(replace(trial.settings, min_df=1, cost=cost), trial)
+        for choice, trial in itertools.islice(best.items(), _SINGLES):
+            accuracy = self.best().trial.accuracy
+            if accuracy + _WORTH < 1:
+                self.attempt(choice, problem, trial.settings.required_cost, accuracy - _HOPELESS)
 
     def best(self) -> _Outcome:
         """Returns the most accurate outcome on the latest problem, whose features are worth their number."""

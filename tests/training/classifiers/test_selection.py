@@ -81,6 +81,7 @@ def test_features_of_one_text_are_tried_last_where_few_short_texts_leave_errors(
     tried = [trial.settings.min_df for trial in noisy.trials]
     assert tried == sorted(tried, key=lambda each: each != 2)  # after all others
     assert set(tried) == {1, 2}
+    assert len({describe(trial.settings) for trial in noisy.trials if trial.settings.min_df == 1}) == 2
     assert {trial.settings.min_df for trial in clear.trials} == {2}  # no error is left
     fixed = select(replace(AUTO, min_df=2), _topics(90), 2)
     assert {trial.settings.min_df for trial in fixed.trials} == {2}
