@@ -233,15 +233,25 @@ def _whole_graphemes(found: _Text, words: list[WordContribution]) -> list[WordCo
     starts = cuts[np.searchsorted(cuts, spans[:, 0], side="right") - 1].tolist()
     ends = cuts[np.searchsorted(cuts, spans[:, 1])].tolist()
     whole: list[WordContribution] = []
+    read_to = 0  # where the last of the words ends that are part of the last whole one
     for word, start, end in zip(words, starts, ends, strict=True):
         if whole and start < whole[-1].end:
             one = whole.pop()
+            read_as = one.word + text[read_to : word.start] + word.word
             known, contribution = one.known or word.known, one.contribution + word.contribution
-            whole.append(WordContribution(one.word + word.word, one.start, max(one.end, end), known, contribution))
+            whole.append(WordContribution(read_as, one.start, max(one.end, end), known, contribution))
         else:
-            read_as = text[start : word.start] + word.word + text[word.end : end]
-            whole.append(word._replace(word=read_as, start=start, end=end))
+            _end_at_grapheme(text, whole, read_to)
+            whole.append(word._replace(word=text[start : word.start] + word.word, start=start, end=end))
+        read_to = word.end
+    _end_at_grapheme(text, whole, read_to)
     return whole
+
+
+def _end_at_grapheme(text: str, whole: list[WordContribution], read_to: int) -> None:
+    """Adds to the last word the rest of the character that a person sees at its end."""
+    if whole:
+        whole[-1] = whole[-1]._replace(word=whole[-1].word + text[read_to : whole[-1].end])
 
 
 class _Layer(NamedTuple):

@@ -52,5 +52,5 @@ def _words(vocabulary: Vocabulary, examples: Examples, at: int) -> list[str]:
 
 
 def _long(vocabulary: Vocabulary) -> str:
-    words = vocabulary.entries[FIRST_WORD : FIRST_WORD + 500]
+    words = vocabulary.entries[FIRST_WORD : FIRST_WORD + 500] or (":-)",)  # the texts may be symbols alone
     return " ".join(words[number % len(words)][:_MAX_WORD] for number in range(_LONG))

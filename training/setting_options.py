@@ -108,7 +108,12 @@ def _add_settings_of_ngram(add: _Adder) -> None:
     add("--max-ngram", _ngram, "longest n-gram of words")
     add("--char-ngrams", _lengths, "shortest and longest n-gram of characters, as 2,5")
     add("--char-spans", str, "whether n-grams of characters stay within words or cross them", get_args(CharSpans))
-    add("--min-df", _count, "minimum document frequency: number of training texts in which a feature must occur")
+    add(
+        "--min-df",
+        _count,
+        "minimum document frequency: number of training texts in which a feature must occur"
+        + ("; auto: 2, or 1 where few short texts are more accurate so" if add.data_set == OWN_DATA else ""),
+    )
     add("--term-frequency", str, "term weighting: binary or log counts", get_args(TermFrequency))
     add("--idf-power", _power, "exponent of a feature's inverse document frequency")
     add("--divergence-power", _power, "exponent of the divergence of the classes of the texts with a feature")

@@ -65,7 +65,7 @@ class Settings:
     char_spans: CharSpans | None = None
     buckets: int = 2**22
     term_frequency: TermFrequency = "binary"
-    min_df: int = 3
+    min_df: int | None = 3
     idf_power: float = 1.0
     divergence_power: float = 0.35
     cost: float | None = None
@@ -77,6 +77,11 @@ class Settings:
         """The cost, which must have been chosen."""
         assert self.cost is not None
         return self.cost
+
+    @property
+    def required_min_df(self) -> int:
+        """The minimum document frequency; while it is not chosen, the one to begin with."""
+        return 2 if self.min_df is None else self.min_df
 
     def options(self) -> dict[str, Value]:
         """Returns the settings that have an effect, with the names and the types of the command's options."""
@@ -124,7 +129,7 @@ _TOPICS: Mapping[str, Any] = {
 }
 """`ngram` for topics: single words tell topics apart. The cost lies between those that a search tries."""
 
-_TEXTS: Mapping[str, Any] = {"features": "auto", "max_ngram": None, "term_frequency": "log", "min_df": 2}
+_TEXTS: Mapping[str, Any] = {"features": "auto", "max_ngram": None, "term_frequency": "log", "min_df": None}
 """Of `ngram` for own data: the features are chosen by validation. The rest is good on all of the sets in
 docs/models.md."""
 

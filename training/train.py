@@ -220,8 +220,9 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
         classifier.fit(data.training)
     if not len(classifier.weighting.kept):
         weights = "; or give larger weights" if data.training.targets else ""
+        min_df = selection.best.settings.required_min_df
         raise InputError(
-            f"no feature occurs in {settings.min_df} of the {len(data.training)} training texts: lower --min-df, or add"
+            f"no feature occurs in {min_df} of the {len(data.training)} training texts: lower --min-df, or add"
             f" texts{weights}"
         )
     with costs.of("evaluating on the test texts"):

@@ -285,6 +285,8 @@ def test_no_part_of_an_explanation_cuts_a_character_that_a_person_sees(
         for word in hashed_explainer.explain(text, 1).words:
             assert {word.start, word.end} <= cuts
             assert begins_no_mark(word.word, 0)
+            if unicode_text.normalize(text) == text:  # it is read as it is written
+                assert word.word == text[word.start : word.end]
 
 
 def test_the_words_of_hashed_ngrams_are_known_if_the_bits_say_so(

@@ -63,12 +63,20 @@ def test_a_model_of_decomposed_letters_answers_composed_ones(tmp_path: Path) -> 
     assert folder.metadata.data_set.unknown_word_ratio is not None
 
 
+def test_emoticons_are_learned_where_they_are_the_texts(tmp_path: Path) -> None:
+    rows = [(f"{':;%'[n % 3]}{'-' * (n // 6)}{')('[n % 2]}", ("glad", "sad")[n % 2]) for n in range(60)]
+    folder = _train(tmp_path, _write(tmp_path / "a.csv", rows))
+    assert folder.metadata.test_metrics.accuracy == 1
+    answers = load_engine(folder.path).classify([":-" + "-" * 20 + ")", ";" + "-" * 30 + "("]).probabilities
+    assert [folder.labels[winner] for winner in answers.argmax(axis=1)] == ["glad", "sad"]
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
         ([], "no text with a word"),
         ([("", "a"), ("  ", "b")], "no text with a word"),
-        ([("!?", "a"), ("...", "b")], "no text with a word"),
+        ([("!?", "a"), ("...", "b")], "each label needs 3 different texts"),
         ([("word " * 210_000, "ab"[n % 2]) for n in range(4)], "no text of at most 1,048,576 bytes with a word"),
         ([("one", "a"), ("two", "b")], "each label needs 3 different texts, but 'a' has 1, 'b' has 1"),
         ([("one", "a"), ("two", "b"), ("three", "c")], "each label needs 3 different texts"),

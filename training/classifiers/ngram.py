@@ -80,7 +80,7 @@ class NGramClassifier(Classifier):
         if isinstance(self.vectorizer, HashedNGrams):
             self.vectorizer = msgspec.structs.replace(self.vectorizer, kept=len(self.weighting.kept))
             self.known_words = unknown_words.known_words(
-                examples.texts or (), self._settings.min_df, characters=self.vectorizer.characters is not None
+                examples.texts or (), self._settings.required_min_df, characters=self.vectorizer.characters is not None
             )
         copies = Copies.of(learned)
         self._model = linear_svm.fit(

@@ -34,13 +34,16 @@ from training.data.soft_labels import SoftColumns
 from training.data.splitting import held_out, keys_for_test, keys_for_validation
 from training.data.targets import RowTargets, Targets
 from training.data.text_hashes import text_hash
-from training.data.tokens import tokenize_all
+from training.data.tokens import is_visible, tokenize_all
 from training.settings import Settings
 
 # The sizes of the blocks that are processed at a time.
 _BLOCK_CHARACTERS = 1 << 18
 _BLOCK_INDICES = 1 << 22
 _BLOCK_TEXTS = 1 << 11
+
+_MANY_SYMBOLS = 0.1
+"""Share of the rows to train on from which those of symbols alone are kept."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +70,21 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         InputError: a file cannot be used; a row cannot be used and there is no file to list it in; or there are too few
             texts to split.
     """
-    texts, count, bad = _read(files, console)
+    is_ngram = settings.preset == "ngram"
+    words_alone = is_ngram and settings.features == "words"
+    texts, count, bad = _read(files, console, characters=is_ngram and not words_alone)
     split = _split(files, settings, texts, count)
     targets = _targets(files, texts, split)
     training, test = _examples(texts, split, targets)
-    is_ngram = settings.preset == "ngram"
     # Before indices of the vocabulary replace the numbers of the words.
     in_validation = None if is_ngram else _unknown_ratio(training, split.validation_texts, len(texts.words))
     vocabulary = _index(np.frombuffer(texts.indices, np.int32), texts.words, training, settings.num_words)
-    if len(vocabulary) == FIRST_WORD:
+    if not is_ngram and len(vocabulary) == FIRST_WORD:
         raise InputError(f"{files.data}: holds no word that a vocabulary can hold: check --text-column")
     if in_validation is None:
         unknown = _unknown_by_hashes(training, split.validation_texts, test, settings)
     else:
         unknown = in_validation, test.unknown_word_ratio
-    words_alone = is_ngram and settings.features == "words"
     quality = _quality(texts, split, unknown, bad, targets, words_alone=words_alone)
     warnings.show(console, quality.warnings())
     hashes = np.frombuffer(texts.hashes, np.uint64)
@@ -99,9 +102,13 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     )
 
 
-def _read(files: TrainingFiles, console: Console) -> tuple["_Texts", int, int]:
-    """Returns the texts of the files, how many of them are to train on, the first ones, and the number of bad rows."""
-    texts = _Texts(files.data.soft)
+def _read(files: TrainingFiles, console: Console, *, characters: bool) -> tuple["_Texts", int, int]:
+    """Returns the texts of the files, how many of them are to train on, the first ones, and the number of bad rows.
+
+    Args:
+        characters: whether the model may have n-grams of characters.
+    """
+    texts = _Texts(files.data.soft, characters=characters)
     with BadRows(files.bad_rows) as bad_rows:
         texts.read(files.data, bad_rows, console)
         count = len(texts)
@@ -223,11 +230,15 @@ def test_rows(files: TrainingFiles, data: FileDataset) -> Iterator[LabelledText]
 class _Texts:
     """The rows that are kept. Memory holds each text's word numbers, targets and hash; a file holds the texts.
 
+    Rows without a word are left out. But where a tenth of the rows to train on or more are symbols alone, such as
+    emoticons, symbols are what the texts consist of: then such rows are kept for n-grams of characters.
+
     Args:
         columns: of soft labels and weights.
+        characters: whether the model may have n-grams of characters.
     """
 
-    def __init__(self, columns: SoftColumns) -> None:
+    def __init__(self, columns: SoftColumns, *, characters: bool) -> None:
         self.words: dict[str, int] = defaultdict(itertools.count(1).__next__)
         """The number of each word, from 1, in the order of occurrence. 0 stands for the start of a text."""
         self.targets = RowTargets(columns)
@@ -241,6 +252,9 @@ class _Texts:
         self.weightless: Counter[str] = Counter()
         """The number of rows of weight 0, by label."""
         self.merged_at = ""
+        self._keeps_symbols = characters
+        self._symbols: list[LabelledText] = []
+        """Rows of symbols alone of the files that are being read."""
         self._pending: list[LabelledText] = []
         """The rows that are not tokenized yet."""
         self._pending_characters = 0
@@ -264,6 +278,14 @@ class _Texts:
                     self.usable_rows += 1
                     self._add(file, row)
         self._tokenize_pending()
+        if known_labels is None:  # the rows to test on follow those to train on
+            self._keeps_symbols &= len(self._symbols) >= _MANY_SYMBOLS * self.usable_rows
+        if self._keeps_symbols:
+            for row in self._symbols:
+                self._keep(row, [])
+        else:
+            self.without_words += len(self._symbols)
+        self._symbols.clear()
 
     def _add(self, file: LabelledFile, row: LabelledText) -> None:
         if row.looks_merged:
@@ -285,6 +307,8 @@ class _Texts:
         for row, words in zip(self._pending, tokenize_all([row.text for row in self._pending]), strict=True):
             if words:
                 self._keep(row, words)
+            elif self._keeps_symbols and is_visible(row.text):
+                self._symbols.append(row)
             else:
                 self.without_words += 1
         self._pending.clear()
@@ -391,7 +415,7 @@ def _unknown_by_hashes(
     """Returns the shares of unknown words in the validation and the test texts, for a model of hashed n-grams."""
 
     def ratio(texts: Sequence[str], learned: Sequence[str]) -> float:
-        known = unknown_words.known_words(learned, settings.min_df, characters=settings.features != "words")
+        known = unknown_words.known_words(learned, settings.required_min_df, characters=settings.features != "words")
         return unknown_words.unknown_ratio(texts, known)
 
     validation, others = (part.texts or () for part in training.split(validation_texts))

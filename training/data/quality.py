@@ -50,7 +50,7 @@ class Quality:
     bad: int
     """Number of rows that cannot be used and are listed in the file of bad rows."""
     without_words: int
-    """Left out."""
+    """Left out: see `file_dataset`."""
     too_long: int
     """Number of rows whose text is longer than `MAX_TEXT_BYTES`, which are left out."""
     copies: int
@@ -138,9 +138,9 @@ class Quality:
         if self.conflicts > _HIGH_SHARE * self.labelled:
             rows = counted(self.labelled, "row")
             found.append(
-                f"{self.conflicts:,} of {rows} with a label ({self.conflicts / self.labelled:.1%}) have a text that"
-                " comes with several labels: no model can be right on all of them; text-classifier-train check lists"
-                " rows to look at"
+                f"{self.conflicts:,} of {rows} with a label ({self.conflicts / self.labelled:.1%}) have a text that,"
+                " apart from case and punctuation, comes with several labels: unless punctuation tells them apart, no"
+                " model can be right on all of them; text-classifier-train check lists rows to look at"
             )
         if max(self.unknown_in_validation, self.unknown_in_test) >= unknown_words.HIGH_RATIO:
             found.append(unknown_words.meaning(words_alone=self.words_alone))

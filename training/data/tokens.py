@@ -16,3 +16,8 @@ def tokenize_all(texts: Sequence[str]) -> list[list[str]]:
     words = [characters[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
     splits = np.searchsorted(stream.row[begins], np.arange(len(texts) + 1))
     return [words[begin:end] for begin, end in pairwise(splits.tolist())]
+
+
+def is_visible(text: str) -> bool:
+    """Tells whether the `unicode` tokenization reads more of a text than white space."""
+    return len(unicode_text.read([text]).code) > 1

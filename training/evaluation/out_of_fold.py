@@ -45,7 +45,8 @@ def choose_settings(examples: Examples, classes: int, seed: int = 0) -> Settings
     preset = PRESETS[OWN_DATA]["ngram"]
     buckets = min(preset.buckets, max(_MIN_BUCKETS, 1 << int(4 * lengths.sum()).bit_length()))
     choice = _BOTH if lengths.mean() <= _SHORT else _features_of_long(sample.texts or ())
-    return select(replace(preset, buckets=buckets, **choice), sample, classes).best.settings
+    settings = replace(preset, buckets=buckets, min_df=preset.required_min_df, **choice)
+    return select(settings, sample, classes).best.settings
 
 
 def _features_of_long(texts: Sequence[str]) -> Mapping[str, Any]:

@@ -74,6 +74,38 @@ def test_noisy_texts_get_a_lower_cost_than_clear_ones() -> None:
     assert costs[1] <= 0.3 <= costs[0]
 
 
+def test_features_of_one_text_are_tried_last_where_few_short_texts_leave_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noisy, clear = (select(AUTO, examples, 2) for examples in (_topics(90), korean(90)))
+    tried = [trial.settings.min_df for trial in noisy.trials]
+    assert tried == sorted(tried, key=lambda each: each != 2)  # after all others
+    assert set(tried) == {1, 2}
+    assert len({describe(trial.settings) for trial in noisy.trials if trial.settings.min_df == 1}) == 2
+    assert {trial.settings.min_df for trial in clear.trials} == {2}  # no error is left
+    fixed = select(replace(AUTO, min_df=2), _topics(90), 2)
+    assert {trial.settings.min_df for trial in fixed.trials} == {2}
+    monkeypatch.setattr(selection, "_FEW_CHARACTERS", 1000)
+    assert {trial.settings.min_df for trial in select(AUTO, _topics(90), 2).trials} == {2}
+
+
+@pytest.mark.parametrize(("worth", "min_df"), [(0.0, 1), (0.9, 2)])
+def test_features_of_one_text_are_chosen_if_they_are_worth_their_number(
+    worth: float, min_df: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of the pairs of words, all but a few occur once: a pair tells the class that its words alone do not.
+    random = np.random.default_rng(0)
+    words = [f"w{n}" for n in range(24)]
+    pairs = [(first, second) for first in words for second in words if first < second]
+    texts = [f"{first} {second}" for first, second in pairs for _ in range(2)]
+    monkeypatch.setattr(selection, "_WORTH", worth)
+    monkeypatch.setattr(selection, "_copies", lambda examples: np.arange(len(examples)))
+    classes = np.repeat(random.integers(0, 2, len(pairs)), 2)
+    settings = replace(AUTO, features="words", max_ngram=2, buckets=2**16)
+    found = select(settings, Examples([np.array([1], np.int32)] * len(texts), classes, texts), 2)
+    assert found.best.settings.min_df == min_df
+
+
 def test_a_fixed_cost_is_kept() -> None:
     found = select(replace(AUTO, features="words", cost=0.7), _topics(90), 2)
     assert {trial.settings.cost for trial in found.trials} == {0.7}

@@ -119,6 +119,18 @@ def test_what_is_odd_is_counted_and_texts_that_no_server_takes_are_left_out(tmp_
     assert (len(data.training), len(data.test)) == (35, 2)
 
 
+@pytest.mark.parametrize(
+    ("symbols", "features", "left_out"), [(3, "auto", 4), (4, "auto", 1), (4, "words", 5), (4, "characters", 1)]
+)
+def test_rows_of_symbols_are_kept_for_characters_from_a_tenth_on(
+    symbols: int, features: str, left_out: int, tmp_path: Path
+) -> None:
+    rows = [*_rows(35), *[("?" * number, "yes") for number in range(1, 1 + symbols)], ("", "yes")]
+    data = _load(tmp_path, rows, [("new", "yes"), ("!", "no")], preset="ngram", features=features)
+    assert data.quality.without_words == left_out + (left_out > 1)
+    assert (len(data.training), len(data.test)) == (36 + symbols - left_out, 1 + (left_out == 1))
+
+
 def test_texts_of_the_same_words_are_on_one_side_of_each_split(tmp_path: Path) -> None:
     rows = [(copy, label) for text, label in _rows(40) for copy in (text, text, f" {text.upper()}!\n")]
     data = _load(tmp_path, rows, num_words=1000)
