@@ -130,7 +130,7 @@ _TOPICS: Mapping[str, Any] = {
 """`ngram` for topics: single words tell topics apart. The cost lies between those that a search tries."""
 
 _TEXTS: Mapping[str, Any] = {"features": "auto", "max_ngram": None, "term_frequency": "log", "min_df": None}
-"""Of `ngram` for own data: the features are chosen by validation. The rest is good on all of the sets in
+"""`ngram` for own data: held-out texts choose the features. The other settings are good on all data sets of
 docs/models.md."""
 
 PRESETS = {

@@ -76,7 +76,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     split = _split(files, settings, texts, count)
     targets = _targets(files, texts, split)
     training, test = _examples(texts, split, targets)
-    # Before indices of the vocabulary replace the numbers of the words.
+    # This must come before indices of the vocabulary replace the numbers of the words.
     in_validation = None if is_ngram else _unknown_ratio(training, split.validation_texts, len(texts.words))
     vocabulary = _index(np.frombuffer(texts.indices, np.int32), texts.words, training, settings.num_words)
     if not is_ngram and len(vocabulary) == FIRST_WORD:
