@@ -33,10 +33,11 @@ def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> b
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
-def grpc_request(method: str, stream: int) -> bytes:
-    """Writes the headers of a gRPC call."""
+def grpc_request(method: str, stream: int, **metadata: str) -> bytes:
+    """Writes the headers of a gRPC call. In the names of metadata, underscores stand for hyphens."""
     headers = {":method": "POST", ":scheme": "http", ":path": method, ":authority": "localhost"}
     headers |= {"te": "trailers", "content-type": "application/grpc"}
+    headers |= {name.replace("_", "-"): value for name, value in metadata.items()}
     return frame(HEADERS, header_block(headers), END_HEADERS, stream)
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from service.grpc.stubs import open_inference_pb2 as infer_pb2
 from service.grpc.stubs import open_inference_pb2_grpc as infer_grpc
+from tests.http2 import DATA, END_STREAM, RST_STREAM, Frame, connected, frame, grpc_request
 from tests.server_process import ROOT, ServerProcess, serving
 from tests.wire_format import raw_tensor, varint
 from text_classifier.v1 import text_classifier_pb2 as pb2
@@ -200,6 +201,21 @@ def test_a_request_without_a_message_is_refused_alike(channels: list[grpc.Channe
     native, grpcio = (outcome(channel.stream_unary(method), iter([])) for channel in channels)
     assert native == grpcio
     assert native[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+@pytest.mark.parametrize("method", [CLASSIFY, CLASSIFY + "Stream"])
+def test_a_request_that_arrives_after_its_deadline_gets_no_answer(
+    servers: dict[str, ServerProcess], transport: str, method: str
+) -> None:
+    message = pb2.ClassifyRequest(model="topic", texts=["oil"]).SerializeToString()
+    data = frame(DATA, b"\0" + len(message).to_bytes(4) + message, END_STREAM, stream=1)
+    with connected(servers[transport].address) as connection:
+        connection.send(grpc_request(method, 1, grpc_timeout="0S"), data)
+        received: list[Frame] = []
+        while not received or not (received[-1].kind == RST_STREAM or received[-1].flags & END_STREAM):
+            received += [each for each in [connection.receive()] if each.stream == 1]
+    assert DATA not in [each.kind for each in received]
 
 
 def test_a_stream_that_its_client_cancels_is_counted_as_cancelled(servers: dict[str, ServerProcess]) -> None:

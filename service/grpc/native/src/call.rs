@@ -247,6 +247,10 @@ impl Call<'_> {
             }
         };
         let start = Instant::now();
+        if self.deadline.is_some_and(|deadline| deadline <= start) {
+            fast.metrics.handled(Code::DeadlineExceeded as u32, start.elapsed());
+            return Err(late());
+        }
         let answer = self.shared.fast_path.answer(fast.kind, &message, place, self.request_id.as_ref());
         match while_wanted(self.shared, self.writer, self.deadline, answer).await {
             Ok(Outcome::Answered(response)) => {
@@ -289,6 +293,9 @@ impl Call<'_> {
         for number in 1.. {
             let next = poll_fn(|context| self.messages.poll_next(context));
             let Some(message) = while_wanted(self.shared, self.writer, self.deadline, next).await?? else { break };
+            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(late());
+            }
             let answer = self.shared.fast_path.answer(method.kind, &message, None, self.request_id.as_ref());
             match while_wanted(self.shared, self.writer, self.deadline, answer).await? {
                 Outcome::Answered(response) => self.send(response).await?,
