@@ -95,6 +95,8 @@ def _train(options: dict[str, Any], source: "TrainingFiles | Path | None") -> No
     chosen = settings(options)
     # Imported here: a wrong option need not wait for TensorFlow.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow would import Keras, which takes a third of its own time. A network of dense layers imports it itself.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     from textmodel.standard_error import stderr_hidden  # noqa: PLC0415, help needs no installed package
 
     with stderr_hidden():

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from training.classifiers.dense import History, best_epoch
 from training.classifiers.features import describe
+from training.classifiers.history import History, best_epoch
 from training.classifiers.selection import Selection
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from textmodel.metadata import DataSet as DataSetMetadata
 from textmodel.metadata import HashedNGrams, Metadata, MultiHot, NGrams, PaddedSequence
-from training.classifiers.dense import best_epoch
 from training.classifiers.features import describe
+from training.classifiers.history import best_epoch
 from training.classifiers.selection import Selection
 from training.curves import curves, trial_curves
 from training.evaluation import markdown

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textmodel.version_folder import VersionFolder
-from training.classifiers.dense import History
+from training.classifiers.history import History
 from training.classifiers.selection import Selection
 from training.data.quality import Quality
 from training.evaluation.metrics import Answers, Evaluation

@@ -5,8 +5,8 @@ from collections import defaultdict
 from rich.table import Table
 from rich.text import Text
 
-from training.classifiers.dense import best_epoch
 from training.classifiers.features import describe
+from training.classifiers.history import best_epoch
 from training.classifiers.selection import Selection, Trial
 from training.data.quality import Quality
 from training.evaluation.shown_labels import shortened

@@ -23,7 +23,7 @@ from textmodel.metadata import Abstention, HashedNGrams, Metadata
 from textmodel.version_folder import VersionFolder, new_version, served_version, version_path
 from training import report, run_tables, warnings
 from training.classifiers.classifier import Classifier
-from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
+from training.classifiers.history import best_epoch
 from training.classifiers.ngram import NGramClassifier
 from training.classifiers.selection import select
 from training.data import file_dataset, keras_datasets, text_hashes
@@ -37,10 +37,10 @@ from training.evaluation.promotion import Gate, decide, in_service, lost_thresho
 from training.evaluation.version_evaluation import LoadedVersion
 from training.export import export
 from training.golden_probes import make_probes
-from training.progress import epochs_shown, trials_shown
 from training.resource_usage import Costs
 from training.run import Classes, Run, Search
 from training.settings import Settings
+from training.trial_progress import trials_shown
 
 _PACKAGES = ("keras", "numpy", "scikit-learn", "tensorflow")
 
@@ -166,6 +166,10 @@ class _Fit(NamedTuple):
 
 def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: Costs) -> _Fit:
     """Finds the epoch at which overfitting starts, fits a new network up to it, and evaluates it on the test set."""
+    # Imported here, so that training on n-grams does not import Keras.
+    from training.classifiers.dense import DenseClassifier, batch_size  # noqa: PLC0415
+    from training.epoch_progress import epochs_shown  # noqa: PLC0415
+
     settings = replace(settings, batch_size=settings.batch_size or batch_size(len(data.training)))
     held_out, others = data.training.split(settings.validation_samples)
     classifier = DenseClassifier(settings, len(data.labels))

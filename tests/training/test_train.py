@@ -11,7 +11,8 @@ import tensorflow as tf
 from rich.console import Console
 
 from textfiles import InputError
-from training.classifiers.dense import DenseClassifier, best_epoch
+from training.classifiers.dense import DenseClassifier
+from training.classifiers.history import best_epoch
 from training.classifiers.ngram import NGramClassifier
 from training.classifiers.selection import select
 from training.data.keras_datasets import load

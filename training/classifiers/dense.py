@@ -1,6 +1,6 @@
 """The classifier of dense layers: a Keras network on a multi-hot vector or an embedding."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from textmodel.metadata import Layer, MultiHot, PaddedSequence
 from training.classifiers.classifier import Classifier
+from training.classifiers.history import History
 from training.classifiers.vectorizers import batches
 from training.data.keras_datasets import Examples
 from training.settings import Settings
-
-History = Mapping[str, Sequence[float]]
-"""Keras's history of a fit: "loss", "accuracy", "val_loss" and "val_accuracy", each with a number for each epoch."""
 
 
 class DenseClassifier(Classifier):
@@ -140,8 +138,3 @@ def batch_size(texts: int) -> int:
     least 32 mini-batches in an epoch, or 16 if none does.
     """
     return int(2 ** np.clip(np.floor(np.log2(max(texts, 1) / 32)), 4, 9))
-
-
-def best_epoch(history: History) -> int:
-    """Returns the first epoch, from 1, with the lowest validation loss."""
-    return int(np.argmin(history["val_loss"])) + 1

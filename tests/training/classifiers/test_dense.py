@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from training.classifiers.dense import DenseClassifier, batch_size, best_epoch
+from training.classifiers.dense import DenseClassifier, batch_size
+from training.classifiers.history import best_epoch
 from training.data.keras_datasets import Examples, load
 from training.data.targets import one_hot
 from training.settings import OWN_DATA, PRESETS, Settings, VectorizerName

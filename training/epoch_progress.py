@@ -1,6 +1,6 @@
-"""Shows the progress of a fit, with a line for each epoch and, on a terminal, a bar; and that of a search."""
+"""Shows the progress of a fit: a line for each epoch and, on a terminal, a bar."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import keras
@@ -14,9 +14,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from training.classifiers.features import describe
-from training.classifiers.selection import Trial
-
 
 @contextmanager
 def epochs_shown(console: Console, title: str, epochs: int) -> Iterator[keras.callbacks.Callback]:
@@ -25,13 +22,6 @@ def epochs_shown(console: Console, title: str, epochs: int) -> Iterator[keras.ca
     console.print(title)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield _Epochs(progress, epochs)
-
-
-@contextmanager
-def trials_shown(console: Console) -> Iterator[Callable[[Trial], object]]:
-    """Yields a function that shows the latest trial of a search, on a terminal only."""
-    with console.status("Choosing features") as status:
-        yield lambda trial: status.update(f"Choosing features: {describe(trial.settings)}: {trial.accuracy:.4f}")
 
 
 class _Epochs(keras.callbacks.Callback):
