@@ -137,12 +137,17 @@ def test_a_handler_that_fails_ends_its_own_call_alone(stub: Any) -> None:
         async def EmptyCall(self, request: Any, context: Any) -> Any:
             raise ArithmeticError
 
-    with served(new_server, Failing()) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with (
+        capture_logs() as logs,
+        served(new_server, Failing()) as port,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
         failing = pb2_grpc.TestServiceStub(channel)
         with pytest.raises(grpc.RpcError) as error:
             failing.EmptyCall(pb2.Empty(), timeout=60)
         assert error.value.code() is grpc.StatusCode.UNKNOWN
         assert failing.UnaryCall(pb2.SimpleRequest(response_size=1), timeout=60).payload.body == b"\0"
+    assert [(line["event"], line["error"]) for line in logs] == [("handler failed", "ArithmeticError")]
 
 
 def test_a_panic_ends_its_own_call_alone_with_internal_and_is_logged() -> None:
@@ -191,6 +196,18 @@ def test_a_handler_sees_the_client_s_own_metadata_alone_and_each_binary_value() 
         while connection.receive().stream != 1:  # until the call is answered
             pass
     assert seen == [("key", "value"), ("key-bin", b"\0\1"), ("key-bin", b"\2")]
+
+
+def test_a_handler_s_metadata_come_before_and_behind_the_response(stub: Any) -> None:
+    initial, trailing = ("x-grpc-test-echo-initial", "value"), ("x-grpc-test-echo-trailing-bin", b"\0\xff")
+    _, call = stub.UnaryCall.with_call(pb2.SimpleRequest(), metadata=(initial, trailing), timeout=60)
+    assert initial in call.initial_metadata()
+    assert trailing in call.trailing_metadata()
+
+
+def test_an_address_that_cannot_be_listened_on_is_told() -> None:
+    with pytest.raises(RuntimeError, match=r"cannot listen on 192\.0\.2\.1:0: "):
+        new_server().add_insecure_port("192.0.2.1:0")
 
 
 def test_metadata_that_http_2_cannot_carry_fails_the_call_that_gives_it() -> None:
