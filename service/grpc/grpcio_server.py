@@ -30,7 +30,8 @@ class GrpcioServer:
         self._steps: list[Callable[[grpc.aio.Server], Any]] = []
         """What prepares a server before its start, in order."""
         self._server = grpc.aio.server(options=options)
-        self._watching: asyncio.Task[None] | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._ended = False
         for name in ("asyncio", "grpc._cython.cygrpc"):
             logging.getLogger(name).addFilter(_without_path)
 
@@ -65,21 +66,20 @@ class GrpcioServer:
     async def start(self) -> None:
         """Starts the server."""
         await self._server.start()
-        self._watching = asyncio.create_task(self._keep_serving())
+        self._serving = asyncio.create_task(self._keep_serving())
 
     async def stop(self, grace: float | None) -> None:
         """Stops the server: see `grpc.aio.Server.stop`."""
-        if self._watching:
-            self._watching.cancel()
+        self._ended = True
         await self._server.stop(grace)
 
     async def wait_for_termination(self) -> None:
-        """Waits until the server was stopped."""
-        if self._watching:
-            await asyncio.wait([self._watching])
+        """Waits until the server has stopped, its last calls included."""
+        if self._serving:
+            await self._serving
 
     async def _keep_serving(self) -> None:
-        while True:
+        while not self._ended:
             try:
                 await self._server.wait_for_termination()
             except UnicodeDecodeError:
@@ -90,7 +90,7 @@ class GrpcioServer:
     async def _replace(self) -> None:
         reason = "the path of a request is not UTF-8, which ends grpcio's server and its calls: use --transport native"
         _log.warning("gRPC server restarted", reason=reason)
-        while True:
+        while not self._ended:
             server = grpc.aio.server(options=self._options)
             try:
                 for step in self._steps:
