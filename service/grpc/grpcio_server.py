@@ -30,10 +30,10 @@ class GrpcioServer:
         self._steps: list[Callable[[grpc.aio.Server], Any]] = []
         """What prepares a server before its start, in order."""
         self._server = grpc.aio.server(options=options)
-        self._serving: asyncio.Task[None] | None = None
+        self._replacing: asyncio.Task[None] | None = None
         self._ended = False
-        for name in ("asyncio", "grpc._cython.cygrpc"):
-            logging.getLogger(name).addFilter(_without_path)
+        logging.getLogger("asyncio").addFilter(_without_path)
+        logging.getLogger("grpc._cython.cygrpc").addFilter(self._notice)
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         """Registers handlers in generic form."""
@@ -66,7 +66,6 @@ class GrpcioServer:
     async def start(self) -> None:
         """Starts the server."""
         await self._server.start()
-        self._serving = asyncio.create_task(self._keep_serving())
 
     async def stop(self, grace: float | None) -> None:
         """Stops the server: see `grpc.aio.Server.stop`."""
@@ -74,21 +73,22 @@ class GrpcioServer:
         await self._server.stop(grace)
 
     async def wait_for_termination(self) -> None:
-        """Waits until the server has stopped, its last calls included."""
-        if self._serving:
-            await self._serving
+        """Waits until the server has stopped."""
+        await self._server.wait_for_termination()
 
-    async def _keep_serving(self) -> None:
-        while not self._ended:
-            try:
-                await self._server.wait_for_termination()
-            except UnicodeDecodeError:
-                await self._replace()
-            else:
-                return
+    def _notice(self, record: logging.LogRecord) -> bool:
+        """Replaces a server that has failed, which grpcio logs. Waiting for its end would wait for its clients."""
+        if _without_path(record):
+            return True
+        asyncio.get_running_loop().call_soon(self._begin_to_replace)
+        return False
+
+    def _begin_to_replace(self) -> None:
+        self._replacing = asyncio.create_task(self._replace())
 
     async def _replace(self) -> None:
-        reason = "the path of a request is not UTF-8, which ends grpcio's server and its calls: use --transport native"
+        # The failed server is not destroyed: with calls in flight that ends the process.
+        reason = "the path of a request is not UTF-8, which ends grpcio's server: use --transport native"
         _log.warning("gRPC server restarted", reason=reason)
         while not self._ended:
             server = grpc.aio.server(options=self._options)
