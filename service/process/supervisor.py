@@ -76,6 +76,11 @@ class _Child:
     explained: bool = False
     """Whether the process, since its last start, has reported why it fails."""
 
+    def postpone(self, now: float) -> None:
+        """Schedules the next start after a pause, and doubles the pause after that."""
+        self.due = now + self.pause
+        self.pause = min(2 * self.pause, MAX_PAUSE)
+
 
 class Supervisor:
     """Runs the server's processes.
@@ -178,8 +183,7 @@ class Supervisor:
         try:
             pid = self._fork(child)
         except OSError as error:  # too many processes or open files, too little memory: the others go on
-            child.due = time.monotonic() + child.pause
-            child.pause = min(2 * child.pause, MAX_PAUSE)
+            child.postpone(time.monotonic())
             reason = f"cannot start another process, {child.name}: {error.strerror}"
             self._note_failure(child, Failure(reason, permanent=False))
             return
@@ -334,9 +338,8 @@ class Supervisor:
         now = time.monotonic()
         if now - child.started >= STEADY:
             child.pause = FIRST_PAUSE
-        child.due = now + child.pause
         _log.error("died", process=child.name, pid=child.pid, restart_in=child.pause)
-        child.pause = min(2 * child.pause, MAX_PAUSE)
+        child.postpone(now)
         self._restarts.add()
         self._tell()
 
