@@ -247,12 +247,7 @@ impl Call<'_> {
             }
         };
         let start = Instant::now();
-        if self.deadline.is_some_and(|deadline| deadline <= start) {
-            fast.metrics.handled(Code::DeadlineExceeded as u32, start.elapsed());
-            return Err(late());
-        }
-        let answer = self.shared.fast_path.answer(fast.kind, &message, place, self.request_id.as_ref());
-        match while_wanted(self.shared, self.writer, self.deadline, answer).await {
+        match self.answer(fast.kind, &message, place).await {
             Ok(Outcome::Answered(response)) => {
                 let sent = if response.len() <= SMALL_RESPONSE {
                     self.writer.send_message(response).map_err(End::from)
@@ -293,11 +288,7 @@ impl Call<'_> {
         for number in 1.. {
             let next = poll_fn(|context| self.messages.poll_next(context));
             let Some(message) = while_wanted(self.shared, self.writer, self.deadline, next).await?? else { break };
-            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(late());
-            }
-            let answer = self.shared.fast_path.answer(method.kind, &message, None, self.request_id.as_ref());
-            match while_wanted(self.shared, self.writer, self.deadline, answer).await? {
+            match self.answer(method.kind, &message, None).await? {
                 Outcome::Answered(response) => self.send(response).await?,
                 Outcome::Refused(status) => return Err(status.into()),
                 Outcome::Declined => return Ok(Left::Call(Some(message))),
@@ -308,6 +299,15 @@ impl Call<'_> {
         }
         self.writer.finish(Status::ok());
         Ok(Left::Nothing)
+    }
+
+    /// Classifies the texts of a message while its answer is wanted. A message that arrives after the deadline is dropped.
+    async fn answer(&mut self, kind: Kind, message: &Message, place: Option<Place>) -> Result<Outcome, End> {
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(late());
+        }
+        let answer = self.shared.fast_path.answer(kind, message, place, self.request_id.as_ref());
+        while_wanted(self.shared, self.writer, self.deadline, answer).await
     }
 
     /// Sends a message as the client's window allows. A client that does not read delays only its own call, and the unsent
