@@ -19,7 +19,7 @@ _RETRY_SECONDS = 1.0
 
 
 class GrpcioServer:
-    """Has the interface of `grpc.aio.Server`, and serves on after a request on which grpcio fails.
+    """The part of `grpc.aio.Server` that this project uses. It serves on after a request on which grpcio fails.
 
     Args:
         options: channel arguments, as `grpc.aio.server` takes them.
@@ -72,14 +72,11 @@ class GrpcioServer:
         self._ended = True
         await self._server.stop(grace)
 
-    async def wait_for_termination(self) -> None:
-        """Waits until the server has stopped."""
-        await self._server.wait_for_termination()
-
     def _notice(self, record: logging.LogRecord) -> bool:
         """Replaces a server that has failed, which grpcio logs. Waiting for its end would wait for its clients."""
         if _without_path(record):
             return True
+        # One turn of the event loop later than grpcio's own shutdown, which closes the port.
         asyncio.get_running_loop().call_soon(self._begin_to_replace)
         return False
 

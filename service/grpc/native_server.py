@@ -165,10 +165,6 @@ class NativeServer:
             asyncio.get_running_loop().remove_reader(self._descriptor)
             self._descriptor = None
 
-    async def wait_for_termination(self) -> None:
-        """Waits until the server has stopped."""
-        await self._stopped.wait()
-
     def _take(self) -> None:
         for kind, *event in self._server.take():
             self._events[kind](*event)
