@@ -22,18 +22,21 @@ ADDRESS = "127.0.0.1:50051"
 HTTP_ADDRESS = "127.0.0.1:8080"
 
 BLOCKS = [
-    (block.content, block.info, before.content if before.type == "html_block" else "")
+    (file.stem, block.content, block.info, before.content if before.type == "html_block" else "")
     for file in (README, ROOT / "docs" / "serving.md")
     for before, block in pairwise(markdown.tokens(file))
     if block.type == "fence" and block.info
 ]
-"""Content and language of the code blocks, and the comment that says how one that cannot run here is tested."""
+"""Page, content and language of the code blocks, and the comment that says how one that cannot run here is tested."""
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder like the user's after `make serve`: the commands, the models, and the user's own files."""
-    folder = tmp_path_factory.mktemp("checkout")
+def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page's folder, like the user's after `make serve`: the commands, the models, and the user's own files.
+
+    Each page has its own, because the guide to serving deploys other versions of the models.
+    """
+    folder = tmp_path_factory.mktemp(request.param)
     shutil.copytree(ROOT / "models", folder / "models")
     (folder / "reviews.txt").write_text("A moving film.\nDull.\n")
     tickets = [f"bill,pay invoice {number}\nbug,error {number} again\n" for number in range(20)]
@@ -72,8 +75,9 @@ def run(content: str, language: str, folder: Path, server: ServerProcess) -> str
 
 
 @pytest.mark.parametrize(
-    ("content", "language"),
-    [(content, language) for content, language, comment in BLOCKS if not comment and language != "console"],
+    ("checkout", "content", "language"),
+    [(page, content, language) for page, content, language, comment in BLOCKS if not comment and language != "console"],
+    indirect=["checkout"],
 )
 def test_a_block_runs(content: str, language: str, checkout: Path, shipped: ServerProcess) -> None:
     if content.startswith("grpcurl") and not shutil.which("grpcurl"):
@@ -81,7 +85,11 @@ def test_a_block_runs(content: str, language: str, checkout: Path, shipped: Serv
     run(content, language, checkout, shipped)
 
 
-@pytest.mark.parametrize("content", [content for content, language, _ in BLOCKS if language == "console"])
+@pytest.mark.parametrize(
+    ("checkout", "content"),
+    [(page, content) for page, content, language, _ in BLOCKS if language == "console"],
+    indirect=["checkout"],
+)
 def test_a_console_shows_what_its_commands_print(content: str, checkout: Path, shipped: ServerProcess) -> None:
     for command, shown in re.findall(r"^\$ (.*\n)((?:[^$].*\n)*)", content, re.MULTILINE):
         printed = run(command, "sh", checkout, shipped)
@@ -99,7 +107,7 @@ def test_the_readme_stays_short() -> None:
 
 
 def test_the_long_training_commands_have_options_that_exist() -> None:
-    (content,) = [content for content, _, comment in BLOCKS if "its options are parsed" in comment]
+    (content,) = [content for _, content, _, comment in BLOCKS if "its options are parsed" in comment]
     commands = re.findall(r"^\S*text-classifier-train (.*?)(?:#.*)?$", content, re.MULTILINE)
     assert len(commands) == 3
     for command in commands:
