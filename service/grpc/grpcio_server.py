@@ -1,7 +1,8 @@
 """grpcio's asyncio server, replaced when a request has ended it.
 
 grpcio 1.85 decodes a request's path outside of the call. A path that is not UTF-8 ends the whole server, with all calls
-in flight, while the process lives on and its port is closed.
+in flight, while the process lives on and its port is closed. It also logs an error with a trace for each client that
+disconnects before it has read its response, which is no fault of the server.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from typing import Any
 
 import grpc.aio
 import structlog
+from grpc._cython.cygrpc import ExecuteBatchError
 
 _log = structlog.get_logger()
 _RETRY_SECONDS = 1.0
@@ -74,6 +76,8 @@ class GrpcioServer:
 
     def _notice(self, record: logging.LogRecord) -> bool:
         """Replaces a server that has failed, which grpcio logs. Waiting for its end would wait for its clients."""
+        if _is_raised(ExecuteBatchError, record):
+            return False  # a client has gone
         if _without_path(record):
             return True
         # One turn of the event loop later than grpcio's own shutdown, which closes the port.
@@ -103,5 +107,8 @@ class GrpcioServer:
 
 def _without_path(record: logging.LogRecord) -> bool:
     """Keeps lines out of the log in which grpcio and asyncio repeat a path that is not UTF-8."""
-    errors = (record.msg, *(record.exc_info or ()))
-    return not any(isinstance(error, UnicodeDecodeError) for error in errors)
+    return not _is_raised(UnicodeDecodeError, record)
+
+
+def _is_raised(kind: type[Exception], record: logging.LogRecord) -> bool:
+    return any(isinstance(error, kind) for error in (record.msg, *(record.exc_info or ())))

@@ -18,7 +18,18 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from service.grpc.channel_options import MAX_STREAMS, METADATA_BYTES
 from service.grpc.instrumentation import MAX_WAITING_CALLS
 from service.grpc.stubs import open_inference_pb2 as oip_pb2
-from tests.http2 import GOAWAY, HEADERS, RST_STREAM, connected, grpc_request
+from tests.http2 import (
+    DATA,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    RST_STREAM,
+    SETTINGS,
+    connected,
+    frame,
+    grpc_request,
+)
 from tests.process_memory import growth
 from tests.server_process import ServerProcess, serving
 from tests.wire_format import varint
@@ -189,6 +200,23 @@ def test_metadata_beyond_the_limit_get_a_reason_and_no_line_of_the_log(
         assert call(CLASSIFY, b"", metadata=(*AUTHORIZED, *further)) is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert call(CLASSIFY, b"", metadata=AUTHORIZED) is not grpc.StatusCode.RESOURCE_EXHAUSTED
     assert len(guarded.log) == lines
+
+
+def test_a_client_that_goes_without_its_answer_writes_no_line_of_the_log(guarded: ServerProcess) -> None:
+    lines = len(guarded.log)
+    message = pb2.ClassifyRequest(model="topic", texts=["oil"]).SerializeToString()
+    no_window = frame(SETTINGS, INITIAL_WINDOW_SIZE.to_bytes(2, "big") + bytes(4))
+    for _ in range(3):
+        with connected(guarded.address) as connection:
+            connection.send(no_window, grpc_request(CLASSIFY, 1, authorization=f"Bearer {TOKEN}"))
+            connection.send(frame(DATA, b"\0" + len(message).to_bytes(4, "big") + message, END_STREAM, 1))
+            while connection.receive().kind != HEADERS:
+                pass
+    with connected(guarded.address) as connection:  # a line would come before the server's answer
+        connection.send(grpc_request(CLASSIFY, 1))
+        while connection.receive().kind != HEADERS:
+            pass
+    assert guarded.log[lines:] == []
 
 
 def code_of(method: Any, request: Any) -> grpc.StatusCode:

@@ -1,5 +1,6 @@
 """The server under clients that ask too much: floods, streams without end, readers that do not read, pings."""
 
+import importlib.util
 import socket
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.http2 import (
     END_STREAM,
     GOAWAY,
     HEADERS,
+    INITIAL_WINDOW_SIZE,
     PING,
     PREFACE,
     RST_STREAM,
@@ -27,6 +29,7 @@ from tests.http2 import (
     frame,
     grpc_request,
 )
+from tests.process_memory import growth
 from tests.server_process import ServerProcess, serving
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
@@ -172,6 +175,26 @@ def test_a_client_that_does_not_read_its_answers_holds_up_its_own_stream_alone(w
             before, seen = seen, classified()
         assert seen - start < many
         assert sum(1 for _ in responses) == many - 1
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("service.grpc._native_server"), reason="grpcio bounds no answers")
+@pytest.mark.parametrize("texts", [300, 1], ids=["10 KiB", "small"])
+def test_answers_that_nobody_reads_take_bounded_memory(worker: ServerProcess, texts: int) -> None:
+    message = pb2.ClassifyRequest(model="topic", texts=[""] * texts).SerializeToString()
+    message = b"\0" + len(message).to_bytes(4, "big") + message
+    requests = [
+        grpc_request(CLASSIFY, stream) + frame(DATA, message, END_STREAM, stream)
+        for stream in range(1, 2 * MAX_STREAMS, 2)
+    ]
+    no_window = frame(SETTINGS, INITIAL_WINDOW_SIZE.to_bytes(2, "big") + bytes(4))
+    with growth(worker) as measured, ExitStack() as stack:
+        for _ in range(200):
+            connection = stack.enter_context(connected(worker.address))
+            connection.send(no_window, *requests)
+            connection.ping()
+        with connect(worker) as channel:
+            assert stub_of(channel).Classify(REQUEST, timeout=60).classifications
+    assert measured.peak < 100
 
 
 def refused_by_its_beginning(server: ServerProcess) -> None:

@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use h2::RecvStream;
-use h2::server::SendResponse;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method as Verb, Request, StatusCode};
@@ -19,7 +18,7 @@ use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout};
 
 use crate::bridge::{Action, Event, NewCall};
-use crate::budget::Charge;
+use crate::budget::Held;
 use crate::codec::{Message, Messages, ReadError};
 use crate::compression::Encoding;
 use crate::deadline::parse_timeout;
@@ -34,8 +33,7 @@ use crate::shared::{Shared, Stage};
 use crate::status::{Code, Status};
 
 /// Answers one call. A panic ends this call alone, with INTERNAL.
-pub async fn answer(shared: Arc<Shared>, peer: Arc<str>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let mut writer = ResponseWriter::new(respond);
+pub async fn answer(shared: Arc<Shared>, peer: Arc<str>, request: Request<RecvStream>, mut writer: ResponseWriter) {
     let end = unless_panicked(run(&shared, peer, request, &mut writer)).await;
     match end {
         Ok(()) | Err(End::Gone) => {}
@@ -184,7 +182,8 @@ fn stopped() -> End {
     Status::new(Code::Cancelled, "Cancelling all calls").into()
 }
 
-async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+/// Polls a future once. Returns its output if it is ready.
+pub async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     poll_fn(|context| {
         Poll::Ready(match future.as_mut().poll(context) {
             Poll::Ready(output) => Some(output),
@@ -250,7 +249,7 @@ impl Call<'_> {
         match self.answer(fast.kind, &message, place).await {
             Ok(Outcome::Answered(response)) => {
                 let sent = if response.len() <= SMALL_RESPONSE {
-                    self.writer.send_message(response).map_err(End::from)
+                    self.send_at_once(response)
                 } else {
                     self.send(response).await
                 };
@@ -310,18 +309,27 @@ impl Call<'_> {
         while_wanted(self.shared, self.writer, self.deadline, answer).await
     }
 
-    /// Sends a message as the client's window allows. A client that does not read delays only its own call, and the unsent
-    /// bytes count against the budget.
-    async fn send(&mut self, mut message: Bytes) -> Result<(), End> {
-        let mut charge = Charge::none(&self.shared.budget);
-        if message.len() > SMALL_RESPONSE && !charge.add(message.len()) {
+    /// Holds the bytes of a message until they have been sent.
+    fn hold(&self, message: &Bytes) -> Result<Held, End> {
+        self.writer.hold(message.len()).ok_or_else(|| {
             let text = "the server holds too many answers that wait for their clients, try again later";
-            return Err(Status::new(Code::ResourceExhausted, text).into());
-        }
+            Status::new(Code::ResourceExhausted, text).into()
+        })
+    }
+
+    /// Sends a message whatever the client's window.
+    fn send_at_once(&mut self, message: Bytes) -> Result<(), End> {
+        let held = self.hold(&message)?;
+        Ok(self.writer.send(message, held)?)
+    }
+
+    /// Sends a message as the client's window allows. A client that does not read delays only its own call.
+    async fn send(&mut self, mut message: Bytes) -> Result<(), End> {
+        let mut held = self.hold(&message)?;
         loop {
             let room = self.room(message.len()).await?;
             let part = if message.len() <= SMALL_RESPONSE { message.len() } else { room.min(message.len()) };
-            self.writer.send_message(message.split_to(part))?;
+            self.writer.send(message.split_to(part), held.split(part))?;
             if message.is_empty() {
                 return Ok(());
             }

@@ -204,7 +204,7 @@ pub fn encode_with(capacity: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
 fn finish_prefix(mut buffer: Vec<u8>) -> Bytes {
     let length = u32::try_from(buffer.len() - PREFIX_BYTES).expect("a message is shorter than 4 GiB");
     buffer[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
-    buffer.into()
+    buffer.into_boxed_slice().into() // without spare capacity: what waits for its client counts by its length
 }
 
 #[cfg(test)]

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use h2::server::{Builder, Connection};
 use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep_until, timeout};
 
+use crate::budget::{Part, Unsent};
 use crate::call;
 use crate::io::{Activity, Watched};
 use crate::limits::{CONNECTION_WINDOW, FLUSH, HANDSHAKE, Limits, SEND_BUFFER, STREAM_WINDOW};
+use crate::response::ResponseWriter;
 use crate::shared::{Shared, Stage};
 
 /// A client may reset this multiple of its maximum number of streams before they are accepted: if a server is late, the
@@ -37,7 +38,7 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer:
         .max_concurrent_reset_streams(REFUSED_STREAMS)
         .max_pending_accept_reset_streams(RESETS_PER_STREAM * limits.streams as usize)
         .max_header_list_size(limits.decoded_metadata())
-        .handshake(watched);
+        .handshake::<_, Part>(watched);
     let Ok(Ok(connection)) = timeout(HANDSHAKE, handshake).await else { return };
     let life = Life {
         activity: Arc::clone(&activity),
@@ -57,11 +58,12 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer:
 async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     shared: &Arc<Shared>,
     peer: Arc<str>,
-    mut connection: Connection<Watched<T>, Bytes>,
+    mut connection: Connection<Watched<T>, Part>,
     mut life: Life,
 ) {
     let Some(mut pings) = connection.ping_pong() else { return };
     let calls = Arc::new(Calls::new());
+    let unsent = Unsent::new(&shared.budget);
     let mut stage = shared.stage.subscribe();
     let overload = &shared.fast_path.overload;
     let mut window = STREAM_WINDOW;
@@ -76,11 +78,16 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
                     let under_way = calls.begin();
-                    let answer = call::answer(Arc::clone(shared), Arc::clone(&peer), request, respond);
-                    tokio::spawn(async move {
+                    let writer = ResponseWriter::new(respond, Arc::clone(&unsent));
+                    let answer = call::answer(Arc::clone(shared), Arc::clone(&peer), request, writer);
+                    let mut answered = Box::pin(async move {
                         answer.await;
                         drop(under_way);
                     });
+                    // Most calls end here. If each had its task, of 8 KiB, those of all connections would wait together.
+                    if call::poll_once(answered.as_mut()).await.is_none() {
+                        tokio::spawn(answered);
+                    }
                 }
                 _ => return,
             },
@@ -102,7 +109,7 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Sends pending data for a limited time, after the calls have ended.
-async fn flush<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Watched<T>, Bytes>) {
+async fn flush<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Watched<T>, Part>) {
     connection.graceful_shutdown();
     let mut closed = pin!(poll_fn(|context| connection.poll_closed(context)));
     timeout(FLUSH, &mut closed).await.ok();

@@ -19,6 +19,10 @@ pub const NARROW_STREAM_WINDOW: u32 = 32 * 1024;
 pub const SEND_BUFFER: usize = 256 * 1024;
 /// Maximum number of bytes that all calls together have in memory: messages in several frames, and unread responses.
 pub const HELD_BYTES: usize = 48 * 1024 * 1024;
+/// Unsent responses of one connection, in bytes, that do not count against the maximum of all calls.
+pub const FREE_UNSENT_BYTES: usize = 64 * 1024;
+/// What HTTP/2 holds for an unsent response in addition to its bytes: its stream, frames and headers.
+pub const RESPONSE_OVERHEAD: usize = 2048;
 /// Responses of up to this size are sent at once, whatever the client's window.
 pub const SMALL_RESPONSE: usize = 16 * 1024;
 /// Connections of one port and thread.

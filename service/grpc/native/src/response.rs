@@ -1,6 +1,7 @@
 //! The client's side of one call: headers, messages, and the status.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use h2::{Reason, SendStream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
+use crate::budget::{Held, Part, Unsent};
 use crate::compression::{ACCEPTED, Encoding};
 use crate::metadata::REQUEST_ID;
 use crate::status::Status;
@@ -23,9 +25,9 @@ pub struct Gone;
 
 enum State {
     /// Nothing has been sent.
-    New(SendResponse<Bytes>),
+    New(SendResponse<Part>),
     /// The headers have been sent.
-    Open(SendStream<Bytes>),
+    Open(SendStream<Part>),
     /// The status has been sent, or the client has disconnected.
     Ended,
 }
@@ -33,13 +35,16 @@ enum State {
 /// Sends the response of one call.
 pub struct ResponseWriter {
     state: State,
+    unsent: Arc<Unsent>,
     /// The call's id, which its trailing metadata return.
     request_id: Option<HeaderValue>,
 }
 
 impl ResponseWriter {
-    pub fn new(respond: SendResponse<Bytes>) -> Self {
-        Self { state: State::New(respond), request_id: None }
+    /// # Arguments
+    /// * `unsent` - The unsent responses of the connection.
+    pub fn new(respond: SendResponse<Part>, unsent: Arc<Unsent>) -> Self {
+        Self { state: State::New(respond), unsent, request_id: None }
     }
 
     /// Has the trailing metadata return the call's id.
@@ -59,11 +64,16 @@ impl ResponseWriter {
         Ok(())
     }
 
-    /// Sends a message with its prefix, headers first if they have not been sent.
-    pub fn send_message(&mut self, message: Bytes) -> Result<(), Gone> {
+    /// Holds the bytes of a message until they have been sent; None: there is no room for them.
+    pub fn hold(&self, bytes: usize) -> Option<Held> {
+        self.unsent.hold(bytes)
+    }
+
+    /// Sends a part of a message, headers first if they have not been sent.
+    pub fn send(&mut self, part: Bytes, held: Held) -> Result<(), Gone> {
         self.send_headers(HeaderMap::new(), Encoding::Identity)?;
         match &mut self.state {
-            State::Open(stream) => stream.send_data(message, false).map_err(|_| Gone),
+            State::Open(stream) => stream.send_data(Part::new(part, held), false).map_err(|_| Gone),
             _ => Err(Gone),
         }
     }
