@@ -42,7 +42,11 @@ waited longest is closed, unless it is the only one."""
 
 
 class _Parser(h11.Connection):
-    """Parses the requests of a connection. It refuses small chunks, since each costs the event loop about 10 us."""
+    """Parses the requests of a connection.
+
+    It refuses small chunks, since each costs the event loop about 10 us, and requests that give the end of their body
+    in two ways, with which a client could hide a request from a proxy (RFC 9112, 6.3).
+    """
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEADER_BYTES)
@@ -52,17 +56,23 @@ class _Parser(h11.Connection):
         """Returns the next event.
 
         Raises:
-            h11.RemoteProtocolError: the client violates HTTP, or its chunks are too small.
+            h11.RemoteProtocolError: the client violates HTTP, its chunks are too small, or a body has two ends.
         """
         event = super().next_event()
         if isinstance(event, h11.Data):
             self._chunks += len(event.data) / MIN_CHUNK_BYTES - event.chunk_start
             if self._chunks < 0:
-                self._process_error(self.their_role)
-                raise h11.RemoteProtocolError(f"chunks of fewer than {MIN_CHUNK_BYTES} bytes")
+                raise self._refusal(f"chunks of fewer than {MIN_CHUNK_BYTES} bytes")
         elif isinstance(event, h11.Request):
             self._chunks = FREE_CHUNKS
+            if {name for name, _ in event.headers} >= {b"content-length", b"transfer-encoding"}:
+                raise self._refusal("both Content-Length and Transfer-Encoding")
         return event
+
+    def _refusal(self, reason: str) -> h11.RemoteProtocolError:
+        """Ends the parsing, and returns the error to raise."""
+        self._process_error(self.their_role)
+        return h11.RemoteProtocolError(reason)
 
 
 class _Protocol(H11Protocol):

@@ -457,3 +457,15 @@ def test_a_body_in_chunks_of_a_byte_is_refused_and_in_larger_ones_answered(worke
     host, port = worker.http.split(":")
     assert post(1) == b"HTTP/1.1 400"
     assert post(server.MIN_CHUNK_BYTES) == b"HTTP/1.1 200"
+
+
+def test_a_body_with_two_ends_is_refused_and_what_it_hides_is_not_answered(worker: ServerProcess) -> None:
+    hidden = b"GET /v2/health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    body = b"2\r\n{}\r\n0\r\n\r\n" + hidden
+    host, port = worker.http.split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection, connection.makefile("rb") as reader:
+        head = CHUNKED % CLASSIFY.encode()
+        connection.sendall(head[:-2] + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        answer = reader.read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
