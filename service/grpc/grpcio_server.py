@@ -16,6 +16,8 @@ import structlog
 _log = structlog.get_logger()
 _RETRY_SECONDS = 1.0
 """Time until the next attempt if a port cannot be listened on again."""
+_GRACE_SECONDS = 1.0
+"""Time that the calls of a failed server may take. It has also taken calls that it does not answer: these end then."""
 
 
 class GrpcioServer:
@@ -32,6 +34,8 @@ class GrpcioServer:
         self._server = grpc.aio.server(options=options)
         self._replacing: asyncio.Task[None] | None = None
         self._ended = False
+        self._failed: set[asyncio.Task[None]] = set()
+        """The ends of failed servers. The event loop alone does not keep a task."""
         logging.getLogger("asyncio").addFilter(_without_path)
         logging.getLogger("grpc._cython.cygrpc").addFilter(self._notice)
 
@@ -73,7 +77,7 @@ class GrpcioServer:
         await self._server.stop(grace)
 
     def _notice(self, record: logging.LogRecord) -> bool:
-        """Replaces a server that has failed, which grpcio logs. Waiting for its end would wait for its clients."""
+        """Replaces a server that has failed, which grpcio logs."""
         if _without_path(record):
             return True
         # One turn of the event loop later than grpcio's own shutdown, which closes the port.
@@ -84,7 +88,6 @@ class GrpcioServer:
         self._replacing = asyncio.create_task(self._replace())
 
     async def _replace(self) -> None:
-        # The failed server is not destroyed: with calls in flight that ends the process.
         reason = "the path of a request is not UTF-8, which ends grpcio's server: use --transport native"
         _log.warning("gRPC server restarted", reason=reason)
         while not self._ended:
@@ -97,6 +100,10 @@ class GrpcioServer:
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 await server.start()
+                # grpcio's own shutdown of the failed server stops before it cancels calls.
+                end = asyncio.create_task(self._server.stop(_GRACE_SECONDS))
+                self._failed.add(end)
+                end.add_done_callback(self._failed.discard)
                 self._server = server
                 return
 
