@@ -4,7 +4,7 @@ It answers plain requests for models of the compiled engine. The servicers answe
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import grpc
 
@@ -27,6 +27,7 @@ from service.telemetry.metrics import (
     TEXTS,
     UNKNOWN,
     Method,
+    Reason,
     VersionStates,
     code_label,
 )
@@ -122,7 +123,7 @@ class FastPath:
             "batch": self._histogram(BATCH, model),
             "unknown": self._histogram(UNKNOWN, model),
             "probability": self._histogram(PROBABILITY, model),
-            "overload": self._page.series(DROPPED, (*model, "overload")),
+            "dropped": [self._page.series(DROPPED, (*model, reason)) for reason in get_args(Reason)],
         }
 
     def _histogram(self, family: Family, labels: Sequence[str]) -> tuple[Any, tuple[float, ...]]:

@@ -186,6 +186,26 @@ def refused_by_its_beginning(server: ServerProcess) -> None:
     raise AssertionError("the request was not refused")
 
 
+@pytest.mark.parametrize("reason", ["deadline", "cancelled"])
+def test_requests_that_nobody_waits_for_any_longer_are_counted(worker: ServerProcess, reason: str) -> None:
+    large = pb2.ClassifyRequest(model="topic", texts=["a moving film " * 70] * 1024)  # too large to answer inline
+
+    def dropped() -> float:
+        return counted(worker, "text_classifier_dropped_requests_total", 'model="topic"', f'reason="{reason}"')
+
+    before = dropped()
+    with ExitStack() as stack:
+        stubs = [stub_of(stack.enter_context(connect(worker))) for _ in range(8)]
+        for _ in range(200):  # until it is seen
+            calls = [stub.Classify.future(large, timeout=0.02 if reason == "deadline" else 60) for stub in stubs]
+            calls[0].exception()  # has ended; the others wait for their turn, or their bytes are still arriving
+            for call in calls:
+                call.cancel()
+            if dropped() > before:
+                break
+    assert dropped() > before
+
+
 @pytest.mark.parametrize("engine", ["tensorflow", "compiled"])
 def test_a_model_is_answered_while_another_s_queue_is_full(tiny_models: Path, engine: str) -> None:
     large = pb2.ClassifyRequest(model="topic", texts=["a moving film " * 70] * 1024)  # too large to answer inline
