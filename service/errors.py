@@ -65,15 +65,15 @@ class DeadlineExceeded(RequestError):
 
 
 class Overloaded(RequestError):
-    """The queue is full.
+    """A queue is full.
 
     Args:
-        model: the model whose queue it is.
+        queue: the queue, such as `the queue of model 'imdb'`.
         retry_seconds: time after which to try again.
     """
 
-    def __init__(self, model: str, retry_seconds: float) -> None:
-        super().__init__(f"the queue of model {model!r} is full, try again in {retry_seconds:g} s")
+    def __init__(self, queue: str, retry_seconds: float) -> None:
+        super().__init__(f"{queue} is full, try again in {retry_seconds:g} s")
         self.retry_seconds = retry_seconds
 
 

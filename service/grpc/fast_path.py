@@ -93,6 +93,7 @@ class FastPath:
         engine: Any = servable.engine
         shadow = servable.shadow.running
         abstention = servable.metadata.abstention
+        overload = Overloaded(f"the queue of model {servable.name!r}", RETRY_SECONDS)
         return {
             "name": servable.name,
             "number": servable.version,
@@ -103,7 +104,7 @@ class FastPath:
             "reads_any_text": servable.metadata.tokenization == "unicode",
             "network": engine.capsule(),
             "metrics": self._model_series(servable),
-            "overload": to_status(Overloaded(servable.name, RETRY_SECONDS)).SerializeToString(),
+            "overload": to_status(overload).SerializeToString(),
             "answers": shadow.listen(self._server.answer_queue) if shadow else None,
         }
 

@@ -86,7 +86,7 @@ class Batcher:
         full = self._texts + len(texts) > limits.queue_texts or self._bytes + size > limits.queue_bytes
         if full and self._queue:  # an empty queue accepts even a request that exceeds the limits
             self._metrics.dropped("overload")
-            raise Overloaded(self._name, max(0.01, self._texts * self._seconds_per_text))
+            raise Overloaded(f"the queue of model {self._name!r}", max(0.01, self._texts * self._seconds_per_text))
         waiting = _Waiting(texts, size, perf_counter(), deadline, self._loop.create_future(), observation)
         self._queue.append(waiting)
         self._texts += len(texts)
