@@ -70,6 +70,13 @@ def test_a_request_that_gets_no_version_is_told_what_there_is(
     assert "available: versions 1, 2" in str(error) or kind is not NotFound or name != "m"
 
 
+def test_a_model_whose_last_version_is_unloaded_has_no_version() -> None:
+    found = repository()
+    found.models["m"] = Model()
+    assert str(refusal(found, "m", 0)) == "models/m not found: no version is available"
+    assert found.list() == []
+
+
 @pytest.mark.parametrize(("name", "version"), [("n", 0), ("m", 4), ("m", 3)])
 def test_until_the_server_serves_what_is_missing_may_yet_come(name: str, version: int) -> None:
     assert isinstance(refusal(repository(serves=False), name, version), NotReady)
