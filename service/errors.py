@@ -51,10 +51,16 @@ class Unauthenticated(RequestError):
 
 
 class NotReady(RequestError):
-    """The model is being loaded, or no model is in service yet."""
+    """The model or the server is not ready yet.
 
-    def __init__(self) -> None:
-        super().__init__("no model is ready yet; the health service tells when the server serves")
+    Args:
+        description: what is not ready, and why.
+    """
+
+    def __init__(
+        self, description: str = "no model is ready yet; the health service tells when the server serves"
+    ) -> None:
+        super().__init__(description)
 
 
 class DeadlineExceeded(RequestError):

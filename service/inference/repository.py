@@ -96,7 +96,7 @@ class ModelRepository:
         known = self.find(name, version)
         if not known.servable:
             if known.state is State.LOADING:
-                raise NotReady
+                raise NotReady(f"{_resource(name, version)} is being loaded; try again later")
             refused = "" if known.state is not State.FAILED else "it was refused, the list of models says why; "
             raise self._missing(_resource(name, version), refused + _available(self.models[name]))
         return known.servable

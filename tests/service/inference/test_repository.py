@@ -58,7 +58,7 @@ def test_without_a_version_in_service_the_highest_is_found() -> None:
         ("n" * 65, 7, NotFound, f"models/{'n' * 64}… not found: available are m"),
         ("m", 4, NotFound, "models/m/versions/4 not found: "),
         ("m", 3, NotFound, "models/m/versions/3 not found: "),
-        ("m", 10, NotReady, "no model is ready yet"),
+        ("m", 10, NotReady, "models/m/versions/10 is being loaded; try again later"),
     ],
 )
 def test_a_request_that_gets_no_version_is_told_what_there_is(
