@@ -115,7 +115,7 @@ def test_a_path_tells_probes_and_the_open_inference_protocol(path: str, probe: b
         (errors.RequestTooLarge("large"), 413, "RESOURCE_EXHAUSTED"),
         (errors.UnsupportedEncoding("br"), 415, "UNIMPLEMENTED"),
         (errors.ForeignHost("x"), 421, "PERMISSION_DENIED"),
-        (errors.Overloaded("m", 1), 429, "RESOURCE_EXHAUSTED"),
+        (errors.Overloaded("m", 1.2), 429, "RESOURCE_EXHAUSTED"),
         (errors.NotReady(), 503, "UNAVAILABLE"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
@@ -131,6 +131,7 @@ def test_an_error_has_its_http_status_and_the_form_of_its_protocol(
         [True] if has_details else []
     )
     assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+    assert response.headers.get("retry-after") == ("2" if isinstance(error, errors.Overloaded) else None)
     assert json.loads(bytes(error_response("/v2/models/x", error).body)) == {"error": str(error)}
 
 
