@@ -36,7 +36,7 @@ def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
     Each page has its own, because the guide to serving deploys other versions of the models.
     """
-    folder = tmp_path_factory.mktemp(getattr(request, "param", "page"))  # the guide to the loop has no parameter
+    folder = tmp_path_factory.mktemp(request.param)
     shutil.copytree(ROOT / "models", folder / "models")
     (folder / "reviews.txt").write_text("A moving film.\nDull.\n")
     tickets = [f"bill,pay invoice {number}\nbug,error {number} again\n" for number in range(20)]
