@@ -241,6 +241,8 @@ class TextFile:
                 yield Row(line.number, decoder.decode(line.value))
             except msgspec.DecodeError as error:
                 yield Unreadable(line.number, json_lines.malformed(error, line.value))
+            except RecursionError:
+                yield Unreadable(line.number, "its arrays and objects are nested too deeply")
 
     def record_batches(
         self, file: IO[bytes], rows: int, columns: Sequence[str] | None = None
