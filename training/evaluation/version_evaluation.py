@@ -105,8 +105,7 @@ def evaluate_files(version: LoadedVersion, files: LabelledFiles, bad_rows: BadRo
     for batch in batches(files.rows(bad_rows), lambda row: len(row[1].text)):
         prediction = version.engine.classify([row.text for _, row in batch])
         classes = np.array([class_of.setdefault(row.label, len(class_of)) for _, row in batch])
-        unknown = len(class_of) - len(version.labels)
-        answers = Answers.of(np.pad(prediction.probabilities, ((0, 0), (0, unknown))), classes)
+        answers = Answers.of(prediction.probabilities, classes)
         parts.append(answers)
         words += int(prediction.words.sum())
         known_words += int(prediction.known_words.sum())
