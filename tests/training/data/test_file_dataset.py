@@ -283,6 +283,18 @@ def test_data_that_cannot_be_split_are_an_error(rows: Rows, test_rows: Rows | No
         _load(tmp_path, rows, test_rows)
 
 
+@pytest.mark.parametrize("rows", ["", "text without a label\n"])
+@pytest.mark.parametrize("test", [0.2, _rows(20)])
+def test_files_without_a_row_to_train_on_are_named(rows: str, test: float | Rows, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"text,label\n{rows}")
+    data = LabelledFiles([LabelledFile(tmp_path / "a.csv")])
+    test_files = test if isinstance(test, float) else _file(tmp_path / "test.jsonl", test)
+    files = TrainingFiles(data, test_files, tmp_path / "bad.jsonl")
+    with pytest.raises(InputError, match=r"a\.csv: holds no row that can be used: give a file with texts and labels$"):
+        load(files, SETTINGS, Console(file=StringIO()))
+    assert (tmp_path / "bad.jsonl").read_text().count("\n") == rows.count("\n")
+
+
 _GROWTH = """
 import sys
 from io import StringIO
