@@ -145,6 +145,8 @@ class TextFile:
     @contextmanager
     def _opened(self) -> Iterator[IO[bytes]]:
         if self.path == STANDARD_INPUT:
+            if sys.stdin is None:
+                raise InputError("standard input is closed: give a file")
             self._copy = self._copy or _copied(sys.stdin.buffer)
             self._copy.seek(0)
             yield self._copy

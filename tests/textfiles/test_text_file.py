@@ -400,6 +400,13 @@ def test_standard_input_is_read_as_often_as_a_file(monkeypatch: pytest.MonkeyPat
     assert table.where(2) == "standard input: line 2"
 
 
+def test_a_closed_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    table = TextFile(STANDARD_INPUT, ReadOptions(format=Format.CSV))
+    with pytest.raises(InputError, match="standard input is closed: give a file"):
+        table.size()
+
+
 def test_a_dash_is_standard_input() -> None:
     assert Path("-") == STANDARD_INPUT
 
