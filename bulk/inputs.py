@@ -150,7 +150,8 @@ def _files(path: Path, options: ReadOptions, skipped: list[str]) -> Iterator[Tex
                 yield TextFile(file, replace(options, format=None))
             except InputError as error:
                 reason = str(error).removeprefix(f"{file}: ").partition(": ")[0]
-                skipped.append(f"{file.relative_to(path.resolve())} ({reason})")
+                line = f"{file.relative_to(path.resolve())} ({reason})"
+                skipped.append(line.encode(errors="backslashreplace").decode())  # the name may not be UTF-8
 
 
 def _input_file(file: TextFile, root: Path, format_: Format | None) -> InputFile:

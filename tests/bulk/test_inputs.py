@@ -1,5 +1,6 @@
 """Which files a run reads, and where their outputs go."""
 
+import os
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -101,11 +102,12 @@ def test_files_of_a_folder_that_are_not_read_are_reported_with_the_reason(tmp_pa
     _zip(tmp_path / "sub" / "two.zip", "a.csv", "b.csv")
     _zip(tmp_path / "other.zip", "data/a.dat")
     (tmp_path / "no.zip").write_bytes(b"no archive")
+    Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.csv")).touch()
     lines: list[str] = []
     (found,) = find_inputs([tmp_path], Path("/nowhere/out"), None, report=lines.append)
     assert found.output == Path("a.csv")
     assert lines == [
-        "skipped 4 files: no.zip (File is not a zip file),"
+        r"skipped 5 files: caf\udce9.csv (the path is not UTF-8), no.zip (File is not a zip file),"
         " other.zip (holds 'data/a.dat'),"
         " sub/two.zip (holds 2 files ('a.csv', 'b.csv')), x.json (the ending of the name has to say the format)"
     ]
