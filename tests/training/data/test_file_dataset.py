@@ -273,7 +273,7 @@ def test_the_longest_text_is_what_a_server_takes_by_default() -> None:
         ),
         (_rows(16, tuple("abcdefgh")), None, "'e' has 2 and 3 more labels"),
         (_rows(20), [("", "yes")], "test.jsonl: holds no text to test on"),
-        (_rows(20), [("a", "yes"), ("a", "maybe")], "test.jsonl: line 2: no text to train on has the label 'maybe'$"),
+        (_rows(20), [("a", "yes"), ("a", "maybe")], "test.jsonl: line 2: no text to train on has the label 'maybe'; "),
         (_rows(20), [("a", "yes"), ("a", "YES")], "no text to train on has the label 'YES', but one that differs only"),
         ([("\uffff", "a"), ("\uffff1", "a"), ("\uffff2", "b"), ("\uffff3", "b")], [("\uffff", "a")], "no word that a"),
     ],
