@@ -61,6 +61,8 @@ def main() -> int:
         parser.error("h2load is not installed (Debian package: nghttp2-client)")
     if missing:
         parser.error(f"--data-dir: {options.data_dir} lacks {', '.join(missing)}")
+    if options.mlserver_python and not options.mlserver_python.exists():
+        parser.error(f"--mlserver-python: {options.mlserver_python} does not exist")
     RESULTS.mkdir(exist_ok=True)
     parts: dict[str, Callable[[], Any]] = {
         "machine": _machine,

@@ -102,7 +102,7 @@ def _settings(
 
 def _report(totals: "Totals", output: Path, encoding: str) -> int:
     """Prints the totals of a run. Returns the exit status."""
-    from bulk.output_folder import REJECTED  # noqa: PLC0415
+    from bulk.inputs import REJECTED  # noqa: PLC0415
 
     print(f"Classified {counted(totals.rows, 'row')} of {counted(totals.files, 'file')} into {output}")
     if totals.rejected:

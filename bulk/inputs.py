@@ -7,6 +7,11 @@ from pathlib import Path
 from textfiles import DEFAULT_OPTIONS, STANDARD_INPUT, Format, InputError, ReadOptions, TextFile, counted
 from textfiles.formats import format_of, split_compression
 
+MANIFEST = "manifest.jsonl"
+"""A file in the output folder: the settings of the run, then one line for each complete output."""
+REJECTED = "rejected"
+"""A folder in the output folder: the rejected rows of each output, if there are any."""
+
 _MAX_NAMED = 5
 """Maximum number of skipped files whose names are printed."""
 
@@ -60,6 +65,11 @@ class InputFile:
         return bool(self.file.compression) and self.format is not Format.PARQUET
 
     @property
+    def rejected(self) -> Path:
+        """Path of the file of rejected rows, relative to the output folder."""
+        return Path(REJECTED, f"{self.output}.jsonl")
+
+    @property
     def delimiter(self) -> str:
         """The field separator of a CSV or TSV output: that of an input of the same format."""
         kept = self.format is self.file.format and self.file.delimiter.isascii()  # Arrow writes only ASCII delimiters
@@ -89,7 +99,8 @@ def find_inputs(
 
     Raises:
         InputError: a path does not exist or its ending names no format, there is no file at all, two files would have
-            the same output, or the output folder is inside an input folder.
+            the same output, an output would have the name of another file of the run, or the output folder is inside an
+            input folder.
     """
     found: dict[Path, InputFile] = {}
     skipped: list[str] = []
@@ -103,8 +114,14 @@ def find_inputs(
                     f"{other.file.path} and {file.path} would have the same output {output / input_.output}:"
                     " classify them into different folders"
                 )
-            if (output / input_.output).resolve() == file.path:
+            if (output / input_.output).resolve() == file.path.resolve():
                 raise InputError(f"the output of {file.path} would overwrite it: choose another --output")
+    own = {Path(MANIFEST), *(input_.rejected for input_ in found.values())}
+    for name in sorted(own & found.keys()):
+        raise InputError(
+            f"the output of {found[name].file.path} would be {output / name}, a file that the command itself writes:"
+            " rename the input, or give the other files instead of the folder"
+        )
     line = _skipped_line(skipped)
     if not found:
         raise InputError(f"no file with a known ending in {', '.join(map(str, paths))}{line and f': {line}'}")
@@ -125,7 +142,7 @@ def _files(path: Path, options: ReadOptions, skipped: list[str]) -> Iterator[Tex
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if not path.is_dir():
-        yield TextFile(path.resolve(), options)
+        yield TextFile(path.parent.resolve() / path.name, options)  # a link keeps its name, which has the ending
         return
     for file in sorted(path.resolve().rglob("[!.]*")):
         if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path.resolve()).parts):
@@ -133,7 +150,8 @@ def _files(path: Path, options: ReadOptions, skipped: list[str]) -> Iterator[Tex
                 yield TextFile(file, replace(options, format=None))
             except InputError as error:
                 reason = str(error).removeprefix(f"{file}: ").partition(": ")[0]
-                skipped.append(f"{file.relative_to(path.resolve())} ({reason})")
+                line = f"{file.relative_to(path.resolve())} ({reason})"
+                skipped.append(line.encode(errors="backslashreplace").decode())  # the name may not be UTF-8
 
 
 def _input_file(file: TextFile, root: Path, format_: Format | None) -> InputFile:

@@ -15,14 +15,9 @@ import msgspec
 import pyarrow as pa
 from pyarrow import parquet
 
-from bulk.inputs import InputFile
+from bulk.inputs import MANIFEST, InputFile
 from bulk.results import BatchResult, deserialize
 from textfiles import Format, InputError
-
-MANIFEST = "manifest.jsonl"
-"""A file in the output folder: the settings of the run, then one line for each complete output."""
-REJECTED = "rejected"
-"""A folder in the output folder: the rejected rows of each output, if there are any."""
 
 _PART = ".bulk-part"
 _MAX_SHOWN = 60
@@ -136,7 +131,7 @@ class OutputFile:
         """The final path."""
         self.position = 0
         """Number of bytes of the input that have been read."""
-        self._final_rejected = folder / REJECTED / f"{input_.output}.jsonl"
+        self._final_rejected = folder / input_.rejected
         self._is_parquet = input_.format is Format.PARQUET
         self.rows = self.rejected = self._batches = 0
         self._gathered: list[pa.RecordBatch] = []

@@ -75,11 +75,12 @@ def _check(input_: InputFile, columns: Columns, names: Sequence[str]) -> None:
         if names.count(name) > 1:
             raise InputError(f"{input_.file.path}: more than one column {name!r}")
     for name in columns.added & set(names):
-        raise InputError(f"{input_.file.path}: {_taken(name)}")
+        raise InputError(f"{input_.file.path}: {_taken(name, columns)}")
 
 
-def _taken(name: str) -> str:
-    return f"has a column {name!r} already: choose another name with --label-column or --probability-column"
+def _taken(name: str, columns: Columns) -> str:
+    options = {columns.label: "--label-column", columns.probability: "--probability-column"}
+    return f"has a column {name!r} already: choose another name with {options.get(name, '--abstained-column')}"
 
 
 def _column_batches(
@@ -154,7 +155,7 @@ def _objects(input_: InputFile, columns: Columns, file: IO[bytes]) -> Iterator[O
             keys = ", ".join(map(repr, row.value))
             yield Unreadable(row.number, f"no key {columns.text!r}: its keys are {keys}{hint}")
         elif taken := columns.added & row.value.keys():
-            yield Unreadable(row.number, _taken(min(taken)))
+            yield Unreadable(row.number, _taken(min(taken), columns))
         elif not bytes(row.value[columns.text]).startswith((b'"', b"null")):
             yield Unreadable(row.number, f"{columns.text!r} is not a string")
         else:

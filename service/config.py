@@ -144,7 +144,9 @@ class Config:
         "calls of one method that may wait for a worker; above it gRPC cancels some calls, above twice as many all",
     )
     max_connection_age: float = _option(
-        1800.0, _AGE, "seconds after which a client is asked to reconnect; its calls in flight go on"
+        1800.0,
+        _AGE,
+        "seconds, more or less a tenth, after which a client is asked to reconnect; its calls in flight go on",
     )
     grace_period: float = _option(10.0, _SECONDS, "seconds that requests in flight may take when the server stops")
     log_format: str = _option("auto", one_of("auto", "json", "console"), "auto: console on a terminal, json elsewhere")

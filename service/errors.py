@@ -51,10 +51,16 @@ class Unauthenticated(RequestError):
 
 
 class NotReady(RequestError):
-    """The model is being loaded, or no model is in service yet."""
+    """The model or the server is not ready yet.
 
-    def __init__(self) -> None:
-        super().__init__("no model is ready yet; the health service tells when the server serves")
+    Args:
+        description: what is not ready, and why.
+    """
+
+    def __init__(
+        self, description: str = "no model is ready yet; the health service tells when the server serves"
+    ) -> None:
+        super().__init__(description)
 
 
 class DeadlineExceeded(RequestError):
@@ -65,15 +71,15 @@ class DeadlineExceeded(RequestError):
 
 
 class Overloaded(RequestError):
-    """The queue is full.
+    """A queue is full.
 
     Args:
-        model: the model whose queue it is.
+        queue: the queue, such as `the queue of model 'imdb'`.
         retry_seconds: time after which to try again.
     """
 
-    def __init__(self, model: str, retry_seconds: float) -> None:
-        super().__init__(f"the queue of model {model!r} is full, try again in {retry_seconds:g} s")
+    def __init__(self, queue: str, retry_seconds: float) -> None:
+        super().__init__(f"{queue} is full, try again in {retry_seconds:g} s")
         self.retry_seconds = retry_seconds
 
 

@@ -67,12 +67,22 @@ CHANNEL_OPTIONS = (
     # By default gRPC does not retry requests over 256 KiB.
     ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),
 )
+_NO_PROXY = ("grpc.enable_http_proxy", 0)
 
 Metadata = tuple[tuple[str, str], ...]
 
 TOKEN = re.compile(r"[\x21-\x7e]+")
 """A bearer token: visible ASCII characters."""
 _THIS_MACHINE = re.compile(r"(dns:(///)?|ipv4:|ipv6:)?(localhost|127(\.\d+){3}|\[::1\])(:\d+)?|unix(-abstract)?:.*")
+
+
+def channel_options(address: str) -> tuple[tuple[str, str | int], ...]:
+    """Returns the options of a channel to this address.
+
+    Calls to this machine do not go through the proxy that `http_proxy` or a similar variable names: it would connect to
+    its own machine, and read the token.
+    """
+    return (*CHANNEL_OPTIONS, _NO_PROXY) if _THIS_MACHINE.fullmatch(address) else CHANNEL_OPTIONS
 
 
 def metadata(token: str | None, address: str, encrypted: bool) -> Metadata | None:

@@ -46,10 +46,11 @@ class Client:
         check_address(address, encrypted=credentials is not None)
         self._timeout = check_timeout(timeout)
         self._metadata = calls.metadata(token, address, encrypted=credentials is not None)
+        options = calls.channel_options(address)
         if credentials:
-            self._channel = grpc.secure_channel(address, credentials, calls.CHANNEL_OPTIONS)
+            self._channel = grpc.secure_channel(address, credentials, options)
         else:
-            self._channel = grpc.insecure_channel(address, calls.CHANNEL_OPTIONS)
+            self._channel = grpc.insecure_channel(address, options)
         self._stub = pb2_grpc.TextClassifierStub(self._channel)
 
     def classify(

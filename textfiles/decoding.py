@@ -67,9 +67,10 @@ class Utf8Stream(io.RawIOBase):
 
 
 def canonical_encoding(name: str) -> str | None:
-    """Returns Python's name of a character encoding; None if there is no such encoding."""
+    """Returns Python's name of a character encoding; None if there is no such encoding, or if it is not for files."""
     try:
         "".encode(name)
+        codecs.getincrementaldecoder(name)(_INVALID).decode(b"")  # those of host names take no other error handler
         found = codecs.lookup(name).name
     except (LookupError, ValueError):
         return None

@@ -50,7 +50,7 @@ def another_kind(lines: Sequence[str]) -> str:
 def _is_json(line: str) -> bool:
     try:
         msgspec.json.decode(line, type=msgspec.Raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
     return True
 

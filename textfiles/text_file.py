@@ -80,12 +80,14 @@ class TextFile:
         options: how the file is read.
 
     Raises:
-        InputError: neither the options nor the ending of the name says the format, or a zip file cannot be used.
+        InputError: the path is not UTF-8, neither the options nor the ending of the name says the format, or a zip file
+            cannot be used.
     """
 
     def __init__(self, path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> None:
         self.path = path
         self.options = options
+        _require_utf8(path)
         name, self.compression = split_compression(path.name)
         if self.compression is Compression.ZIP:
             name = self._member_name()
@@ -145,6 +147,8 @@ class TextFile:
     @contextmanager
     def _opened(self) -> Iterator[IO[bytes]]:
         if self.path == STANDARD_INPUT:
+            if sys.stdin is None:
+                raise InputError("standard input is closed: give a file")
             self._copy = self._copy or _copied(sys.stdin.buffer)
             self._copy.seek(0)
             yield self._copy
@@ -241,6 +245,8 @@ class TextFile:
                 yield Row(line.number, decoder.decode(line.value))
             except msgspec.DecodeError as error:
                 yield Unreadable(line.number, json_lines.malformed(error, line.value))
+            except RecursionError:
+                yield Unreadable(line.number, "its arrays and objects are nested too deeply")
 
     def record_batches(
         self, file: IO[bytes], rows: int, columns: Sequence[str] | None = None
@@ -287,6 +293,13 @@ class TextFile:
         if self.options.encoding and not header.isascii():
             return f": if these names look wrong, the encoding is not {self.options.encoding}: correct --encoding"
         return ""
+
+
+def _require_utf8(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # it can be written neither to a terminal nor to JSON
+        raise InputError(f"{path}: the path is not UTF-8: rename the file or its folder") from error
 
 
 def _shown(delimiter: str) -> str:

@@ -43,7 +43,7 @@ class Network:
         words: NDArray[np.int32],
         known_words: NDArray[np.int32],
     ) -> None:
-        """Fills (texts, classes), (texts,) and (texts,), with the GIL released.
+        """Fills (texts, classes), (texts,) and (texts,). It releases the GIL unless the texts are short.
 
         One unit at the end gives two columns: its complement and itself.
 

@@ -37,7 +37,9 @@ def load_engine(
     classes, expected = len(folder.labels), len(folder.probes[0].probabilities)
     if classes != expected:
         raise ModelError(f"{path}: {classes} labels, but the probes have {expected} probabilities")
-    _ = folder.metadata  # before the other files: see `check_sha256`
+    abstention = folder.metadata.abstention  # before the other files: see `check_sha256`
+    if abstention and len(abstention.thresholds) != classes:
+        raise ModelError(f"{path}: {classes} labels, but the metadata have {len(abstention.thresholds)} thresholds")
     signature.check(folder.path)
     if kind == "compiled":
         return _compiled(folder)

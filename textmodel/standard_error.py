@@ -14,6 +14,9 @@ _lock = threading.Lock()
 @contextmanager
 def stderr_hidden() -> Iterator[None]:
     """Hides what libraries print while they start. They write to the file descriptor, before their log levels apply."""
+    if sys.stderr is None:  # it is closed, and its descriptor may be that of another file
+        yield
+        return
     with _lock:
         sys.stderr.flush()
         stderr = os.dup(2)

@@ -59,8 +59,7 @@ def _evaluate(options: dict[str, Any]) -> None:
 
     files = labelled_files(options, options["data"])
     path = version_of(options["models"], options["model"], options["version"])
-    with BadRows(options["bad_rows"]) as bad_rows:
-        result = evaluate_files(LoadedVersion(path), files, bad_rows)
+    result = evaluate_files(LoadedVersion(path), files, BadRows(options["bad_rows"]))
     table = Table("", "value")
     for row in evaluation_report.summary(result):
         table.add_row(*row)
@@ -82,8 +81,7 @@ def _compare(options: dict[str, Any]) -> None:
     a, b = (_version_at(options["models"], options[name]) for name in "ab")
     if a.folder.path.resolve() == b.folder.path.resolve():
         raise InputError(f"{options['a']} and {options['b']} are the same version: name two")
-    with BadRows(options["bad_rows"]) as bad_rows:
-        result = compare_on_files(a, b, files, bad_rows)
+    result = compare_on_files(a, b, files, BadRows(options["bad_rows"]))
     for comparison in filter(None, (result.accuracy, result.macro_f1)):
         print(f"{comparison.sentence(options['a'], options['b'])}.")
     for note in result.notes(options["a"], options["b"]):

@@ -53,6 +53,7 @@ def _versions(text: str) -> tuple[int, int]:
 
 def _judge(options: dict[str, Any]) -> None:
     # Imported here, so that help does not wait for them.
+    from textmodel.version_folder import version_path  # noqa: PLC0415
     from training.data import text_hashes  # noqa: PLC0415
     from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation.captured import read_captured  # noqa: PLC0415
@@ -62,7 +63,7 @@ def _judge(options: dict[str, Any]) -> None:
     with BadRows(options["bad_rows"]) as bad_rows:
         rows = list(labels.rows(bad_rows))
     model = options["models"] / pair.model
-    paths = [model / str(number) for number in (pair.version, pair.shadow_version)]
+    paths = [version_path(model, number) for number in (pair.version, pair.shadow_version)]
     recorded = {path: text_hashes.read(path) for path in paths}
     judgement = captured.judge(rows, [hashes for hashes in recorded.values() if hashes is not None])
     comparison = judgement.comparison

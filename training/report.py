@@ -33,7 +33,7 @@ def write(run: Run) -> list[str]:
         _CONFUSION_FILE: lambda: confusion_matrix(run.evaluation, run.classes.labels),
     }
     if abstention:
-        figures[_ABSTENTION_FILE] = lambda: precision_coverage_curve(run.answers, abstention)
+        figures[_ABSTENTION_FILE] = lambda: precision_coverage_curve(run.evaluation.answers, abstention)
     found = drawn(figures)
     for name, image in found.images.items():
         (report / name).write_bytes(image)
@@ -74,7 +74,7 @@ def model_card(run: Run, missing: Mapping[str, str]) -> str:
 ## Test metrics
 
 {_metrics(run, missing)}
-{_abstention(metadata, run.classes.labels, run.answers, missing)}
+{_abstention(metadata, run.classes.labels, run.evaluation.answers, missing)}
 ## Data
 
 {markdown.table(("", "number"), [*_sizes(metadata, run.search), *(run.quality.described() if run.quality else ())])}

@@ -10,7 +10,7 @@ from textmodel.version_folder import VersionFolder
 from training.classifiers.history import History
 from training.classifiers.selection import Selection
 from training.data.quality import Quality
-from training.evaluation.metrics import Answers, Evaluation
+from training.evaluation.metrics import Evaluation
 from training.evaluation.promotion import Decision
 from training.resource_usage import Cost
 
@@ -63,8 +63,6 @@ class Run:
     """The metrics on the test texts."""
     uncalibrated: Evaluation | None
     """The metrics on the test texts before calibration; None for a preset without calibration."""
-    answers: Answers
-    """The answers to the test texts."""
     quality: Quality | None
     """The findings about the user's own files; None for Keras's data sets."""
     costs: Sequence[Cost]

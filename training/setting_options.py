@@ -249,8 +249,12 @@ def _positive(text: str) -> float:
     return value
 
 
+_MAX_POWER = 10
+"""Higher powers leave only the rarest features a weight."""
+
+
 def _power(text: str) -> float:
     value = _float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    if not 0 <= value <= _MAX_POWER:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {_MAX_POWER}")
     return value

@@ -32,7 +32,7 @@ from training.data.labelled_file import LabelledText, TrainingFiles
 from training.data.quality import Quality, SoftQuality
 from training.data.targets import Copies
 from training.evaluation.abstention import find_abstention, threshold_warnings
-from training.evaluation.metrics import Answers, Evaluation, evaluate
+from training.evaluation.metrics import Evaluation, evaluate
 from training.evaluation.promotion import Gate, decide, in_service, lost_thresholds
 from training.evaluation.version_evaluation import LoadedVersion
 from training.export import export
@@ -92,7 +92,6 @@ def train(
             fit.search,
             fit.evaluation,
             fit.uncalibrated,
-            fit.answers,
             data.quality,
             costs.parts,
         )
@@ -159,8 +158,6 @@ class _Fit(NamedTuple):
     """Number of training texts that the search held out."""
     evaluation: Evaluation
     uncalibrated: Evaluation | None
-    answers: Answers
-    """The answers to the test texts."""
     abstention: Abstention | None
 
 
@@ -200,10 +197,8 @@ def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: 
         abstention = find_abstention(found[copies.rows], copies.classes, settings.target_precision, copies.weights)
         _warn_of_thresholds(abstention, data.labels, found, console)
     with costs.of("evaluating on the test texts"):
-        probabilities = classifier.probabilities(data.test)
-        evaluation = evaluate(probabilities, data.test.classes)
-    answers = Answers.of(probabilities, data.test.classes)
-    return _Fit(settings, classifier, history, len(held_out), evaluation, None, answers, abstention)
+        evaluation = evaluate(classifier.probabilities(data.test), data.test.classes)
+    return _Fit(settings, classifier, history, len(held_out), evaluation, None, abstention)
 
 
 def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: Costs) -> _Fit:
@@ -232,8 +227,7 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
     with costs.of("evaluating on the test texts"):
         uncalibrated = evaluate(classifier.probabilities(data.test), data.test.classes)
         classifier.calibrate(selection.calibration)
-        probabilities = classifier.probabilities(data.test)
-        evaluation = evaluate(probabilities, data.test.classes)
+        evaluation = evaluate(classifier.probabilities(data.test), data.test.classes)
     return _Fit(
         selection.best.settings,
         classifier,
@@ -241,7 +235,6 @@ def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: 
         selection.held_out,
         evaluation,
         uncalibrated,
-        Answers.of(probabilities, data.test.classes),
         abstention,
     )
 

@@ -62,7 +62,7 @@ def mlserver(python: Path, version: Path) -> Iterator[Server]:
         Path(folder, "settings.json").write_text(json.dumps(settings))
         Path(folder, "model-settings.json").write_text(json.dumps(model))
         Path(folder, "mlserver_runtime.py").symlink_to(Path(__file__).with_name("mlserver_runtime.py"))
-        command = [str(python), "-c", "from mlserver.cli import main; main()", "start", "."]
+        command = [str(python.absolute()), "-c", "from mlserver.cli import main; main()", "start", "."]
         with _serving(command, f"127.0.0.1:{port}", MODEL_INFER, folder) as server:
             yield server
 

@@ -90,7 +90,7 @@ class Server:
                 None; `network`, the capsule; `metrics`; `overload`, the serialized `google.rpc.Status` of a request
                 that finds the queue full; and `answers`, the `AnswerQueue` of its answers, or None. The metrics are
                 the values of `texts` by label; the histograms `inference`, `queue`, `batch`, `unknown` and
-                `probability`; and the values of requests dropped for `overload`.
+                `probability`; and the values of `dropped` requests, by the reasons deadline, cancelled and overload.
 
         Raises:
             ValueError: a version's number of labels is not that of its network's classes. The old versions stay.

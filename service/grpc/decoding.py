@@ -23,6 +23,9 @@ FREE_BYTES = 256 * 1024
 FURTHER_ELEMENTS = 256
 """Maximum number of elements of a request in addition to its texts: names, shapes, parameters, unknown fields."""
 
+WINDOW_BITS = {"gzip": 31, "deflate": 15}
+"""The encodings that are decompressed, and how zlib is told of them. HTTP's deflate has the header of zlib."""
+
 _GZIP = b"\x1f\x8b"
 _INLINE_BYTES = 2048
 """Up to this size, compressed bytes are decompressed on the event loop, which is faster than starting a thread."""
@@ -43,39 +46,40 @@ class DecodingLimits:
     max_text_bytes: int
 
 
-async def inflate(data: bytes | bytearray, max_bytes: int, name: str) -> bytes:
-    """Decompresses gzip, off the event loop.
+async def inflate(data: bytes | bytearray, max_bytes: int, name: str, encoding: str = "gzip") -> bytes:
+    """Decompresses data, off the event loop.
 
     Args:
         data: the compressed bytes.
         max_bytes: the maximum size of the result.
         name: the name of the data in errors.
+        encoding: one of `WINDOW_BITS`.
 
     Raises:
-        InvalidArgument: the data are not gzip, or are incomplete.
+        InvalidArgument: the data are not of this encoding, or are incomplete.
         RequestTooLarge: the result would exceed its maximum size, or `MAX_COMPRESSION_RATIO`.
     """
-    return await _beside_the_loop(len(data), lambda: _inflated(data, max_bytes, name))
+    return await _beside_the_loop(len(data), lambda: _inflated(data, max_bytes, name, encoding))
 
 
 async def _beside_the_loop(size: int, work: Callable[[], _T]) -> _T:
     return work() if size <= _INLINE_BYTES else await asyncio.get_running_loop().run_in_executor(_INFLATING, work)
 
 
-def _inflated(data: bytes | bytearray, max_bytes: int, name: str) -> bytes:
+def _inflated(data: bytes | bytearray, max_bytes: int, name: str, encoding: str = "gzip") -> bytes:
     limit = min(max_bytes, max(FREE_BYTES, MAX_COMPRESSION_RATIO * len(data)))
-    inflater = zlib.decompressobj(wbits=31)
+    inflater = zlib.decompressobj(WINDOW_BITS[encoding])
     try:
         inflated = inflater.decompress(data, limit + 1)
     except zlib.error as error:
-        raise InvalidArgument(name, "is not valid gzip") from error
+        raise InvalidArgument(name, f"is not valid {encoding}") from error
     if len(inflated) > limit:
         raise RequestTooLarge(
             f"{name}: is larger than {limit} bytes when decompressed; the maximum is {max_bytes} bytes, and"
             f" {MAX_COMPRESSION_RATIO} times the compressed size"
         )
     if not inflater.eof or inflater.unused_data:
-        raise InvalidArgument(name, "is not one complete gzip stream")
+        raise InvalidArgument(name, f"is not one complete {encoding} stream")
     return inflated
 
 

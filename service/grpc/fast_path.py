@@ -4,7 +4,7 @@ It answers plain requests for models of the compiled engine. The servicers answe
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import grpc
 
@@ -27,6 +27,7 @@ from service.telemetry.metrics import (
     TEXTS,
     UNKNOWN,
     Method,
+    Reason,
     VersionStates,
     code_label,
 )
@@ -92,6 +93,7 @@ class FastPath:
         engine: Any = servable.engine
         shadow = servable.shadow.running
         abstention = servable.metadata.abstention
+        overload = Overloaded(f"the queue of model {servable.name!r}", RETRY_SECONDS)
         return {
             "name": servable.name,
             "number": servable.version,
@@ -102,7 +104,7 @@ class FastPath:
             "reads_any_text": servable.metadata.tokenization == "unicode",
             "network": engine.capsule(),
             "metrics": self._model_series(servable),
-            "overload": to_status(Overloaded(servable.name, RETRY_SECONDS)).SerializeToString(),
+            "overload": to_status(overload).SerializeToString(),
             "answers": shadow.listen(self._server.answer_queue) if shadow else None,
         }
 
@@ -122,7 +124,7 @@ class FastPath:
             "batch": self._histogram(BATCH, model),
             "unknown": self._histogram(UNKNOWN, model),
             "probability": self._histogram(PROBABILITY, model),
-            "overload": self._page.series(DROPPED, (*model, "overload")),
+            "dropped": [self._page.series(DROPPED, (*model, reason)) for reason in get_args(Reason)],
         }
 
     def _histogram(self, family: Family, labels: Sequence[str]) -> tuple[Any, tuple[float, ...]]:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from operator import methodcaller
 from typing import Any
+from weakref import WeakSet
 
 import grpc.aio
 import structlog
@@ -17,6 +18,9 @@ import structlog
 _log = structlog.get_logger()
 _RETRY_SECONDS = 1.0
 """Time until the next attempt if a port cannot be listened on again."""
+_GRACE_SECONDS = 1.0
+"""Time that the calls of a failed server may take. It has also taken calls that it does not answer: these end then."""
+_servers: WeakSet["GrpcioServer"] = WeakSet()
 
 
 class GrpcioServer:
@@ -33,8 +37,11 @@ class GrpcioServer:
         self._server = grpc.aio.server(options=options)
         self._replacing: asyncio.Task[None] | None = None
         self._ended = False
-        logging.getLogger("asyncio").addFilter(_without_path)
-        logging.getLogger("grpc._cython.cygrpc").addFilter(self._notice)
+        self._failed: set[asyncio.Task[None]] = set()
+        """The ends of failed servers. The event loop alone does not keep a task."""
+        _servers.add(self)
+        for name in ("asyncio", "grpc._cython.cygrpc"):
+            logging.getLogger(name).addFilter(_notice)
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         """Registers handlers in generic form."""
@@ -73,21 +80,23 @@ class GrpcioServer:
         self._ended = True
         await self._server.stop(grace)
 
-    def _notice(self, record: logging.LogRecord) -> bool:
-        """Replaces a server that has failed, which grpcio logs. Waiting for its end would wait for its clients."""
-        if "ExecuteBatchError" in _raised(record):
-            return False  # a client has gone
-        if _without_path(record):
-            return True
-        # One turn of the event loop later than grpcio's own shutdown, which closes the port.
-        asyncio.get_running_loop().call_soon(self._begin_to_replace)
+    def replace_if_failed(self) -> None:
+        """Begins to replace the server, if a request has ended it."""
+        if not self._replacing or self._replacing.done():
+            self._replacing = asyncio.create_task(self._replace_while_failed())
+
+    async def _replace_while_failed(self) -> None:
+        while await self._has_failed():
+            await self._replace()
+
+    async def _has_failed(self) -> bool:
+        try:
+            await self._server.wait_for_termination(0)
+        except UnicodeDecodeError:
+            return not self._ended
         return False
 
-    def _begin_to_replace(self) -> None:
-        self._replacing = asyncio.create_task(self._replace())
-
     async def _replace(self) -> None:
-        # The failed server is not destroyed: with calls in flight that ends the process.
         reason = "the path of a request is not UTF-8, which ends grpcio's server: use --transport native"
         _log.warning("gRPC server restarted", reason=reason)
         while not self._ended:
@@ -100,15 +109,22 @@ class GrpcioServer:
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 await server.start()
+                # grpcio's own shutdown of the failed server stops before it cancels calls.
+                end = asyncio.create_task(self._server.stop(_GRACE_SECONDS))
+                self._failed.add(end)
+                end.add_done_callback(self._failed.discard)
                 self._server = server
                 return
 
 
-def _without_path(record: logging.LogRecord) -> bool:
-    """Keeps lines out of the log in which grpcio and asyncio repeat a path that is not UTF-8."""
-    return "UnicodeDecodeError" not in _raised(record)
+def _notice(record: logging.LogRecord) -> bool:
+    """Tells whether to log a line of grpcio or asyncio, and has the server replaced whose failure it reports.
 
-
-def _raised(record: logging.LogRecord) -> set[str]:
-    """Returns the names of the types of what a line reports; grpcio's own are not public."""
-    return {type(error).__name__ for error in (record.msg, *(record.exc_info or ()))}
+    Lines that repeat a path that is not UTF-8 are not logged, nor those about clients that have gone.
+    """
+    raised = {type(error).__name__ for error in (record.msg, *(record.exc_info or ()))}  # grpcio's own are not public
+    if record.name != "asyncio" and "UnicodeDecodeError" in raised:
+        for server in tuple(_servers):
+            # One turn of the event loop later than grpcio's own shutdown, which closes the port.
+            asyncio.get_running_loop().call_soon(server.replace_if_failed)
+    return raised.isdisjoint({"UnicodeDecodeError", "ExecuteBatchError"})

@@ -18,6 +18,7 @@ import grpc.aio
 import structlog
 from google.rpc import status_pb2
 
+from service.errors import StartError
 from service.grpc._native_server import Call, Event, Message, MessageError, Server
 from service.inference.servable import AnswerQueue
 from service.security.reloaded_file import Reloaded
@@ -105,9 +106,10 @@ class NativeServer:
 
         Raises:
             RuntimeError: the address cannot be listened on.
+            StartError: the certificates cannot be used.
         """
         self._certificates = certificates
-        self._reload()
+        self._use(certificates.get())
         return self._listen(address, tls=True)
 
     def set_request_limits(self, limits: dict[str, int]) -> None:
@@ -199,11 +201,20 @@ class NativeServer:
         assert self._certificates
         pem = self._certificates.get()
         if pem is not self._pem:
-            self._pem = pem
             try:
-                self._server.set_certificates(pem.certificate, pem.key, pem.client_ca)
-            except ValueError as error:
+                self._use(pem)
+            except StartError as error:
                 _log.error("not reloaded", what="certificates of gRPC", reason=str(error))
+
+    def _use(self, pem: PemFiles) -> None:
+        self._pem = pem
+        try:
+            self._server.set_certificates(pem.certificate, pem.key, pem.client_ca)
+        except ValueError as error:  # OpenSSL has accepted them
+            raise StartError(
+                f"the native transport cannot use the certificates: {error}; take keys of RSA from 2048 bits, ECDSA"
+                " P-256 or P-384, or Ed25519, or --transport grpcio"
+            ) from error
 
 
 def _method(handler: Any) -> _Method:

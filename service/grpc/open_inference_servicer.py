@@ -139,7 +139,10 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
             raise InvalidArgument("inputs[0].shape", "is not [n] or [n, 1]")
         self._classification.check_count(count, TEXT)
         if raw and (len(raw) > 1 or tensor.contents.ByteSize()):  # MLServer sends empty contents beside raw ones
-            raise InvalidArgument("raw_input_contents", "replace all contents: send exactly one, or none")
+            raise InvalidArgument(
+                "raw_input_contents",
+                "replaces the contents of the tensor: send one element and empty contents, or none",
+            )
         values = _split(raw[0], count) if raw else tensor.contents.bytes_contents
         if len(values) != count:
             raise InvalidArgument("inputs[0].shape", f"is for {count} texts, but the contents hold {len(values)}")
@@ -193,7 +196,7 @@ def _number_of(request: pb2.ModelInferRequest, name: str) -> float:
         case None:
             return 0
         case bool() | str():
-            raise InvalidArgument(f"parameters[{name!r}]", "is no number")
+            raise InvalidArgument(f"parameters[{name!r}]", "is not a number: send one from 0 to 1")
         case number:
             return number
 
@@ -206,7 +209,7 @@ def _truth_of(request: pb2.ModelInferRequest, name: str) -> bool:
     """
     value = _parameter(request, name)
     if not isinstance(value, bool | None):
-        raise InvalidArgument(f"parameters[{name!r}]", "is no truth value")
+        raise InvalidArgument(f"parameters[{name!r}]", "is not a boolean: send true or false")
     return bool(value)
 
 

@@ -128,4 +128,4 @@ def _listen(transport: Transport, server: Any, host: str, port: int, files: TlsF
         else:
             server.add_insecure_port(target)
     except RuntimeError as error:
-        raise StartError(f"cannot listen on {address(host, port)}") from error
+        raise StartError(f"cannot listen on {address(host, port)}: {error.__cause__ or error}") from error

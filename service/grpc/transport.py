@@ -51,5 +51,5 @@ def _grpcio_server(options: Sequence[tuple[str, int]]) -> GrpcioServer:
 def _native(threads: int) -> Transport:
     from service.grpc.native_server import NativeServer  # noqa: PLC0415, it may not be installed
 
-    overload = to_status(Overloaded("", RETRY_SECONDS)).SerializeToString()
+    overload = to_status(Overloaded("the queue of calls", RETRY_SECONDS)).SerializeToString()
     return Transport("native", lambda options: NativeServer(options, threads, overload), pem_files)

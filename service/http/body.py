@@ -7,7 +7,7 @@ from typing import Self
 from starlette.requests import Request
 
 from service.errors import RequestTimeout, RequestTooLarge, TooManyBytes, UnsupportedEncoding, shortened
-from service.grpc.decoding import inflate
+from service.grpc.decoding import WINDOW_BITS, inflate
 
 BODY_SECONDS = 60.0
 """Maximum time until a body has arrived."""
@@ -15,7 +15,6 @@ SMALL_BYTES = 64 * 1024
 """A body up to this size is always accepted, since the number of requests is limited."""
 LARGEST_AT_ONCE = 2
 """The larger bodies in a worker's memory may have as many bytes as this number of bodies of the maximum size."""
-_ENCODINGS = ("", "identity", "gzip")
 
 
 class Bodies:
@@ -40,24 +39,26 @@ class Bodies:
         """Returns a request's body, decompressed.
 
         Raises:
-            UnsupportedEncoding: the body has another encoding than gzip.
+            UnsupportedEncoding: the body has another encoding than gzip or deflate.
             RequestTooLarge: the body exceeds the limit.
             RequestTimeout: the body takes longer than `BODY_SECONDS` to arrive.
             TooManyBytes: the bodies of other requests leave no room for it.
-            InvalidArgument: the body is not valid gzip.
+            InvalidArgument: the body is not of its encoding.
         """
         encoding = request.headers.get("Content-Encoding", "").strip().lower()
-        if encoding not in _ENCODINGS:
-            raise UnsupportedEncoding(f"Content-Encoding: {shortened(encoding)!r} is not supported; send gzip or none")
+        if encoding not in ("", "identity", *WINDOW_BITS):
+            raise UnsupportedEncoding(
+                f"Content-Encoding: {shortened(encoding)!r} is not supported; send gzip, deflate or none"
+            )
         self._check(int(length) if (length := request.headers.get("Content-Length", "")).isdigit() else 0)
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await self._receive(request, charge)
         except TimeoutError as error:
             raise RequestTimeout(f"the body did not arrive within {BODY_SECONDS:g} s") from error
-        if encoding != "gzip":
+        if encoding not in WINDOW_BITS:
             return body
-        inflated = await inflate(body, self._max_bytes, "body")
+        inflated = await inflate(body, self._max_bytes, "body", encoding)
         charge.set(len(inflated))
         return inflated
 

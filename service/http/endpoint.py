@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+import math
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from service.errors import (
     ForeignHost,
     InvalidArgument,
+    Overloaded,
     RequestTimeout,
     RequestTooLarge,
     Unauthenticated,
@@ -186,8 +188,18 @@ def error_response(path: str, error: Exception) -> Response:
     """Returns the response for an error of a call."""
     status = status_of(error)
     code = _STATUSES.get(type(error)) or http_status(status.code)
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
-    return status_response(path, code, status, headers)
+    return status_response(path, code, status, _headers(error))
+
+
+def _headers(error: Exception) -> dict[str, str]:
+    """Returns the headers that HTTP has for an error."""
+    match error:
+        case Unauthenticated():
+            return {"WWW-Authenticate": "Bearer"}
+        case Overloaded():
+            return {"Retry-After": str(math.ceil(error.retry_seconds))}
+        case _:
+            return {}
 
 
 def status_response(

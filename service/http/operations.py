@@ -106,7 +106,7 @@ class Operations:
     async def server_ready(self, call: Call, path: Mapping[str, str], body: None) -> schemas.ServerReady:
         """Reports whether the server serves: 200, otherwise 503."""
         if not (await self._inference.ServerReady(inference_pb2.ServerReadyRequest(), call)).ready:
-            raise NotReady
+            raise NotReady("the server has no model in service yet, or one of its processes starts again")
         return schemas.ServerReady(ready=True)
 
     async def model_metadata(self, call: Call, path: Mapping[str, str], body: None) -> schemas.ModelMetadata:
@@ -118,7 +118,7 @@ class Operations:
         """Reports whether a model serves: 200, otherwise 503."""
         request = inference_pb2.ModelReadyRequest(name=path["model"], version=path.get("version"))
         if not (await self._inference.ModelReady(request, call)).ready:
-            raise NotReady
+            raise NotReady("the model answers no requests; GET /v1/models gives its state and the reason")
         return schemas.ModelReady(path["model"], ready=True)
 
     async def infer(

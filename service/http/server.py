@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.address import address, listening_socket
+from service.address import BACKLOG, address, listening_socket
 from service.config import Config
 from service.errors import StartError, TooManyRequests
 from service.http.endpoint import error_response, is_probe
@@ -31,8 +31,9 @@ HANDSHAKE_SECONDS = 10.0
 """Maximum time of a TLS handshake."""
 HEADER_SECONDS = 10.0
 """Maximum time until a connection's next request has all its headers."""
-IDLE_SECONDS = 5.0
-"""Time after which a connection without a request is closed."""
+IDLE_SECONDS = 75.0
+"""Time after which a connection without a request is closed. Proxies keep idle connections for up to 60 s; a request
+that one of them sends when this server closes the connection is lost."""
 STALL_SECONDS = 30.0
 """Time after which a connection is closed if the client does not read its response."""
 
@@ -120,8 +121,9 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._cancel(self._header_timer)
-        self._cancel(self._stall_timer)
+        # A timer keeps the connection in memory. uvicorn leaves its own running if the client has reset the connection.
+        for timer in (self._header_timer, self._stall_timer, self.timeout_keep_alive_task):
+            self._cancel(timer)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -187,6 +189,7 @@ class _Server(uvicorn.Server):
             await loop.create_server(
                 lambda: _Protocol(self.config, self.server_state, self.lifespan.state),
                 sock=each,
+                backlog=BACKLOG,
                 ssl=context,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None,
             )

@@ -86,7 +86,7 @@ class Batcher:
         full = self._texts + len(texts) > limits.queue_texts or self._bytes + size > limits.queue_bytes
         if full and self._queue:  # an empty queue accepts even a request that exceeds the limits
             self._metrics.dropped("overload")
-            raise Overloaded(self._name, max(0.01, self._texts * self._seconds_per_text))
+            raise Overloaded(f"the queue of model {self._name!r}", max(0.01, self._texts * self._seconds_per_text))
         waiting = _Waiting(texts, size, perf_counter(), deadline, self._loop.create_future(), observation)
         self._queue.append(waiting)
         self._texts += len(texts)
@@ -136,8 +136,7 @@ class Batcher:
         late, gone = waiting.deadline <= perf_counter(), waiting.answer.cancelled()
         if not (late or gone):
             return False
-        if not gone:
-            waiting.answer.set_exception(DeadlineExceeded())
+        _fail(waiting, DeadlineExceeded())
         self._metrics.dropped("deadline" if late else "cancelled")  # gRPC also cancels a call whose deadline has passed
         return True
 
@@ -150,8 +149,7 @@ class Batcher:
             prediction = await self._loop.run_in_executor(self._thread, self._engine.classify, texts)
         except Exception as error:  # the callers get any error of the engine, and the queue continues
             for waiting in batch:
-                if not waiting.answer.cancelled():
-                    waiting.answer.set_exception(error)
+                _fail(waiting, error)
             return
         end = perf_counter()
         self._metrics.inferred(len(texts), end - start)
@@ -166,7 +164,14 @@ class Batcher:
                 waiting.answer.set_result(prediction.rows(rows))
 
     async def close(self) -> None:
-        """Answers the requests that wait, then ends the thread."""
+        """Answers the requests that wait, even if this is cancelled, then ends the thread."""
         if self._work:
-            await self._work
+            await asyncio.shield(self._work)
         self._thread.shutdown()
+
+
+def _fail(waiting: _Waiting, error: Exception) -> None:
+    """Passes an error to the caller. If the caller has gone, asyncio does not log it: it may quote a text."""
+    if not waiting.answer.cancelled():
+        waiting.answer.set_exception(error)
+        waiting.answer.exception()  # counts as read

@@ -71,8 +71,9 @@ class Capture:
 
     def __init__(self, folder: Path, share: float, max_bytes: int, workers: int, metrics: CaptureMetrics) -> None:
         self._folder, self._share, self._metrics = folder, share, metrics
-        self._max_files = FILES_PER_WORKER * workers
-        self._file_bytes = max_bytes // self._max_files
+        max_files = FILES_PER_WORKER * workers
+        self._file_bytes = max_bytes // max_files
+        self._kept_files = max_files - workers  # beside a new file of each worker, which may come at the same time
         # A batch is written to one file with its counts, so a file must have room for all of it.
         self._queue_bytes = min(QUEUE_BYTES, self._file_bytes * 3 // 4)
         make_capture_folder(folder)
@@ -191,7 +192,7 @@ class Capture:
     def _remove_oldest(self) -> None:
         """Makes room for a new file. Sorted names are in the order of time, since they begin with it."""
         files = sorted(self._folder.glob(_GLOB))
-        for path in files[: max(0, len(files) - self._max_files + 1)]:
+        for path in files[: max(0, len(files) - self._kept_files)]:
             path.unlink(missing_ok=True)
             self._metrics.removed_files.add()
             _log.warning("capture: oldest file removed to make room", file=str(path))

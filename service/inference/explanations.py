@@ -39,14 +39,14 @@ class ExplanationQueue:
         self._waiting = 0
         self._seconds_per_request = 0.0
 
-    async def run(self, model: str, explain: Callable[[], _T]) -> _T:
+    async def run(self, explain: Callable[[], _T]) -> _T:
         """Runs a function that explains a request, and returns its result.
 
         Raises:
             Overloaded: `MAX_WAITING_REQUESTS` are in progress.
         """
         if self._waiting == MAX_WAITING_REQUESTS:
-            raise Overloaded(model, max(0.01, self._waiting * self._seconds_per_request))
+            raise Overloaded("the queue of explanations", max(0.01, self._waiting * self._seconds_per_request))
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, explain)
@@ -91,7 +91,7 @@ class Explanations:
             Overloaded: `MAX_WAITING_REQUESTS` are in progress.
         """
         try:
-            return await self._queue.run(self._name, partial(self._explain, texts, labels))
+            return await self._queue.run(partial(self._explain, texts, labels))
         except ModelError as error:
             resource = f"models/{self._name}/versions/{self._version}"
             raise CannotExplain(resource, reason_for_clients(error, self._folder)) from error

@@ -96,7 +96,7 @@ class ModelRepository:
         known = self.find(name, version)
         if not known.servable:
             if known.state is State.LOADING:
-                raise NotReady
+                raise NotReady(f"{_resource(name, version)} is being loaded; try again later")
             refused = "" if known.state is not State.FAILED else "it was refused, the list of models says why; "
             raise self._missing(_resource(name, version), refused + _available(self.models[name]))
         return known.servable
@@ -118,7 +118,8 @@ class ModelRepository:
         if not model:
             raise self._missing(_resource(name), f"available are {listing(self.models)}")
         if not version:
-            version = model.in_service.version if model.in_service else max(model.versions)
+            # A model has no versions while its last one is unloaded.
+            version = model.in_service.version if model.in_service else max(model.versions, default=0)
         if version not in model.versions:
             raise self._missing(_resource(name, version), _why_not_loaded(model, version) + _available(model))
         return model.versions[version]

@@ -127,8 +127,9 @@ class ChildEnd:
     async def serving(self) -> AsyncIterator[bool]:
         """Yields whether the whole server serves, at each change, until the supervisor ends."""
         self._socket.setblocking(False)
-        while received := await asyncio.get_running_loop().sock_recv(self._socket, 64):
-            yield received[-1:] == _SERVING
+        with suppress(ConnectionResetError):  # the supervisor ended with unread lines
+            while received := await asyncio.get_running_loop().sock_recv(self._socket, 64):
+                yield received[-1:] == _SERVING
 
 
 def child_pipe() -> tuple[SupervisorEnd, ChildEnd]:

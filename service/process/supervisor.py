@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version as installed_version
 from mmap import mmap
@@ -254,12 +254,12 @@ class Supervisor:
                     self._stop()
                 elif signal.SIGHUP in received:
                     _log.info("scan requested", folder=str(self._config.models))
-                    self._signal(signal.SIGHUP)  # the workers scan the models folder
+                    _send(signal.SIGHUP, self._workers)  # they scan the models folder
         if self._kill_at is None:
             self._kill_silent_children(overslept)
             self._check_socket()
         elif time.monotonic() >= self._kill_at:
-            self._signal(signal.SIGKILL)
+            _send(signal.SIGKILL, self._children)
 
     def _seconds_until_due(self) -> float | None:
         if self._kill_at is not None:
@@ -364,12 +364,14 @@ class Supervisor:
         if self._kill_at is None:
             _log.info("stopping", grace_period=self._config.grace_period)
             self._kill_at = time.monotonic() + self._config.grace_period + KILL_AFTER
-            self._signal(signal.SIGTERM)
+            _send(signal.SIGTERM, self._workers)
 
-    def _signal(self, number: signal.Signals) -> None:
-        for worker in self._workers:
-            if worker.end:
-                os.kill(worker.pid, number)
+
+def _send(number: signal.Signals, children: Sequence[_Child]) -> None:
+    """Sends a signal to the children that run."""
+    for child in children:
+        if child.end:
+            os.kill(child.pid, number)
 
 
 def _next_ended() -> tuple[int, int] | None:

@@ -211,6 +211,9 @@ class ModelMetrics:
         label_texts: Sequence[int] = (),
     ) -> None:
         model = (name, str(version))
+        # Files that replace those of a version may have another engine and other labels.
+        gauges = {INFO.name, TRAINING_LABELS.name}
+        page.retire(lambda series: series.family in gauges and series.labels[:2] == model)
         self._info = Gauge(page, INFO, (*model, engine))
         self._texts = [Counter(page, TEXTS, (*model, label)) for label in labels]
         self._inference = Histogram(page, INFERENCE, model)

@@ -65,7 +65,7 @@ def exporter_kinds() -> list[tuple[str, Callable[[], SpanExporter]]]:
     otlp = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}.get(protocol)
     if not otlp:
         raise StartError(f"OTEL_EXPORTER_OTLP_PROTOCOL: {protocol!r} is not one of grpc, http/protobuf")
-    names = (_variable("OTEL_TRACES_EXPORTER") or "otlp").split(",")
+    names = map(str.strip, (_variable("OTEL_TRACES_EXPORTER") or "otlp").split(","))
     return [(name, _exporter_kind(name, otlp if name == "otlp" else name)) for name in names if name != "none"]
 
 

@@ -1,5 +1,6 @@
 """Which files a run reads, and where their outputs go."""
 
+import os
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -26,6 +27,31 @@ def test_an_unknown_ending_stays_in_the_name_of_the_output(tmp_path: Path) -> No
     (tmp_path / "reviews.2026").touch()
     (found,) = find_inputs([tmp_path / "reviews.2026"], tmp_path / "out", None, ReadOptions(format=Format.CSV))
     assert str(found.output) == "reviews.2026.csv"
+
+
+def test_a_link_is_an_input_under_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "3f2a").write_text("text\n")
+    (tmp_path / "a.csv").symlink_to("blobs/3f2a")
+    (found,) = find_inputs([tmp_path / "a.csv"], tmp_path / "out", None)
+    assert (str(found.output), found.size, found.format) == ("a.csv", 5, Format.CSV)
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (("manifest.txt",), "out/manifest.jsonl"),
+        (("a.csv", "rejected/a.csv.jsonl"), "out/rejected/a.csv.jsonl"),  # the folder of an earlier run
+    ],
+)
+def test_an_output_does_not_replace_a_file_of_the_run(names: tuple[str, ...], taken: str, tmp_path: Path) -> None:
+    for name in ("rejected/b.csv", *names):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    with pytest.raises(InputError, match=rf"the output of .* would be /nowhere/{taken}, a file that the command"):
+        find_inputs([tmp_path / "in"], Path("/nowhere/out"), None)
+    (tmp_path / "in" / names[-1]).unlink()
+    assert find_inputs([tmp_path / "in"], Path("/nowhere/out"), None)
 
 
 def test_an_input_has_size_and_time_of_its_file(tmp_path: Path) -> None:
@@ -76,11 +102,12 @@ def test_files_of_a_folder_that_are_not_read_are_reported_with_the_reason(tmp_pa
     _zip(tmp_path / "sub" / "two.zip", "a.csv", "b.csv")
     _zip(tmp_path / "other.zip", "data/a.dat")
     (tmp_path / "no.zip").write_bytes(b"no archive")
+    Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.csv")).touch()
     lines: list[str] = []
     (found,) = find_inputs([tmp_path], Path("/nowhere/out"), None, report=lines.append)
     assert found.output == Path("a.csv")
     assert lines == [
-        "skipped 4 files: no.zip (File is not a zip file),"
+        r"skipped 5 files: caf\udce9.csv (the path is not UTF-8), no.zip (File is not a zip file),"
         " other.zip (holds 'data/a.dat'),"
         " sub/two.zip (holds 2 files ('a.csv', 'b.csv')), x.json (the ending of the name has to say the format)"
     ]

@@ -10,7 +10,7 @@ from pyarrow import parquet
 from bulk.encoding import encode
 from bulk.inputs import Columns, find_inputs
 from bulk.reading import read_batches
-from textfiles import Format, ReadOptions
+from textfiles import Format, InputError, ReadOptions
 
 OBJECTS = b'{"line": "a", "n": 1e999}\n{"n": null, "line": "b"}\n{"line": "\\ud800"}\n'
 
@@ -90,3 +90,20 @@ def test_empty_texts_are_rejected_in_every_format(name: str, format_: Format | N
     batches = list(read_batches(input_, Columns()))
     assert [text for batch in batches for text in batch.texts] == ["a b", "c"]
     assert [row.reason for batch in batches for row in batch.unreadable] == ["the text is empty"] * 3
+
+
+@pytest.mark.parametrize(
+    ("taken", "option"), [("p", "--label-column"), ("q", "--probability-column"), ("r", "--abstained-column")]
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_the_option_that_renames_a_taken_column_is_named(name: str, taken: str, option: str, tmp_path: Path) -> None:
+    content = f"text,{taken}\na,b\n" if name == "a.csv" else f'{{"text": "a", "{taken}": "b"}}\n'
+    (tmp_path / name).write_text(content)
+    (input_,) = find_inputs([tmp_path / name], tmp_path / "out", None)
+    try:
+        (batch,) = read_batches(input_, Columns(label="p", probability="q", abstained="r"))
+        (row,) = batch.unreadable
+        said = row.reason
+    except InputError as error:
+        said = str(error)
+    assert said.endswith(f"has a column {taken!r} already: choose another name with {option}")

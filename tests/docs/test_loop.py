@@ -69,6 +69,7 @@ def counted(folder: Path) -> int:
     return sum(int(str(line["texts"])) for line in captured(folder) if line["kind"] == "compared")
 
 
+@pytest.mark.parametrize("checkout", [GUIDE.stem], indirect=True)
 def test_the_guide_leads_from_a_labelled_file_to_a_promoted_version(folder: Path) -> None:
     start = next(number for number, (_, comment) in enumerate(BLOCKS) if "the server" in comment)
     for content, _ in BLOCKS[:start]:

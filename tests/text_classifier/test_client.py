@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +25,23 @@ from text_classifier.calls import UNANSWERED_TEXTS
 def client(server: ServerProcess) -> Iterator[Client]:
     with Client(server.address, timeout=60) as open_client:
         yield open_client
+
+
+def test_calls_to_this_machine_do_not_go_through_a_proxy(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+
+    async def models() -> Any:
+        async with AsyncClient(server.address, timeout=60) as client:
+            return await client.models()
+
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        with Client(server.address, timeout=60) as client:
+            assert client.models() == asyncio.run(models())
 
 
 @pytest.mark.parametrize(

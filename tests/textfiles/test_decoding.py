@@ -38,6 +38,8 @@ def test_the_first_bytes_show_the_encoding(start: bytes, encoding: str | None, l
         ("latin-2000", None),
         ("a\0b", None),
         ("base64", None),
+        ("idna", None),
+        ("punycode", None),
     ],
 )
 def test_an_encoding_has_one_name(name: str, canonical: str | None) -> None:

@@ -47,6 +47,15 @@ def test_a_bad_first_row_of_json_lines_is_a_bad_row_alone(content: str, tmp_path
     assert any(isinstance(row, Unreadable) for row in _objects(tmp_path / "a.jsonl", content))
 
 
+def test_a_row_that_is_nested_too_deeply_is_a_bad_row_alone(tmp_path: Path) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    first, row, last = _objects(tmp_path / "a.jsonl", f'{{"text": "a"}}\n{{"text": {deep}}}\n{{"text": "b"}}\n')
+    assert isinstance(row, Unreadable)
+    assert (first.number, row, last.number) == (1, (2, "its arrays and objects are nested too deeply"), 3)
+    with pytest.raises(InputError, match="is one JSON array"):
+        _objects(tmp_path / "b.jsonl", f'{deep}\n{{"text": "b"}}\n')
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [

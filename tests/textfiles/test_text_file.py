@@ -3,6 +3,7 @@ import codecs
 import gzip
 import io
 import lzma
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -398,6 +399,21 @@ def test_standard_input_is_read_as_often_as_a_file(monkeypatch: pytest.MonkeyPat
             columns, rows = table.separated(file)
             assert (columns, list(rows)) == (["text"], [Row(2, ["a"]), Row(3, ["b"])])
     assert table.where(2) == "standard input: line 2"
+
+
+def test_a_path_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
+    assert TextFile(tmp_path / "café.csv").format is Format.CSV
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.csv"))
+    path.write_text("text\n")
+    with pytest.raises(InputError, match="the path is not UTF-8: rename the file or its folder"):
+        TextFile(path)
+
+
+def test_a_closed_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    table = TextFile(STANDARD_INPUT, ReadOptions(format=Format.CSV))
+    with pytest.raises(InputError, match="standard input is closed: give a file"):
+        table.size()
 
 
 def test_a_dash_is_standard_input() -> None:

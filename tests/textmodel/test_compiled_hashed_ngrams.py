@@ -152,6 +152,7 @@ def test_a_vocabulary_of_the_unicode_tokenization_is_read_alike_by_all(tmp_path:
             "",
             "😀" * 500,
             "😀Ⱥ" * 99 + "©Ⱥ" * 99,
+            "a©" * 100_000,  # the most words that so many bytes can have
         ]
     )
     @settings(max_examples=150, deadline=None)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.textmodel.strategies import UNICODE_TEXTS
 from tests.tiny_model import write_model
 from textmodel import graph
-from textmodel.hashed_ngrams import count_words, features, known_hashes, rows_of, word_bits
+from textmodel.hashed_ngrams import CHARACTERS_AT_ONCE, blocks, count_words, features, known_hashes, rows_of, word_bits
 from textmodel.metadata import CharacterNGrams, HashedNGrams
 from textmodel.ngrams import weigh
 from textmodel.tensorflow_engine import TensorFlowEngine
@@ -192,3 +192,16 @@ def test_a_version_of_hashed_ngrams_is_served_by_tensorflow(tmp_path: Path) -> N
     answer = TensorFlowEngine(version.path).classify(HARD)
     assert answer.probabilities.shape == (len(HARD), 2)
     assert not (version.assets / "vocabulary.txt").exists()
+
+
+def test_few_long_texts_are_read_together_and_their_features_are_those_of_each() -> None:
+    texts = [chr(ord("a") + number) * (CHARACTERS_AT_ONCE // 3) for number in range(5)]
+    texts += ["short text"] * 2000
+    assert [len(block) for block in blocks(texts)][:2] == [4, 1024]
+    assert [text for block in blocks(texts) for text in block] == texts
+    found = features(VECTORIZERS[0], texts)
+    for row in (0, 3, 4, 5, 2004):
+        alone = features(VECTORIZERS[0], [texts[row]])
+        of_row = slice(*found.row_splits[row : row + 2])
+        assert found.ids[of_row].tolist() == alone.ids.tolist()
+        assert found.counts[of_row].tolist() == alone.counts.tolist()

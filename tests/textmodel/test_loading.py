@@ -14,7 +14,7 @@ import pytest
 from tests.tiny_model import WORDS, write_model
 from textmodel import ModelError, VersionFolder, load_engine, probes
 from textmodel.errors import ProbeError, SignatureError, UnsupportedError
-from textmodel.metadata import NGrams
+from textmodel.metadata import Abstention, NGrams
 from textmodel.names import EngineKind
 
 
@@ -152,6 +152,17 @@ def test_probes_of_another_number_of_classes_are_refused(version: VersionFolder)
     probes.write(version.probes_file, [probes.Probe("", (0.2, 0.3, 0.5))])
     with pytest.raises(ModelError, match="2 labels, but the probes have 3"):
         load_engine(version.path)
+
+
+def test_thresholds_of_another_number_of_classes_are_refused(version: VersionFolder) -> None:
+    for thresholds in ((0.5, 2.0), (0.5,), ()):
+        abstention = Abstention(0.9, thresholds)
+        msgspec.structs.replace(version.metadata, abstention=abstention).write(version.metadata_file)
+        if len(thresholds) == 2:
+            load_engine(version.path)
+        else:
+            with pytest.raises(ModelError, match=f"2 labels, but the metadata have {len(thresholds)} thresholds"):
+                load_engine(version.path)
 
 
 def test_without_the_extension_tensorflow_serves(version: VersionFolder, monkeypatch: pytest.MonkeyPatch) -> None:

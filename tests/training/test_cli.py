@@ -354,7 +354,8 @@ def test_help_shows_the_defaults_of_the_data_set(capsys: pytest.CaptureFixture[s
         (["imdb", "--preset", "ngram", "--layers", "9"], "needs --preset dense"),
         (["imdb", "--preset", "ngram", "--orders", "4"], "to 3"),
         (["imdb", "--preset", "ngram", "--buckets", "1000"], "power of two"),
-        (["imdb", "--preset", "ngram", "--idf-power", "-1"], "from 0"),
+        (["imdb", "--preset", "ngram", "--idf-power", "-1"], "from 0 to 10"),
+        (["imdb", "--preset", "ngram", "--divergence-power", "11"], "from 0 to 10"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_line(

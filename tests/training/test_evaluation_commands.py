@@ -361,6 +361,9 @@ def test_a_file_without_texts_is_refused(
     data = _write(tmp_path / "a.csv", [])
     assert main([*arguments, "--data", str(data), "--models", str(tiny_models)]) == 2
     assert "a.csv: holds no text" in capsys.readouterr().err
+    data.write_bytes("text,label\nein schöner Film,positive\nähnlich,negative\n".encode("latin-1"))
+    assert main([*arguments, "--data", str(data), "--models", str(tiny_models)]) == 2
+    assert "2 rows cannot be used" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_a_label_with_few_texts_is_named_and_not_checked(tmp_path: Path, capsys:
     ("content", "reason"),
     [
         ("", "is empty"),
-        ("text,label\n", "holds no text with a word in it"),
+        ("text,label\n", "holds no row that can be used: give others"),
         ("text,label\n!,a\n?,b\n", "holds no text with a word in it"),
         ("text,label\none,a\ntwo,a\n", "every text has the label 'a'"),
         ("text,label\none,a\ntwo,b\n", "two labels with 5 different texts each are needed"),

@@ -228,9 +228,10 @@ def test_disagreements_on_texts_that_a_version_has_learned_are_left_out(
     assert "is not recorded" not in said
     assert said.endswith("Not promoted.\n")
     judged.write("captured-3-1.jsonl", counted(1_000, 40))  # which the files lack: as many of them are learned
+    (model / "1").rename(model / "001")  # the same version
     assert judged.judge() == 0
     assert "on 1,926 texts; labels for 3 of 6 disagreements" in capsys.readouterr().out
-    learn(model / "1", *(f"text {number}" for number in range(40)))
+    learn(model / "001", *(f"text {number}" for number in range(40)))
     assert judged.judge() == 2
     assert "one of the versions has learned all 40 texts with a label" in capsys.readouterr().err
 

@@ -74,7 +74,7 @@ def test_emoticons_are_learned_where_they_are_the_texts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([], "no text with a word"),
+        ([], "no row that can be used"),
         ([("", "a"), ("  ", "b")], "no text with a word"),
         ([("!?", "a"), ("...", "b")], "each label needs 3 different texts"),
         ([("word " * 210_000, "ab"[n % 2]) for n in range(4)], "no text of at most 1,048,576 bytes with a word"),

@@ -7,6 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* AddressSanitizer knows the bounds of an allocation, not of its parts. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+enum { GAP = CACHE_LINE };
+#else
+#define ASAN_POISON_MEMORY_REGION(begin, size)
+enum { GAP = 0 };
+#endif
+
 void network_free(Network *network)
 {
     vocabulary_free(&network->vocabulary);
@@ -20,8 +29,12 @@ void network_free(Network *network)
 /* Returns the next part of `memory`, in cache lines of its own. If `memory` is NULL, only advances `offset`. */
 static void *take(uint8_t *memory, size_t *offset, size_t size)
 {
-    void *part = memory ? memory + *offset : NULL;
-    *offset += (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    uint8_t *part = memory ? memory + *offset : NULL;
+    size_t whole = (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE + GAP;
+    *offset += whole;
+    if (part) {
+        ASAN_POISON_MEMORY_REGION(part + size, whole - size);
+    }
     return part;
 }
 

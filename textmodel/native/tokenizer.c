@@ -266,7 +266,9 @@ size_t text_buffer_size(size_t length)
 
 size_t max_words(size_t length)
 {
-    return (length + 1) / 2;
+    /* Between two words is a byte that separates them, except beside a picture. The smallest picture has 2 bytes, such as
+       the copyright sign: with a letter on both sides, 4 bytes are 3 words. */
+    return (2 * length + 1) / 3;
 }
 
 /* An edge is the start or the end of a word. Edges are collected and looked up in batches. */

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from textfiles import InputError
 from textmodel.metadata import Layer, MultiHot, PaddedSequence
 from training.classifiers.classifier import Classifier
 from training.classifiers.history import History
@@ -64,9 +65,16 @@ class DenseClassifier(Classifier):
         return history
 
     def probabilities(self, examples: Examples) -> NDArray[np.float32]:
-        """Returns the probabilities, (texts, classes)."""
+        """Returns the probabilities, (texts, classes).
+
+        Raises:
+            InputError: they are not numbers, since the fit diverged.
+        """
         # Keras's `predict` would first trace a graph, which takes longer than answering thousands of texts.
         output: NDArray[np.float32] = np.concatenate([self.network(batch).numpy() for batch in self._batches(examples)])
+        if not np.isfinite(output).all():
+            rate = self._settings.learning_rate
+            raise InputError(f"--learning-rate {rate:g}: the fit diverged, the loss is no number: choose a lower one")
         return np.hstack([1 - output, output]) if self._binary else output
 
     def dense_weights(self) -> list[NDArray[np.floating[Any]]]:

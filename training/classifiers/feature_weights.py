@@ -40,8 +40,10 @@ def feature_weights(
     frequency = document_frequency(counts, targets)
     kept = np.flatnonzero(frequency > min_df - _ROUNDING)
     idf = np.log((1 + targets.sum()) / (1 + frequency[kept])) + 1
+    exact = idf**idf_power * _divergence(counts[:, kept], targets) ** divergence_power
     weights = np.zeros(size, np.float16)
-    weights[kept] = idf**idf_power * _divergence(counts[:, kept], targets) ** divergence_power
+    # Vectors are divided by their length, so a common factor changes nothing: it keeps large powers within float16.
+    weights[kept] = exact / max(1, exact.max(initial=0) / np.finfo(np.float16).max)
     return weights
 
 

@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 
 from textmodel import hashed_ngrams, ngrams
 from textmodel.metadata import CharacterNGrams, HashedNGrams, NGrams
+from training.classifiers import linear_svm
 from training.classifiers.feature_weights import document_frequency, feature_weights
 from training.data.keras_datasets import Examples
 from training.settings import OWN_DATA, Settings
@@ -70,7 +71,9 @@ class Weighting(NamedTuple):
         """
         found = hashed_ngrams.rows_of(ngrams.Features(counts.indptr, counts.indices, counts.data), self.kept)
         values = ngrams.weigh(self.vectorizer, found, self.scale.astype(np.float32))
-        row_splits = found.row_splits.astype(np.int32)  # scikit-learn takes no other type
+        row_splits = found.row_splits
+        if row_splits[-1] <= linear_svm.MAX_COMPONENTS:
+            row_splits = row_splits.astype(np.int32)  # scikit-learn takes no other type
         return csr_array((values, found.ids, row_splits), shape=(counts.shape[0], len(self.kept)))
 
 

@@ -14,6 +14,10 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
+from textfiles import InputError
+
+MAX_COMPONENTS = 2**31 - 1
+"""Maximum number of nonzero components of all vectors together: LIBLINEAR counts them by 32-bit integers."""
 _REST = -1
 TOLERANCE = 0.01
 _MAX_ITERATIONS = 100
@@ -51,7 +55,15 @@ def fit(
         weights: (texts,), how much each text counts in the loss; None for 1 each.
         seed: shuffles the texts before each pass.
         tolerance: LIBLINEAR's stopping tolerance.
+
+    Raises:
+        InputError: the vectors have more nonzero components than `MAX_COMPONENTS`.
     """
+    if vectors.nnz > MAX_COMPONENTS:
+        raise InputError(
+            f"{vectors.shape[0]:,} texts to train on have {vectors.nnz:,} features together, but LIBLINEAR takes"
+            f" {MAX_COMPONENTS:,} at most: give fewer texts, raise --min-df, or choose --features words"
+        )
     features = vectors.shape[1]
     if not features:  # LIBLINEAR needs at least one
         vectors = csr_array((vectors.shape[0], 1))

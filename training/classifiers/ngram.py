@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from textmodel import weights
 from textmodel.metadata import HashedNGrams, Layer, NGrams
 from training.classifiers import features, linear_svm, temperature_scaling
 from training.classifiers.classifier import Classifier
@@ -130,6 +131,4 @@ class NGramClassifier(Classifier):
         if self._kernel_type is np.float16:
             self.kernel, self.kernel_scale = kernel.astype(np.float16), None
         else:
-            largest = np.maximum(np.abs(kernel).max(axis=0, initial=0), np.finfo(np.float32).tiny)
-            self.kernel_scale = (largest / 127).astype(np.float32)
-            self.kernel = np.round(kernel / self.kernel_scale).astype(np.int8)
+            self.kernel, self.kernel_scale = weights.quantize(kernel)

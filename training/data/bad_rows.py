@@ -63,7 +63,7 @@ class BadRows(AbstractContextManager["BadRows"]):
 
     def _error(self) -> InputError:
         if self.count == 1:
-            return InputError(self._shown[0])
+            return InputError(f"{self._shown[0]}; --bad-rows FILE leaves out such rows")
         more = self.count - len(self._shown)
         encoding = (
             f"; most are not {self._encoding}: name their encoding with --encoding, as cp1252, euc-kr or shift_jis"

@@ -112,7 +112,8 @@ def _read(files: TrainingFiles, console: Console, *, characters: bool) -> tuple[
     with BadRows(files.bad_rows) as bad_rows:
         texts.read(files.data, bad_rows, console)
         count = len(texts)
-        if isinstance(files.test, LabelledFiles):
+        # Without a text to train on, every row to test on would be a bad row, and would hide what is wrong.
+        if count and isinstance(files.test, LabelledFiles):
             texts.read(files.test, bad_rows, console, known_labels=frozenset(texts.targets.labels))
     _check(files, texts, count)
     return texts, count, bad_rows.count
@@ -333,18 +334,25 @@ class _Texts:
 def _check(files: TrainingFiles, texts: _Texts, count: int) -> None:
     """Checks that the texts have two labels or more. The first `count` texts are to train on, the others to test on."""
     separate_test = isinstance(files.test, LabelledFiles)
-    if texts.without_weight and not count:
-        raise InputError(f"{files.data}: the weight of every text is 0: check --weight-column")
+    if not count:
+        raise InputError(f"{files.data}: {_why_nothing_was_kept(texts)}")
     if separate_test and len(texts) == count:
         raise InputError(f"{files.test}: holds no text to test on: give a file with texts as --test-data")
-    if not count:
-        too_long = f" of at most {MAX_TEXT_BYTES:,} bytes" if texts.too_long else ""
-        raise InputError(f"{files.data}: holds no text{too_long} with a word in it: check --text-column")
     if not files.data.soft.probabilities:
         hashes, classes = np.frombuffer(texts.hashes, np.uint64)[:count], texts.targets.classes()[:count]
         _check_labels(files.data, texts.targets.sorted_labels(), hashes, classes, needed=2 if separate_test else 3)
     elif not texts.targets.soft()[:count].any():
         raise InputError(f"{files.data}: no text has probabilities: check --probability-columns")
+
+
+def _why_nothing_was_kept(texts: _Texts) -> str:
+    """Returns why the files to train on gave no text, and what to do."""
+    if not texts.usable_rows:
+        return "holds no row that can be used: give a file with texts and labels"
+    if texts.without_weight == texts.usable_rows:
+        return "the weight of every text is 0: check --weight-column"
+    too_long = f" of at most {MAX_TEXT_BYTES:,} bytes" if texts.too_long else ""
+    return f"holds no text{too_long} with a word in it: check --text-column"
 
 
 def _check_labels(
@@ -400,10 +408,10 @@ def _split(files: TrainingFiles, settings: Settings, texts: _Texts, count: int) 
         is_test[drawn] = held_out(hashes[drawn], keys_for_test(hashes[drawn]), classes[drawn], files.test, keep=2)
         is_training = ~np.isin(hashes, hashes[is_test])
     training = np.flatnonzero(is_training)
-    if len(training) < 2:  # one to learn from, and one for validation
-        raise InputError(f"{files.data}: too few texts are left to train on: add texts")
     keys = keys_for_validation(hashes[training])
     is_validation = held_out(hashes[training], keys, classes[training], settings.validation_split, keep=1)
+    if is_validation.all():
+        raise InputError(f"{files.data}: too few texts are left to train on: add texts")
     random = np.random.default_rng(settings.seed)
     shuffled = [random.permutation(training[part]) for part in (is_validation, ~is_validation)]
     return _Split(np.concatenate(shuffled), np.flatnonzero(is_test), int(is_validation.sum()))

@@ -77,7 +77,8 @@ def read(folder: Path) -> NDArray[np.uint64] | None:
     if not path.exists():
         return None
     try:
-        hashes: NDArray[np.uint64] = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:  # `numpy.load` would also read other formats
+            hashes: NDArray[np.uint64] = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: {error}") from error
     if hashes.dtype != np.uint64 or hashes.ndim != 1:

@@ -1,6 +1,6 @@
 """Unknown words of new texts, and the meaning of their share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,6 @@ _MEANING = (
     " More training texts help"
 )
 _CHARACTERS = ". In inflected languages and languages without spaces, --features characters helps too"
-
-_TEXTS_AT_ONCE = 2048
 
 
 def meaning(*, words_alone: bool) -> str:
@@ -37,7 +35,7 @@ def known_words(texts: Sequence[str], min_df: int, *, characters: bool) -> NDArr
         characters: whether the model has n-grams of characters.
     """
     parts = [np.empty(0, np.uint32)]
-    for some in _parts(texts):
+    for some in hashed_ngrams.blocks(texts):
         row, hashes = hashed_ngrams.known_hashes(some, characters=characters)
         # Each hash occurs once for each text. The cast drops the row.
         parts.append(np.unique(row << 32 | hashes).astype(np.uint32))
@@ -48,12 +46,7 @@ def known_words(texts: Sequence[str], min_df: int, *, characters: bool) -> NDArr
 def unknown_ratio(texts: Sequence[str], known: NDArray[np.uint8]) -> float:
     """Returns the share of the texts' words that are not known; 0 if the texts have no words."""
     words = held = 0
-    for some in _parts(texts):
+    for some in hashed_ngrams.blocks(texts):
         counts = hashed_ngrams.count_words(some, known)
         words, held = words + int(counts.words.sum()), held + int(counts.known.sum())
     return 1 - held / words if words else 0.0
-
-
-def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    for first in range(0, len(texts), _TEXTS_AT_ONCE):
-        yield texts[first : first + _TEXTS_AT_ONCE]

@@ -184,7 +184,9 @@ def _checkable(rows: LabelledRows) -> NDArray[np.bool_]:
 
 def _require_two_labels(rows: LabelledRows) -> None:
     if not rows.labels:
-        raise InputError(f"{rows.files}: holds no text with a word in it: check --text-column")
+        left_out = rows.without_words or rows.too_long
+        reason = "text with a word in it: check --text-column" if left_out else "row that can be used: give others"
+        raise InputError(f"{rows.files}: holds no {reason}")
     if len(rows.labels) == 1:
         raise InputError(
             f"{rows.files}: every text has the label {listed(rows.labels)}: two labels are needed: check --label-column"

@@ -1,6 +1,7 @@
 """Metrics of a model's probabilities on texts with known classes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -29,11 +30,15 @@ class Answers(NamedTuple):
 
     @classmethod
     def of(cls, probabilities: NDArray[np.float32], classes: NDArray[np.int64]) -> "Answers":
-        """Makes the answers from probabilities, (n, k), and true classes, (n,)."""
+        """Makes the answers from probabilities, (n, k), and true classes, (n,). The model does not know a class from k
+        on: it has the probability 0.
+        """
         exact = probabilities.astype(np.float64)
         exact /= exact.sum(axis=1, keepdims=True)  # so that they sum to 1 in float64 too
         rows, predicted = np.arange(len(classes)), exact.argmax(axis=1)
-        return cls(classes.astype(np.int32), predicted.astype(np.int32), exact[rows, predicted], exact[rows, classes])
+        known = classes < exact.shape[1]
+        true_probability = np.where(known, exact[rows, np.where(known, classes, 0)], 0)
+        return cls(classes.astype(np.int32), predicted.astype(np.int32), exact[rows, predicted], true_probability)
 
 
 class CalibrationCurve(NamedTuple):
@@ -58,6 +63,7 @@ class CalibrationCurve(NamedTuple):
 class Evaluation:
     """Metrics on n texts of k classes."""
 
+    answers: Answers
     accuracy: float
     accuracy_interval: tuple[float, float]
     """The 95% confidence interval: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
@@ -73,8 +79,16 @@ class Evaluation:
     """(k,)"""
     support: NDArray[np.int64]
     """(k,), number of texts of each class."""
-    confusion: NDArray[np.int64]
-    """(k, k), number of texts of the row's class that were predicted as the column's class."""
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """(k, k), number of texts of the row's class that were predicted as the column's class. Only the figure needs
+        it, and it is large if there are many classes.
+        """
+        matrix: NDArray[np.int64] = confusion_matrix(
+            self.answers.classes, self.answers.predicted, labels=np.arange(len(self.support))
+        )
+        return matrix
 
     @property
     def macro_f1(self) -> float:
@@ -100,13 +114,15 @@ def evaluate_answers(answers: Answers, class_count: int, known_classes: int | No
         class_count: number of classes that the texts have.
         known_classes: number of classes that the model knows, which are the first ones. None: all.
     """
-    every = np.arange(class_count)
     truth = answers.classes, answers.predicted
     right = answers.predicted == answers.classes
     known = answers.classes < (class_count if known_classes is None else known_classes)
-    precision, recall, f1, support = precision_recall_fscore_support(*truth, labels=every, zero_division=0)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        *truth, labels=np.arange(class_count), zero_division=0
+    )
     low, high = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
     return Evaluation(
+        answers=answers,
         accuracy=float(accuracy_score(*truth)),
         accuracy_interval=(float(low), float(high)),
         log_loss=float(-np.log(np.maximum(answers.true_probability[known], _LEAST)).mean()),
@@ -115,7 +131,6 @@ def evaluate_answers(answers: Answers, class_count: int, known_classes: int | No
         recall=recall,
         f1=f1,
         support=support,
-        confusion=confusion_matrix(*truth, labels=every),
     )
 
 

@@ -95,34 +95,39 @@ def evaluate_files(version: LoadedVersion, files: LabelledFiles, bad_rows: BadRo
     """Evaluates a version on all texts of files. A text with a label that the version does not know counts as wrong.
     Memory holds 24 bytes per text.
 
+    Args:
+        version: the version.
+        files: the files.
+        bad_rows: collects the rows that cannot be used. The function enters and leaves it.
+
     Raises:
-        InputError: a file cannot be used, or the files have no text with a label that the version knows.
+        InputError: a file or a row cannot be used, or the files have no text with a label that the version knows.
     """
     class_of = _classes(version.labels)
     parts: list[Answers] = []
     mistakes: list[Mistake] = []
     words = known_words = learned = 0
-    for batch in batches(files.rows(bad_rows), lambda row: len(row[1].text)):
-        prediction = version.engine.classify([row.text for _, row in batch])
-        classes = np.array([class_of.setdefault(row.label, len(class_of)) for _, row in batch])
-        unknown = len(class_of) - len(version.labels)
-        answers = Answers.of(np.pad(prediction.probabilities, ((0, 0), (0, unknown))), classes)
-        parts.append(answers)
-        words += int(prediction.words.sum())
-        known_words += int(prediction.known_words.sum())
-        learned += int(version.has_learned(_hashes(row for _, row in batch)).sum())
-        wrong = (
-            Mistake(
-                f"{row.number:,}" if len(files.files) == 1 else f"{file.name}: {row.number:,}",
-                row.label,
-                version.labels[answers.predicted[at]],
-                float(answers.confidence[at]),
-                row.text[:EXCERPT],
+    with bad_rows:
+        for batch in batches(files.rows(bad_rows), lambda row: len(row[1].text)):
+            prediction = version.engine.classify([row.text for _, row in batch])
+            classes = np.array([class_of.setdefault(row.label, len(class_of)) for _, row in batch])
+            answers = Answers.of(prediction.probabilities, classes)
+            parts.append(answers)
+            words += int(prediction.words.sum())
+            known_words += int(prediction.known_words.sum())
+            learned += int(version.has_learned(_hashes(row for _, row in batch)).sum())
+            wrong = (
+                Mistake(
+                    f"{row.number:,}" if len(files.files) == 1 else f"{file.name}: {row.number:,}",
+                    row.label,
+                    version.labels[answers.predicted[at]],
+                    float(answers.confidence[at]),
+                    row.text[:EXCERPT],
+                )
+                for at in np.flatnonzero(answers.predicted != answers.classes)
+                for file, row in [batch[at]]
             )
-            for at in np.flatnonzero(answers.predicted != answers.classes)
-            for file, row in [batch[at]]
-        )
-        mistakes = heapq.nlargest(MAX_MISTAKES, [*mistakes, *wrong], key=lambda mistake: mistake.confidence)
+            mistakes = heapq.nlargest(MAX_MISTAKES, [*mistakes, *wrong], key=lambda mistake: mistake.confidence)
     if not parts:
         raise InputError(f"{files}: holds no text")
     everything = Answers(*map(np.concatenate, zip(*parts, strict=True)))
@@ -213,10 +218,17 @@ def compare(a: LoadedVersion, b: LoadedVersion, rows: Iterable[LabelledText]) ->
 def compare_on_files(a: LoadedVersion, b: LoadedVersion, files: LabelledFiles, bad_rows: BadRows) -> VersionComparison:
     """Compares two versions on all texts of files.
 
+    Args:
+        a: a version.
+        b: another version.
+        files: the files.
+        bad_rows: collects the rows that cannot be used. The function enters and leaves it.
+
     Raises:
-        InputError: a file cannot be used, or there is no text to compare the versions on.
+        InputError: a file or a row cannot be used, or there is no text to compare the versions on.
     """
-    result = compare(a, b, (row for _, row in files.rows(bad_rows)))
+    with bad_rows:
+        result = compare(a, b, (row for _, row in files.rows(bad_rows)))
     if result.accuracy is None:
         reason = (
             f"one of the versions has learned all of {counted(result.learned, 'text')}"

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import importlib.util
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -227,21 +228,38 @@ def code_of(method: Any, request: Any) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
+def send_a_path_that_is_not_utf_8(address: str) -> None:
+    """Sends it, and waits until the port answers another client, while the connection stays open."""
+    with connected(address) as connection, grpc.insecure_channel(address, SEPARATE) as channel:
+        connection.send(grpc_request("/\udcff/Classify", stream=1))
+        while connection.receive().kind not in (HEADERS, RST_STREAM, GOAWAY):
+            pass
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        codes = (code_of(health.Check, health_pb2.HealthCheckRequest()) for _ in range(1000))
+        # Whoever connects to a server that ends loses the call, and calls again.
+        lost = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        assert next(code for code in codes if code not in lost) is grpc.StatusCode.OK
+
+
 def test_a_path_that_is_not_utf_8_closes_no_port_and_is_not_logged(guarded: ServerProcess) -> None:
     for _ in range(3):
-        with (
-            connected(guarded.address) as connection,  # grpcio would wait for its end
-            grpc.insecure_channel(guarded.address, SEPARATE) as channel,
-        ):
-            connection.send(grpc_request("/\udcff/Classify", stream=1))
-            while connection.receive().kind not in (HEADERS, RST_STREAM, GOAWAY):
-                pass
-            health: Any = health_pb2_grpc.HealthStub(channel)
-            codes = (code_of(health.Check, health_pb2.HealthCheckRequest()) for _ in range(1000))
-            # Whoever connects to a server that ends loses the call, and calls again.
-            lost = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-            assert next(code for code in codes if code not in lost) is grpc.StatusCode.OK
+        send_a_path_that_is_not_utf_8(guarded.address)
     assert not [line for line in guarded.log if "exception" in line or "xff" in str(line)]
+
+
+def test_a_path_that_is_not_utf_8_leaves_the_other_port_alone(tiny_models: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        health_port = free.getsockname()[1]
+    flags = ("--workers", "1", "--transport", "grpcio", "--health-port", str(health_port))
+    with (
+        serving(tiny_models, *flags) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        watch: Any = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        send_a_path_that_is_not_utf_8(f"127.0.0.1:{health_port}")
+        assert watch.is_active()
+        send_a_path_that_is_not_utf_8(server.address)
 
 
 @pytest.mark.parametrize("method", ["/grpc.health.v1.Health/Watch", STREAM, CLASSIFY])

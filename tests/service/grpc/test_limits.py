@@ -70,10 +70,12 @@ def test_calls_past_the_pending_bound_are_refused_and_health_still_answers(
         slow = pb2.ClassifyRequest(model="topic", texts=["İ" + "oil " * 200] * 60)
         calls = [stub.Classify.future(slow, timeout=60) for _ in range(30) for stub in stubs]
         assert health.Check(health_pb2.HealthCheckRequest(), timeout=60).status
-        refused = [call.code() for call in calls if call.exception()]
+        refused = [call for call in calls if call.exception()]
     assert 0 < len(refused) < len(calls)
     native = worker.event("started")["transport"] == "native"
-    assert set(refused) == {grpc.StatusCode.RESOURCE_EXHAUSTED if native else grpc.StatusCode.CANCELLED}
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED if native else grpc.StatusCode.CANCELLED
+    assert {call.code() for call in refused} == {code}
+    assert not native or {call.details() for call in refused} == {"the queue of calls is full, try again in 0.1 s"}
 
 
 def test_a_connection_s_next_call_waits_until_one_of_its_streams_ends(worker: ServerProcess) -> None:
@@ -207,6 +209,26 @@ def refused_by_its_beginning(server: ServerProcess) -> None:
             if (HEADERS, END_HEADERS | END_STREAM, 1) in {received[:3] for received in connection.ping()}:
                 return
     raise AssertionError("the request was not refused")
+
+
+@pytest.mark.parametrize("reason", ["deadline", "cancelled"])
+def test_requests_that_nobody_waits_for_any_longer_are_counted(worker: ServerProcess, reason: str) -> None:
+    large = pb2.ClassifyRequest(model="topic", texts=["a moving film " * 70] * 1024)  # too large to answer inline
+
+    def dropped() -> float:
+        return counted(worker, "text_classifier_dropped_requests_total", 'model="topic"', f'reason="{reason}"')
+
+    before = dropped()
+    with ExitStack() as stack:
+        stubs = [stub_of(stack.enter_context(connect(worker))) for _ in range(8)]
+        for _ in range(200):  # until it is seen
+            calls = [stub.Classify.future(large, timeout=0.02 if reason == "deadline" else 60) for stub in stubs]
+            calls[0].exception()  # has ended; the others wait for their turn, or their bytes are still arriving
+            for call in calls:
+                call.cancel()
+            if dropped() > before:
+                break
+    assert dropped() > before
 
 
 @pytest.mark.parametrize("engine", ["tensorflow", "compiled"])

@@ -2,7 +2,8 @@
 
 import asyncio
 import gzip
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -62,12 +63,19 @@ def test_a_body_that_says_that_it_is_larger_is_not_waited_for() -> None:
     assert read([b"1", b""], content_length="odd") == b"1"
 
 
-@pytest.mark.parametrize("encoding", ["gzip", " GZIP "])
-def test_a_gzip_body_is_decompressed_up_to_the_maximum(encoding: str) -> None:
-    assert read([gzip.compress(b"1" * 40), b""], 40, content_encoding=encoding) == b"1" * 40
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("gzip", gzip.compress), (" GZIP ", gzip.compress), ("deflate", zlib.compress)]
+)
+def test_a_compressed_body_is_decompressed_up_to_the_maximum(encoding: str, compress: Callable[[bytes], bytes]) -> None:
+    assert read([compress(b"1" * 40), b""], 40, content_encoding=encoding) == b"1" * 40
     with pytest.raises(RequestTooLarge):
-        read([gzip.compress(b"1" * 41), b""], 40, content_encoding=encoding)
-    assert refusal(InvalidArgument, [b"no gzip", b""], content_encoding=encoding) == "body: is not valid gzip"
+        read([compress(b"1" * 41), b""], 40, content_encoding=encoding)
+    name = encoding.strip().lower()
+    assert refusal(InvalidArgument, [b"text", b""], content_encoding=encoding) == f"body: is not valid {name}"
+    whole = compress(b"1" * 40)
+    assert refusal(InvalidArgument, [whole[:-1], b""], max_bytes=40, content_encoding=encoding) == (
+        f"body: is not one complete {name} stream"
+    )
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
@@ -77,7 +85,7 @@ def test_a_body_may_be_in_no_encoding(encoding: str) -> None:
 
 def test_other_encodings_are_refused_before_the_body_is_read() -> None:
     assert refusal(UnsupportedEncoding, [], content_encoding="br") == (
-        "Content-Encoding: 'br' is not supported; send gzip or none"
+        "Content-Encoding: 'br' is not supported; send gzip, deflate or none"
     )
 
 

@@ -1,5 +1,6 @@
 """What is read of an HTTP request before a servicer gets it: its size, its deadline, its raw tensors."""
 
+import asyncio
 import json
 import math
 from typing import Any
@@ -8,13 +9,17 @@ import pytest
 from starlette.requests import Request
 
 from service import errors
-from service.errors import InvalidArgument
+from service.errors import InvalidArgument, NotReady
 from service.grpc.decoding import FREE_BYTES, FURTHER_ELEMENTS
+from service.grpc.health import HealthServicer
+from service.grpc.open_inference_servicer import OpenInferenceServicer
 from service.http.binary_tensors import JSON_LENGTH, split
 from service.http.call import Call
 from service.http.endpoint import _decoded, _has_more_strings, error_response, is_probe
 from service.http.openapi import is_open_inference
+from service.http.operations import Operations
 from service.http.schemas import ClassifyRequest
+from service.inference.repository import Model, ModelRepository, ModelVersion, State
 
 
 def request(**headers: str) -> Request:
@@ -110,7 +115,7 @@ def test_a_path_tells_probes_and_the_open_inference_protocol(path: str, probe: b
         (errors.RequestTooLarge("large"), 413, "RESOURCE_EXHAUSTED"),
         (errors.UnsupportedEncoding("br"), 415, "UNIMPLEMENTED"),
         (errors.ForeignHost("x"), 421, "PERMISSION_DENIED"),
-        (errors.Overloaded("m", 1), 429, "RESOURCE_EXHAUSTED"),
+        (errors.Overloaded("m", 1.2), 429, "RESOURCE_EXHAUSTED"),
         (errors.NotReady(), 503, "UNAVAILABLE"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
@@ -126,6 +131,7 @@ def test_an_error_has_its_http_status_and_the_form_of_its_protocol(
         [True] if has_details else []
     )
     assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+    assert response.headers.get("retry-after") == ("2" if isinstance(error, errors.Overloaded) else None)
     assert json.loads(bytes(error_response("/v2/models/x", error).body)) == {"error": str(error)}
 
 
@@ -134,3 +140,15 @@ def test_a_deadline_in_nanoseconds_is_over_at_once() -> None:
     assert left is not None
     assert not math.isinf(left)
     assert left <= 1e-9
+
+
+def test_what_is_not_ready_says_why_or_where_to_find_out() -> None:
+    repository = ModelRepository()
+    other: Any = None
+    repository.models["m"] = Model({1: ModelVersion("m", 1, State.FAILED, "odd")})
+    operations = Operations(other, OpenInferenceServicer(repository, other, HealthServicer(("",))))
+    call = Call(request())
+    with pytest.raises(NotReady, match="no model in service yet, or one of its processes starts again"):
+        asyncio.run(operations.server_ready(call, {}, None))
+    with pytest.raises(NotReady, match="GET /v1/models gives its state and the reason"):
+        asyncio.run(operations.model_ready(call, {"model": "m"}, None))

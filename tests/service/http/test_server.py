@@ -1,9 +1,13 @@
 """What a client may hold of the HTTP server: connections, time, memory. Some bounds are lowered, to wait less."""
 
 import asyncio
+import gc
 import gzip
 import json
 import socket
+import struct
+import sys
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +19,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.testing import capture_logs
 
+from service.address import BACKLOG, listening_socket
 from service.config import Config
 from service.errors import RequestTimeout, TooManyBytes
 from service.http import body, server
@@ -150,6 +155,66 @@ def test_headers_that_do_not_come_in_time_end_the_connection(sent: bytes, monkey
             while not end.done():  # a byte from time to time gains no time
                 await asyncio.wait([end], timeout=0.01)
                 writer.write(sent[:1])
+
+    asyncio.run(test())
+
+
+def test_as_many_connections_as_intended_may_wait_to_be_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    most, listeners = int(Path("/proc/sys/net/core/somaxconn").read_text()), []
+
+    def note(host: str, port: int, *, shared: bool) -> socket.socket:
+        listeners.append(listening_socket(host, port, shared=shared))
+        return listeners[0]
+
+    monkeypatch.setattr(server, "listening_socket", note)
+
+    async def test() -> None:
+        async with running(hello) as port:
+            await ask(port)
+            state = listeners[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+            assert int.from_bytes(state[28:], sys.byteorder) == min(BACKLOG, most)
+
+    asyncio.run(test())
+
+
+def test_an_idle_connection_is_closed_later_than_proxies_reuse_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert server.IDLE_SECONDS > 60  # as nginx, HAProxy and load balancers of clouds do
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.05)
+
+    async def test() -> None:
+        async with running(hello) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await reader.read()).endswith(b"hello")  # up to its end
+            writer.close()
+
+    asyncio.run(test())
+
+
+def test_a_connection_that_its_client_resets_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[weakref.ref[Any]] = []
+    reset = asyncio.Event()
+    connection_lost = server._Protocol.connection_lost
+
+    def note(connection: Any, error: Exception | None) -> None:
+        connection_lost(connection, error)
+        assert error
+        lost.append(weakref.ref(connection))
+        reset.set()
+
+    monkeypatch.setattr(server._Protocol, "connection_lost", note)
+
+    async def test() -> None:
+        async with running(hello) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await reader.readuntil(b"hello")
+            linger = struct.pack("ii", 1, 0)  # to close is to reset
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.close()
+            await reset.wait()
+            gc.collect()
+            assert lost[0]() is None
 
     asyncio.run(test())
 

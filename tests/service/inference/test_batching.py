@@ -1,6 +1,7 @@
 """Adaptive batching, with an engine that waits until it is told to go on."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -210,6 +211,44 @@ def test_closing_answers_what_waits() -> None:
         assert all(future.done() for future in futures)
 
     with_batcher(test)
+
+
+def test_what_waits_is_answered_although_closing_is_cancelled() -> None:
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        waiting = batcher.classify(["a"], 1)
+        await entered(engine)
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)  # it waits now
+        closing.cancel()  # as the stop of the server does
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        engine.gate.release()
+        async with asyncio.timeout(60):
+            assert (await waiting).words.tolist() == [1]
+
+    with_batcher(test)
+
+
+def test_an_error_that_no_caller_reads_is_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("service.inference.batching.perf_counter", lambda: now)
+    logged: list[dict[str, Any]] = []
+
+    async def test(batcher: Batcher, engine: GatedEngine) -> None:
+        nonlocal now
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+        answers = [batcher.classify(["fail"], 4)]
+        await entered(engine)
+        answers.append(batcher.classify(["late"], 4, deadline=1.0))
+        now = 1.0
+        engine.gate.release()
+        await batcher.close()
+        assert all(answer.done() for answer in answers)
+        answers.clear()
+        gc.collect()
+
+    assert with_batcher(test) == {"deadline": 1}
+    assert logged == []
 
 
 def test_small_requests_are_answered_inline_and_larger_ones_in_the_thread() -> None:

@@ -22,10 +22,10 @@ from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
 class Capturing:
     """A capture, and its metrics."""
 
-    def __init__(self, folder: Path, share: float = 0, max_bytes: int = 1 << 20) -> None:
+    def __init__(self, folder: Path, share: float = 0, max_bytes: int = 1 << 20, workers: int = 1) -> None:
         self.folder = folder
         self.page = MetricsPage(bytearray(PAGE_BYTES), owner=0)
-        self.capture = Capture(folder, share, max_bytes, 1, CaptureMetrics(self.page))
+        self.capture = Capture(folder, share, max_bytes, workers, CaptureMetrics(self.page))
 
     def record(self, texts: list[str], agrees: list[bool]) -> None:
         count = len(texts)
@@ -113,6 +113,18 @@ def test_no_file_is_removed_while_there_is_room(tmp_path: Path) -> None:
     assert capturing.count("removed_files") == 0
     assert len(list(tmp_path.iterdir())) == FILES_PER_WORKER
     assert capturing.lines() == [{"kind": "text"}]
+
+
+def test_workers_that_make_room_at_the_same_time_keep_the_bound(tmp_path: Path) -> None:
+    for number in range(10, 10 + 2 * FILES_PER_WORKER):
+        (tmp_path / f"captured-{number}.jsonl").touch()
+    both = [Capturing(tmp_path, workers=2) for _ in range(2)]
+    for each in both:
+        each.capture._remove_oldest()
+    left = len(list(tmp_path.iterdir()))
+    for each in both:
+        each.lines()
+    assert left + len(both) == 2 * FILES_PER_WORKER
 
 
 def test_texts_that_come_faster_than_they_are_written_keep_the_bound_of_the_files(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_requests_beyond_those_that_may_wait_are_turned_away_and_the_others_answ
             assert all(isinstance(answer, list) and len(answer[0].words) == 2 for answer in answers)
             assert isinstance(last, Overloaded)
             assert last.retry_seconds >= 0.01
+            assert str(last).startswith("the queue of explanations is full, try again in ")
 
     asyncio.run(run())
 
@@ -50,11 +51,11 @@ def test_one_request_of_a_worker_is_explained_at_a_time_and_cancelled_ones_never
     async def run() -> None:
         queue, paths = ExplanationQueue(), {name: tiny_models / name / "1" for name in ("topic", "sentiment")}
         of_model = {name: Explanations(queue, name, 1, path, fingerprint(path)) for name, path in paths.items()}
-        first = asyncio.create_task(queue.run("topic", explain_first))
+        first = asyncio.create_task(queue.run(explain_first))
         await asyncio.to_thread(first_runs.wait, 60)
         other = asyncio.create_task(of_model["sentiment"].explain(["dull film"], [0]))
-        late = asyncio.create_task(queue.run("topic", lambda: begun.append("late")))
-        kept = asyncio.create_task(queue.run("topic", lambda: begun.append("kept")))
+        late = asyncio.create_task(queue.run(lambda: begun.append("late")))
+        kept = asyncio.create_task(queue.run(lambda: begun.append("kept")))
         await asyncio.sleep(0)  # all three wait now
         late.cancel()  # as its deadline, or its client's disconnect, does
         with pytest.raises(asyncio.CancelledError):  # the event loop passes a cancellation on in its next turn

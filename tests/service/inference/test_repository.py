@@ -58,7 +58,7 @@ def test_without_a_version_in_service_the_highest_is_found() -> None:
         ("n" * 65, 7, NotFound, f"models/{'n' * 64}… not found: available are m"),
         ("m", 4, NotFound, "models/m/versions/4 not found: "),
         ("m", 3, NotFound, "models/m/versions/3 not found: "),
-        ("m", 10, NotReady, "no model is ready yet"),
+        ("m", 10, NotReady, "models/m/versions/10 is being loaded; try again later"),
     ],
 )
 def test_a_request_that_gets_no_version_is_told_what_there_is(
@@ -68,6 +68,13 @@ def test_a_request_that_gets_no_version_is_told_what_there_is(
     assert type(error) is kind
     assert str(error).startswith(says)
     assert "available: versions 1, 2" in str(error) or kind is not NotFound or name != "m"
+
+
+def test_a_model_whose_last_version_is_unloaded_has_no_version() -> None:
+    found = repository()
+    found.models["m"] = Model()
+    assert str(refusal(found, "m", 0)) == "models/m not found: no version is available"
+    assert found.list() == []
 
 
 @pytest.mark.parametrize(("name", "version"), [("n", 0), ("m", 4), ("m", 3)])

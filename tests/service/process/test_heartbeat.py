@@ -214,6 +214,18 @@ def test_a_child_hears_whether_the_server_serves_until_the_supervisor_is_gone() 
     child.close()
 
 
+def test_a_child_hears_that_the_supervisor_is_gone_although_its_lines_are_unread() -> None:
+    supervisor, child = child_pipe()
+    child.beat()
+    supervisor.close()
+
+    async def heard() -> list[bool]:
+        return [change async for change in child.serving()]
+
+    assert asyncio.run(heard()) == []
+    child.close()
+
+
 def test_a_child_that_is_gone_hears_nothing() -> None:
     supervisor, child = child_pipe()
     child.close()

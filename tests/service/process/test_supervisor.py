@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.server_process import ServerProcess, serving
@@ -125,9 +126,10 @@ def test_workers_stop_when_the_supervisor_is_killed(tiny_models: Path) -> None:
     assert server.wait() == -signal.SIGKILL
 
 
-def test_a_worker_that_hangs_does_not_keep_the_server_from_stopping(tiny_models: Path) -> None:
+@pytest.mark.parametrize("process", ["worker 1", "metrics"])
+def test_a_process_that_hangs_does_not_keep_the_server_from_stopping(process: str, tiny_models: Path) -> None:
     with serving(tiny_models, *WORKERS, "--grace-period", "0") as server:
-        hung = server.event("ready", process="worker 1")["pid"]
+        hung = server.event("ready", process=process)["pid"]
         handle = os.pidfd_open(hung)
         os.kill(hung, signal.SIGSTOP)
         server.signal(signal.SIGTERM)

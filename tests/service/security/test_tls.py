@@ -7,12 +7,16 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 import trustme
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from service.errors import StartError
 from service.security.tls import TlsFiles, server_context
@@ -261,6 +265,24 @@ def test_the_file_that_is_no_certificate_or_key_is_named(files: PemFiles, wrong:
             files.key.write_bytes(pem)
     with pytest.raises(StartError, match=says):
         server_context("test", TlsFiles(files.certificate, files.key, None))
+
+
+def test_a_key_of_a_kind_that_the_native_transport_lacks_ends_the_start(tiny_models: Path, tmp_path: Path) -> None:
+    pytest.importorskip("service.grpc._native_server", reason="the native transport is not built")
+    key, name = ec.generate_private_key(ec.SECP521R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    now = datetime.now(UTC)
+    certificate = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
+    pem, files = serialization.Encoding.PEM, PemFiles(tmp_path)
+    files.certificate.write_bytes(certificate.public_bytes(pem))
+    files.key.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    server_context("test", TlsFiles(files.certificate, files.key, None))  # OpenSSL knows it
+    server = ServerProcess(tiny_models, *files.flags, "--transport", "native")
+    try:
+        assert server.wait() == 1
+    finally:
+        server.process.kill()
+    assert "ECDSA P-256 or P-384, or Ed25519, or --transport grpcio" in server.event("cannot start")["reason"]
 
 
 @pytest.mark.parametrize(

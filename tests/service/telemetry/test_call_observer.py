@@ -283,7 +283,7 @@ def test_a_collector_that_is_not_there_keeps_no_call_and_no_end_waiting(tiny_mod
     ("environment", "reason"),
     [
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "carrier/pigeon"}, "'carrier/pigeon' is not one of grpc, http/protobuf"),
-        ({"OTEL_TRACES_EXPORTER": "otlp,nothing"}, "no installed package has an exporter 'nothing'"),
+        ({"OTEL_TRACES_EXPORTER": "otlp, nothing"}, "no installed package has an exporter 'nothing'"),
     ],
 )
 def test_a_variable_that_asks_for_what_there_is_not_ends_the_start(

@@ -74,6 +74,18 @@ def test_a_model_tells_its_engine_and_the_labels_of_its_training(page: MetricsPa
     assert training["one", "1", "x"] == [1]
 
 
+def test_files_that_replace_those_of_a_version_replace_its_engine_and_labels(page: MetricsPage) -> None:
+    model(page, "other")
+    model(page)
+    ModelMetrics(page, "m", 1, "tensorflow", ["y", "z"], label_texts=(1, 1))
+    assert shown(page, metrics.INFO) == {("other", "1", "compiled"): [1], ("m", "1", "tensorflow"): [1]}
+    training = shown(page, metrics.TRAINING_LABELS)
+    assert {labels: share for labels, share in training.items() if labels[0] == "m"} == {
+        ("m", "1", "y"): [0.5],
+        ("m", "1", "z"): [0.5],
+    }
+
+
 def test_texts_are_counted_by_label_probability_and_unknown_words(page: MetricsPage) -> None:
     counted = model(page)
     counted.classified([0, 1, 1], [0.55, 0.95, 1.0], [4, 0, 5], [1, 0, 5])

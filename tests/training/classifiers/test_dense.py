@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from textfiles import InputError
 from training.classifiers.dense import DenseClassifier, batch_size
 from training.classifiers.history import best_epoch
 from training.data.keras_datasets import Examples, load
@@ -69,6 +70,13 @@ def test_balanced_class_weights_give_each_class_the_same_sum() -> None:
     weights = DenseClassifier(replace(SMALL, class_weights="balanced"), 3).class_weights(targets)
     np.testing.assert_allclose(weights[[0, 2]], [4 / 9, 4 / 3])
     assert np.isfinite(weights).all()
+
+
+def test_a_fit_that_diverged_is_an_error_that_names_the_learning_rate(examples: Examples) -> None:
+    classifier = DenseClassifier(replace(SMALL, learning_rate=1e30), 2)
+    classifier.network.set_weights([np.full_like(weights, np.nan) for weights in classifier.network.get_weights()])
+    with pytest.raises(InputError, match=r"^--learning-rate 1e\+30: the fit diverged, .*: choose a lower one$"):
+        classifier.probabilities(examples)
 
 
 def test_two_classes_are_one_sigmoid_unit_and_more_a_softmax() -> None:

@@ -26,6 +26,12 @@ def test_a_feature_weighs_more_the_fewer_texts_hold_it_and_nothing_below_the_min
     np.testing.assert_allclose(weights, [1, rare, rare, 0, 0], rtol=1e-3)
 
 
+def test_weights_of_a_large_power_keep_their_ratio_within_float16() -> None:
+    weights = _weights(30, 0).astype(np.float64)
+    assert weights.max() == np.finfo(np.float16).max
+    assert weights[1] / weights[0] == pytest.approx((np.log(5 / 3) + 1) ** 30, rel=0.01)
+
+
 def test_a_feature_weighs_more_the_further_its_classes_are_from_those_of_all_texts() -> None:
     shares = np.array([4.5, 2.5]) / 7  # 2 texts of class 0, and 5 distributed over both
     np.testing.assert_allclose(_weights(0, 1), [0, (shares * np.log(shares * 2)).sum(), 0, 0, 0], atol=1e-4)

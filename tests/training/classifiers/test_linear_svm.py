@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.svm import LinearSVC
 
+from textfiles import InputError
 from training.classifiers import linear_svm
 
 
@@ -43,6 +44,14 @@ def test_classes_that_are_fitted_a_few_at_a_time_are_the_same(monkeypatch: pytes
     found = linear_svm.fit(VECTORS, CLASSES, np.arange(5), cost=0.3)
     np.testing.assert_allclose(found.kernel, expected.kernel, atol=0.02)
     np.testing.assert_allclose(found.bias, expected.bias, atol=0.02)
+
+
+def test_more_features_than_liblinear_takes_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_svm, "MAX_COMPONENTS", VECTORS.nnz)
+    linear_svm.fit(VECTORS, CLASSES, np.arange(5), cost=0.3)
+    monkeypatch.setattr(linear_svm, "MAX_COMPONENTS", VECTORS.nnz - 1)
+    with pytest.raises(InputError, match=r"^600 texts to train on have [\d,]+ features together, but LIBLINEAR takes"):
+        linear_svm.fit(VECTORS, CLASSES, np.arange(5), cost=0.3)
 
 
 def test_a_few_of_the_classes_are_fitted_against_all_others() -> None:

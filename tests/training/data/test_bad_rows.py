@@ -16,7 +16,7 @@ def _add(bad_rows: BadRows, folder: Path, count: int) -> None:
 def test_one_bad_row_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error, BadRows() as bad_rows:
         _add(bad_rows, tmp_path, 1)
-    assert str(error.value) == f"{tmp_path}/a.csv: line 1: odd"
+    assert str(error.value) == f"{tmp_path}/a.csv: line 1: odd; --bad-rows FILE leaves out such rows"
     assert error.value.details == ()
 
 

@@ -273,7 +273,7 @@ def test_the_longest_text_is_what_a_server_takes_by_default() -> None:
         ),
         (_rows(16, tuple("abcdefgh")), None, "'e' has 2 and 3 more labels"),
         (_rows(20), [("", "yes")], "test.jsonl: holds no text to test on"),
-        (_rows(20), [("a", "yes"), ("a", "maybe")], "test.jsonl: line 2: no text to train on has the label 'maybe'$"),
+        (_rows(20), [("a", "yes"), ("a", "maybe")], "test.jsonl: line 2: no text to train on has the label 'maybe'; "),
         (_rows(20), [("a", "yes"), ("a", "YES")], "no text to train on has the label 'YES', but one that differs only"),
         ([("\uffff", "a"), ("\uffff1", "a"), ("\uffff2", "b"), ("\uffff3", "b")], [("\uffff", "a")], "no word that a"),
     ],
@@ -281,6 +281,18 @@ def test_the_longest_text_is_what_a_server_takes_by_default() -> None:
 def test_data_that_cannot_be_split_are_an_error(rows: Rows, test_rows: Rows | None, says: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=says):
         _load(tmp_path, rows, test_rows)
+
+
+@pytest.mark.parametrize("rows", ["", "text without a label\n"])
+@pytest.mark.parametrize("test", [0.2, _rows(20)])
+def test_files_without_a_row_to_train_on_are_named(rows: str, test: float | Rows, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"text,label\n{rows}")
+    data = LabelledFiles([LabelledFile(tmp_path / "a.csv")])
+    test_files = test if isinstance(test, float) else _file(tmp_path / "test.jsonl", test)
+    files = TrainingFiles(data, test_files, tmp_path / "bad.jsonl")
+    with pytest.raises(InputError, match=r"a\.csv: holds no row that can be used: give a file with texts and labels$"):
+        load(files, SETTINGS, Console(file=StringIO()))
+    assert (tmp_path / "bad.jsonl").read_text().count("\n") == rows.count("\n")
 
 
 _GROWTH = """

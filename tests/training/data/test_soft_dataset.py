@@ -162,6 +162,8 @@ def test_files_without_such_columns_have_no_targets_beside_the_classes(tmp_path:
         (_labelled(20), SOFT, None, "no text has probabilities: check --probability-columns"),
         (_soft(20, 1.0), SOFT, _labelled(4), "all texts to train on have the same label"),
         (_soft(1), SOFT, _labelled(4), "too few texts are left to train on"),
+        # The only text of each label is for validation.
+        ([*_soft(1, 1.0), {**_soft(1, 0.0)[0], "text": "b"}], SOFT, _labelled(4), "too few texts are left to train on"),
         ([{**row, "text": "?"} for row in _soft(9)], SOFT, _labelled(4), "holds no text with a word in it"),
         ([{**row, "w": 0} for row in _labelled(20)], WEIGHTED, None, "the weight of every text is 0"),
         ([{**row, "w": n < 2} for n, row in enumerate(_labelled(20))], WEIGHTED, None, "'w' is True, no number"),

@@ -177,7 +177,7 @@ def test_a_missing_column_is_an_error(names: list[str], says: str, tmp_path: Pat
         ('{"text": "x", "label": null, "w": 1}', "line 1: has neither a label nor probabilities"),
         (
             '{"text": "x", "label": "may be", "w": 1}',
-            "line 1: the label 'may be' is none of those of --probability-columns, 'no', 'yes'$",
+            "line 1: the label 'may be' is none of those of --probability-columns, 'no', 'yes'; --bad",
         ),
     ],
 )

@@ -57,10 +57,10 @@ def test_hashes_of_a_version_are_read_as_they_were_written(tmp_path: Path) -> No
     assert hashes.tolist() == [0, 3, 2**64 - 1]
 
 
-@pytest.mark.parametrize("content", [np.zeros(3), np.zeros((2, 2), np.uint64), None])
-def test_a_damaged_file_of_hashes_is_an_error(content: np.ndarray | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [np.zeros(3), np.zeros((2, 2), np.uint64), b"no array", b"", b"PK\x05\x06"])
+def test_a_damaged_file_of_hashes_is_an_error(content: np.ndarray | bytes, tmp_path: Path) -> None:
     path = tmp_path / "assets.extra" / text_hashes.FILE
     path.parent.mkdir()
-    path.write_bytes(b"no array") if content is None else np.save(path, content)
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
     with pytest.raises(ModelError, match=text_hashes.FILE):
         text_hashes.read(tmp_path)

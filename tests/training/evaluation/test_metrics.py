@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from training.evaluation.metrics import calibrate, evaluate
+from training.evaluation.metrics import Answers, calibrate, evaluate
 
 PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.25, 0.5, 0.25]], np.float32)
 CLASSES = np.array([0, 1, 1, 1])
@@ -33,6 +33,12 @@ def test_two_columns_are_evaluated_as_two_classes() -> None:
     result = evaluate(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), np.array([0, 0]))
     assert result.accuracy == 0.5
     assert result.confusion.tolist() == [[1, 1], [0, 0]]
+
+
+def test_a_class_that_the_model_does_not_know_has_the_probability_zero() -> None:
+    answers = Answers.of(PROBABILITIES, np.array([0, 3, 100_000, 1]))
+    assert answers.classes.tolist() == [0, 3, 100_000, 1]
+    np.testing.assert_allclose(answers.true_probability, [0.7, 0, 0, 0.5], rtol=1e-6)
 
 
 def test_a_true_class_of_probability_zero_gives_a_finite_log_loss() -> None:

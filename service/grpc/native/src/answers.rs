@@ -2,7 +2,6 @@
 //! fit are dropped and counted.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 use std::iter::repeat_n;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +11,7 @@ use pyo3::types::PyString;
 
 use crate::bridge::{Bridge, Event};
 use crate::network::Prediction;
+use crate::random;
 use crate::threads::Idleness;
 
 /// A request's texts and their answers.
@@ -119,9 +119,9 @@ impl Queue {
     }
 }
 
-/// Chooses at random. The hasher's keys differ from call to call.
+/// Chooses at random.
 fn is_sampled(share: f64) -> bool {
-    share >= 1.0 || (RandomState::new().hash_one(()) as f64) < share * u64::MAX as f64
+    share >= 1.0 || random::fraction() < share
 }
 
 /// The answers of one version that wait for Python.

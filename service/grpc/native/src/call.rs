@@ -22,7 +22,7 @@ use crate::budget::Held;
 use crate::codec::{Message, Messages, ReadError};
 use crate::compression::Encoding;
 use crate::deadline::parse_timeout;
-use crate::fast_path::{FastMethod, FastPath, Kind, Outcome};
+use crate::fast_path::{Envelope, FastMethod, FastPath, Kind, Outcome};
 use crate::limits::{MESSAGE, RESERVATION, SMALL_RESPONSE, TURN_MESSAGES};
 use crate::metadata::REQUEST_ID;
 use crate::method::Method;
@@ -302,10 +302,13 @@ impl Call<'_> {
 
     /// Classifies the texts of a message while its answer is wanted. A message that arrives after the deadline is dropped.
     async fn answer(&mut self, kind: Kind, message: &Message, place: Option<Place>) -> Result<Outcome, End> {
+        let fast_path = &self.shared.fast_path;
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            fast_path.arrived_late(kind, message);
             return Err(late());
         }
-        let answer = self.shared.fast_path.answer(kind, message, place, self.request_id.as_ref());
+        let envelope = Envelope { place, request_id: self.request_id.as_ref(), deadline: self.deadline };
+        let answer = fast_path.answer(kind, message, envelope);
         while_wanted(self.shared, self.writer, self.deadline, answer).await
     }
 

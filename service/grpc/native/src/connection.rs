@@ -15,12 +15,17 @@ use crate::budget::{Part, Unsent};
 use crate::call;
 use crate::io::{Activity, Watched};
 use crate::limits::{CONNECTION_WINDOW, FLUSH, HANDSHAKE, Limits, SEND_BUFFER, STREAM_WINDOW};
+use crate::random;
 use crate::response::ResponseWriter;
 use crate::shared::{Shared, Stage};
 
 /// A client may reset this multiple of its maximum number of streams before they are accepted: if a server is late, the
 /// deadlines of all its calls pass at once. Only floods of resets exceed it.
 const RESETS_PER_STREAM: usize = 2;
+
+/// The ages of connections differ by up to this share of the configured age, as in gRPC's core: clients that connected at the
+/// same time, as after a restart, do not reconnect at the same time.
+const AGE_SPREAD: f64 = 0.1;
 
 /// Number of streams whose frames are ignored for a second, because they were answered before their requests had arrived.
 /// Frames of other ended streams count as errors of the client, of which it may make about a thousand.
@@ -42,7 +47,7 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer:
     let Ok(Ok(connection)) = timeout(HANDSHAKE, handshake).await else { return };
     let life = Life {
         activity: Arc::clone(&activity),
-        limits: limits.clone(),
+        limits: Limits { age: spread(limits.age), ..limits.clone() },
         born: Instant::now(),
         draining: false,
         pinged: None,
@@ -113,6 +118,11 @@ async fn flush<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Wat
     connection.graceful_shutdown();
     let mut closed = pin!(poll_fn(|context| connection.poll_closed(context)));
     timeout(FLUSH, &mut closed).await.ok();
+}
+
+/// Returns an age that differs at random from this one.
+fn spread(age: Duration) -> Duration {
+    age.mul_f64(1.0 + AGE_SPREAD * (2.0 * random::fraction() - 1.0))
 }
 
 /// The calls in flight on one connection.
@@ -212,6 +222,13 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_reach_their_age_at_different_times_close_to_the_limit() {
+        let ages: Vec<_> = (0..100).map(|_| spread(Duration::from_secs(1000)).as_secs()).collect();
+        assert!(ages.iter().all(|age| (900..=1100).contains(age)));
+        assert!(ages.iter().max() > ages.iter().min());
+    }
 
     #[test]
     fn a_connection_is_idle_since_its_last_call_ended() {

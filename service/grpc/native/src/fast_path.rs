@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::codec::{Message, encode_with};
 use crate::limits::PART_BYTES;
 use crate::metadata;
-use crate::metrics::MethodMetrics;
+use crate::metrics::{Dropped, MethodMetrics};
 use crate::models::{Models, Place, RequestLimits, Version};
 use crate::network::Prediction;
 use crate::overload::Overload;
@@ -59,6 +59,15 @@ pub enum Outcome {
     Declined,
 }
 
+/// What comes with the message of a request.
+pub struct Envelope<'a> {
+    /// The request's place in the queue, if it has one already.
+    pub place: Option<Place>,
+    /// The call's id, if calls have ids.
+    pub request_id: Option<&'a HeaderValue>,
+    pub deadline: Option<Instant>,
+}
+
 /// The methods and models that are answered here.
 #[derive(Default)]
 pub struct FastPath {
@@ -85,40 +94,35 @@ impl FastPath {
     }
 
     /// Answers a request, refuses it because the queue is full, or declines it.
-    ///
-    /// # Arguments
-    /// * `place` - The request's place in the queue, if it has one already.
-    pub async fn answer(
-        &self,
-        kind: Kind,
-        message: &Message,
-        place: Option<Place>,
-        request_id: Option<&HeaderValue>,
-    ) -> Outcome {
+    pub async fn answer(&self, kind: Kind, message: &Message, envelope: Envelope<'_>) -> Outcome {
         let Ok(message) = message.bytes() else { return Outcome::Declined };
         match kind {
-            Kind::Classify | Kind::ClassifyStream => self.classify(&message, place, request_id).await,
-            Kind::ModelInfer => self.infer(&message, place, request_id).await,
+            Kind::Classify | Kind::ClassifyStream => self.classify(&message, envelope).await,
+            Kind::ModelInfer => self.infer(&message, envelope).await,
+        }
+    }
+
+    /// Counts a request that is dropped because it arrived after its deadline.
+    pub fn arrived_late(&self, kind: Kind, message: &Message) {
+        if let Some(version) = message.bytes().ok().and_then(|message| self.named(kind, &message)) {
+            version.metrics.dropped(Dropped::Deadline);
         }
     }
 
     /// Takes a place in the queue for a large request that has been received in part. None: its model is not known yet, or
     /// it needs no place. Refuses the request if there is no room.
     pub fn admit(&self, kind: Kind, length: usize, part: &[u8]) -> Result<Option<Place>, Status> {
-        let named = match kind {
-            Kind::Classify | Kind::ClassifyStream => classify::read_model(part),
-            Kind::ModelInfer => infer::read_model(part),
+        let Some(version) = self.named(kind, part).filter(|version| length > version.inline_bytes) else {
+            return Ok(None);
         };
-        let version = named.and_then(|(name, number)| self.find(name, number));
-        let Some(version) = version.filter(|version| length > version.inline_bytes) else { return Ok(None) };
         version.queue_bytes(length, &self.limits).map(Some).ok_or_else(|| self.refusal(&version))
     }
 
-    async fn classify(&self, message: &[u8], place: Option<Place>, request_id: Option<&HeaderValue>) -> Outcome {
+    async fn classify(&self, message: &[u8], envelope: Envelope<'_>) -> Outcome {
         let Some(request) = classify::read(message, self.limits.texts) else { return Outcome::Declined };
         let Some(version) = self.find(request.model, request.version) else { return Outcome::Declined };
         let Some(thresholds) = request.thresholds(&version) else { return Outcome::Declined };
-        match self.predict(&version, &request.texts, place, request_id).await {
+        match self.predict(&version, &request.texts, envelope).await {
             Ok(prediction) => {
                 let scores = request.top_k.min(version.labels.len());
                 let capacity = request.texts.len() * (scores + 1) * RESPONSE_BYTES;
@@ -130,16 +134,25 @@ impl FastPath {
         }
     }
 
-    async fn infer(&self, message: &[u8], place: Option<Place>, request_id: Option<&HeaderValue>) -> Outcome {
+    async fn infer(&self, message: &[u8], envelope: Envelope<'_>) -> Outcome {
         let Some(request) = infer::read(message, self.limits.texts) else { return Outcome::Declined };
         let Some(version) = self.find(request.model, request.version) else { return Outcome::Declined };
-        match self.predict(&version, &request.texts, place, request_id).await {
+        match self.predict(&version, &request.texts, envelope).await {
             Ok(prediction) => {
                 let capacity = request.texts.len() * (RESPONSE_BYTES + prediction.classes * size_of::<f32>());
                 Outcome::Answered(encode_with(capacity, |buffer| infer::write(buffer, &version, &prediction, &request)))
             }
             Err(outcome) => outcome,
         }
+    }
+
+    /// Returns the version that the beginning of a message names, if that is known yet.
+    fn named(&self, kind: Kind, beginning: &[u8]) -> Option<Arc<Version>> {
+        let (name, number) = match kind {
+            Kind::Classify | Kind::ClassifyStream => classify::read_model(beginning),
+            Kind::ModelInfer => infer::read_model(beginning),
+        }?;
+        self.find(name, number)
     }
 
     fn find(&self, name: &str, number: i64) -> Option<Arc<Version>> {
@@ -151,9 +164,9 @@ impl FastPath {
         &self,
         version: &Arc<Version>,
         texts: &[&str],
-        place: Option<Place>,
-        request_id: Option<&HeaderValue>,
+        envelope: Envelope<'_>,
     ) -> Result<Prediction, Outcome> {
+        let Envelope { place, request_id, deadline } = envelope;
         let bytes = texts.iter().map(|text| text.len()).sum();
         if texts.is_empty() || !texts.iter().all(|text| self.is_plain(version, text)) {
             return Err(Outcome::Declined);
@@ -167,7 +180,7 @@ impl FastPath {
             let Some(place) = kept.or_else(|| version.queue(texts.len(), bytes, &self.limits)) else {
                 return Err(Outcome::Refused(self.refusal(version)));
             };
-            let Some(_turn) = version.turn(place).await else { return Err(Outcome::Declined) };
+            let Some(_turn) = version.turn(place, deadline).await else { return Err(Outcome::Declined) };
             (arrived.elapsed(), classify_in_parts(version, texts, &mut prediction).await?)
         };
         version.metrics.queued(queued);
@@ -184,7 +197,7 @@ impl FastPath {
     /// Counts a request that a version's queue has no room for, and returns its status.
     fn refusal(&self, version: &Version) -> Status {
         self.overload.note();
-        version.metrics.dropped_for_overload();
+        version.metrics.dropped(Dropped::Overload);
         overloaded(&version.overload)
     }
 

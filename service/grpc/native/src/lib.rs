@@ -23,6 +23,7 @@ mod overload;
 mod panics;
 mod protobuf;
 mod python;
+mod random;
 mod response;
 mod server;
 mod shared;

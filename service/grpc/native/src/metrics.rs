@@ -83,6 +83,14 @@ impl MethodMetrics {
     }
 }
 
+/// Why a request was dropped before its inference.
+#[derive(Clone, Copy)]
+pub enum Dropped {
+    Deadline,
+    Cancelled,
+    Overload,
+}
+
 /// The metrics of one model version.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -94,7 +102,8 @@ pub struct ModelMetrics {
     batch: Histogram,
     unknown: Histogram,
     probability: Histogram,
-    overload: Series,
+    /// By reason, in the order of `Dropped`.
+    dropped: [Series; 3],
 }
 
 impl ModelMetrics {
@@ -102,8 +111,8 @@ impl ModelMetrics {
         self.queue.observe(duration.as_secs_f64());
     }
 
-    pub fn dropped_for_overload(&self) {
-        self.overload.add(0, 1.0);
+    pub fn dropped(&self, reason: Dropped) {
+        self.dropped[reason as usize].add(0, 1.0);
     }
 
     pub fn inferred(&self, texts: usize, duration: Duration) {

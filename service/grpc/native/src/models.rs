@@ -4,14 +4,19 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::answers::AnswerQueue;
-use crate::metrics::ModelMetrics;
+use crate::metrics::{Dropped, ModelMetrics};
 use crate::network::Network;
 use crate::threads;
+
+/// A call that ends at most this time before its deadline ends because of it: the client has measured the time from an
+/// earlier moment, and gRPC rounds timeouts up.
+const BEFORE_DEADLINE: Duration = Duration::from_millis(100);
 
 /// The description of a version that Python passes.
 #[derive(FromPyObject)]
@@ -146,10 +151,29 @@ impl Version {
     }
 
     /// Waits for the turn of a request, which lasts until the permit is dropped. Its place in the queue is free from then on.
-    pub async fn turn(&self, place: Place) -> Option<SemaphorePermit<'_>> {
+    /// Counts a request that no longer waits before it has its turn.
+    pub async fn turn(&self, place: Place, deadline: Option<Instant>) -> Option<SemaphorePermit<'_>> {
+        let mut waiting = Waiting { metrics: &self.metrics, deadline, over: false };
         let turn = self.queue.turns[threads::number()].acquire().await.ok();
+        waiting.over = true;
         drop(place);
         turn
+    }
+}
+
+/// A request that waits for its turn. Dropping this before the wait ends counts a dropped request.
+struct Waiting<'a> {
+    metrics: &'a ModelMetrics,
+    deadline: Option<Instant>,
+    over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            let late = self.deadline.is_some_and(|deadline| deadline <= Instant::now() + BEFORE_DEADLINE);
+            self.metrics.dropped(if late { Dropped::Deadline } else { Dropped::Cancelled });
+        }
     }
 }
 

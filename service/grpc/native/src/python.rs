@@ -151,15 +151,8 @@ impl Server {
     /// Listens on a host's addresses. Returns the port.
     fn add_port(&self, host: &str, port: u16, tls: bool) -> PyResult<u16> {
         self.set_up(|setup| {
-            let mut port = port;
-            for mut address in (host, port).to_socket_addrs()? {
-                address.set_port(port);
-                let listener = Port::tcp(address, tls)?;
-                if let Port::Tcp { listener, .. } = &listener {
-                    port = listener.local_addr()?.port();
-                }
-                setup.ports.push(listener);
-            }
+            let (port, ports) = Port::of_host((host, port).to_socket_addrs()?, tls)?;
+            setup.ports.extend(ports);
             Ok(port)
         })
     }

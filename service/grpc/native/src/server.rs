@@ -37,6 +37,30 @@ pub enum Port {
 }
 
 impl Port {
+    /// Listens on the same port of each of a host's addresses, and returns the port. Addresses that this machine lacks are
+    /// left out: `localhost` may have an IPv6 address where there is no IPv6.
+    pub fn of_host(addresses: impl IntoIterator<Item = SocketAddr>, tls: bool) -> io::Result<(u16, Vec<Self>)> {
+        let (mut port, mut ports, mut lacking) = (0, Vec::new(), None);
+        for mut address in addresses {
+            if !ports.is_empty() {
+                address.set_port(port);
+            }
+            match Self::tcp(address, tls) {
+                Ok(Self::Tcp { listener, tls }) => {
+                    port = listener.local_addr()?.port();
+                    ports.push(Self::Tcp { listener, tls });
+                }
+                Ok(other) => ports.push(other),
+                Err(error) if is_lacking(&error) => lacking = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match lacking {
+            Some(error) if ports.is_empty() => Err(error),
+            _ => Ok((port, ports)),
+        }
+    }
+
     /// Listens on a TCP port that several processes and threads share: the kernel spreads connections over them.
     ///
     /// The unspecified address stands for all of the machine's, of IPv4 and IPv6, as it does for gRPC.
@@ -79,6 +103,12 @@ impl Port {
             Self::Unix { listener, tls } => Ok(Self::Unix { listener: listener.try_clone()?, tls: *tls }),
         }
     }
+}
+
+/// Tells whether the machine has no such address, or no addresses of this family.
+fn is_lacking(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
 /// Serves ports, each set on a thread of its own. `Event::Stopped` reports that all have ended.
@@ -194,5 +224,30 @@ fn peer(address: SocketAddr) -> String {
     match address {
         SocketAddr::V4(address) => format!("ipv4:{address}"),
         SocketAddr::V6(address) => format!("ipv6:%5B{}%5D:{}", address.ip(), address.port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(addresses: &[&str]) -> io::Result<(u16, usize)> {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap());
+        Port::of_host(addresses, false).map(|(port, ports)| (port, ports.len()))
+    }
+
+    #[test]
+    fn addresses_that_the_machine_lacks_are_left_out_unless_it_lacks_all() {
+        let (port, listeners) = listen(&["192.0.2.1:0", "127.0.0.1:0", "192.0.2.1:0", "127.0.0.2:0"]).unwrap();
+        assert!(port > 0 && listeners == 2);
+        assert_eq!(listen(&["192.0.2.1:0"]).unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_on_one_address_is_refused() {
+        let taken = StdTcpListener::bind("127.0.0.2:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let refused = listen(&[&format!("127.0.0.1:{port}"), &format!("127.0.0.2:{port}")]).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
     }
 }
