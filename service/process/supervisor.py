@@ -104,9 +104,16 @@ class Supervisor:
         workers = 1 if path else config.workers or cpus  # processes cannot share a Unix domain socket
         # Together the workers have as many threads as there are CPUs: of TensorFlow, and of the native transport.
         self._threads_each = max(1, cpus // workers)
-        self._pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
-        self._native_pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
-        self._own_memory = mmap(-1, PAGE_BYTES)
+        try:
+            self._pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
+            self._native_pages = [mmap(-1, PAGE_BYTES) for _ in range(workers)]
+            self._own_memory = mmap(-1, PAGE_BYTES)
+        except OSError as error:
+            size = (2 * workers + 1) * PAGE_BYTES >> 20
+            raise StartError(
+                f"no address space for the metrics, {size} MiB: {error.strerror}; raise the limit (ulimit -v), or take"
+                " fewer --workers"
+            ) from error
         own_page = MetricsPage(self._own_memory)
         self._restarts = Counter(own_page, RESTARTS)
         log_output.on_drop = Counter(own_page, LOG_DROPPED).add
@@ -247,7 +254,7 @@ class Supervisor:
         overslept = timeout is not None and time.monotonic() > before + timeout + _OVERSLEPT
         for key, _ in ready:
             if key.data:
-                self._receive(key.data)
+                self._receive(key.data, key.data.end)
             else:
                 received = set(self._wakeup.recv(4096))
                 if {signal.SIGTERM, signal.SIGINT} & received:
@@ -291,9 +298,8 @@ class Supervisor:
                 _log.error("socket removed", host=self._config.host, reason="no client can connect: restart the server")
             self._misses_socket = missing
 
-    def _receive(self, child: _Child) -> None:
-        assert child.end
-        for message in child.end.receive():
+    def _receive(self, child: _Child, end: SupervisorEnd) -> None:
+        for message in end.receive():
             child.heard = time.monotonic()
             if isinstance(message, Failure):
                 self._note_failure(child, message)
@@ -323,16 +329,17 @@ class Supervisor:
                 if child.end and child.pid == pid:
                     self._child_exited(child, status)
         if self._kill_at is not None and not any(worker.end for worker in self._workers):
-            self._dismiss(self._metrics)  # last, so that a scrape may still see how the others ended
+            self._dismiss(self._metrics.end)  # last, so that a scrape may still see how the others ended
 
     def _child_exited(self, child: _Child, status: int) -> None:
         """Cleans up after a child that has ended, and schedules its next start."""
-        if child.end and child.end.fileno() != -1:
-            self._receive(child)
+        end, child.end = child.end, None  # from now on no signal is sent to its process id, which may be reused
+        if end and end.fileno() != -1:
+            self._receive(child, end)
+            self._dismiss(end)
             if not child.ready and not child.explained and self._kill_at is None:
                 self._note_failure(child, Failure(f"{child.name} {_end(status)} while it started", permanent=False))
-        self._dismiss(child)
-        child.end, child.ready = None, False
+        child.ready = False
         if self._kill_at is not None:
             return
         now = time.monotonic()
@@ -343,11 +350,11 @@ class Supervisor:
         self._restarts.add()
         self._tell()
 
-    def _dismiss(self, child: _Child) -> None:
-        """Closes the child's pipe. A child that still runs then stops."""
-        if child.end and child.end.fileno() != -1:
-            self._selector.unregister(child.end)
-            child.end.close()
+    def _dismiss(self, end: SupervisorEnd | None) -> None:
+        """Closes the pipe of a child. A child that still runs then stops."""
+        if end and end.fileno() != -1:
+            self._selector.unregister(end)
+            end.close()
 
     def _tell(self) -> None:
         """Tells the workers whether the server serves: whether every child is ready."""

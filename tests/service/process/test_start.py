@@ -97,6 +97,21 @@ def test_a_worker_that_fails_again_and_again_ends_the_server_with_its_reason(tin
     assert [line["restart_in"] for line in server.log if line["event"] == "died"] == [0.1, 0.2]
 
 
+def test_a_worker_that_is_killed_at_each_start_ends_the_server_with_its_reason(tiny_models: Path) -> None:
+    few_files = ("sh", "-c", 'ulimit -n 24 && exec "$@"', "sh")  # gRPC's core aborts
+    server = ServerProcess(tiny_models, "--workers", "1", "--transport", "grpcio", run_by=few_files)
+    assert server.wait() == 1
+    assert server.event("cannot start")["reason"] == "worker 0 was killed by SIGABRT while it started"
+    assert server.log[-1]["event"] == "stopped"
+
+
+def test_a_server_without_address_space_for_its_metrics_says_so(tiny_models: Path) -> None:
+    little_memory = ("sh", "-c", 'ulimit -v 300000 && exec "$@"', "sh")
+    server = ServerProcess(tiny_models, "--workers", "50", run_by=little_memory)
+    assert server.wait() == 1
+    assert server.event("cannot start")["reason"].startswith("no address space for the metrics, ")
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
