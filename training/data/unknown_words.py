@@ -11,10 +11,11 @@ HIGH_RATIO = 0.2
 """From this share of unknown words, a run warns."""
 
 _MEANING = (
-    "unknown words: many words of new texts do not occur in the training texts, and the model decides by the others."
+    "unknown words: many words of new texts do not occur in the training texts, and the model decides by the others{}."
     " More training texts help"
 )
-_CHARACTERS = ". In inflected languages and languages without spaces, --features characters helps too"
+_BY_CHARACTERS = ", and by n-grams of characters if it has them"
+_CHARACTERS_HELP = ". In inflected languages and languages without spaces, --features characters helps too"
 
 
 def meaning(*, words_alone: bool) -> str:
@@ -23,7 +24,7 @@ def meaning(*, words_alone: bool) -> str:
     Args:
         words_alone: whether the model has only n-grams of words, so that n-grams of characters may help.
     """
-    return _MEANING + _CHARACTERS * words_alone
+    return _MEANING.format("") + _CHARACTERS_HELP if words_alone else _MEANING.format(_BY_CHARACTERS)
 
 
 def known_words(texts: Sequence[str], min_df: int, *, characters: bool) -> NDArray[np.uint8]:

@@ -373,3 +373,4 @@ def test_characters_are_advised_against_unknown_words_where_the_run_has_words_al
     (warning,) = _load(tmp_path, rows, preset="ngram", features=features).quality.warnings()
     assert warning.startswith("unknown words: ")
     assert ("--features characters" in warning) == advised
+    assert ("the model decides by the others, and by n-grams of characters if it has them" in warning) != advised
