@@ -71,17 +71,28 @@ def test_emoticons_are_learned_where_they_are_the_texts(tmp_path: Path) -> None:
     assert [folder.labels[winner] for winner in answers.argmax(axis=1)] == ["glad", "sad"]
 
 
+def test_a_label_of_a_single_text_is_learned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [(f"{('good', 'bad')[n % 2]} {n}", ("yes", "no")[n % 2]) for n in range(40)]
+    data = _write(tmp_path / "a.csv", [*rows, ("zebra giraffe lion", "animals")])
+    folder = _train(tmp_path, data)
+    assert list(folder.labels) == ["animals", "no", "yes"]
+    assert folder.metadata.test_metrics.accuracy == 1
+    (answer,) = load_engine(folder.path).classify(["zebra giraffe lion"]).probabilities
+    assert folder.labels[answer.argmax()] == "animals"
+    assert "too few different texts to hold some out: 'animals': the model learns them" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
         ([], "no row that can be used"),
         ([("", "a"), ("  ", "b")], "no text with a word"),
-        ([("!?", "a"), ("...", "b")], "each label needs 3 different texts"),
+        ([("!?", "a"), ("...", "b")], "two labels need 3 different texts each"),
         ([("word " * 210_000, "ab"[n % 2]) for n in range(4)], "no text of at most 1,048,576 bytes with a word"),
-        ([("one", "a"), ("two", "b")], "each label needs 3 different texts, but 'a' has 1, 'b' has 1"),
-        ([("one", "a"), ("two", "b"), ("three", "c")], "each label needs 3 different texts"),
+        ([("one", "a"), ("two", "b")], "two labels need 3 different texts each, but 'a' has 1, 'b' has 1: add"),
+        ([("one", "a"), ("two", "b"), ("three", "c")], "two labels need 3 different texts each"),
         ([(f"text {n}", "a") for n in range(9)], "every text has the label 'a': two labels are needed"),
-        ([("the same", "ab"[n % 2]) for n in range(40)], "each label needs 3 different texts"),
+        ([("the same", "ab"[n % 2]) for n in range(40)], "two labels need 3 different texts each"),
     ],
 )
 def test_rows_that_teach_nothing_are_one_line(

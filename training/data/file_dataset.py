@@ -85,7 +85,8 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         unknown = _unknown_by_hashes(training, split.validation_texts, test, settings)
     else:
         unknown = in_validation, test.unknown_word_ratio
-    quality = _quality(texts, split, unknown, bad, targets, words_alone=words_alone)
+    rare = () if files.data.soft.probabilities else tuple(_rare_labels(files, texts, count))
+    quality = _quality(texts, split, unknown, bad, targets, rare_labels=rare, words_alone=words_alone)
     warnings.show(console, quality.warnings())
     hashes = np.frombuffer(texts.hashes, np.uint64)
     return FileDataset(
@@ -147,6 +148,7 @@ def _quality(
     bad: int,
     targets: Targets | None,
     *,
+    rare_labels: tuple[str, ...],
     words_alone: bool,
 ) -> Quality:
     """Returns the findings about the files.
@@ -157,6 +159,7 @@ def _quality(
         unknown: the shares of unknown words in the validation and the test texts.
         bad: number of bad rows.
         targets: the targets of the texts, if the files have columns of soft labels or weights.
+        rare_labels: the labels with too few different texts to hold some out.
         words_alone: whether the settings fix n-grams of words alone.
     """
     hashes, classes, labelled = (
@@ -186,6 +189,7 @@ def _quality(
         soft=_soft_quality(texts, split) if targets else None,
         alike_labels=tuple(alike_among(labels)),
         weightless_labels={label: rows for label, rows in texts.weightless.items() if rows and label not in labels},
+        rare_labels=rare_labels,
         untaught_labels=tuple(_untaught(labels, targets, training)),
         words_alone=words_alone,
     )
@@ -339,8 +343,7 @@ def _check(files: TrainingFiles, texts: _Texts, count: int) -> None:
     if separate_test and len(texts) == count:
         raise InputError(f"{files.test}: holds no text to test on: give a file with texts as --test-data")
     if not files.data.soft.probabilities:
-        hashes, classes = np.frombuffer(texts.hashes, np.uint64)[:count], texts.targets.classes()[:count]
-        _check_labels(files.data, texts.targets.sorted_labels(), hashes, classes, needed=2 if separate_test else 3)
+        _check_labels(files, texts, count)
     elif not texts.targets.soft()[:count].any():
         raise InputError(f"{files.data}: no text has probabilities: check --probability-columns")
 
@@ -355,31 +358,42 @@ def _why_nothing_was_kept(texts: _Texts) -> str:
     return f"holds no text{too_long} with a word in it: check --text-column"
 
 
-def _check_labels(
-    files: LabelledFiles, labels: Sequence[str], hashes: NDArray[np.uint64], classes: NDArray[np.int64], needed: int
-) -> None:
-    """Checks that there are two labels or more, each with `needed` different texts or more: one for each part of a
-    split.
-    """
+def _check_labels(files: TrainingFiles, texts: _Texts, count: int) -> None:
+    """Checks that two labels have enough different texts for each part of a split."""
+    labels = texts.targets.sorted_labels()
     if len(labels) < 2:
         raise InputError(
-            f"{files}: every text has the label {listed(labels[:1])}: two labels are needed: check --label-column"
+            f"{files.data}: every text has the label {listed(labels[:1])}: two labels are needed: check --label-column"
         )
-    _, first = np.unique(hashes, return_index=True)
-    counts = np.bincount(classes[first], minlength=len(labels))
-    _, texts = np.unique(hashes, return_inverse=True)
-    every = np.bincount(np.unique(np.stack([texts, classes]), axis=1)[1], minlength=len(labels))
-    few = [
-        f"{listed([label])} has {own}" + (f" (and {more:,} that occur earlier with another label)" if more else "")
-        for label, own, more in zip(labels, counts, every - counts, strict=True)
-        if own < needed
-    ]
-    if few:
+    rare = _rare_labels(files, texts, count)
+    if len(rare) > len(labels) - 2:
+        few = [
+            f"{listed([label])} has {own}" + (f" (and {more:,} that occur earlier with another label)" if more else "")
+            for label, (own, more) in rare.items()
+        ]
         others = f" and {counted(len(few) - 5, 'more label')}" if len(few) > 5 else ""
         raise InputError(
-            f"{files}: each label needs {needed} different texts, but {', '.join(few[:5])}{others}: add texts, or leave"
-            " out the labels"
+            f"{files.data}: two labels need {_needed(files)} different texts each, but {', '.join(few[:5])}{others}:"
+            " add texts"
         )
+
+
+def _needed(files: TrainingFiles) -> int:
+    """Returns the number of different texts that a label needs, to have one in each part of the split."""
+    return 2 if isinstance(files.test, LabelledFiles) else 3
+
+
+def _rare_labels(files: TrainingFiles, texts: _Texts, count: int) -> dict[str, tuple[int, int]]:
+    """Returns the labels that have fewer different texts than they need among the first `count` texts, each with their
+    number, and the number of further ones that occur earlier with another label.
+    """
+    labels = texts.targets.sorted_labels()
+    hashes, classes = np.frombuffer(texts.hashes, np.uint64)[:count], texts.targets.classes()[:count]
+    _, first, text = np.unique(hashes, return_index=True, return_inverse=True)
+    own = np.bincount(classes[first], minlength=len(labels))
+    every = np.bincount(np.unique(np.stack([text, classes]), axis=1)[1], minlength=len(labels))
+    rare = np.flatnonzero(own < _needed(files))
+    return {labels[at]: (int(own[at]), int(every[at] - own[at])) for at in rare}
 
 
 class _Split(NamedTuple):
@@ -401,15 +415,17 @@ def _split(files: TrainingFiles, settings: Settings, texts: _Texts, count: int) 
     hashes, classes = np.frombuffer(texts.hashes, np.uint64), texts.targets.classes()
     is_test = np.arange(len(hashes)) >= count
     is_training = ~is_test
+    # A rare label stays in the part to train on. Soft labels teach all labels by each text.
+    keep = 0 if files.data.soft.probabilities else 1
     if not isinstance(files.test, LabelledFiles):
         drawn = np.flatnonzero(texts.targets.labelled())
         if not len(drawn):
             raise InputError(f"{files.data}: no text has a label to be tested by: give labelled texts as --test-data")
-        is_test[drawn] = held_out(hashes[drawn], keys_for_test(hashes[drawn]), classes[drawn], files.test, keep=2)
+        is_test[drawn] = held_out(hashes[drawn], keys_for_test(hashes[drawn]), classes[drawn], files.test, 2 * keep)
         is_training = ~np.isin(hashes, hashes[is_test])
     training = np.flatnonzero(is_training)
     keys = keys_for_validation(hashes[training])
-    is_validation = held_out(hashes[training], keys, classes[training], settings.validation_split, keep=1)
+    is_validation = held_out(hashes[training], keys, classes[training], settings.validation_split, keep)
     if is_validation.all():
         raise InputError(f"{files.data}: too few texts are left to train on: add texts")
     random = np.random.default_rng(settings.seed)

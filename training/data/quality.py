@@ -78,6 +78,8 @@ class Quality:
     """Labels that differ from another label only in `SPELLING`."""
     weightless_labels: Mapping[str, int]
     """The number of rows of each label of which all rows have the weight 0."""
+    rare_labels: tuple[str, ...]
+    """Labels with too few different texts to hold out some for validation and test."""
     untaught_labels: tuple[str, ...]
     """Labels of soft-label columns that no training text has, neither as its label nor with a probability."""
     words_alone: bool
@@ -122,6 +124,11 @@ class Quality:
             found.append(
                 f"labels of which every text has the weight 0: {listed(self.weightless_labels)}: the model does not"
                 f" know them, and is not tested on them: {texts} left out"
+            )
+        if self.rare_labels:
+            found.append(
+                f"labels with too few different texts to hold some out: {listed(self.rare_labels)}: the model learns"
+                " them, but validation or test lack them; add texts, or leave the labels out"
             )
         if self.untaught_labels:
             found.append(

@@ -27,16 +27,16 @@ def held_out(
     """Tells which rows are held out, (rows,): those whose key is below `share` of the range of keys.
 
     So each class gives about its share, and a new text does not move other texts. Limits protect small classes: each
-    class gives at least one text, at least two thirds of its share and at most three halves of it, in the order of the
-    keys. A text with more copies than its class should give is not held out. Where a limit applies, a text may change
-    sides when its class grows.
+    class of more than `keep` different texts gives at least one text, at least two thirds of its share and at most
+    three halves of it, in the order of the keys. A text with more copies than its class should give is not held out.
+    Where a limit applies, a text may change sides when its class grows.
 
     Args:
         hashes: (rows,), equal for equal texts. A text that comes with several labels counts for the first.
         keys: (rows,), 32 bits of each hash.
         classes: (rows,)
         share: the share of the texts to hold out, between 0 and 1.
-        keep: minimum number of different texts of each class that are not held out. Each class must have more.
+        keep: minimum number of different texts of each class that are not held out. A class without more gives none.
     """
     _, first, text, copies = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
     key, class_of_text = keys[first], classes[first]
@@ -76,4 +76,4 @@ def _count(keys: NDArray[np.uint64], copies: NDArray[np.int64], share: float, ke
     below = int((keys[:candidates] < share * (1 << _KEY_BITS)).sum())
     wanted = share * len(keys)
     within = min(max(below, int(wanted / _MAX_RATIO)), int(np.ceil(wanted * _MAX_RATIO)))
-    return max(1, min(within, len(keys) - keep))
+    return min(max(1, within), max(0, len(keys) - keep))

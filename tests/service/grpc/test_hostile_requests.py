@@ -255,7 +255,8 @@ def test_a_path_that_is_not_utf_8_leaves_the_other_port_alone(tiny_models: Path)
         serving(tiny_models, *flags) as server,
         grpc.insecure_channel(server.address) as channel,
     ):
-        watch: Any = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         send_a_path_that_is_not_utf_8(f"127.0.0.1:{health_port}")
         assert watch.is_active()

@@ -167,7 +167,12 @@ def test_files_without_such_columns_have_no_targets_beside_the_classes(tmp_path:
         ([{**row, "text": "?"} for row in _soft(9)], SOFT, _labelled(4), "holds no text with a word in it"),
         ([{**row, "w": 0} for row in _labelled(20)], WEIGHTED, None, "the weight of every text is 0"),
         ([{**row, "w": n < 2} for n, row in enumerate(_labelled(20))], WEIGHTED, None, "'w' is True, no number"),
-        ([{**row, "w": int(n < 2)} for n, row in enumerate(_labelled(20))], WEIGHTED, None, "needs 3 different texts"),
+        (
+            [{**row, "w": int(n < 2)} for n, row in enumerate(_labelled(20))],
+            WEIGHTED,
+            None,
+            "two labels need 3 different texts",
+        ),
         (_soft(20), SOFT, [{"text": "x", "label": "may be"}], "no text to train on has the label 'may be'"),
     ],
 )
