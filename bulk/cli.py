@@ -144,6 +144,7 @@ def _thresholds(folder: "VersionFolder", options: argparse.Namespace) -> list[fl
 def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
     command = Parser(
+        allow_abbrev=False,  # else --input would be --input-format
         prog=_PROGRAM,
         description=f"Classify files of texts: {FORMATS}. Each output has the rows of its input, with label and"
         " probability. The same command resumes a run that was stopped.",

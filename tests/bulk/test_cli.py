@@ -27,6 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["in"], "the following arguments are required: --model, --output: see text-classifier-bulk --help"),
         (["in/a.csv", "--workers", "0"], "argument --workers: invalid number of workers value: '0'"),
         (["in/a.csv", "--format", "xls"], "argument --format: invalid choice: 'xls'"),
+        (["in/a.csv", "--input", "in/b"], "unrecognized arguments: --input"),
         (["in/a.csv", "--label-column", "text"], "need three different names"),
         (["in/none.csv"], "in/none.csv: no such file or folder"),
         (["in/README.md"], "the ending of the name has to say the format: CSV (.csv), "),

@@ -66,7 +66,8 @@ class BadRows(AbstractContextManager["BadRows"]):
             return InputError(f"{self._shown[0]}; --bad-rows FILE leaves out such rows")
         more = self.count - len(self._shown)
         encoding = (
-            f"; most are not {self._encoding}: name their encoding with --encoding, as cp1252, euc-kr or shift_jis"
+            f"; most are not {self._encoding}: name their encoding with --encoding, as cp1252, cp1251, euc-kr or"
+            " shift_jis"
             if 2 * self._misencoded > self.count
             else ""
         )
