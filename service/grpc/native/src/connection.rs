@@ -27,6 +27,9 @@ const RESETS_PER_STREAM: usize = 2;
 /// same time, as after a restart, do not reconnect at the same time.
 const AGE_SPREAD: f64 = 0.1;
 
+/// Number of calls of a connection from which on a call has a task only if it has to wait.
+const TASKS_AT_ONCE: usize = 8;
+
 /// Number of streams whose frames are ignored for a second, because they were answered before their requests had arrived.
 /// Frames of other ended streams count as errors of the client, of which it may make about a thousand.
 const REFUSED_STREAMS: usize = 1000;
@@ -89,8 +92,9 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
                         answer.await;
                         drop(under_way);
                     });
-                    // Most calls end here. If each had its task, of 8 KiB, those of all connections would wait together.
-                    if call::poll_once(answered.as_mut()).await.is_none() {
+                    // The answers of a few tasks are written together. Of many calls most end at their first poll: if each
+                    // had its task, of 8 KiB, those of all connections would wait together.
+                    if calls.number() <= TASKS_AT_ONCE || call::poll_once(answered.as_mut()).await.is_none() {
                         tokio::spawn(answered);
                     }
                 }
@@ -143,9 +147,13 @@ impl Calls {
         UnderWay(Arc::clone(self))
     }
 
+    fn number(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// Returns the time since which there have been no calls.
     fn idle_since(&self) -> Instant {
-        match self.count.load(Ordering::Relaxed) {
+        match self.number() {
             0 => self.start + Duration::from_millis(self.ended.load(Ordering::Relaxed)),
             _ => Instant::now(),
         }
