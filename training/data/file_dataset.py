@@ -73,6 +73,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
     is_ngram = settings.preset == "ngram"
     words_alone = is_ngram and settings.features == "words"
     texts, count, bad = _read(files, console, characters=is_ngram and not words_alone)
+    rare_labels = _check(files, texts, count)
     split = _split(files, settings, texts, count)
     targets = _targets(files, texts, split)
     training, test = _examples(texts, split, targets)
@@ -85,8 +86,7 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         unknown = _unknown_by_hashes(training, split.validation_texts, test, settings)
     else:
         unknown = in_validation, test.unknown_word_ratio
-    rare = () if files.data.soft.probabilities else tuple(_rare_labels(files, texts, count))
-    quality = _quality(texts, split, unknown, bad, targets, rare_labels=rare, words_alone=words_alone)
+    quality = _quality(texts, split, unknown, bad, targets, rare_labels=rare_labels, words_alone=words_alone)
     warnings.show(console, quality.warnings())
     hashes = np.frombuffer(texts.hashes, np.uint64)
     return FileDataset(
@@ -116,7 +116,6 @@ def _read(files: TrainingFiles, console: Console, *, characters: bool) -> tuple[
         # Without a text to train on, every row to test on would be a bad row, and would hide what is wrong.
         if count and isinstance(files.test, LabelledFiles):
             texts.read(files.test, bad_rows, console, known_labels=frozenset(texts.targets.labels))
-    _check(files, texts, count)
     return texts, count, bad_rows.count
 
 
@@ -335,17 +334,20 @@ class _Texts:
         return mmap.mmap(self._utf8.fileno(), 0, access=mmap.ACCESS_READ), np.frombuffer(self._text_ends, np.int64)
 
 
-def _check(files: TrainingFiles, texts: _Texts, count: int) -> None:
-    """Checks that the texts have two labels or more. The first `count` texts are to train on, the others to test on."""
+def _check(files: TrainingFiles, texts: _Texts, count: int) -> tuple[str, ...]:
+    """Checks that the texts have two labels or more. The first `count` texts are to train on, the others to test on.
+    Returns the labels with too few different texts to hold some out.
+    """
     separate_test = isinstance(files.test, LabelledFiles)
     if not count:
         raise InputError(f"{files.data}: {_why_nothing_was_kept(texts)}")
     if separate_test and len(texts) == count:
         raise InputError(f"{files.test}: holds no text to test on: give a file with texts as --test-data")
     if not files.data.soft.probabilities:
-        _check_labels(files, texts, count)
-    elif not texts.targets.soft()[:count].any():
+        return _check_labels(files, texts, count)
+    if not texts.targets.soft()[:count].any():
         raise InputError(f"{files.data}: no text has probabilities: check --probability-columns")
+    return ()
 
 
 def _why_nothing_was_kept(texts: _Texts) -> str:
@@ -358,42 +360,30 @@ def _why_nothing_was_kept(texts: _Texts) -> str:
     return f"holds no text{too_long} with a word in it: check --text-column"
 
 
-def _check_labels(files: TrainingFiles, texts: _Texts, count: int) -> None:
-    """Checks that two labels have enough different texts for each part of a split."""
+def _check_labels(files: TrainingFiles, texts: _Texts, count: int) -> tuple[str, ...]:
+    """Checks that two labels have enough different texts for each part of a split. Returns the others, which do not."""
     labels = texts.targets.sorted_labels()
     if len(labels) < 2:
         raise InputError(
             f"{files.data}: every text has the label {listed(labels[:1])}: two labels are needed: check --label-column"
         )
-    rare = _rare_labels(files, texts, count)
-    if len(rare) > len(labels) - 2:
-        few = [
-            f"{listed([label])} has {own}" + (f" (and {more:,} that occur earlier with another label)" if more else "")
-            for label, (own, more) in rare.items()
-        ]
-        others = f" and {counted(len(few) - 5, 'more label')}" if len(few) > 5 else ""
-        raise InputError(
-            f"{files.data}: two labels need {_needed(files)} different texts each, but {', '.join(few[:5])}{others}:"
-            " add texts"
-        )
-
-
-def _needed(files: TrainingFiles) -> int:
-    """Returns the number of different texts that a label needs, to have one in each part of the split."""
-    return 2 if isinstance(files.test, LabelledFiles) else 3
-
-
-def _rare_labels(files: TrainingFiles, texts: _Texts, count: int) -> dict[str, tuple[int, int]]:
-    """Returns the labels that have fewer different texts than they need among the first `count` texts, each with their
-    number, and the number of further ones that occur earlier with another label.
-    """
-    labels = texts.targets.sorted_labels()
+    needed = 2 if isinstance(files.test, LabelledFiles) else 3
     hashes, classes = np.frombuffer(texts.hashes, np.uint64)[:count], texts.targets.classes()[:count]
     _, first, text = np.unique(hashes, return_index=True, return_inverse=True)
     own = np.bincount(classes[first], minlength=len(labels))
-    every = np.bincount(np.unique(np.stack([text, classes]), axis=1)[1], minlength=len(labels))
-    rare = np.flatnonzero(own < _needed(files))
-    return {labels[at]: (int(own[at]), int(every[at] - own[at])) for at in rare}
+    rare = np.flatnonzero(own < needed)
+    if len(rare) > len(labels) - 2:
+        every = np.bincount(np.unique(np.stack([text, classes]), axis=1)[1], minlength=len(labels))
+        few = [
+            f"{listed([labels[at]])} has {own[at]}"
+            + (f" (and {more:,} that occur earlier with another label)" if (more := every[at] - own[at]) else "")
+            for at in rare
+        ]
+        others = f" and {counted(len(few) - 5, 'more label')}" if len(few) > 5 else ""
+        raise InputError(
+            f"{files.data}: two labels need {needed} different texts each, but {', '.join(few[:5])}{others}: add texts"
+        )
+    return tuple(labels[at] for at in rare)
 
 
 class _Split(NamedTuple):
