@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textmodel import unicode_text
+from textmodel.batches import bounded_batches
 from textmodel.characters import SPACE
 from textmodel.metadata import HashedNGrams
 from textmodel.ngrams import TEXTS_AT_ONCE, Features, step
@@ -82,17 +83,8 @@ def features(vectorizer: HashedNGrams, texts: Sequence[str]) -> Features:
 
 
 def blocks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Yields the texts in blocks that are small enough to be read together, whatever the length of the texts."""
-    block: list[str] = []
-    characters = 0
-    for text in texts:
-        block.append(text)
-        characters += len(text)
-        if len(block) == TEXTS_AT_ONCE or characters >= CHARACTERS_AT_ONCE:
-            yield block
-            block, characters = [], 0
-    if block:
-        yield block
+    """Yields the texts in blocks that are small enough to be read together."""
+    return bounded_batches(texts, len, max_items=TEXTS_AT_ONCE, max_characters=CHARACTERS_AT_ONCE)
 
 
 def rows_of(features: Features, kept: NDArray[np.integer]) -> Features:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from textfiles import InputError, counted, listed
 from textmodel import VersionFolder, load_engine
+from textmodel.batches import bounded_batches
 from training.data import text_hashes
 from training.data.bad_rows import BadRows
 from training.data.labelled_file import LabelledFiles, LabelledText
@@ -269,13 +270,4 @@ def batches(rows: Iterable[_T], length: Callable[[_T], int]) -> Iterator[list[_T
         rows: the rows.
         length: returns how many characters a row's text has.
     """
-    batch: list[_T] = []
-    characters = 0
-    for row in rows:
-        batch.append(row)
-        characters += length(row)
-        if len(batch) == _BATCH_TEXTS or characters >= _BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
+    return bounded_batches(rows, length, max_items=_BATCH_TEXTS, max_characters=_BATCH_CHARACTERS)
