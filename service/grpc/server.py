@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from service.address import address, grpc_target
 from service.config import Config
@@ -17,6 +16,7 @@ from service.grpc.health import HealthServicer
 from service.grpc.instrumentation import InstrumentedServer, Instruments
 from service.grpc.open_inference_servicer import SERVICE as OPEN_INFERENCE
 from service.grpc.open_inference_servicer import OpenInferenceServicer
+from service.grpc.reflection import add_reflection_to_server, reflection_servicer
 from service.grpc.stubs import open_inference_pb2_grpc
 from service.grpc.text_classifier_servicer import TextClassifierServicer
 from service.grpc.transport import Transport
@@ -96,10 +96,7 @@ def _register(server: InstrumentedServer, servicers: Servicers, *, reflect: bool
     server.register(open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicers.open_inference)
     server.register(health_pb2_grpc.add_HealthServicer_to_server, servicers.health)
     if reflect:
-        names = (*SERVICES, HEALTH, reflection.SERVICE_NAME)
-        server.register(
-            reflection_pb2_grpc.add_ServerReflectionServicer_to_server, reflection.aio.ReflectionServicer(names)
-        )
+        server.register(add_reflection_to_server, reflection_servicer((*SERVICES, HEALTH)))
 
 
 @asynccontextmanager

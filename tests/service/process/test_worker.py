@@ -12,8 +12,10 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from tests.server_process import ServerProcess, serving
@@ -262,6 +264,31 @@ def test_reflection_gives_the_contract(channel: grpc.Channel) -> None:
     assert set(database.get_services()) >= {SERVICE, "grpc.health.v1.Health"}
     described = database.FindFileContainingSymbol(SERVICE)
     assert described.name == "text_classifier/v1/text_classifier.proto"
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_reflection_describes_every_listed_service_and_method(channel: grpc.Channel, version: str) -> None:
+    def answers(*requests: reflection_pb2.ServerReflectionRequest) -> list[reflection_pb2.ServerReflectionResponse]:
+        return list(call(iter(requests), timeout=60))
+
+    call = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    (listed,) = answers(reflection_pb2.ServerReflectionRequest(list_services=""))
+    services = [service.name for service in listed.list_services_response.service]
+    assert f"grpc.reflection.{version}.ServerReflection" in services
+    for service in services:
+        (answer,) = answers(reflection_pb2.ServerReflectionRequest(file_containing_symbol=service))
+        (file, *_) = map(FileDescriptorProto.FromString, answer.file_descriptor_response.file_descriptor_proto)
+        (described,) = (each for each in file.service if f"{file.package}.{each.name}" == service)
+        methods = [f"{service}.{method.name}" for method in described.method]
+        found = answers(*(reflection_pb2.ServerReflectionRequest(file_containing_symbol=method) for method in methods))
+        assert [each.file_descriptor_response for each in found] == [answer.file_descriptor_response] * len(methods)
+    missing = (f"{SERVICE}.Nothing", "nobody.Nothing", "")
+    for answer in answers(*(reflection_pb2.ServerReflectionRequest(file_containing_symbol=each) for each in missing)):
+        assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
 def test_metrics_count_calls_texts_and_codes_over_http(tiny_models: Path) -> None:
