@@ -39,6 +39,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
             "version": installed_version("text-classifier"),
             "description": "Text in, label and probability out. /v2 implements the Open Inference Protocol.",
         },
+        "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -63,8 +64,14 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    error = schemas.InferenceError if is_open_inference(operation.path) else schemas.Error
+    tag, error = (
+        ("Open Inference Protocol", schemas.InferenceError)
+        if is_open_inference(operation.path)
+        else ("Text classifier", schemas.Error)
+    )
     described: dict[str, Any] = {
+        "operationId": _name(operation),
+        "tags": [tag],
         "summary": (operation.respond.__doc__ or "").rstrip("."),
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": _PATTERNS[name]}}
@@ -77,6 +84,12 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.takes:
         described["requestBody"] = {"required": True, **_content(operation.takes)}
     return described
+
+
+def _name(operation: Operation) -> str:
+    """Returns the name of the function that a generated client has for an operation."""
+    first, *others = operation.respond.__name__.split("_")
+    return first + "".join(map(str.title, others)) + ("OfVersion" if "{version" in operation.path else "")
 
 
 def _body(kind: type[msgspec.Struct], description: str) -> dict[str, Any]:

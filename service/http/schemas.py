@@ -20,7 +20,9 @@ from text_classifier.v1 import text_classifier_pb2 as contract
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 # Kept as bytes until their length is checked: a hostile body could hold millions of elements.
 Shape = Annotated[Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "integer"}})]
-Parameters = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
+# Generated clients take an object as empty unless the document says that it is open.
+Open = Meta(extra_json_schema={"type": "object", "additionalProperties": True})
+Parameters = Annotated[Raw, Open]
 _MAX_RAW_BYTES = 1024
 
 _T = TypeVar("_T")
@@ -196,7 +198,7 @@ class Status(Struct):
     code: int
     message: str
     status: str
-    details: list[dict[str, Any]]
+    details: list[Annotated[dict[str, Any], Open]]
 
 
 class Error(Struct):

@@ -435,6 +435,19 @@ def test_a_request_in_flight_when_the_server_stops_is_answered(tiny_models: Path
     assert b'"label"' in answer
 
 
+def test_the_openapi_document_names_each_operation_and_leaves_free_form_objects_open(url: str) -> None:
+    document = call(f"{url}/openapi.json").body
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert [operation["operationId"] for operation in operations] == [
+        *("classify", "listModels", "getModel", "serverMetadata", "serverLive", "serverReady"),
+        *("modelMetadata", "modelReady", "infer", "modelMetadataOfVersion", "modelReadyOfVersion", "inferOfVersion"),
+    ]
+    schemas = document["components"]["schemas"]
+    open_objects = [schemas["Status"]["properties"]["details"]["items"]]
+    open_objects += [schemas[name]["properties"]["parameters"] for name in ("InferenceRequest", "InputTensor")]
+    assert all(each["additionalProperties"] is True for each in open_objects)
+
+
 def test_schemathesis_finds_every_route_to_keep_what_the_openapi_document_says(server: ServerProcess, url: str) -> None:
     config = Path(__file__).with_name("schemathesis.toml")
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", f"{url}/openapi.json"]
