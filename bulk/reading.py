@@ -9,7 +9,7 @@ import pyarrow as pa
 from bulk.encoding import Rows, check_schema
 from bulk.inputs import Columns, InputFile
 from textfiles import Format, InputError, Row, Unreadable
-from textfiles.columns import spelling_hint
+from textfiles.columns import TEXT_OPTION, spelling_hint
 from textfiles.decoding import invalid_text
 
 MAX_BATCH_ROWS = 2048
@@ -151,7 +151,7 @@ def _objects(input_: InputFile, columns: Columns, file: IO[bytes]) -> Iterator[O
         if isinstance(row, Unreadable):
             yield row
         elif columns.text not in row.value:
-            hint = spelling_hint(columns.text, row.value)
+            hint = spelling_hint(columns.text, row.value, TEXT_OPTION)
             keys = ", ".join(map(repr, row.value))
             yield Unreadable(row.number, f"no key {columns.text!r}: its keys are {keys}{hint}")
         elif taken := columns.added & row.value.keys():

@@ -20,7 +20,7 @@ import msgspec
 import pyarrow as pa
 
 from textfiles import decompression, json_lines, parquet
-from textfiles.columns import spelling_hint
+from textfiles.columns import TEXT_OPTION, spelling_hint
 from textfiles.decoding import UTF8, Utf8Stream, canonical_encoding, detected_encoding, wrong_encoding
 from textfiles.errors import InputError, listed
 from textfiles.formats import FORMATS, Compression, Format, format_of, split_compression
@@ -252,18 +252,18 @@ class TextFile:
         self, file: IO[bytes], rows: int, columns: Sequence[str] | None = None
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Returns the schema of Parquet, and an iterator over batches of about `rows` rows, or fewer if the rows are
-        large, with these columns or all.
-
-        Raises:
-            InputError: a column is missing, or several columns have its name.
+        large, with these columns or all. The file must have each of them once: see `column`.
         """
         source = parquet.open_parquet(file)
-        for name in columns or ():
-            self.column(name, source.schema_arrow.names)
         return source.schema_arrow, parquet.record_batches(source, rows, columns)
 
-    def column(self, name: str, columns: Sequence[str]) -> int:
+    def column(self, name: str, columns: Sequence[str], option: str | None = TEXT_OPTION) -> int:
         """Returns the position of a column among those of the file.
+
+        Args:
+            name: the column.
+            columns: the columns of the file.
+            option: the option that names only this column, for hints; None if there is none.
 
         Raises:
             InputError: the column is missing, or several columns have its name.
@@ -272,11 +272,11 @@ class TextFile:
             return columns.index(name)
         found = "no column" if name not in columns else "more than one column"
         message = f"{self}: {found} {name!r}: its columns are {listed(columns, _MAX_COLUMNS_NAMED)}"
-        raise InputError(message + self._column_hint(name, columns))
+        raise InputError(message + self._column_hint(name, columns, option))
 
-    def _column_hint(self, name: str, columns: Sequence[str]) -> str:
+    def _column_hint(self, name: str, columns: Sequence[str], option: str | None) -> str:
         """Returns a hint about a missing column, if the names of the other columns suggest one."""
-        if hint := spelling_hint(name, columns):
+        if hint := spelling_hint(name, columns, option):
             return hint
         if not self.options.header:
             return ": without a header, the name of a column is its number"

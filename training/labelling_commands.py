@@ -21,8 +21,8 @@ from training.options import (
     check_files,
     labelled_files,
     output_file,
-    written_whole,
 )
+from training.whole_file import written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from training.data.bad_rows import BadRows
     from training.data.labelled_file import LabelledFile, LabelledText
     from training.data.pool import PoolText
-    from training.evaluation.acquisition import Candidate
+    from training.evaluation.acquisition import Candidate, Unlabelled
     from training.evaluation.label_check import Suspect
 
 _KINDS = ("margin", "disagreement")
@@ -111,15 +111,23 @@ def _select(options: dict[str, Any]) -> None:
             " --labelled."
         )
     if not chosen:
-        raise InputError(
-            "no text was chosen: the versions agree on all texts of the pool that have no label"
-            if other
-            else "no text was chosen: the pool holds none with a word in it and without a label"
-        )
+        reason = _none_left(unlabelled, by_disagreement=bool(other))
+        raise InputError(f"no text was chosen: {reason}: give another pool")
     with written_whole(options["output"]) as file:
         file.write(_tasks(chosen, is_array=options["output"].suffix == ".json"))
     fewer = f": the pool has no more, of {options['count']:,} asked for" if len(chosen) < options["count"] else ""
     print(f"Wrote {counted(len(chosen), 'text')} to {options['output']}{fewer}")
+
+
+def _none_left(unlabelled: "Unlabelled", *, by_disagreement: bool) -> str:
+    """Returns the reason why no text of a pool is left to choose from."""
+    if not unlabelled.texts:
+        return "the pool has no text"
+    without_label = unlabelled.texts - unlabelled.left_out
+    if not without_label:
+        return f"each text of the pool ({unlabelled.texts:,}) is learned by a version or in --labelled"
+    those = f"the {counted(without_label, 'text')} of the pool without a label"
+    return f"no word is in {those}, or the versions agree" if by_disagreement else f"no word is in {those}"
 
 
 def _versions(options: dict[str, Any]) -> list[Path]:

@@ -1,10 +1,9 @@
 """Options that several commands of `text-classifier-train` take."""
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from textfiles import TABLES, InputError
 from textfiles.command import add_read_options, read_options
@@ -152,25 +151,6 @@ def output_file(*endings: str) -> Callable[[str], Path]:
         return path
 
     return parsed
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a file for writing under a temporary name. At the end of the block the file gets its own name, or, if the
-    block failed, is removed.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:

@@ -252,6 +252,17 @@ def test_the_markdown_report_has_its_figures_beside_it(hostile: tuple[Path, Path
     assert len(page.split(r"\<script\>")[1].split("\n")[0]) > 90  # on one line to its end
 
 
+@pytest.mark.parametrize("names", [["a.html"], ["a.md", "a_confusion.png", "a_calibration.png"]], ids=["html", "md"])
+def test_a_report_replaces_earlier_files_whole(hostile: tuple[Path, Path], names: list[str], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).write_text("old")
+        (tmp_path / f"{name}.link").hardlink_to(tmp_path / name)
+    _report(*hostile, tmp_path / names[0])
+    for name in names:
+        assert (tmp_path / name).read_bytes() != b"old"
+        assert (tmp_path / f"{name}.link").read_text() == "old"  # not written in place
+
+
 def test_a_report_is_written_without_a_figure_that_fails(
     hostile: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,11 +122,29 @@ def test_a_pool_of_several_files_says_where_each_text_is(models: Path, tmp_path:
     assert [meta[text]["line"] for text in ("dull film", "moving oil")] == [1, 2]  # type: ignore[index]
 
 
-def test_a_pool_without_a_word_is_an_error(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pool = tmp_path / "pool.txt"
-    pool.write_text("!!!\n \n...\n")
-    assert select(models, pool, tmp_path / "out.jsonl") == 2
-    assert "the pool holds none with a word in it" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("texts", "options", "reason"),
+    [
+        ([], [], "the pool has no text"),
+        ([" "], [], "the pool has no text"),
+        (["!!!", " ", "...", "dull film"], [], "no word is in the 2 texts of the pool without a label"),
+        (["dull film"], [], "each text of the pool (1) is learned by a version or in --labelled"),
+        (["!!!"], ["--by", "disagreement"], "no word is in the 1 text of the pool without a label, or"),
+    ],
+)
+def test_a_pool_without_a_text_to_choose_is_an_error_that_says_why(
+    texts: list[str],
+    options: list[str],
+    reason: str,
+    models: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tmp_path = models.parent
+    pool, labelled = tmp_path / "pool.csv", tmp_path / "labelled.csv"
+    pool.write_text("".join(f"{text}\n" for text in ["text", *texts]))
+    labelled.write_text("text\ndull film\n")
+    assert select(models, pool, tmp_path / "out.jsonl", "--labelled", str(labelled), *options) == 2
+    assert f"no text was chosen: {reason}" in capsys.readouterr().err
     assert not (tmp_path / "out.jsonl").exists()
 
 

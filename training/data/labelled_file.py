@@ -20,11 +20,11 @@ from textfiles import (
     Unreadable,
     listed,
 )
-from textfiles.columns import spelling_hint
+from textfiles.columns import LABEL_OPTION, TEXT_OPTION, spelling_hint
 from textfiles.decoding import invalid_text
 from training.data.bad_rows import BadRows
 from training.data.labels import label_of
-from training.data.soft_labels import NO_SOFT_COLUMNS, SoftColumns, is_empty, soft_label, weight
+from training.data.soft_labels import NO_SOFT_COLUMNS, WEIGHT_OPTION, SoftColumns, is_empty, soft_label, weight
 
 _ROWS = 1000
 """Number of rows between two calls of `progress`, and of Parquet rows in memory at a time."""
@@ -81,6 +81,7 @@ class LabelledFile(TextFile):
             if names.count(name) > 1:
                 raise InputError(f"{self}: the column {name!r} is named for two things: each needs a column of its own")
         self.text_column, self.label_column, self.soft = text_column, label_column, soft
+        self._options = {text_column: TEXT_OPTION, label_column: LABEL_OPTION, soft.weight: WEIGHT_OPTION}
 
     @property
     def name(self) -> str:
@@ -152,6 +153,14 @@ class LabelledFile(TextFile):
         except ValueError as error:
             raise InputError(f"{self}: has {error}: its columns are {listed(there, 20)}") from error
 
+    def _positions(self, columns: Sequence[str]) -> dict[str, int]:
+        """Returns the position of each column to read, among those of the file.
+
+        Raises:
+            InputError: one is missing, or several have its name.
+        """
+        return {name: self.column(name, columns, self._options.get(name)) for name in self._columns_of_file(columns)}
+
     def _fields(self, file: IO[bytes]) -> Iterator[Fields]:
         if self.format is Format.PARQUET:
             return self._parquet_fields(file)
@@ -159,7 +168,7 @@ class LabelledFile(TextFile):
 
     def _separated_fields(self, file: IO[bytes]) -> Iterator[Fields]:
         columns, rows = self.separated(file)
-        positions = {name: self.column(name, columns) for name in self._columns_of_file(columns)}
+        positions = self._positions(columns)
         for row in rows:
             if isinstance(row, Unreadable):
                 yield row
@@ -177,7 +186,7 @@ class LabelledFile(TextFile):
         except ValueError as error:
             return Unreadable(row.number, f"has {error}: its keys are {listed(row.value, 20)}")
         if missing := [name for name in names if name not in row.value]:
-            hint = spelling_hint(missing[0], row.value)
+            hint = spelling_hint(missing[0], row.value, self._options.get(missing[0]))
             return Unreadable(row.number, f"no key {missing[0]!r}: its keys are {listed(row.value, 20)}{hint}")
         fields = {}
         for name in names:
@@ -190,7 +199,7 @@ class LabelledFile(TextFile):
     def _parquet_fields(self, file: IO[bytes]) -> Iterator[Fields]:
         number = 0
         schema, _ = self.record_batches(file, _ROWS)
-        names = self._columns_of_file(schema.names)
+        names = list(self._positions(schema.names))
         _, batches = self.record_batches(file, _ROWS, names)
         for batch in batches:
             for values in zip(*(batch[name] for name in names), strict=True):
@@ -275,7 +284,7 @@ class TrainingFiles:
     def arguments(self) -> list[str]:
         """Returns the command-line arguments that name these files, without their folders."""
         first = self.data.files[0]
-        columns = ["--text-column", first.text_column, "--label-column", first.label_column, *first.soft.arguments()]
+        columns = [TEXT_OPTION, first.text_column, LABEL_OPTION, first.label_column, *first.soft.arguments()]
         test = (
             ["--test-data", *self.test.arguments()]
             if isinstance(self.test, LabelledFiles)

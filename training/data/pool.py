@@ -7,6 +7,7 @@ from typing import IO, Any, NamedTuple
 import msgspec
 
 from textfiles import DEFAULT_OPTIONS, Format, ReadOptions, Row, TextFile, Unreadable, listed
+from textfiles.columns import TEXT_OPTION, spelling_hint
 from textfiles.decoding import invalid_text
 from training.data.bad_rows import BadRows
 
@@ -69,7 +70,8 @@ class PoolFile(TextFile):
             if isinstance(row, Unreadable):
                 yield row
             elif self.text_column not in row.value:
-                yield Unreadable(row.number, f"no key {self.text_column!r}: its keys are {listed(row.value, 20)}")
+                hint = spelling_hint(self.text_column, row.value, TEXT_OPTION)
+                yield Unreadable(row.number, f"no key {self.text_column!r}: its keys are {listed(row.value, 20)}{hint}")
             else:
                 yield self._decoded(row.number, row.value[self.text_column])
 
@@ -87,6 +89,8 @@ class PoolFile(TextFile):
 
     def _parquet_values(self, file: IO[bytes]) -> Iterator[Row[Any] | Unreadable]:
         number = 0
+        schema, _ = self.record_batches(file, _ROWS)
+        self.column(self.text_column, schema.names)
         _, batches = self.record_batches(file, _ROWS, [self.text_column])
         for batch in batches:
             for value in batch[self.text_column]:

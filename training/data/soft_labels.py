@@ -16,6 +16,7 @@ from training.data.labels import label_of
 
 PREFIX = "p_"
 """The name of a column of probabilities may be this prefix and the label."""
+WEIGHT_OPTION = "--weight-column"
 SUM_TOLERANCE = 0.02
 """Maximum difference of the sum of a row's probabilities from 1: three times 0.33 is valid."""
 NEGLIGIBLE = 0.01
@@ -55,7 +56,7 @@ class SoftColumns:
             for label, column in self.probabilities.items()
         ]
         probabilities = ["--probability-columns", _joined(words)] if words else []
-        return [*probabilities, *([] if self.weight is None else ["--weight-column", self.weight])]
+        return [*probabilities, *([] if self.weight is None else [WEIGHT_OPTION, self.weight])]
 
 
 NO_SOFT_COLUMNS = SoftColumns()

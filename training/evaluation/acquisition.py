@@ -48,6 +48,8 @@ class Unlabelled:
     def __init__(self, versions: Sequence[LoadedVersion], labelled: Iterable[PoolText] = ()) -> None:
         self._versions = versions
         self._labelled = {text_hash(each.text) for each in labelled}
+        self.texts = 0
+        """Number of texts of the pool."""
         self.left_out = 0
         """Number of texts that were left out."""
 
@@ -58,6 +60,7 @@ class Unlabelled:
             known = np.array([each in self._labelled for each in hashes])
             for version in self._versions:
                 known |= version.has_learned(np.array(hashes, np.uint64))
+            self.texts += len(batch)
             self.left_out += int(known.sum())
             yield from (text for text, has_label in zip(batch, known, strict=True) if not has_label)
 
@@ -85,19 +88,23 @@ def margins(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def by_disagreement(a: LoadedVersion, b: LoadedVersion, texts: Iterable[PoolText]) -> Iterator[Candidate]:
-    """Scores the texts to which two versions give different labels: the surer both are, the lower the score."""
+    """Scores the texts to which two versions give different labels: the surer both are, the lower the score. Texts
+    without a word are left out.
+    """
     for batch in _batches(texts):
         both = [_winners(version, batch) for version in (a, b)]
         for text, first, second in zip(batch, *both, strict=True):
-            labels, probabilities = zip(first, second, strict=True)
-            if labels[0] != labels[1]:
+            labels, probabilities, words = zip(first, second, strict=True)
+            if labels[0] != labels[1] and any(words):
                 yield Candidate(text, -min(probabilities), labels, probabilities)
 
 
-def _winners(version: LoadedVersion, batch: Sequence[PoolText]) -> list[tuple[str, float]]:
-    probabilities = version.engine.classify([each.text for each in batch]).probabilities
-    winners, winning = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    return [(version.labels[winner], share) for winner, share in zip(winners, winning.tolist(), strict=True)]
+def _winners(version: LoadedVersion, batch: Sequence[PoolText]) -> list[tuple[str, float, int]]:
+    """Returns for each text its label, the label's probability and the number of words."""
+    prediction = version.engine.classify([each.text for each in batch])
+    winners, winning = prediction.probabilities.argmax(axis=1), prediction.probabilities.max(axis=1)
+    labels = [version.labels[winner] for winner in winners]
+    return list(zip(labels, winning.tolist(), prediction.words.tolist(), strict=True))
 
 
 def _batches(texts: Iterable[PoolText]) -> Iterator[list[PoolText]]:

@@ -20,6 +20,7 @@ from training.evaluation.fonts import legend
 from training.evaluation.metrics import CALIBRATION_BINS
 from training.evaluation.shown_labels import visible
 from training.evaluation.version_evaluation import EXCERPT, FileEvaluation
+from training.whole_file import written_whole
 
 _CONFUSION = "confusion"
 _CALIBRATION = "calibration"
@@ -54,7 +55,7 @@ def write(path: Path, result: FileEvaluation) -> list[str]:
         result: the evaluation to report.
 
     Raises:
-        OSError: a file cannot be written.
+        InputError: a file cannot be written.
     """
     figures = drawn(
         {
@@ -68,14 +69,19 @@ def write(path: Path, result: FileEvaluation) -> list[str]:
             links[name] = f"data:image/png;base64,{base64.b64encode(image).decode()}"
         document = _document(result, links, figures.missing)
         body = MarkdownIt("commonmark", {"html": False}).enable("table").render(document)
-        path.write_text(_PAGE.format(title=html.escape(visible(_title(result))), body=body), encoding="utf-8")
+        _write(path, _PAGE.format(title=html.escape(visible(_title(result))), body=body).encode())
         return figures.notes()
     for name, image in figures.images.items():
         file = path.with_name(f"{path.stem}_{name}.png")
-        file.write_bytes(image)
+        _write(file, image)
         links[name] = quote(file.name)
-    path.write_text(_document(result, links, figures.missing), encoding="utf-8")
+    _write(path, _document(result, links, figures.missing).encode())
     return figures.notes()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with written_whole(path) as file:
+        file.write(content)
 
 
 def summary(result: FileEvaluation) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from textfiles import MAX_LINE_BYTES, InputError
 from training.data.bad_rows import BadRows
 from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText, TrainingFiles
+from training.data.soft_labels import SoftColumns
 
 ROWS = [
     LabelledText("A good film, really", "positive", 0),
@@ -162,6 +163,29 @@ def test_what_cannot_be_read_is_an_error_that_names_the_line(
     write(tmp_path / name)
     with pytest.raises(InputError, match=says):
         _read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        (("label", "text"), "no (column|key) 'label': .*: give --text-column 'Label'"),
+        (("Label", "text"), "no (column|key) 'text': .*: give --label-column 'Text'"),
+        (("Label", "Text", "rows"), "no (column|key) 'rows': .*: give --weight-column 'Rows'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_the_hint_at_another_spelling_names_the_option_of_the_missing_column(
+    columns: tuple[str, ...], hint: str, name: str, tmp_path: Path
+) -> None:
+    if name == "a.parquet":
+        _parquet(tmp_path / name, {"Label": ["good"], "Text": ["yes"], "Rows": [1]})
+    else:
+        content = {"a.csv": "Label,Text,Rows\ngood,yes,1\n", "a.jsonl": '{"Label": "good", "Text": "yes", "Rows": 1}\n'}
+        (tmp_path / name).write_text(content[name])
+    text, label, *weight = columns
+    file = LabelledFile(tmp_path / name, text, label, soft=SoftColumns(weight=weight[0] if weight else None))
+    with pytest.raises(InputError, match=hint), BadRows() as bad_rows:
+        list(LabelledFiles([file]).rows(bad_rows))
 
 
 def test_text_and_label_cannot_be_one_column(tmp_path: Path) -> None:

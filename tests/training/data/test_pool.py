@@ -72,8 +72,18 @@ def test_a_text_in_another_encoding_is_a_bad_row_and_the_others_are_read(name: s
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
 def test_a_file_without_the_column_is_an_error(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no column 'text': its columns are 'n', 'body'"):
+    with pytest.raises(InputError, match=r"no column 'text': its columns are 'n', 'body'$"):
         list(pool_texts([PoolFile(written(tmp_path / name))], BadRows()))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_column_in_another_spelling_is_named_with_its_option(name: str, tmp_path: Path) -> None:
+    file = PoolFile(written(tmp_path / name), "Body")
+    if name == "a.jsonl":
+        file.path.write_text('{"n": 1, "body": "a"}\n')
+    hint = "no (column|key) 'Body': .* 'n', 'body': give --text-column 'body'"
+    with pytest.raises(InputError, match=hint), BadRows() as bad_rows:
+        list(pool_texts([file], bad_rows))
 
 
 def test_a_number_out_of_range_is_a_bad_row_and_the_next_is_read(tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def test_texts_are_scored_by_the_margin_and_those_without_a_word_are_not() -> No
 
 
 def test_texts_on_which_versions_disagree_are_scored_by_the_less_sure_one() -> None:
-    first = {"x": [0.75, 0.25, 0], "y": [0.75, 0.25, 0], "z": [0.5, 0.25, 0.25]}
-    second = {"x": [0.625, 0.375, 0], "y": [0.125, 0.25, 0.625], "z": [0.125, 0.875, 0]}
+    first = {"x": [0.75, 0.25, 0], "y": [0.75, 0.25, 0], "z": [0.5, 0.25, 0.25], "!!": [1.0, 0, 0]}
+    second = {"x": [0.625, 0.375, 0], "y": [0.125, 0.25, 0.625], "z": [0.125, 0.875, 0], "!!": [0, 1.0, 0]}
     texts = pool(list(first))
     assert list(by_disagreement(version(first), version(second), texts)) == [
         Candidate(texts[1], -0.625, ("a", "c"), (0.75, 0.625)),
