@@ -121,8 +121,9 @@ class AsyncClient:
                 progress.answered += 1
                 for classification in calls.classifications(response):
                     yield classification
-        except grpc.RpcError:
+        except grpc.RpcError as error:
             if not progress.is_complete:
+                progress.locate(error)
                 raise
         finally:
             call.cancel()

@@ -219,6 +219,11 @@ class StreamProgress:
         """Whether there are texts, and all of them are answered. Then it does not matter how the call ends."""
         return self.all_sent and 0 < self.sent == self.answered
 
+    def locate(self, error: Any) -> None:
+        """Notes on an error which text of the stream it is about. Each text has a request of its own."""
+        if str(error.details()).startswith("texts[0]: "):
+            error.add_note(f"texts[0] of this request is texts[{self.answered}] of the stream")
+
 
 def classifications(response: pb2.ClassifyResponse) -> list[Classification]:
     """Converts a response."""

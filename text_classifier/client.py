@@ -159,8 +159,9 @@ class Client:
                 window.release()
                 progress.answered += 1
                 yield from calls.classifications(response)
-        except grpc.RpcError:
+        except grpc.RpcError as error:
             if not progress.is_complete:
+                progress.locate(error)
                 raise
         finally:
             call.cancel()

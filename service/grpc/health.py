@@ -57,9 +57,18 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         """
         if request.service not in self._services:
             raise NotFound(
-                f"services/{shortened(request.service)}", f"the services are {', '.join(self._services[1:])}"
+                f"services/{shortened(request.service)}",
+                f"the services are {', '.join(self._services[1:])}",
+                kind="gRPC service",
             )
         return health_pb2.HealthCheckResponse(status=self._status(request.service))
+
+    async def List(self, request: Any, context: Any) -> Any:  # types-grpcio-health-checking lacks its messages
+        """Returns the status of every service; that of the whole server has the empty name."""
+        response = health_pb2.HealthListResponse()  # type: ignore[attr-defined]
+        for service in self._services:
+            response.statuses[service].status = self._status(service)
+        return response
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Any

@@ -69,7 +69,7 @@ _STATUS_CODES: dict[type[Exception], grpc.StatusCode] = {
     UnsupportedEncoding: grpc.StatusCode.UNIMPLEMENTED,
     CannotExplain: grpc.StatusCode.FAILED_PRECONDITION,
     CannotAbstain: grpc.StatusCode.FAILED_PRECONDITION,
-    NotImplementedError: grpc.StatusCode.UNIMPLEMENTED,  # by methods that grpcio-reflection leaves out
+    NotImplementedError: grpc.StatusCode.UNIMPLEMENTED,  # by methods that a newer contract adds
 }
 # Messages for errors of libraries.
 _MESSAGES: dict[type[Exception], str] = {
@@ -99,7 +99,7 @@ def _detail(error: Exception) -> Any:
             return error_details_pb2.BadRequest(field_violations=[violation])
         case NotFound():
             return error_details_pb2.ResourceInfo(
-                resource_type="text_classifier.v1.Model", resource_name=error.resource, description=error.description
+                resource_type=error.kind, resource_name=error.resource, description=error.description
             )
         case Overloaded():
             delay = Duration()

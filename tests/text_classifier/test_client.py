@@ -224,6 +224,23 @@ def test_an_error_of_the_iterable_reaches_the_consumer(client: Client) -> None:
         next(answers)
 
 
+def test_a_refused_text_of_a_stream_is_noted_by_its_number_there(server: ServerProcess, client: Client) -> None:
+    texts = [*["film"] * 300, "x" * (2**20 + 1), "film"]
+
+    async def asynchronous() -> list[Classification]:
+        async with AsyncClient(server.address, timeout=60) as async_client:
+            return [answer async for answer in async_client.classify_stream(texts, model="topic")]
+
+    def synchronous() -> list[Classification]:
+        return list(client.classify_stream(texts, model="topic"))
+
+    for classify in (synchronous, lambda: asyncio.run(asynchronous())):
+        with pytest.raises(grpc.RpcError) as error:
+            classify()
+        assert "texts[0]: has 1048577 bytes" in str(error.value.details())
+        assert error.value.__notes__ == ["texts[0] of this request is texts[300] of the stream"]
+
+
 def test_models_are_described(client: Client) -> None:
     models = client.models()
     assert [model.name for model in models] == ["sentiment", "topic"]

@@ -35,7 +35,19 @@ def test_watchers_hear_each_change_and_end_with_the_stop() -> None:
         assert [response.status async for response in unknown] == []
         health.set(True)
         assert (await health.Check(request("a"), ANY)).status == RESPONSE.NOT_SERVING
-        with pytest.raises(NotFound, match=r"services/b not found: the services are a$"):
+        with pytest.raises(NotFound, match=r"services/b not found: the services are a$") as error:
             await health.Check(request("b"), ANY)
+        assert error.value.kind == "gRPC service"
+
+    asyncio.run(test())
+
+
+def test_the_list_has_the_status_of_the_server_and_of_each_service() -> None:
+    async def test() -> None:
+        health = HealthServicer(("", "a"))
+        for serving, status in ((True, RESPONSE.SERVING), (False, RESPONSE.NOT_SERVING)):
+            health.set(serving)
+            listed = await health.List(ANY, ANY)
+            assert {name: each.status for name, each in listed.statuses.items()} == {"": status, "a": status}
 
     asyncio.run(test())
