@@ -126,9 +126,11 @@ class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data that a model was trained and tested on.
 
     `unknown_word_ratio` is the share of the training texts' words that the model does not know; None for versions of
-    older trainings. `label_texts` is the number of training texts of each label, in the order of the labels; a text
-    with only a soft label counts for its most probable label. `soft_texts` is the number of training texts that were
-    learned by soft labels. `weight` is the sum of the weights of all training texts; None without such columns.
+    older trainings. `validation_unknown_word_ratio` is that of the validation texts' words, for a model of the other
+    training texts; None without own data too. `label_texts` is the number of training texts of each label, in the order
+    of the labels; a text with only a soft label counts for its most probable label. `soft_texts` is the number of
+    training texts that were learned by soft labels. `weight` is the sum of the weights of all training texts; None
+    without such columns.
     """
 
     name: str
@@ -136,6 +138,7 @@ class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validation_texts: Count
     test_texts: Count
     unknown_word_ratio: Share | None = None
+    validation_unknown_word_ratio: Share | None = None
     label_texts: tuple[Count, ...] = ()
     soft_texts: Count = 0
     weight: Annotated[float, Meta(gt=0)] | None = None

@@ -29,7 +29,7 @@ from training.classifiers.selection import select
 from training.data import file_dataset, keras_datasets, text_hashes
 from training.data.keras_datasets import SplitDataset
 from training.data.labelled_file import LabelledText, TrainingFiles
-from training.data.quality import Quality, SoftQuality
+from training.data.quality import Quality
 from training.data.targets import Copies
 from training.evaluation.abstention import find_abstention, threshold_warnings
 from training.evaluation.metrics import Evaluation, evaluate
@@ -137,7 +137,7 @@ def _export(folder: VersionFolder, name: str, fit: "_Fit", data: _Data) -> None:
     folder.assets_extra.mkdir(exist_ok=True)
     if isinstance(split, file_dataset.FileDataset):
         text_hashes.write(folder.assets_extra / text_hashes.FILE, split.training_hashes.tolist())
-    described = _describe(name, fit, split, data.quality.soft if data.quality else None)
+    described = _describe(name, fit, split, data.quality)
     msgspec.structs.replace(described, sha256=folder.sha256()).write(folder.metadata_file)
     probes.write(folder.probes_file, make_probes(classifier, split.vocabulary, split.training))
     load_engine(folder.path, "tensorflow")
@@ -273,7 +273,8 @@ def _command(settings: Settings, name: str, source: TrainingFiles | Path | None)
     return shlex.join(words)
 
 
-def _describe(name: str, fit: _Fit, data: SplitDataset, soft: SoftQuality | None) -> Metadata:
+def _describe(name: str, fit: _Fit, data: SplitDataset, quality: Quality | None) -> Metadata:
+    soft = quality.soft if quality else None
     return Metadata(
         name=name,
         vectorizer=fit.classifier.vectorizer,
@@ -284,6 +285,7 @@ def _describe(name: str, fit: _Fit, data: SplitDataset, soft: SoftQuality | None
             validation_texts=fit.held_out,
             test_texts=len(data.test),
             unknown_word_ratio=fit.classifier.unknown_word_ratio(data.training),
+            validation_unknown_word_ratio=quality.unknown_in_validation if quality else None,
             label_texts=tuple(np.bincount(data.training.classes, minlength=len(data.labels)).tolist()),
             soft_texts=soft.soft if soft else 0,
             weight=soft.weight if soft else None,

@@ -77,7 +77,7 @@ def test_evaluate_says_what_the_engine_s_own_probabilities_come_to(
     assert _value(said, "expected calibration error") == f"{expected.expected_calibration_error:.4f}"
 
 
-def test_evaluate_says_the_share_of_unknown_words_beside_that_of_the_training_texts(
+def test_evaluate_compares_the_share_of_unknown_words_with_the_recorded_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_model(tmp_path, "mine")
@@ -86,12 +86,17 @@ def test_evaluate_says_the_share_of_unknown_words_beside_that_of_the_training_te
     assert main(command) == 0
     said = capsys.readouterr().out
     assert _value(said, "unknown words") == "62.50%"
-    assert _value(said, "unknown words in training") == "not recorded"
+    assert _value(said, "unknown words in training") == _value(said, "unknown words in validation") == "not recorded"
     before = folder.metadata
-    data_set = msgspec.structs.replace(before.data_set, unknown_word_ratio=0.0271)
-    msgspec.structs.replace(before, data_set=data_set).write(folder.metadata_file)
-    assert main(command) == 0
-    assert _value(capsys.readouterr().out, "unknown words in training") == "2.71%"
+    for usual, differs in ((0.52, True), (0.53, False)):
+        ratios = {"unknown_word_ratio": 0.0271, "validation_unknown_word_ratio": usual}
+        data_set = msgspec.structs.replace(before.data_set, **ratios)
+        msgspec.structs.replace(before, data_set=data_set).write(folder.metadata_file)
+        assert main(command) == 0
+        said = capsys.readouterr().out
+        assert _value(said, "unknown words in training") == "2.71%"
+        assert _value(said, "unknown words in validation") == f"{usual:.2%}"
+        assert ("62% of the words are unknown, but 52% of those of the validation texts" in said) == differs
 
 
 def test_the_most_confident_mistakes_are_kept_with_an_excerpt_of_their_texts(tmp_path: Path, tiny_models: Path) -> None:

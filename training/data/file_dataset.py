@@ -71,8 +71,8 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
             texts to split.
     """
     is_ngram = settings.preset == "ngram"
-    words_alone = is_ngram and settings.features == "words"
-    texts, count, bad = _read(files, console, characters=is_ngram and not words_alone)
+    words_alone = not is_ngram or settings.features == "words"
+    texts, count, bad = _read(files, console, characters=not words_alone)
     rare_labels = _check(files, texts, count)
     split = _split(files, settings, texts, count)
     targets = _targets(files, texts, split)
@@ -86,7 +86,16 @@ def load(files: TrainingFiles, settings: Settings, console: Console) -> FileData
         unknown = _unknown_by_hashes(training, split.validation_texts, test, settings)
     else:
         unknown = in_validation, test.unknown_word_ratio
-    quality = _quality(texts, split, unknown, bad, targets, rare_labels=rare_labels, words_alone=words_alone)
+    quality = _quality(
+        texts,
+        split,
+        unknown,
+        bad,
+        targets,
+        rare_labels=rare_labels,
+        words_alone=words_alone,
+        separate_test=isinstance(files.test, LabelledFiles),
+    )
     warnings.show(console, quality.warnings())
     hashes = np.frombuffer(texts.hashes, np.uint64)
     return FileDataset(
@@ -149,6 +158,7 @@ def _quality(
     *,
     rare_labels: tuple[str, ...],
     words_alone: bool,
+    separate_test: bool,
 ) -> Quality:
     """Returns the findings about the files.
 
@@ -159,7 +169,8 @@ def _quality(
         bad: number of bad rows.
         targets: the targets of the texts, if the files have columns of soft labels or weights.
         rare_labels: the labels with too few different texts to hold some out.
-        words_alone: whether the settings fix n-grams of words alone.
+        words_alone: whether the settings fix features of words alone.
+        separate_test: whether the test texts come from files of their own.
     """
     hashes, classes, labelled = (
         np.frombuffer(texts.hashes, np.uint64),
@@ -179,6 +190,7 @@ def _quality(
         labelled=int(labelled.sum()),
         conflicts=conflicts,
         test_texts=len(test),
+        separate_test=separate_test,
         seen_in_training=int(np.isin(hashes[test], hashes[training]).sum()),
         merged=texts.merged,
         merged_at=texts.merged_at,

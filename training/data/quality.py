@@ -60,6 +60,8 @@ class Quality:
     conflicts: int
     """Number of labelled rows whose text has another label in another row. They are kept."""
     test_texts: int
+    separate_test: bool
+    """Whether the test texts come from files of their own."""
     seen_in_training: int
     """Number of test texts that are training texts too. They are kept. Only separate test files can have them."""
     merged: int
@@ -83,7 +85,7 @@ class Quality:
     untaught_labels: tuple[str, ...]
     """Labels of soft-label columns that no training text has, neither as its label nor with a probability."""
     words_alone: bool
-    """Whether the settings fix n-grams of words alone."""
+    """Whether the settings fix features of words alone."""
 
     def described(self) -> list[tuple[str, str]]:
         """Returns the name and the value of each finding, for people."""
@@ -149,6 +151,16 @@ class Quality:
                 " apart from case and punctuation, comes with several labels: unless punctuation tells them apart, no"
                 " model can be right on all of them; text-classifier-train check lists rows to look at"
             )
-        if max(self.unknown_in_validation, self.unknown_in_test) >= unknown_words.HIGH_RATIO:
-            found.append(unknown_words.meaning(words_alone=self.words_alone))
+        if self.words_alone and self.unknown_in_validation >= unknown_words.HIGH_RATIO:
+            found.append(
+                f"{self.unknown_in_validation:.0%} of the words of the validation texts are unknown, and the model has"
+                " words alone: --preset ngram with --features both or characters adds n-grams of characters, which help"
+                " where words have endings or no spaces between them; more training texts help too"
+            )
+        if self.separate_test and unknown_words.drifted(self.unknown_in_test, self.unknown_in_validation):
+            found.append(
+                f"{self.unknown_in_test:.0%} of the words of the test texts are unknown, but"
+                f" {self.unknown_in_validation:.0%} of those of the validation texts: the test texts differ from the"
+                " texts to train on; add texts like them to --data"
+            )
         return found

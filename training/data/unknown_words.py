@@ -1,4 +1,4 @@
-"""Unknown words of new texts, and the meaning of their share."""
+"""Unknown words of new texts: their share, and when it matters."""
 
 from collections.abc import Sequence
 
@@ -8,23 +8,14 @@ from numpy.typing import NDArray
 from textmodel import hashed_ngrams
 
 HIGH_RATIO = 0.2
-"""From this share of unknown words, a run warns."""
-
-_MEANING = (
-    "unknown words: many words of new texts do not occur in the training texts, and the model decides by the others{}."
-    " More training texts help"
-)
-_BY_CHARACTERS = ", and by n-grams of characters if it has them"
-_CHARACTERS_HELP = ". In inflected languages and languages without spaces, --features characters helps too"
+"""From this share of unknown words, a model that has words alone may need n-grams of characters."""
+DRIFT = 0.1
+"""From this difference between two shares, the texts differ from those that the model has learned."""
 
 
-def meaning(*, words_alone: bool) -> str:
-    """Returns what a high share of unknown words means, and what helps.
-
-    Args:
-        words_alone: whether the model has only n-grams of words, so that n-grams of characters may help.
-    """
-    return _MEANING.format("") + _CHARACTERS_HELP if words_alone else _MEANING.format(_BY_CHARACTERS)
+def drifted(ratio: float, usual: float) -> bool:
+    """Tells whether a share of unknown words is well above the usual share."""
+    return ratio >= usual + DRIFT
 
 
 def known_words(texts: Sequence[str], min_df: int, *, characters: bool) -> NDArray[np.uint8]:

@@ -88,7 +88,7 @@ def summary(result: FileEvaluation) -> list[tuple[str, str]]:
     """Returns the names and values of the metrics over all labels."""
     evaluation = result.evaluation
     low, high = evaluation.accuracy_interval
-    of_training = result.version.folder.metadata.data_set.unknown_word_ratio
+    data_set = result.version.folder.metadata.data_set
     return [
         ("texts", f"{result.texts:,}"),
         ("accuracy", f"{evaluation.accuracy:.4f} (95% interval {low:.4f} to {high:.4f})"),
@@ -96,12 +96,14 @@ def summary(result: FileEvaluation) -> list[tuple[str, str]]:
         ("log loss", f"{evaluation.log_loss:.4f}"),
         ("expected calibration error", f"{evaluation.expected_calibration_error:.4f}"),
         ("unknown words", f"{result.unknown_word_ratio:.2%}"),
-        (
-            "unknown words in training",
-            "not recorded" if of_training is None else f"{of_training:.2%}",
-        ),
+        ("unknown words in training", _share(data_set.unknown_word_ratio)),
+        ("unknown words in validation", _share(data_set.validation_unknown_word_ratio)),
         *([("with the version's thresholds", str(result.selective))] if result.selective else []),
     ]
+
+
+def _share(recorded: float | None) -> str:
+    return "not recorded" if recorded is None else f"{recorded:.2%}"
 
 
 def notes(result: FileEvaluation) -> list[str]:
@@ -117,9 +119,12 @@ def notes(result: FileEvaluation) -> list[str]:
         found.append(
             f"The model has learned {result.learned:,} of these texts: on new texts it is likely to be less accurate."
         )
-    if result.unknown_word_ratio >= unknown_words.HIGH_RATIO:
-        words_alone = result.version.folder.metadata.training.get("features") == "words"
-        found.append(f"Mind the {unknown_words.meaning(words_alone=words_alone)}.")
+    usual = result.version.folder.metadata.data_set.validation_unknown_word_ratio
+    if usual is not None and unknown_words.drifted(result.unknown_word_ratio, usual):
+        found.append(
+            f"{result.unknown_word_ratio:.0%} of the words are unknown, but {usual:.0%} of those of the validation"
+            " texts: these texts differ from what the model has learned. Label some of them and train again."
+        )
     return found
 
 
@@ -159,8 +164,8 @@ def _document(result: FileEvaluation, links: Mapping[str, str], missing: Mapping
 {markdown.table(("", "value"), summary(result))}
 
 {_paragraphs(notes(result))}The interval is Wilson's. Macro-F1 is the mean F1 of the labels that occur in the texts:
-each counts the same, however few texts it has. A share of unknown words well above that of the training texts says that
-the texts have drifted away from what the model has learned.
+each counts the same, however few texts it has. A share of unknown words well above that of the validation texts, for a
+model of the other training texts, says that the texts have drifted away from what the model has learned.
 
 ## Labels
 

@@ -185,7 +185,8 @@ def test_unknown_words_are_counted_and_a_high_share_is_explained(tmp_path: Path)
     )
     assert unknown.quality.unknown_in_validation == pytest.approx(2 / 3)
     assert unknown.quality.unknown_in_test == pytest.approx(2 / 3)
-    assert "unknown words" in unknown.quality.warnings()[0]
+    (warning,) = unknown.quality.warnings()
+    assert warning.startswith("67% of the words of the validation texts are unknown")
 
 
 def test_rows_that_an_open_quotation_mark_merged_are_reported(tmp_path: Path) -> None:
@@ -379,7 +380,16 @@ def test_characters_are_advised_against_unknown_words_where_the_run_has_words_al
     features: str, advised: bool, tmp_path: Path
 ) -> None:
     rows = [(f"word{number} other{number} the", label) for number, (_, label) in enumerate(_rows(200))]
-    (warning,) = _load(tmp_path, rows, preset="ngram", features=features).quality.warnings()
-    assert warning.startswith("unknown words: ")
-    assert ("--features characters" in warning) == advised
-    assert ("the model decides by the others, and by n-grams of characters if it has them" in warning) != advised
+    warnings = _load(tmp_path, rows, preset="ngram", features=features).quality.warnings()
+    assert ["--features both or characters" in warning for warning in warnings] == [True] * advised
+
+
+@pytest.mark.parametrize(("words", "differs"), [("good film", False), ("unheard of", True)])
+def test_test_texts_with_far_more_unknown_words_than_validation_texts_are_reported(
+    words: str, differs: bool, tmp_path: Path
+) -> None:
+    rows = [(f"good film {number % 9} {number}", label) for number, (_, label) in enumerate(_rows(200))]
+    test = [(f"{words} {number % 9} {number + 200}", label) for number, (_, label) in enumerate(_rows(200))]
+    warnings = _load(tmp_path, rows, test, preset="ngram", features="auto").quality.warnings()
+    expected = "74% of the words of the test texts are unknown, but 24% of those of the validation texts: "
+    assert [warning.startswith(expected) for warning in warnings] == [True] * differs
