@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from tests.fork_server import ForkedServer
 
 ROOT = Path(__file__).parent.parent
@@ -94,7 +97,8 @@ class ServerProcess:
 
     def metrics(self, token: str | None = None) -> str:
         """Reads /metrics."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.event('metrics')['port']}/metrics")
+        endpoint = self.event("metrics")
+        request = urllib.request.Request(f"http://{endpoint['host']}:{endpoint['port']}/metrics")
         if token:
             request.add_header("Authorization", f"Bearer {token}")
         with urllib.request.urlopen(request, timeout=60) as response:
@@ -109,6 +113,15 @@ class ServerProcess:
         status = self.process.wait(timeout=120)
         self._reader.join()
         return status
+
+
+def wait_until_serving(address: str) -> None:
+    """Waits until there is a server, or a proxy before one, that serves."""
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=120, wait_for_ready=True)
+        while next(watch).status != health_pb2.HealthCheckResponse.SERVING:
+            pass
 
 
 @contextmanager

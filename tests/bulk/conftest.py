@@ -2,7 +2,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -47,9 +46,9 @@ def cluster() -> Iterator[Cluster]:
     """A cluster in which two workers fit, one on each node. It ends with its module: its processes work while idle."""
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets have their names in it
     try:
-        client_server = f"--ray-client-server-port={_free_port()}"
-        idle = ("--include-dashboard=false", "--no-monitor")  # nothing here asks a dashboard, or for more machines
-        with node("--head", "--port=0", client_server, f"--temp-dir={folder}", *idle) as head:
+        # Nothing here asks a dashboard, or for more machines, or speaks Ray Client's protocol.
+        idle = ("--include-dashboard=false", "--no-monitor", "--ray-client-server-port=0")
+        with node("--head", "--port=0", f"--temp-dir={folder}", *idle) as head:
             assert head.stdout
             address = next(found[1] for line in head.stdout if (found := re.search(r"--address='(.*)'", line)))
             with node(f"--address={address}") as other:
@@ -57,12 +56,6 @@ def cluster() -> Iterator[Cluster]:
                 yield Cluster(address, (head.pid, other.pid))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as any_port:
-        any_port.bind(("127.0.0.1", 0))
-        return int(any_port.getsockname()[1])
 
 
 @contextmanager

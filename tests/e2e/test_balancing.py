@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs import markdown
 from tests.load import Load, counters, texts, under_load
-from tests.server_process import ROOT, ServerProcess, serving
+from tests.server_process import ROOT, ServerProcess, serving, wait_until_serving
 from text_classifier import Client
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
@@ -74,7 +74,8 @@ def balanced_by_nginx(port: int, folder: Path) -> Iterator[str]:
     file = folder / "nginx.conf"
     file.write_text(NGINX.format(folder=folder, documented=documented("nginx", port)))
     with running("nginx", "-p", folder, "-c", file):
-        yield f"{PROXY_HOST}:{port}"  # the client tries again until it listens
+        wait_until_serving(f"{PROXY_HOST}:{port}")
+        yield f"{PROXY_HOST}:{port}"
 
 
 @contextmanager
@@ -82,6 +83,7 @@ def balanced_by_haproxy(port: int, folder: Path) -> Iterator[str]:
     file = folder / "haproxy.cfg"
     file.write_text(documented("haproxy", port))
     with running("haproxy", "-db", "-f", file):
+        wait_until_serving(f"{PROXY_HOST}:{port}")
         yield f"{PROXY_HOST}:{port}"
 
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,9 +14,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.addresses import OWN_HOST, free_port
 from tests.load import CALLERS, Load, counters, tasks, texts, threads, under_load
 from tests.mounts import with_mounts
-from tests.server_process import ROOT, ServerProcess, serving
+from tests.server_process import ROOT, ServerProcess, serving, wait_until_serving
 
 WORKERS = ("--workers", "2")
 
@@ -98,17 +98,12 @@ def test_a_server_on_read_only_disks_serves_restarts_and_sees_new_versions(tiny_
 
 
 def test_a_server_whose_log_disk_is_full_serves_restarts_and_stops(tiny_models: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "service", "--models", str(tiny_models), *WORKERS]
-    command += ["--port", str(port), "--http-port", "0", "--metrics-port", "0"]
+    command += ["--host", OWN_HOST, "--port", str(port), "--http-port", "0", "--metrics-port", "0"]
     with Path("/dev/full").open("w") as full, subprocess.Popen(command, stderr=full, cwd=ROOT) as server:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            health: Any = health_pb2_grpc.HealthStub(channel)
-            watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=120, wait_for_ready=True)
-            while next(watch).status != health_pb2.HealthCheckResponse.SERVING:
-                pass
-        with under_load(f"127.0.0.1:{port}") as load:
+        wait_until_serving(f"{OWN_HOST}:{port}")
+        with under_load(f"{OWN_HOST}:{port}") as load:
             children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
             os.kill(int(children[0]), signal.SIGKILL)
             load.go_on()
@@ -135,7 +130,8 @@ def test_clock_jumps_of_hours_and_days_change_nothing(tiny_models: Path, tmp_pat
         with under_load(server.address) as load:
             for jump in ("+2h", "-30d"):
                 before = datetime.fromisoformat(seen["timestamp"])
-                clock.write_text(jump)
+                (tmp_path / "jump").write_text(jump)
+                (tmp_path / "jump").rename(clock)  # no process reads half of it
                 load.go_on()
                 seen = server.event("serving", after=kill(server, "worker 0"))
                 assert abs(datetime.fromisoformat(seen["timestamp"]) - before) > timedelta(hours=1)

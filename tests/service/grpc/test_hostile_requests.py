@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import importlib.util
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -18,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from service.grpc.channel_options import MAX_STREAMS, METADATA_BYTES
 from service.grpc.instrumentation import MAX_WAITING_CALLS
 from service.grpc.stubs import open_inference_pb2 as oip_pb2
+from tests.addresses import OWN_HOST, free_port
 from tests.http2 import (
     DATA,
     END_STREAM,
@@ -56,17 +56,8 @@ def guarded(
     tokens = tmp_path_factory.mktemp("tokens") / "tokens"
     tokens.write_text(TOKEN)
     tokens.chmod(0o600)
-    flags = (
-        "--tokens",
-        str(tokens),
-        "--transport",
-        request.param,
-        "--grace-period",
-        "60",
-        "--max-pending-calls",
-        "2000",
-    )
-    with serving(tiny_models, "--workers", "1", "--max-pending-calls", "2000", *flags) as running:
+    flags = ("--workers", "1", "--max-pending-calls", "2000", "--tokens", str(tokens), "--grace-period", "60")
+    with serving(tiny_models, *flags, "--transport", request.param) as running:
         yield running
 
 
@@ -247,9 +238,8 @@ def test_a_path_that_is_not_utf_8_closes_no_port_and_is_not_logged(guarded: Serv
 
 
 def test_a_path_that_is_not_utf_8_leaves_the_other_port_alone(tiny_models: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        health_port = free.getsockname()[1]
-    flags = ("--workers", "1", "--transport", "grpcio", "--health-port", str(health_port))
+    health_port = free_port()
+    flags = ("--workers", "1", "--transport", "grpcio", "--host", OWN_HOST, "--health-port", str(health_port))
     with (
         serving(tiny_models, *flags) as server,
         grpc.insecure_channel(server.address) as channel,
@@ -257,7 +247,7 @@ def test_a_path_that_is_not_utf_8_leaves_the_other_port_alone(tiny_models: Path)
         health: Any = health_pb2_grpc.HealthStub(channel)
         watch = health.Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-        send_a_path_that_is_not_utf_8(f"127.0.0.1:{health_port}")
+        send_a_path_that_is_not_utf_8(f"{OWN_HOST}:{health_port}")
         assert watch.is_active()
         send_a_path_that_is_not_utf_8(server.address)
 

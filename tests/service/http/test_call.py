@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from service.process.worker import publisher
 from service.security.hosts import AllowedHosts
 from service.telemetry.metrics import DROPPED, HTTP_REQUESTS, VersionStates
 from service.telemetry.shared_metrics import PAGE_BYTES, MetricsPage
+from tests.addresses import OWN_HOST, free_port
 from textmodel import Engine, Prediction, VersionFolder
 from textmodel.version_folder import Fingerprint
 
@@ -95,8 +95,7 @@ class Routes:
             states=VersionStates(self._page),
         )
         self._classification = NotingService(self._repository, RequestLimits(100, max_bytes, max_bytes))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = free_port()
 
     async def run(self, test: Callable[["Routes"], Coroutine[Any, Any, None]]) -> dict[str, float]:
         """Runs a test. Returns how many requests were answered with which status, and dropped for which reason."""
@@ -104,7 +103,7 @@ class Routes:
         servicers = Servicers.of(self._repository, self._classification, "none")
         options = HttpOptions(self._max_bytes, 100, self._max_bytes, AllowedHosts("127.0.0.1"))
         app = http_app(servicers, Instruments(self._page), options)
-        async with http_server(Config(), self._port, app, asyncio.Event()):
+        async with http_server(Config(host=OWN_HOST), self._port, app, asyncio.Event()):
             async with asyncio.timeout(60):
                 await test(self)
         await self._reconciler.close()
@@ -116,7 +115,7 @@ class Routes:
 
     async def ask(self, text: str, *headers: str) -> "Connection":
         """Sends a request on a connection of its own."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await asyncio.open_connection(OWN_HOST, self._port)
         body = json.dumps({"texts": [text]})
         head = ("POST /v1/models/topic:classify HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers)
         writer.write("\r\n".join((*head, "Connection: close", "", body)).encode())

@@ -26,6 +26,7 @@ from service.http import body, server
 from service.http.server import http_server
 from service.telemetry import metrics_server
 from service.telemetry.metrics_server import metrics_endpoint
+from tests.addresses import OWN_HOST, free_port
 from tests.process_memory import growth
 from tests.server_process import ServerProcess, serving
 from tests.service.http.test_routes import call
@@ -37,15 +38,14 @@ MIB = 1 << 20
 @asynccontextmanager
 async def running(app: ASGIApp) -> AsyncIterator[int]:
     """Runs an application. Yields the port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    async with asyncio.timeout(60), http_server(Config(grace_period=1), port, app, asyncio.Event()):
+    port, config = free_port(), Config(host=OWN_HOST, grace_period=1)
+    async with asyncio.timeout(60), http_server(config, port, app, asyncio.Event()):
         yield port
 
 
 async def ask(port: int, path: str = "/") -> bytes:
     """Makes a request on a connection of its own, and returns the status line."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(OWN_HOST, port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     answer = await reader.read()
     writer.close()
@@ -70,7 +70,7 @@ async def much(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def ask_without_reading(port: int) -> asyncio.StreamWriter:
     """Makes a request, and takes nothing of its response."""
-    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+    _, writer = await asyncio.open_connection(OWN_HOST, port, limit=1)
     writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return writer
 
@@ -103,7 +103,7 @@ def test_silent_connections_beyond_the_maximum_give_way_to_new_ones(monkeypatch:
 
     async def test() -> None:
         async with running(hello) as port:
-            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+            silent = [await asyncio.open_connection(OWN_HOST, port) for _ in range(5)]
             drips = [writer for _, writer in silent[3:]]
             for writer in drips:
                 writer.write(b"GET / HTTP/1.1\r\nHost: local")
@@ -132,7 +132,7 @@ def test_a_slow_body_gives_way_to_a_new_connection_and_a_slow_answer_does_not(
         async with running(slow) as port:
             answered = asyncio.create_task(ask(port, "/slow"))
             await begun.wait()
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(OWN_HOST, port)
             writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
             for _ in range(3):
                 assert await ask(port) == b"HTTP/1.1 200 OK"
@@ -149,7 +149,7 @@ def test_headers_that_do_not_come_in_time_end_the_connection(sent: bytes, monkey
 
     async def test() -> None:
         async with running(hello) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(OWN_HOST, port)
             writer.write(sent)
             end = asyncio.create_task(ended(reader))
             while not end.done():  # a byte from time to time gains no time
@@ -183,7 +183,7 @@ def test_an_idle_connection_is_closed_later_than_proxies_reuse_it(monkeypatch: p
 
     async def test() -> None:
         async with running(hello) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(OWN_HOST, port)
             writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await reader.read()).endswith(b"hello")  # up to its end
             writer.close()
@@ -206,7 +206,7 @@ def test_a_connection_that_its_client_resets_takes_no_memory(monkeypatch: pytest
 
     async def test() -> None:
         async with running(hello) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(OWN_HOST, port)
             writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await reader.readuntil(b"hello")
             linger = struct.pack("ii", 1, 0)  # to close is to reset

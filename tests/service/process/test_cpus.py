@@ -98,14 +98,14 @@ def test_without_readable_control_groups_the_affinity_counts(text: str, tmp_path
 
 
 def test_a_process_in_a_real_group_with_a_quota_sees_it() -> None:
-    group = Path("/sys/fs/cgroup/cpu/text-classifier-test")
+    group = Path(f"/sys/fs/cgroup/cpu/text-classifier-test-{os.getpid()}")  # other checkouts may be tested, too
     try:
-        group.mkdir(exist_ok=True)
+        group.mkdir()
         (group / "cpu.cfs_quota_us").write_text("100000")
     except OSError:
         pytest.skip("needs a writable control group of version 1")
     try:
-        program = "import os; open('/sys/fs/cgroup/cpu/text-classifier-test/cgroup.procs', 'w').write(str(os.getpid()))"
+        program = f"import os; open('{group}/cgroup.procs', 'w').write(str(os.getpid()))"
         program += "\nfrom service.process.cpus import available_cpus; print(available_cpus())"
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
         assert done.stdout == "1\n"

@@ -16,6 +16,7 @@ import pytest
 from service.config import Config
 from service.process.child_pipe import Failure, Signal, SupervisorEnd, child_pipe
 from service.process.heartbeat import Heartbeat
+from tests.addresses import OWN_HOST, free_port
 from tests.server_process import ServerProcess, serving
 from text_classifier import Client, calls
 from text_classifier.calls import CHANNEL_OPTIONS
@@ -27,10 +28,8 @@ def pid_of(server: ServerProcess, process: str) -> int:
 
 @pytest.mark.parametrize("process", ["worker 1", "metrics"])
 def test_a_process_that_is_stuck_is_replaced(process: str, tiny_models: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    flags = ("--workers", "2", "--heartbeat-timeout", "4", "--metrics-port", str(port))
-    with serving(tiny_models, *flags) as server:
+    address = ("--metrics-host", OWN_HOST, "--metrics-port", str(free_port()))
+    with serving(tiny_models, "--workers", "2", "--heartbeat-timeout", "4", *address) as server:
         stuck = pid_of(server, process)
         os.kill(stuck, signal.SIGSTOP)
         silent = server.event("does not respond", process=process, pid=stuck)

@@ -28,7 +28,8 @@ from service.errors import StartError
 from service.process import ports
 from service.process.ports import reserve
 from service.process.start import start
-from tests.server_process import ROOT, UNPRIVILEGED, ServerProcess, serving
+from tests.addresses import OWN_HOST, free_port
+from tests.server_process import ROOT, UNPRIVILEGED, ServerProcess, serving, wait_until_serving
 from text_classifier import Client
 
 NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child")
@@ -39,14 +40,6 @@ def health(address: str) -> int:
     with grpc.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=60, wait_for_ready=True).status)
-
-
-def wait_until_serving(address: str) -> None:
-    with grpc.insecure_channel(address) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=120, wait_for_ready=True)
-        while next(watch).status != health_pb2.HealthCheckResponse.SERVING:
-            pass
 
 
 @contextlib.contextmanager
@@ -230,14 +223,13 @@ def test_process_1_reaps_orphans(tiny_models: Path) -> None:
 
 @pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
 def test_a_server_with_closed_descriptors_serves(closed: str, tiny_models: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    flags = f"--models {tiny_models} --workers 1 --port {port} --http-port 0 --metrics-port 0"
+    address = f"{OWN_HOST}:{(port := free_port())}"
+    flags = f"--models {tiny_models} --workers 1 --host {OWN_HOST} --port {port} --http-port 0 --metrics-port 0"
     command = ["sh", "-c", f"exec {sys.executable} -m service {flags} {closed}"]
     with subprocess.Popen(command, cwd=ROOT) as server:
         try:
-            wait_until_serving(f"127.0.0.1:{port}")
-            with Client(f"127.0.0.1:{port}", timeout=60) as client:
+            wait_until_serving(address)
+            with Client(address, timeout=60) as client:
                 assert client.classify(["oil"], model="topic")
             server.terminate()
             assert server.wait(timeout=120) == 0
@@ -330,7 +322,7 @@ def test_a_unix_domain_socket_that_cannot_be_is_one_line(there: str, tmp_path: P
 def _reserve(port: int, start: Barrier, end: Barrier, results: Any) -> None:
     start.wait()
     try:
-        reserved = reserve("127.0.0.1", port, "--port")
+        reserved = reserve(OWN_HOST, port, "--port")
         results.put(reserved.getsockname()[1])
     except StartError:
         results.put(None)
@@ -346,8 +338,7 @@ def test_of_servers_that_start_at_once_on_a_port_exactly_one_keeps_it(monkeypatc
     monkeypatch.setattr(ports, "bound_socket", slow)
     fork = multiprocessing.get_context("fork")
     for _ in range(3):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         start, end, results = fork.Barrier(12), fork.Barrier(12), fork.Queue()
         servers = [fork.Process(target=_reserve, args=(port, start, end, results)) for _ in range(12)]
         for server in servers:
@@ -376,12 +367,12 @@ def test_an_address_of_another_machine_is_told_as_that() -> None:
 
 
 def test_a_port_can_be_reserved_again_right_after_a_server_has_closed_connections() -> None:
-    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as listener:
+    with socket.create_server((OWN_HOST, 0), reuse_port=True) as listener:
         port = listener.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)) as client:
+        with socket.create_connection((OWN_HOST, port)) as client:
             listener.accept()[0].close()  # the side that closes first keeps the port in TIME_WAIT
             client.recv(1)
-    reserve("127.0.0.1", port, "--port").close()
+    reserve(OWN_HOST, port, "--port").close()
 
 
 def test_a_version_with_leading_zeros_serves_and_a_bad_name_is_told(tiny_models: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import os
 import resource
 import select
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.addresses import OWN_HOST, free_port
 from tests.server_process import ServerProcess, serving
 from text_classifier.v1 import text_classifier_pb2 as pb2
 from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
@@ -83,9 +83,8 @@ def test_a_worker_for_which_the_system_has_no_room_is_started_when_it_has(tiny_m
 
 
 def test_a_killed_metrics_process_is_started_again_with_all_counts(tiny_models: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with serving(tiny_models, *WORKERS, "--metrics-port", str(port)) as server:
+    address = ("--metrics-host", OWN_HOST, "--metrics-port", str(free_port()))
+    with serving(tiny_models, *WORKERS, *address) as server:
         classify(server)
         victim = server.event("ready", process="metrics")["pid"]
         os.kill(victim, signal.SIGKILL)

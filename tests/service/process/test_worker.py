@@ -403,12 +403,14 @@ def test_a_taken_port_is_one_clear_line_and_status_1(tiny_models: Path, name: st
 
 
 def test_metrics_and_grpc_have_each_their_own_host(tiny_models: Path) -> None:
-    with serving(tiny_models, "--host", "127.0.0.2", "--metrics-host", "127.0.0.3") as server:
-        for event, host in (("started", "127.0.0.2"), ("metrics", "127.0.0.3")):
-            port = server.event(event)["port"]
-            socket.create_connection((host, port)).close()
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port))
+    with socket.socket() as first, socket.socket() as second:
+        for taken in (first, second):  # bound, and so nobody listens there
+            taken.bind(("127.0.0.1", 0))
+        port, metrics_port = (taken.getsockname()[1] for taken in (first, second))
+        flags = ("--host", "127.0.0.2", "--port", str(port), "--metrics-host", "127.0.0.3")
+        with serving(tiny_models, *flags, "--metrics-port", str(metrics_port)):
+            for address in (("127.0.0.2", port), ("127.0.0.3", metrics_port)):
+                socket.create_connection(address).close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -439,7 +441,7 @@ def test_health_is_not_serving_until_models_are_loaded_and_watchers_hear_of_it(t
     try:
         with grpc.insecure_channel(server.address) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
-            watch = health.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=60)
+            watch = health.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=120)
             seen = [next(watch).status, next(watch).status]
             server.signal(signal.SIGTERM)
             seen.append(next(watch).status)

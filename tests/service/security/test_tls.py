@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from service.errors import StartError
 from service.security.tls import TlsFiles, server_context
+from tests.addresses import OWN_HOST, free_port
 from tests.certificates import PemFiles, chain, channel_credentials
 from tests.server_process import ROOT, ServerProcess, serving
 from text_classifier import Client
@@ -192,9 +193,8 @@ def test_the_health_check_works_over_the_health_port(
 ) -> None:
     ca = tmp_path / "clients.pem"
     ca.write_bytes(authority.cert_pem.bytes())
-    flags = [*files.flags, *(["--tls-client-ca", str(ca)] if mutual else [])]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        health_port = ["--health-port", str(free.getsockname()[1])]
+    flags = ["--host", OWN_HOST, *files.flags, *(["--tls-client-ca", str(ca)] if mutual else [])]
+    health_port = ["--health-port", str(free_port())]
 
     def check(*more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "service.healthcheck", *flags, *more]
@@ -205,7 +205,7 @@ def test_the_health_check_works_over_the_health_port(
         assert (done.returncode, done.stdout) == (0, "SERVING\n")
         assert check().stdout == "with --tls-cert this needs --health-port, which is not encrypted\n"
         with (
-            Client(f"127.0.0.1:{health_port[1]}", timeout=60) as client,
+            Client(f"{OWN_HOST}:{health_port[1]}", timeout=60) as client,
             pytest.raises(grpc.RpcError) as error,
         ):
             client.models()
