@@ -27,6 +27,7 @@ from textfiles.formats import FORMATS, Compression, Format, format_of, split_com
 from textfiles.magic import START_BYTES, not_text
 from textfiles.rows import Row, Unreadable
 from textfiles.separated import MAX_LINE_BYTES, SeparatedRows
+from textfiles.temporary import temporary_space
 
 STANDARD_INPUT = Path("-")
 
@@ -307,8 +308,12 @@ def _shown(delimiter: str) -> str:
 
 
 def _copied(source: IO[bytes]) -> IO[bytes]:
-    """Copies a stream, which can be read only once, to a temporary file, which vanishes with the process."""
-    with tempfile.TemporaryFile() as copy:
+    """Copies a stream, which can be read only once, to a temporary file, which vanishes with the process.
+
+    Raises:
+        InputError: the temporary file cannot be written.
+    """
+    with temporary_space(), tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(source, copy)
         copy.flush()
         return os.fdopen(os.dup(copy.fileno()), "rb")

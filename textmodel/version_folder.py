@@ -318,11 +318,14 @@ def promote_version(model: Path, number: int) -> Path:
     """
     pin = model / PIN_FILE
     with tempfile.NamedTemporaryFile("w", prefix=".pin-", dir=model, delete=False) as file:
-        file.write(f"{number}\n")
-        file.flush()
-        os.fchmod(file.fileno(), 0o644)
-        os.fsync(file.fileno())
-    Path(file.name).rename(pin)
+        try:
+            file.write(f"{number}\n")
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+            Path(file.name).rename(pin)
+        finally:
+            Path(file.name).unlink(missing_ok=True)
     with suppress(ModelError):
         if shadow_version(model) == number:
             (model / SHADOW_FILE).unlink(missing_ok=True)

@@ -27,10 +27,11 @@ from training.whole_file import written_whole
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from rich.console import Console
     from rich.table import Table
 
     from training.data.bad_rows import BadRows
-    from training.data.labelled_file import LabelledFile, LabelledText
+    from training.data.labelled_file import LabelledFile, LabelledFiles, LabelledText
     from training.data.pool import PoolText
     from training.evaluation.acquisition import Candidate, Unlabelled
     from training.evaluation.label_check import Suspect
@@ -100,21 +101,21 @@ def _select(options: dict[str, Any]) -> None:
 
     check_files(options)
     version, *other = versions = [LoadedVersion(path) for path in _versions(options)]
-    with BadRows(options["bad_rows"]) as bad_rows:
+    # Opened first: a file that cannot be written is an error before the work.
+    with written_whole(options["output"]) as write, BadRows(options["bad_rows"]) as bad_rows:
         unlabelled = Unlabelled(versions, _texts(options, "labelled", bad_rows))
         texts = unlabelled.of(_texts(options, "pool", bad_rows))
         candidates = by_disagreement(version, other[0], texts) if other else by_margin(version, texts)
         chosen = choose(candidates, options["count"])
+        if not chosen:
+            reason = _none_left(unlabelled, by_disagreement=bool(other))
+            raise InputError(f"no text was chosen: {reason}: give another pool")
+        write(_tasks(chosen, is_array=options["output"].suffix == ".json"))
     if unlabelled.left_out:
         print(
             f"Left out {counted(unlabelled.left_out, 'text')} of the pool that a version has learned or that are in"
             " --labelled."
         )
-    if not chosen:
-        reason = _none_left(unlabelled, by_disagreement=bool(other))
-        raise InputError(f"no text was chosen: {reason}: give another pool")
-    with written_whole(options["output"]) as file:
-        file.write(_tasks(chosen, is_array=options["output"].suffix == ".json"))
     fewer = f": the pool has no more, of {options['count']:,} asked for" if len(chosen) < options["count"] else ""
     print(f"Wrote {counted(len(chosen), 'text')} to {options['output']}{fewer}")
 
@@ -200,11 +201,23 @@ def add_check(command: argparse.ArgumentParser) -> None:
 def _check(options: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
 
+    files = labelled_files(options, options["data"])
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    if output := options["output"]:
+        # Opened first: a file that cannot be written is an error before the work.
+        with written_whole(output) as write:
+            suspects = _checked(options, files, console)
+            write((_csv if output.suffix == ".csv" else _json_lines)(suspects))
+        console.print(f"Wrote {counted(len(suspects), 'row')} to {output}")
+    elif len(_checked(options, files, console)) > _SHOWN:
+        console.print(f"Shown are the first {_SHOWN}: --output FILE writes all.")
+
+
+def _checked(options: dict[str, Any], files: "LabelledFiles", console: "Console") -> "Sequence[Suspect]":
+    """Checks the labels of files and shows the first rows to look at. Returns all of these rows."""
     from training.data.bad_rows import BadRows  # noqa: PLC0415
     from training.evaluation import label_check  # noqa: PLC0415
 
-    files = labelled_files(options, options["data"])
-    console = Console(soft_wrap=True, markup=False, highlight=False)
     with BadRows(options["bad_rows"]) as bad_rows:
         rows = label_check.read(files, bad_rows, console)
     result = label_check.check(rows, console)
@@ -213,12 +226,7 @@ def _check(options: dict[str, Any]) -> None:
     console.print(result.sentence())
     for note in result.notes():
         console.print(note)
-    if options["output"]:
-        with written_whole(options["output"]) as file:
-            file.write((_csv if options["output"].suffix == ".csv" else _json_lines)(result.suspects))
-        console.print(f"Wrote {counted(len(result.suspects), 'row')} to {options['output']}")
-    elif len(result.suspects) > _SHOWN:
-        console.print(f"Shown are the first {_SHOWN}: --output FILE writes all.")
+    return result.suspects
 
 
 def _table(suspects: "Sequence[Suspect]", *, several_files: bool) -> "Table":

@@ -123,7 +123,7 @@ def check_files(options: Mapping[str, Any]) -> None:
     """Checks the files that parsed options name.
 
     Raises:
-        InputError: standard input is given twice, or an output file is also an input or another output.
+        InputError: standard input is given twice, an output file is also an input or another output, or a folder.
     """
     from textfiles import STANDARD_INPUT  # noqa: PLC0415
 
@@ -132,10 +132,12 @@ def check_files(options: Mapping[str, Any]) -> None:
         raise InputError("standard input can be given once: give files")
     taken = {path.resolve() for path in read if path != STANDARD_INPUT}
     for name in _OUTPUTS:
-        path = options.get(name)
+        path, option = options.get(name), f"--{name.replace('_', '-')}"
         if path is not None:
             if path.resolve() in taken:
-                raise InputError(f"--{name.replace('_', '-')} {path} is another file of this command: name a new one")
+                raise InputError(f"{option} {path} is another file of this command: name a new one")
+            if path.is_dir():
+                raise InputError(f"{option} {path} is a folder: name a file in it")
             taken.add(path.resolve())
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from tests.full_disk import full_disk
 from textfiles import MAX_LINE_BYTES, STANDARD_INPUT, Format, InputError, ReadOptions, Row, TextFile, Unreadable
 from textfiles.command import Parser, add_read_options, read_options
 
@@ -413,6 +414,13 @@ def test_a_closed_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("sys.stdin", None)
     table = TextFile(STANDARD_INPUT, ReadOptions(format=Format.CSV))
     with pytest.raises(InputError, match="standard input is closed: give a file"):
+        table.size()
+
+
+def test_a_full_disk_for_the_copy_of_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"text\n" * 1000)))
+    table = TextFile(STANDARD_INPUT, ReadOptions(format=Format.CSV))
+    with pytest.raises(InputError, match=r"^cannot write temporary files to .*: .*TMPDIR$"), full_disk(99):
         table.size()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.full_disk import full_disk
 from textmodel import ModelError, version_folder
 from textmodel.names import MAX_VERSION, is_model_name
 from textmodel.version_folder import (
@@ -309,6 +310,13 @@ def test_a_promoted_version_is_pinned_and_no_shadow_any_more(tmp_path: Path) -> 
     version_folder.promote_version(tmp_path, 3)
     assert _names(tmp_path) == ["1", "2", "3", "pin"]
     assert served_version(tmp_path) == 3
+
+
+def test_a_promotion_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_text("2")
+    with pytest.raises(OSError, match="File too large"), full_disk(1):
+        version_folder.promote_version(tmp_path, 2)
+    assert _names(tmp_path) == ["shadow"]
 
 
 def test_a_shadow_file_without_a_number_is_left_alone_by_a_promotion(tmp_path: Path) -> None:

@@ -229,6 +229,19 @@ def test_the_data_are_not_overwritten(option: str, tmp_path: Path, capsys: pytes
     assert data.read_bytes() == before
 
 
+@pytest.mark.parametrize(("folder", "reason"), [(None, "is a folder: name a file in it"), ("/proc", "cannot write ")])
+def test_an_output_that_cannot_be_written_is_an_error_before_the_work(
+    folder: str | None, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write(tmp_path / "f.csv", rows())
+    (tmp_path / "out.csv").mkdir()
+    # Not even root can create files in /proc.
+    assert check(data, "--output", Path(folder or tmp_path, "out.csv")) == 2
+    said = capsys.readouterr()
+    assert reason in said.err
+    assert not said.out
+
+
 def test_only_the_first_rows_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = flipped(rows(400), *range(10, 400, 13))
     assert check(write(tmp_path / "f.csv", content)) == 0

@@ -1,11 +1,15 @@
 """Collects the rows of files that cannot be used, so that one run names all of them."""
 
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import TYPE_CHECKING
 
 from textfiles import InputError, TextFile, Unreadable
+from training.whole_file import written_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MAX_SHOWN = 20
 
@@ -18,8 +22,8 @@ class BadRows(AbstractContextManager["BadRows"]):
             at all. None: bad rows are an error.
 
     Raises:
-        InputError: at the end of the block, there are bad rows but no file to list them in; or, at its beginning, that
-            file cannot be written.
+        InputError: at the end of the block, there are bad rows but no file to list them in; or that file cannot be
+            written, which is mostly known at the beginning.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -27,7 +31,8 @@ class BadRows(AbstractContextManager["BadRows"]):
         self.count = self._misencoded = 0
         self._encoding = "UTF-8"
         self._shown: list[str] = []
-        self._part: IO[bytes] | None = None
+        self._file = ExitStack()
+        self._write: Callable[[bytes], None] = _nowhere
 
     def add(self, file: TextFile, row: Unreadable) -> None:
         """Adds a bad row of a file."""
@@ -36,29 +41,18 @@ class BadRows(AbstractContextManager["BadRows"]):
         self._encoding = file.options.encoding or "UTF-8"
         if self.path is None and len(self._shown) < _MAX_SHOWN:
             self._shown.append(f"{file.where(row.number)}: {row.reason}")
-        if self._part:
-            self._part.write(file.reason(row))
+        self._write(file.reason(row))
 
     def __enter__(self) -> "BadRows":
         if self.path is not None:
-            try:
-                self._part = self.path.with_name(f".{self.path.name}.part").open("wb")
-            except OSError as error:
-                raise InputError(f"--bad-rows: cannot write {self.path}: {error.strerror}") from error
+            self._write = self._file.enter_context(written_whole(self.path))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._part and self.path:
-            self._part.close()
-            part = Path(self._part.name)
-            if kind is None:
-                part.replace(self.path)
-            else:
-                with suppress(OSError):
-                    part.unlink()
-        elif kind is None and self.count:
+        self._file.__exit__(kind, error, traceback)
+        if kind is None and self.count and self.path is None:
             raise self._error()
 
     def _error(self) -> InputError:
@@ -75,3 +69,7 @@ class BadRows(AbstractContextManager["BadRows"]):
             f"{self.count:,} rows cannot be used: correct them, or leave them out with --bad-rows FILE{encoding}",
             [*self._shown, *([f"and {more:,} more"] if more else [])],
         )
+
+
+def _nowhere(_: bytes) -> None:
+    """Writes nothing."""

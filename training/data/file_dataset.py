@@ -20,6 +20,7 @@ from rich.console import Console
 
 from textfiles import InputError, Unreadable, counted, listed
 from textfiles.progress import bytes_shown
+from textfiles.temporary import temporary_space
 from textmodel.tokenization import is_word
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
 from training import warnings
@@ -260,7 +261,8 @@ class _Texts:
         self.targets = RowTargets(columns)
         self.indices = array("i")
         self.ends = array("q")
-        self._utf8 = TemporaryFile()  # noqa: SIM115, it stays open
+        with temporary_space():
+            self._utf8 = TemporaryFile()  # noqa: SIM115, it stays open
         self._text_ends = array("q")
         self.hashes = array("Q")
         """The hash of each text. Two texts with the same hash count as copies."""
@@ -334,7 +336,9 @@ class _Texts:
         self.indices.append(0)
         self.indices.extend(map(self.words.__getitem__, words))
         self.ends.append(len(self.indices))
-        self._text_ends.append((self._text_ends[-1] if self._text_ends else 0) + self._utf8.write(row.text.encode()))
+        with temporary_space():
+            size = self._utf8.write(row.text.encode())
+        self._text_ends.append((self._text_ends[-1] if self._text_ends else 0) + size)
         self.hashes.append(text_hash(row.text))
         self.targets.add(row)
 
@@ -342,7 +346,8 @@ class _Texts:
         """Returns all texts in UTF-8, one after another, and the offset at which each ends, (texts,). The texts are in
         a memory-mapped temporary file, which vanishes with the mapping.
         """
-        self._utf8.flush()
+        with temporary_space():
+            self._utf8.flush()
         return mmap.mmap(self._utf8.fileno(), 0, access=mmap.ACCESS_READ), np.frombuffer(self._text_ends, np.int64)
 
 

@@ -80,8 +80,8 @@ def write(path: Path, result: FileEvaluation) -> list[str]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with written_whole(path) as file:
-        file.write(content)
+    with written_whole(path) as write:
+        write(content)
 
 
 def summary(result: FileEvaluation) -> list[tuple[str, str]]:

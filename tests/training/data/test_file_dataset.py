@@ -8,12 +8,14 @@ from dataclasses import replace
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
+from tempfile import gettempdir
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from service.config import Config
+from tests.full_disk import full_disk
 from textfiles import InputError, ReadOptions
 from textmodel.unicode_text import tokenize
 from textmodel.vocabulary import FIRST_WORD, START, UNKNOWN
@@ -187,6 +189,13 @@ def test_unknown_words_are_counted_and_a_high_share_is_explained(tmp_path: Path)
     assert unknown.quality.unknown_in_test == pytest.approx(2 / 3)
     (warning,) = unknown.quality.warnings()
     assert warning.startswith("67% of the words of the validation texts are unknown")
+
+
+def test_a_full_disk_for_temporary_files_is_an_error_that_names_their_folder(tmp_path: Path) -> None:
+    rows = [("word " * 5000 + text, label) for text, label in _rows(40)]
+    files = TrainingFiles(_file(tmp_path / "data.jsonl", rows), 0.2)
+    with pytest.raises(InputError, match=f"^cannot write temporary files to {gettempdir()}: .*TMPDIR$"), full_disk(99):
+        load(files, SETTINGS, Console(file=StringIO()))
 
 
 def test_rows_that_an_open_quotation_mark_merged_are_reported(tmp_path: Path) -> None:
