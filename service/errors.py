@@ -30,16 +30,18 @@ class InvalidArgument(RequestError):
 
 
 class NotFound(RequestError):
-    """There is no such model or version.
+    """There is no such model, version or service.
 
     Args:
         resource: the requested resource, such as `models/imdb/versions/7`.
         description: what is available instead.
+        kind: the type of the resource.
     """
 
-    def __init__(self, resource: str, description: str) -> None:
+    def __init__(self, resource: str, description: str, kind: str = "text_classifier.v1.Model") -> None:
         super().__init__(f"{resource} not found: {description}")
         self.resource = resource
+        self.kind = kind
         self.description = description
 
 

@@ -56,9 +56,8 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
             NotFound: the server has no such service.
         """
         if request.service not in self._services:
-            raise NotFound(
-                f"services/{shortened(request.service)}", f"the services are {', '.join(self._services[1:])}"
-            )
+            services = ", ".join(self._services[1:])
+            raise NotFound(f"services/{shortened(request.service)}", f"the services are {services}", "service")
         return health_pb2.HealthCheckResponse(status=self._status(request.service))
 
     async def Watch(

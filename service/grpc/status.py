@@ -99,7 +99,7 @@ def _detail(error: Exception) -> Any:
             return error_details_pb2.BadRequest(field_violations=[violation])
         case NotFound():
             return error_details_pb2.ResourceInfo(
-                resource_type="text_classifier.v1.Model", resource_name=error.resource, description=error.description
+                resource_type=error.kind, resource_name=error.resource, description=error.description
             )
         case Overloaded():
             delay = Duration()

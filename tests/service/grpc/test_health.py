@@ -35,7 +35,8 @@ def test_watchers_hear_each_change_and_end_with_the_stop() -> None:
         assert [response.status async for response in unknown] == []
         health.set(True)
         assert (await health.Check(request("a"), ANY)).status == RESPONSE.NOT_SERVING
-        with pytest.raises(NotFound, match=r"services/b not found: the services are a$"):
+        with pytest.raises(NotFound, match=r"services/b not found: the services are a$") as unknown_service:
             await health.Check(request("b"), ANY)
+        assert unknown_service.value.kind == "service"  # not a model
 
     asyncio.run(test())
