@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import resource
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -40,6 +41,11 @@ STALL_SECONDS = 30.0
 MAX_UNREAD_BYTES = 32 << 20
 """Maximum size, per worker, of the responses that wait for clients to read them. Beyond that, the connection that has
 waited longest is closed, unless it is the only one."""
+
+
+def max_connections() -> int:
+    """Returns the maximum number of connections per worker: at most half of the open files, which gRPC needs too."""
+    return min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 
 class _Parser(h11.Connection):
@@ -98,7 +104,7 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait_for_headers()
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > max_connections():
             waiting = [each for each in self.connections if isinstance(each, _Protocol) and each.waits_for_client()]
             min(waiting, key=_waiting_since).transport.abort()  # at least the new connection is waiting
 

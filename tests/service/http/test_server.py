@@ -4,6 +4,7 @@ import asyncio
 import gc
 import gzip
 import json
+import resource
 import socket
 import struct
 import sys
@@ -97,6 +98,16 @@ def test_headers_beyond_the_limit_are_refused_although_they_come_at_once(
                 assert answer.startswith(b"HTTP/1.1 " + status)
 
     asyncio.run(test())
+
+
+def test_http_takes_at_most_half_of_the_open_files() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (800, limit[1]))
+    try:
+        assert server.max_connections() == 400
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert server.max_connections() <= server.MAX_CONNECTIONS
 
 
 def test_silent_connections_beyond_the_maximum_give_way_to_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
