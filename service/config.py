@@ -67,29 +67,29 @@ class Config:
 
     models: Path = _option(_MODELS, FOLDER, "models folder, with NAME/VERSION/ in it")
     require_model: str = _option(
-        "off", _SWITCH, "exit if no model can be served at the start; off: wait for one, not serving"
+        "off", _SWITCH, "on: exit if no model can be served at the start; off: wait for one, and report NOT_SERVING"
     )
     host: str = _option(
         "127.0.0.1",
         HOST,
-        "address to listen on; 0.0.0.0 and :: are all of IPv4 and IPv6; unix:PATH: a socket, for gRPC",
+        "address to listen on, 0.0.0.0 or :: for all of IPv4 and IPv6; or unix:PATH, a Unix domain socket for gRPC",
     )
     port: int = _option(50051, PORT, "gRPC port; 0: any free port")
     http_port: int | None = _option(
         8080, or_off(PORT), "HTTP port, on the same address; 0: any free port, off: no HTTP"
     )
     cors_origins: tuple[str, ...] = _option(
-        (), ORIGINS, "origins whose pages may call the HTTP routes, as https://example.org; *: all"
+        (), ORIGINS, "origins whose pages may call the HTTP routes, such as https://example.org; *: any origin"
     )
     allowed_hosts: tuple[str, ...] = _option(
         (),
         HOSTS,
-        "host names that HTTP requests may use, as api.example.org; *: all. Default: the loopback names where --host is"
-        " one, otherwise all",
+        "host names that HTTP requests may use, such as api.example.org; *: any. By default the loopback names if"
+        " --host is one of them, otherwise any",
     )
     metrics_host: str = _option("127.0.0.1", HOST, "address to listen on for /metrics")
     metrics_port: int = _option(8000, PORT, "HTTP port of /metrics; 0: any free port")
-    health_port: int | None = _option(None, FIXED_PORT, "unencrypted gRPC port for the health service alone")
+    health_port: int | None = _option(None, FIXED_PORT, "unencrypted gRPC port that serves only the health service")
     tls_cert: Path | None = _option(None, FILE, "PEM file of the TLS certificate and its chain")
     tls_key: Path | None = _option(None, FILE, "PEM file of the certificate's private key")
     tls_client_ca: Path | None = _option(
@@ -98,7 +98,9 @@ class Config:
     tokens: Path | None = _option(None, FILE, "file of bearer tokens, one a line; every call but health needs one")
     reflection: str = _option("on", _SWITCH, "whether any caller may read the API's description")
     workers: int = _option(
-        0, _WORKERS, "number of worker processes, which share the ports; 0: one for each CPU of the affinity and quota"
+        0,
+        _WORKERS,
+        "number of worker processes, which share the ports, at most 8 for each usable CPU; 0: one for each usable CPU",
     )
     heartbeat_timeout: float = _option(
         5.0, _HEARTBEAT, "replace a process whose event loop does not respond for this long, in seconds; 0: never"
@@ -116,21 +118,26 @@ class Config:
     )
     keep_versions: int = _option(1, _COUNT, "number of versions of a model to keep loaded, newest first")
     pin: tuple[tuple[str, int], ...] = _option(
-        (), PINS, "versions that answer instead of the newest; a file NAME/pin in the models folder wins"
+        (), PINS, "versions that answer instead of the newest; a file NAME/pin in the models folder takes precedence"
     )
     shadow: tuple[tuple[str, int], ...] = _option(
-        (), PINS, "versions that are only compared with the one that answers; a file NAME/shadow in models wins"
+        (),
+        PINS,
+        "versions that are only compared with the one that answers; a file NAME/shadow in the models folder takes"
+        " precedence",
     )
     shadow_share: float = _option(1.0, _SHARE, "share of requests that a shadow version classifies too")
     capture: Path | None = _option(
-        None, FOLDER, "store texts of requests here on which a shadow version disagrees, for people to label"
+        None, FOLDER, "folder for texts of requests on which a shadow version disagrees, for people to label"
     )
-    capture_share: float = _option(0.0, _SHARE, "share of the texts on which it agrees that is stored too")
-    capture_bytes: int = _option(256 * _MIB, _CAPTURE_BYTES, "maximum size of the stored files; the oldest make room")
+    capture_share: float = _option(0.0, _SHARE, "share of the texts on which it agrees to store too")
+    capture_bytes: int = _option(
+        256 * _MIB, _CAPTURE_BYTES, "maximum total size of the stored files; the oldest are removed"
+    )
     max_texts: int = _option(1024, _COUNT, "maximum number of texts in one request")
     max_text_bytes: int = _option(_MIB, _BYTES, "maximum size of one text in UTF-8")
     max_explain_bytes: int = _option(
-        64 * 1024, _BYTES, "maximum size of the texts of one request that asks for explanations, together, in UTF-8"
+        64 * 1024, _BYTES, "maximum total size of the texts in one request for explanations, in UTF-8"
     )
     max_request_bytes: int = _option(16 * _MIB, _BYTES, "maximum size of one gRPC message or HTTP body")
     max_batch_texts: int = _option(256, _COUNT, "maximum number of texts in one TensorFlow call")
@@ -146,7 +153,7 @@ class Config:
     max_connection_age: float = _option(
         1800.0,
         _AGE,
-        "seconds, more or less a tenth, after which a client is asked to reconnect; its calls in flight go on",
+        "seconds after which a client is asked to reconnect, varied by up to a tenth; its calls in flight continue",
     )
     grace_period: float = _option(10.0, _SECONDS, "seconds that requests in flight may take when the server stops")
     log_format: str = _option("auto", one_of("auto", "json", "console"), "auto: console on a terminal, json elsewhere")

@@ -69,7 +69,7 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
         """Tells whether a model answers requests."""
         number = _version("version", request.version)
         try:
-            known = self._repository.find(request.name, number)
+            known = self._repository.find(request.name, number, "name")
         except NotReady:
             return pb2.ModelReadyResponse(ready=False)
         return pb2.ModelReadyResponse(ready=known.servable is not None)
@@ -80,7 +80,7 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ModelMetadata(self, request: pb2.ModelMetadataRequest, context: Any) -> pb2.ModelMetadataResponse:
         """Describes the tensors of a model."""
-        servable = self._repository.get(request.name, _version("version", request.version))
+        servable = self._repository.get(request.name, _version("version", request.version), "name")
         available = (known for known in self._repository.list() if known.name == servable.name and known.servable)
         response = pb2.ModelMetadataResponse(
             name=servable.name, versions=[str(known.version) for known in available], platform=PLATFORM
@@ -98,7 +98,7 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
         min_probability = _number_of(request, MIN_PROBABILITY)
         use_thresholds = _truth_of(request, USE_THRESHOLDS)
         thresholds = abstention_thresholds(
-            self._repository, request.model_name, version, min_probability, use_thresholds
+            self._repository, request.model_name, version, min_probability, use_thresholds, model_field="model_name"
         )
         wanted = _wanted(request.outputs) or (OUTPUTS if thresholds is None else (*OUTPUTS, ABSTAINED))
         texts = self._texts(request)
@@ -109,6 +109,7 @@ class OpenInferenceServicer(pb2_grpc.GRPCInferenceServiceServicer):
             size=request.ByteSize(),
             deadline=deadline_of(context),
             field=TEXT,
+            model_field="model_name",
         )
         servable, answer = pending.servable, await pending.answer()
         response = pb2.ModelInferResponse(model_name=servable.name, model_version=str(servable.version), id=request.id)

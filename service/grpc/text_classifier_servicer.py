@@ -90,7 +90,7 @@ class TextClassifierServicer(pb2_grpc.TextClassifierServicer):
 
     async def GetModel(self, request: pb2.GetModelRequest, context: Any) -> pb2.Model:
         """Describes one model version."""
-        return self._describe(self._repository.find(request.name, request.version))
+        return self._describe(self._repository.find(request.name, request.version, "name"))
 
     def _describe(self, version: ModelVersion) -> pb2.Model:
         model = pb2.Model(

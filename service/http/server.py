@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import resource
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -42,11 +43,17 @@ MAX_UNREAD_BYTES = 32 << 20
 waited longest is closed, unless it is the only one."""
 
 
+def max_connections() -> int:
+    """Returns the maximum number of connections per worker: at most half of the open files, which gRPC needs too."""
+    return min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
 class _Parser(h11.Connection):
     """Parses the requests of a connection.
 
-    It refuses small chunks, since each costs the event loop about 10 us, and requests that give the end of their body
-    in two ways, with which a client could hide a request from a proxy (RFC 9112, 6.3).
+    It refuses headers that are too large, which h11 does only while they are incomplete. It refuses small chunks, since
+    each costs the event loop about 10 us, and requests that give the end of their body in two ways, with which a client
+    could hide a request from a proxy (RFC 9112, 6.3).
     """
 
     def __init__(self) -> None:
@@ -66,6 +73,8 @@ class _Parser(h11.Connection):
                 raise self._refusal(f"chunks of fewer than {MIN_CHUNK_BYTES} bytes")
         elif isinstance(event, h11.Request):
             self._chunks = FREE_CHUNKS
+            if _size(event) > MAX_HEADER_BYTES:
+                raise self._refusal(f"a request's line and headers of more than {MAX_HEADER_BYTES} bytes")
             if {name for name, _ in event.headers} >= {b"content-length", b"transfer-encoding"}:
                 raise self._refusal("both Content-Length and Transfer-Encoding")
         return event
@@ -74,6 +83,12 @@ class _Parser(h11.Connection):
         """Ends the parsing, and returns the error to raise."""
         self._process_error(self.their_role)
         return h11.RemoteProtocolError(reason)
+
+
+def _size(request: h11.Request) -> int:
+    """Returns the size of a request's line and headers in bytes."""
+    separators = len(b"  HTTP/1.1\r\n\r\n") + len(b": \r\n") * len(request.headers)
+    return separators + len(request.method) + len(request.target) + sum(len(n) + len(v) for n, v in request.headers)
 
 
 class _Protocol(H11Protocol):
@@ -89,7 +104,7 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait_for_headers()
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > max_connections():
             waiting = [each for each in self.connections if isinstance(each, _Protocol) and each.waits_for_client()]
             min(waiting, key=_waiting_since).transport.abort()  # at least the new connection is waiting
 
@@ -105,7 +120,7 @@ class _Protocol(H11Protocol):
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def data_received(self, data: bytes) -> None:
-        # Data is passed on in pieces, since the parser checks the size of headers only while they are incomplete.
+        # Data is passed on in pieces, so that the parser refuses headers before it has read all that is there.
         for at in range(0, len(data), _PIECE_BYTES):
             if not self.transport.is_closing():
                 super().data_received(data[at : at + _PIECE_BYTES])

@@ -12,7 +12,13 @@ USE_THRESHOLDS = "use_thresholds"
 
 
 def abstention_thresholds(
-    repository: ModelRepository, model: str, version: int, min_probability: float, use_thresholds: bool
+    repository: ModelRepository,
+    model: str,
+    version: int,
+    min_probability: float,
+    use_thresholds: bool,
+    *,
+    model_field: str = "model",
 ) -> Sequence[float] | None:
     """Returns the threshold of each label: answers with a lower probability are marked. None: no answer is marked.
 
@@ -22,6 +28,7 @@ def abstention_thresholds(
         version: the model's version; 0: the version in service.
         min_probability: threshold of all labels; 0: none.
         use_thresholds: whether the version's own thresholds apply too.
+        model_field: name of the field that holds the model's name, for errors.
 
     Raises:
         InvalidArgument: the probability is not between 0 and 1.
@@ -32,7 +39,7 @@ def abstention_thresholds(
         raise InvalidArgument(MIN_PROBABILITY, f"{min_probability:g} is no probability: send a number from 0 to 1")
     if not use_thresholds and not min_probability:
         return None
-    servable = repository.get(model, version)
+    servable = repository.get(model, version, model_field)
     if not use_thresholds:
         return [min_probability] * len(servable.labels)
     abstention = servable.metadata.abstention

@@ -65,7 +65,15 @@ class ClassificationService:
         self._limits = limits
 
     def begin(
-        self, model: str, version: int, texts: Sequence[str], *, size: int, deadline: float, field: str = "texts"
+        self,
+        model: str,
+        version: int,
+        texts: Sequence[str],
+        *,
+        size: int,
+        deadline: float,
+        field: str = "texts",
+        model_field: str = "model",
     ) -> PendingClassification:
         """Validates texts and queues them.
 
@@ -76,11 +84,12 @@ class ClassificationService:
             size: size of the request in bytes.
             deadline: when the client stops waiting, in seconds of `perf_counter`.
             field: name of the field that holds the texts, for errors.
+            model_field: name of the field that holds the model's name, for errors.
 
         Raises:
             RequestError: the request is invalid or cannot be served.
         """
-        servable = self._repository.get(model, version)
+        servable = self._repository.get(model, version, model_field)
         observation = current()
         if observation:
             observation.asks(servable.name, servable.version, len(texts))

@@ -82,8 +82,13 @@ class ModelRepository:
         for changed in self._subscribers:
             changed()
 
-    def get(self, name: str, version: int) -> Servable:
+    def get(self, name: str, version: int, field: str = "model") -> Servable:
         """Finds the servable for a request: that of a version, or, for version 0, the one in service.
+
+        Args:
+            name: the model's name.
+            version: the version.
+            field: the field of the request that holds the name, for errors.
 
         Raises:
             InvalidArgument: the name is empty or the version negative.
@@ -93,7 +98,7 @@ class ModelRepository:
         model = self.models.get(name)
         if model and version == 0 and model.in_service:
             return model.in_service
-        known = self.find(name, version)
+        known = self.find(name, version, field)
         if not known.servable:
             if known.state is State.LOADING:
                 raise NotReady(f"{_resource(name, version)} is being loaded; try again later")
@@ -101,9 +106,9 @@ class ModelRepository:
             raise self._missing(_resource(name, version), refused + _available(self.models[name]))
         return known.servable
 
-    def find(self, name: str, version: int) -> ModelVersion:
+    def find(self, name: str, version: int, field: str = "model") -> ModelVersion:
         """Finds a version in any state. For version 0, it finds the version in service, or, if there is none, the
-        highest.
+        highest. The arguments are those of `get`.
 
         Raises:
             InvalidArgument: the name is empty or the version negative.
@@ -111,7 +116,7 @@ class ModelRepository:
             NotReady: no model is in service yet.
         """
         if not name:
-            raise InvalidArgument("model", f"is empty; available are {listing(self.models)}")
+            raise InvalidArgument(field, f"is empty; available are {listing(self.models)}")
         if version < 0:
             raise InvalidArgument("version", f"{version} is negative; 0 is the version in service")
         model = self.models.get(name)

@@ -1,4 +1,4 @@
-"""The number of CPUs that this process may use, by its affinity and its control group's CPU quota.
+"""The number of CPUs that this process may use, by its affinity and its control group's CPU quota, and of workers.
 
 Formats: docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max) and .../scheduler/sched-bwc.html (cpu.cfs_quota_us).
 """
@@ -8,6 +8,14 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+
+_WORKERS_PER_CPU = 8
+"""Each worker takes memory and the time of its start; a CPU has no use for many."""
+
+
+def worker_count(asked: int, cpus: int) -> int:
+    """Returns the number of workers for an option: one for each CPU if it is 0, and at most 8 for each."""
+    return min(asked, _WORKERS_PER_CPU * cpus) or cpus
 
 
 def available_cpus(proc: Path = Path("/proc/self")) -> int:

@@ -14,6 +14,7 @@ from service.errors import StartError
 from service.grpc.transport import choose_transport
 from service.inference.capture import make_capture_folder
 from service.process.supervisor import Supervisor
+from service.security.certificate_validity import validity_warning
 from service.security.exposure_warnings import exposures, is_loopback
 from service.security.reloaded_file import read_bytes
 from service.security.tls import server_context, tls_files
@@ -44,6 +45,8 @@ def start(settings: Config, environment: Mapping[str, str]) -> int:
         log.warning("option without effect", option=option, reason="it needs --capture")
     for reason in (*exposures(settings), *_unbounded(settings)):
         log.warning("exposed", reason=reason)
+    if settings.tls_cert and (warning := validity_warning(settings.tls_cert)):
+        log.warning("certificate", reason=warning)
     try:
         return Supervisor(settings, output).run()
     except StartError as error:

@@ -25,8 +25,9 @@ from service.config import Config
 from service.errors import StartError
 from service.grpc.transport import choose_transport
 from service.process.child_pipe import ChildEnd, Failure, Signal, SupervisorEnd, child_pipe
-from service.process.cpus import available_cpus
+from service.process.cpus import available_cpus, worker_count
 from service.process.heartbeat import BEATS
+from service.process.open_files import raise_limit
 from service.process.ports import reserve, reserve_unix_socket
 from service.process.worker import serve
 from service.telemetry.metrics import LOG_DROPPED, RESTARTS
@@ -101,7 +102,8 @@ class Supervisor:
         self._health_port = reserve(config.host, config.health_port, "--health-port") if config.health_port else None
         self._http_port = None if config.http_port is None else reserve(config.host, config.http_port, "--http-port")
         cpus = available_cpus()
-        workers = 1 if path else config.workers or cpus  # processes cannot share a Unix domain socket
+        workers = 1 if path else worker_count(config.workers, cpus)  # processes cannot share a Unix domain socket
+        self._check_limits(workers, cpus)
         # Together the workers have as many threads as there are CPUs: of TensorFlow, and of the native transport.
         self._threads_each = max(1, cpus // workers)
         try:
@@ -125,6 +127,18 @@ class Supervisor:
         self._kill_at: float | None = None  # set when stopping
         self._status = 0
 
+    def _check_limits(self, workers: int, cpus: int) -> None:
+        """Logs what the machine does not allow.
+
+        Raises:
+            StartError: the server cannot start with so few open files.
+        """
+        if workers < self._config.workers:
+            reason = f"at most {workers} workers can be of use on {cpus} CPU{'s' if cpus > 1 else ''}"
+            _log.warning("fewer workers", asked=self._config.workers, workers=workers, reason=reason)
+        if few := raise_limit(children=workers + 1):
+            _log.warning("few open files", reason=few)
+
     @property
     def _children(self) -> list[_Child]:
         return [*self._workers, self._metrics]
@@ -137,7 +151,7 @@ class Supervisor:
         transport = choose_transport(self._config).name
         _log.info("started", version=version, host=host, **ports, workers=workers, transport=transport)
         while self._kill_at is None or any(child.end for child in self._children):
-            self._start_due_children()
+            self._start_due_child()
             self._wait()
             self._reap()
         if self._socket:
@@ -180,11 +194,12 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
 
-    def _start_due_children(self) -> None:
+    def _start_due_child(self) -> None:
+        """Starts a child that is due. Others follow after a look at signals, so that these need not wait for all."""
         now = time.monotonic()
-        for child in self._children:
-            if self._kill_at is None and child.end is None and child.due <= now:
-                self._start(child)
+        due = (child for child in self._children if child.end is None and child.due <= now)
+        if self._kill_at is None and (child := next(due, None)):
+            self._start(child)
 
     def _start(self, child: _Child) -> None:
         try:

@@ -4,15 +4,22 @@ gRPC and HTTP check the files at each handshake, so that replaced files take eff
 """
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import grpc
+import structlog
 
 from service.config import Config, flag
 from service.errors import StartError
+from service.security.certificate_validity import validity_warning
 from service.security.reloaded_file import Reloaded, read_bytes
+
+_log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     Raises:
         StartError: a file cannot be read, or the files do not belong together.
     """
-    configuration = Reloaded("certificates of gRPC", files.all, lambda: _certificate_configuration(files))
+    configuration = _of_grpc(files, lambda: _certificate_configuration(files))
     used = configuration.get()
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
@@ -75,7 +82,19 @@ def pem_files(files: TlsFiles) -> Reloaded[PemFiles]:
     Raises:
         StartError: a file cannot be read, or the files do not belong together.
     """
-    return Reloaded("certificates of gRPC", files.all, lambda: _read(files))
+    return _of_grpc(files, lambda: _read(files))
+
+
+def _of_grpc(files: TlsFiles, read: Callable[[], T]) -> Reloaded[T]:
+    """Returns what is read of the files. A reload of certificates that are not valid for long gives a warning."""
+
+    def warn() -> None:
+        if warning := validity_warning(files.certificate):
+            _log.warning("certificate", reason=warning)
+
+    reloaded = Reloaded("certificates of gRPC", files.all, read)
+    reloaded.on_reload = warn
+    return reloaded
 
 
 def server_context(name: str, files: TlsFiles) -> ssl.SSLContext:

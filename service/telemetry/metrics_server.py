@@ -16,14 +16,15 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import prometheus_client
 import structlog
-from prometheus_client.core import Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from service.address import address, listening_socket
 from service.config import Config
 from service.errors import ForeignHost, StartError, Unauthenticated
+from service.security.certificate_validity import validity
 from service.security.hosts import AllowedHosts, host_name
-from service.security.tls import server_context, tls_files
+from service.security.tls import TlsFiles, server_context, tls_files
 from service.security.tokens import Tokens
 from service.telemetry.metrics import FAMILIES
 from service.telemetry.shared_metrics import MetricsPage, PagesCollector
@@ -62,6 +63,22 @@ class ProcessesCollector(Collector):
                     metric.name, Metric(metric.name, metric.documentation, metric.type)
                 ).samples += samples
         yield from merged.values()
+
+
+class CertificateCollector(Collector):
+    """Collects when the server's certificate expires, from its file, which all processes reload."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._certificate = files.certificate
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the time as a gauge; nothing while the file cannot be read."""
+        if valid := validity(self._certificate):
+            yield GaugeMetricFamily(
+                "text_classifier_tls_certificate_expiry_timestamp_seconds",
+                "When the first certificate of --tls-cert expires, as Unix time.",
+                valid.end.timestamp(),
+            )
 
 
 def _authenticated(application: Any, tokens: Tokens) -> "WSGIApplication":
@@ -171,7 +188,9 @@ def metrics_endpoint(
     files = tls_files(config)
     context = server_context("certificates of metrics", files) if files else None
     workers = [MetricsPage(memory) for memory in worker_pages]
-    metrics = prometheus_client.make_wsgi_app(_registry(workers, [MetricsPage(memory) for memory in other_pages]))
+    metrics = prometheus_client.make_wsgi_app(
+        _registry(workers, [MetricsPage(memory) for memory in other_pages], files)
+    )
     if config.tokens:
         metrics = _authenticated(metrics, Tokens(config.tokens))
     page = "" if http_port is None else f"{'https' if context else 'http'}://{{host}}:{http_port}/"
@@ -205,9 +224,13 @@ def _listener(config: Config, context: ssl.SSLContext | None) -> socket.socket:
     return context.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
 
 
-def _registry(workers: Sequence[MetricsPage], others: Sequence[MetricsPage]) -> CollectorRegistry:
+def _registry(
+    workers: Sequence[MetricsPage], others: Sequence[MetricsPage], files: TlsFiles | None
+) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(PagesCollector(FAMILIES, [*workers, *others]))
     registry.register(ProcessesCollector(workers))
     prometheus_client.PlatformCollector(registry=registry)
+    if files:
+        registry.register(CertificateCollector(files))
     return registry

@@ -61,6 +61,15 @@ def guarded(
         yield running
 
 
+def test_a_method_with_a_query_is_unimplemented(guarded: ServerProcess) -> None:
+    with grpc.insecure_channel(guarded.address) as channel:
+        for path in (f"{CLASSIFY}?a=b", f"{CLASSIFY}?", f"{CLASSIFY}/"):
+            unknown: Any = channel.unary_unary(path)
+            with pytest.raises(grpc.RpcError) as refused:
+                unknown(b"", timeout=60, metadata=AUTHORIZED)
+            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 @pytest.fixture
 def call(guarded: ServerProcess) -> Iterator[Callable[..., grpc.StatusCode]]:
     """Sends a message to a method as it is. Returns the code, and sees to it that the error says something."""

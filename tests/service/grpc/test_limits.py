@@ -25,6 +25,7 @@ from tests.http2 import (
     PREFACE,
     RST_STREAM,
     SETTINGS,
+    Connection,
     connected,
     frame,
     grpc_request,
@@ -36,6 +37,7 @@ from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 
 REQUEST = pb2.ClassifyRequest(model="topic", texts=["oil"])
 CLASSIFY = "/text_classifier.v1.TextClassifier/Classify"
+FRAME_BYTES = 1 << 14  # the largest frame that HTTP/2 takes unless it is told otherwise
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +199,47 @@ def test_answers_that_nobody_reads_take_bounded_memory(worker: ServerProcess, te
         with connect(worker) as channel:
             assert stub_of(channel).Classify(REQUEST, timeout=60).classifications
     assert measured.peak < 100
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("service.grpc._native_server"), reason="grpcio bounds no answers")
+def test_a_client_that_reads_no_answers_leaves_room_for_those_of_others(tiny_models: Path) -> None:
+    texts = 10_000
+    message = pb2.ClassifyRequest(model="topic", texts=[""] * texts, top_k=5).SerializeToString()  # answer: 1 MB
+    message = b"\0" + len(message).to_bytes(4, "big") + message
+    no_window = frame(SETTINGS, INITIAL_WINDOW_SIZE.to_bytes(2, "big") + bytes(4))
+
+    def request(stream: int) -> bytes:
+        parts = [message[at : at + FRAME_BYTES] for at in range(0, len(message), FRAME_BYTES)]
+        body = [frame(DATA, part, END_STREAM if part is parts[-1] else 0, stream) for part in parts]
+        return grpc_request(CLASSIFY, stream) + b"".join(body)
+
+    def is_refused(connection: Connection, *sent: bytes) -> bool:
+        connection.send(*sent)
+        while (received := connection.receive()).kind != HEADERS:
+            pass
+        return bool(received.flags & END_STREAM)
+
+    with serving(tiny_models, "--workers", "1", "--max-texts", str(texts)) as server, ExitStack() as stack:
+        greedy, other = (stack.enter_context(connected(server.address)) for _ in range(2))
+        greedy.send(no_window)
+        assert any(is_refused(greedy, request(stream)) for stream in range(1, 2 * MAX_STREAMS, 2))
+        assert not is_refused(other, no_window, request(1))
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("service.grpc._native_server"), reason="grpcio bounds no connections")
+def test_the_longest_idle_connection_makes_room_for_a_new_one(tiny_models: Path) -> None:
+    few_descriptors = ("prlimit", "--nofile=256:256")
+    with serving(tiny_models, "--workers", "1", run_by=few_descriptors) as server, ExitStack() as stack:
+        calling = stack.enter_context(connected(server.address))
+        calling.send(grpc_request(CLASSIFY, 1))
+        calling.ping()
+        idle = []
+        for _ in range(300):
+            idle.append(stack.enter_context(connected(server.address)))
+            idle[-1].ping()
+        frames = iter(idle[0].receive, None)
+        assert next(received for received in frames if received.kind == GOAWAY).payload[4:8] == bytes(4)  # NO_ERROR
+        assert GOAWAY not in {received.kind for received in calling.ping()}
 
 
 def refused_by_its_beginning(server: ServerProcess) -> None:

@@ -176,7 +176,7 @@ def latin1() -> pb2.ModelInferRequest:
         (latin1(), "text[1]", "is not UTF-8"),
         (request(model_version="0"), "model_version", "'0' is not a version"),
         (request(model_version="one"), "model_version", "'one' is not a version"),
-        (request(model_name=""), "model", "is empty"),
+        (request(model_name=""), "model_name", "is empty"),
         (raw(raw_tensor([b"a", b"b"])), "inputs[0].shape", "is for 1 texts, but the contents hold 2"),
         (raw(raw_tensor([b"a"]), count=2), "inputs[0].shape", "is for 2 texts, but the contents hold 1"),
         (raw(raw_tensor([b"abc"])[:-1]), "raw_input_contents[0]", "ends in the middle of a text"),
@@ -193,14 +193,35 @@ def test_a_bad_request_names_the_field_at_fault(
 ) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         inference.ModelInfer(bad)
-    error: Any = refused.value
+    assert says in str(refused.value.details())
+    assert field_at_fault(refused.value) == field
+
+
+def test_an_empty_name_of_a_model_is_the_fault_of_the_field_that_held_it(
+    inference: pb2_grpc.GRPCInferenceServiceStub,
+) -> None:
+    calls: list[tuple[Any, Any]] = [
+        (inference.ModelReady, pb2.ModelReadyRequest()),
+        (inference.ModelMetadata, pb2.ModelMetadataRequest()),
+    ]
+    for method, asked in calls:
+        with pytest.raises(grpc.RpcError) as refused:
+            method(asked)
+        assert field_at_fault(refused.value) == "name"
+    abstaining = request(model_name="")
+    abstaining.parameters["min_probability"].double_param = 0.5
+    with pytest.raises(grpc.RpcError) as refused:
+        inference.ModelInfer(abstaining)
+    assert field_at_fault(refused.value) == "model_name"
+
+
+def field_at_fault(error: Any) -> str:
+    """The field that the details of an INVALID_ARGUMENT name."""
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert says in error.details()
-    metadata = dict(error.trailing_metadata())
-    status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
+    status = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
     details = error_details_pb2.BadRequest()
     assert status.details[0].Unpack(details)
-    assert details.field_violations[0].field == field
+    return str(details.field_violations[0].field)
 
 
 def test_a_model_that_is_not_there_is_not_found_and_one_that_is_is_ready(
@@ -222,7 +243,7 @@ def test_a_model_that_is_not_there_is_not_found_and_one_that_is_is_ready(
 
 def test_nothing_is_ready_before_the_server_serves_and_its_models_are_loaded() -> None:
     class Loading:
-        def find(self, name: str, version: int) -> None:
+        def find(self, name: str, version: int, field: str) -> None:
             raise NotReady
 
     async def test() -> None:

@@ -69,6 +69,8 @@ def test_what_a_program_may_read_of_an_error_is_in_its_details() -> None:
     assert to_status(NotFound("models/x", "available are none")).details[0].Unpack(resource)
     assert (resource.resource_type, resource.resource_name) == ("text_classifier.v1.Model", "models/x")
     assert resource.description == "available are none"
+    assert to_status(NotFound("services/x", "the services are none", "service")).details[0].Unpack(resource)
+    assert (resource.resource_type, resource.resource_name) == ("service", "services/x")
     assert to_status(Overloaded("m", 1.25)).details[0].Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == 1250
     for error, kind in ((CannotExplain("models/m", "no"), "EXPLAIN"), (CannotAbstain("models/m", "no"), "ABSTAIN")):

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import gzip
 import json
+import resource
 import socket
 import struct
 import sys
@@ -86,7 +87,9 @@ def test_headers_beyond_the_limit_are_refused_although_they_come_at_once(
 
     async def test() -> None:
         async with asyncio.timeout(60), http_server(Config(), 1, hello, asyncio.Event()):
-            for size, status in ((60_000, b"200 OK"), (90_000, b"400 Bad Request")):
+            rest = len(b"GET / HTTP/1.1\r\nHost: localhost\r\na: \r\n\r\n")
+            most = server.MAX_HEADER_BYTES - rest
+            for size, status in ((most, b"200 OK"), (most + 1, b"400 Bad Request"), (90_000, b"400 Bad Request")):
                 with socket.socket(socket.AF_UNIX) as client:
                     client.connect(str(tmp_path / "socket"))
                     client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\na: %b\r\n\r\n" % (b"x" * size))
@@ -95,6 +98,16 @@ def test_headers_beyond_the_limit_are_refused_although_they_come_at_once(
                 assert answer.startswith(b"HTTP/1.1 " + status)
 
     asyncio.run(test())
+
+
+def test_http_takes_at_most_half_of_the_open_files() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (800, limit[1]))
+    try:
+        assert server.max_connections() == 400
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert server.max_connections() <= server.MAX_CONNECTIONS
 
 
 def test_silent_connections_beyond_the_maximum_give_way_to_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:

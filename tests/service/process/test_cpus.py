@@ -11,7 +11,7 @@ import pytest
 
 from service.config import Config
 from service.process import supervisor
-from service.process.cpus import available_cpus
+from service.process.cpus import available_cpus, worker_count
 from tests.server_process import ROOT
 
 ALL = len(os.sched_getaffinity(0))
@@ -119,3 +119,7 @@ def test_by_default_there_is_a_worker_for_each_available_cpu(monkeypatch: pytest
     for workers, expected in ((0, 3), (1, 1)):
         started = supervisor.Supervisor(Config(port=0, http_port=None, workers=workers), output)
         assert len(started._workers) == expected
+
+
+def test_there_are_as_many_workers_as_asked_for_up_to_8_for_each_cpu() -> None:
+    assert [worker_count(asked, 2) for asked in (0, 1, 16, 17, 1000)] == [2, 1, 16, 16, 16]

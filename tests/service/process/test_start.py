@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -90,12 +91,47 @@ def test_a_worker_that_fails_again_and_again_ends_the_server_with_its_reason(tin
     assert [line["restart_in"] for line in server.log if line["event"] == "died"] == [0.1, 0.2]
 
 
-def test_a_worker_that_is_killed_at_each_start_ends_the_server_with_its_reason(tiny_models: Path) -> None:
-    few_files = ("sh", "-c", 'ulimit -n 24 && exec "$@"', "sh")  # gRPC's core aborts
-    server = ServerProcess(tiny_models, "--workers", "1", "--transport", "grpcio", run_by=few_files)
+def test_a_worker_that_is_killed_at_each_start_ends_the_server_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "uvloop.py").write_text("import os\ndef run(work):\n    work.close()\n    os.abort()\n")
+    server = ServerProcess(tmp_path, "--workers", "1", environment={"PYTHONPATH": str(tmp_path)})
     assert server.wait() == 1
     assert server.event("cannot start")["reason"] == "worker 0 was killed by SIGABRT while it started"
     assert server.log[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize("transport", ["auto", "grpcio"])
+def test_too_few_open_files_for_a_start_are_one_line_that_says_what_to_raise(transport: str, tiny_models: Path) -> None:
+    server = ServerProcess(
+        tiny_models, "--workers", "1", "--transport", transport, run_by=("prlimit", "--nofile=24:24")
+    )
+    assert server.wait() == 1
+    (line,) = server.log
+    assert line["event"] == "cannot start"
+    assert line["reason"].startswith("the limit of open files is 24: raise it to 1024 or more (ulimit -Hn, ")
+
+
+def test_the_limit_of_open_files_is_raised_and_a_low_one_is_warned_of(tiny_models: Path) -> None:
+    for soft, hard, warned in ((24, 2000, False), (70, 70, True)):
+        with serving(tiny_models, "--workers", "1", run_by=("prlimit", f"--nofile={soft}:{hard}")) as server:
+            worker = server.event("ready", process="worker 0")["pid"]
+            assert resource.prlimit(worker, resource.RLIMIT_NOFILE) == (hard, hard)
+            assert ("few open files" in [line["event"] for line in server.log]) == warned
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_workers_are_started_stops_before_the_next(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "uvloop.py").write_text("import signal\ndef run(work):\n    work.close()\n    signal.pause()\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\ndef forked():\n"
+        '    os.write(2, b\'{"event": "forked"}\\n\')\n'
+        f"    os.kill(os.getpid(), {number})\n"
+        "os.register_at_fork(after_in_parent=forked)\n"
+    )
+    one_cpu = ("taskset", "--cpu-list", str(min(os.sched_getaffinity(0))))
+    server = ServerProcess(tmp_path, "--workers", "1000", environment={"PYTHONPATH": str(tmp_path)}, run_by=one_cpu)
+    assert server.wait() == 0
+    assert [line["event"] for line in server.log] == ["fewer workers", "started", "forked", "stopping", "stopped"]
+    assert [server.event(event)["workers"] for event in ("fewer workers", "started")] == [8, 8]
 
 
 def test_a_server_without_address_space_for_its_metrics_says_so(tiny_models: Path) -> None:

@@ -1,5 +1,6 @@
 """TLS and mutual TLS: the real server with certificates of this run, replaced while it runs."""
 
+import re
 import socket
 import ssl
 import subprocess
@@ -283,6 +284,49 @@ def test_a_key_of_a_kind_that_the_native_transport_lacks_ends_the_start(tiny_mod
     finally:
         server.process.kill()
     assert "ECDSA P-256 or P-384, or Ed25519, or --transport grpcio" in server.event("cannot start")["reason"]
+
+
+@pytest.mark.parametrize("transport", ["auto", "grpcio"])
+def test_a_certificate_that_is_not_valid_for_long_is_warned_of(
+    tiny_models: Path, files: PemFiles, authority: trustme.CA, transport: str
+) -> None:
+    now = datetime.now(UTC)
+
+    def leaf(begin: float, end: float) -> trustme.LeafCert:
+        not_before, not_after = now + timedelta(days=begin), now + timedelta(days=end)
+        return authority.issue_cert("127.0.0.1", not_before=not_before, not_after=not_after)
+
+    def shake_hands(server: ServerProcess) -> None:
+        """Makes a handshake, whatever the certificate. The server reloads its files before."""
+        context = ssl._create_unverified_context()
+        port = int(server.event("started")["port"])
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as plain, context.wrap_socket(plain):
+            pass
+
+    expired, early, late = leaf(-9, -1), leaf(1, 9), leaf(-95, 5)
+    files.write(expired)
+    with serving(tiny_models, *ONE, *files.flags, "--transport", transport) as server:
+        warning = server.event("certificate", level="warning")
+        assert f"cert.pem has expired on {now - timedelta(days=1):%Y-%m-%d %H:%M:%S} UTC: clients" in warning["reason"]
+        says = {early: "is not valid before ", late: ", in 4 days: renew it"}
+        for pair, expected in says.items():
+            files.write_key(pair)
+            shake_hands(server)  # of the old pair
+            files.write_certificate(pair)
+            shake_hands(server)
+            warning = server.event("certificate", after=server.event("reloaded", after=warning))
+            assert expected in warning["reason"]
+        ends = re.search(
+            r"^text_classifier_tls_certificate_expiry_timestamp_seconds (.+)$",
+            get(server, ssl._create_unverified_context()),
+            re.MULTILINE,
+        )
+        assert ends
+        assert float(ends[1]) == int((now + timedelta(days=5)).timestamp())
+        files.write(authority.issue_cert("127.0.0.1"))
+        shake_hands(server)
+        reloaded = server.event("reloaded", after=warning, what="certificates of gRPC")
+    assert "certificate" not in [line["event"] for line in server.log[server.log.index(reloaded) :]]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method as Verb, Request, StatusCode};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::yield_now;
@@ -125,7 +126,7 @@ async fn run(
         shared,
         deadline,
         request_id,
-        messages: Messages::new(body, encoding, shared.limits.message_bytes, &shared.budget),
+        messages: Messages::new(body, encoding, shared.limits.message_bytes, writer.holder()),
         writer,
     };
     let left = match fast {
@@ -156,7 +157,8 @@ fn find(shared: &Shared, parts: &Parts) -> Result<Arc<Method>, End> {
         return Err(End::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     let unknown = || Status::new(Code::Unimplemented, "Method not found!");
-    Ok(shared.methods.get(parts.uri.path()).cloned().ok_or_else(unknown)?)
+    let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str); // a query is a part of gRPC's path
+    Ok(shared.methods.get(path).cloned().ok_or_else(unknown)?)
 }
 
 fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Status> {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use h2::RecvStream;
 
-use crate::budget::{Budget, Charge};
+use crate::budget::{Charge, Holder};
 use crate::compression::{Encoding, compress, decompress};
 use crate::status::{Code, Status};
 
@@ -50,8 +50,8 @@ pub struct Messages {
 }
 
 impl Messages {
-    pub fn new(stream: RecvStream, encoding: Encoding, limit: usize, budget: &Arc<Budget>) -> Self {
-        Self { stream, assembler: Assembler::new(encoding, limit, budget) }
+    pub fn new(stream: RecvStream, encoding: Encoding, limit: usize, holder: &Arc<Holder>) -> Self {
+        Self { stream, assembler: Assembler::new(encoding, limit, holder) }
     }
 
     /// Returns the next message, or None at the end of the request. Cancel-safe.
@@ -111,8 +111,8 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    pub fn new(encoding: Encoding, limit: usize, budget: &Arc<Budget>) -> Self {
-        Self { frame: Bytes::new(), partial: BytesMut::new(), charge: Charge::none(budget), encoding, limit }
+    pub fn new(encoding: Encoding, limit: usize, holder: &Arc<Holder>) -> Self {
+        Self { frame: Bytes::new(), partial: BytesMut::new(), charge: Charge::none(holder), encoding, limit }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -210,11 +210,12 @@ fn finish_prefix(mut buffer: Vec<u8>) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
 
     const LIMIT: usize = 1000;
 
     fn assembler(budget: usize) -> Assembler {
-        Assembler::new(Encoding::Gzip, LIMIT, &Budget::new(budget))
+        Assembler::new(Encoding::Gzip, LIMIT, &Holder::new(&Budget::new(budget), None))
     }
 
     /// Gives frames of so many bytes, and returns the messages, or the first error.
@@ -256,8 +257,9 @@ mod tests {
     #[test]
     fn what_comes_in_part_is_held_within_the_budget() {
         let bytes = encode(&[0; 900], Encoding::Identity);
-        assert!(assembled(&mut assembler(bytes.len()), &bytes, 100).is_ok());
-        let refused = assembled(&mut assembler(bytes.len() - 1), &bytes, 100).unwrap_err();
+        let budget = (bytes.len() * 3).div_ceil(2); // of which a connection may hold two thirds
+        assert!(assembled(&mut assembler(budget), &bytes, 100).is_ok());
+        let refused = assembled(&mut assembler(budget - 1), &bytes, 100).unwrap_err();
         assert_eq!(refused.code, Code::ResourceExhausted as u32);
     }
 }

@@ -3,18 +3,18 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use h2::server::{Builder, Connection};
-use h2::{Ping, PingPong};
+use h2::{Ping, PingPong, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep_until, timeout};
 
-use crate::budget::{Part, Unsent};
+use crate::budget::{Holder, Part};
 use crate::call;
 use crate::io::{Activity, Watched};
 use crate::limits::{CONNECTION_WINDOW, FLUSH, HANDSHAKE, Limits, SEND_BUFFER, STREAM_WINDOW};
+use crate::open_connections::{Calls, Closing};
 use crate::random;
 use crate::response::ResponseWriter;
 use crate::shared::{Shared, Stage};
@@ -34,8 +34,17 @@ const TASKS_AT_ONCE: usize = 8;
 /// Frames of other ended streams count as errors of the client, of which it may make about a thousand.
 const REFUSED_STREAMS: usize = 1000;
 
+/// The client at the other end of a connection.
+pub struct Client {
+    /// Its address, as gRPC writes it.
+    pub peer: Arc<str>,
+    pub holder: Arc<Holder>,
+    pub calls: Arc<Calls>,
+    pub closing: Closing,
+}
+
 /// Serves a connection until it ends.
-pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Arc<str>, transport: T) {
+pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, mut client: Client, transport: T) {
     let (watched, activity) = Watched::new(transport, shared.limits.ping_interval);
     let limits = &shared.limits;
     let handshake = Builder::new()
@@ -47,7 +56,11 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer:
         .max_pending_accept_reset_streams(RESETS_PER_STREAM * limits.streams as usize)
         .max_header_list_size(limits.decoded_metadata())
         .handshake::<_, Part>(watched);
-    let Ok(Ok(connection)) = timeout(HANDSHAKE, handshake).await else { return };
+    let connection = tokio::select! {
+        () = client.closing.asked() => return,
+        connection = timeout(HANDSHAKE, handshake) => connection,
+    };
+    let Ok(Ok(connection)) = connection else { return };
     let life = Life {
         activity: Arc::clone(&activity),
         limits: Limits { age: spread(limits.age), ..limits.clone() },
@@ -55,7 +68,7 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer:
         draining: false,
         pinged: None,
     };
-    let mut driven = pin!(drive(&shared, peer, connection, life));
+    let mut driven = pin!(drive(&shared, client, connection, life));
     poll_fn(|context| {
         activity.begin_turn();
         driven.as_mut().poll(context)
@@ -65,13 +78,12 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer:
 
 async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     shared: &Arc<Shared>,
-    peer: Arc<str>,
+    client: Client,
     mut connection: Connection<Watched<T>, Part>,
     mut life: Life,
 ) {
     let Some(mut pings) = connection.ping_pong() else { return };
-    let calls = Arc::new(Calls::new());
-    let unsent = Unsent::new(&shared.budget);
+    let Client { peer, holder, calls, mut closing } = client;
     let mut stage = shared.stage.subscribe();
     let overload = &shared.fast_path.overload;
     let mut window = STREAM_WINDOW;
@@ -86,7 +98,7 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
                     let under_way = calls.begin();
-                    let writer = ResponseWriter::new(respond, Arc::clone(&unsent));
+                    let writer = ResponseWriter::new(respond, Arc::clone(&holder));
                     let answer = call::answer(Arc::clone(shared), Arc::clone(&peer), request, writer);
                     let mut answered = Box::pin(async move {
                         answer.await;
@@ -103,10 +115,16 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
             changed = stage.changed() => {
                 let stage = if changed.is_ok() { *stage.borrow_and_update() } else { Stage::Closing };
                 if stage == Stage::Closing {
+                    connection.graceful_shutdown();
                     return flush(connection).await;
                 }
                 life.draining = true;
                 connection.graceful_shutdown();
+            }
+            // Not gracefully: the client could delay its answer. It repeats a call that has not arrived.
+            () = closing.asked() => {
+                connection.abrupt_shutdown(Reason::NO_ERROR);
+                return flush(connection).await;
             }
             () = overload.ends(), if window != STREAM_WINDOW => {}
             next = life.next(&calls, &mut pings) => match next {
@@ -117,9 +135,8 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Sends pending data for a limited time, after the calls have ended.
+/// Sends pending data for a limited time, after the connection was told to shut down.
 async fn flush<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Watched<T>, Part>) {
-    connection.graceful_shutdown();
     let mut closed = pin!(poll_fn(|context| connection.poll_closed(context)));
     timeout(FLUSH, &mut closed).await.ok();
 }
@@ -127,48 +144,6 @@ async fn flush<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Wat
 /// Returns an age that differs at random from this one.
 fn spread(age: Duration) -> Duration {
     age.mul_f64(1.0 + AGE_SPREAD * (2.0 * random::fraction() - 1.0))
-}
-
-/// The calls in flight on one connection.
-struct Calls {
-    count: AtomicUsize,
-    start: Instant,
-    /// Milliseconds from `start` to the end of the last call.
-    ended: AtomicU64,
-}
-
-impl Calls {
-    fn new() -> Self {
-        Self { count: AtomicUsize::new(0), start: Instant::now(), ended: AtomicU64::new(0) }
-    }
-
-    fn begin(self: &Arc<Self>) -> UnderWay {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        UnderWay(Arc::clone(self))
-    }
-
-    fn number(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    /// Returns the time since which there have been no calls.
-    fn idle_since(&self) -> Instant {
-        match self.number() {
-            0 => self.start + Duration::from_millis(self.ended.load(Ordering::Relaxed)),
-            _ => Instant::now(),
-        }
-    }
-}
-
-struct UnderWay(Arc<Calls>);
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        let calls = &self.0;
-        let passed = calls.start.elapsed().as_millis();
-        calls.ended.store(u64::try_from(passed).unwrap_or(u64::MAX), Ordering::Relaxed);
-        calls.count.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The action of a timer.
@@ -236,17 +211,5 @@ mod tests {
         let ages: Vec<_> = (0..100).map(|_| spread(Duration::from_secs(1000)).as_secs()).collect();
         assert!(ages.iter().all(|age| (900..=1100).contains(age)));
         assert!(ages.iter().max() > ages.iter().min());
-    }
-
-    #[test]
-    fn a_connection_is_idle_since_its_last_call_ended() {
-        let calls = Arc::new(Calls::new());
-        let (first, last) = (calls.begin(), calls.begin());
-        drop(first);
-        let under_way = calls.idle_since();
-        assert!(calls.idle_since() > under_way); // it goes on as long as a call does
-        drop(last);
-        let ended = calls.idle_since();
-        assert_eq!(calls.idle_since(), ended);
     }
 }

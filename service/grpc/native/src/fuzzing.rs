@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderValue;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Holder};
 use crate::codec::Assembler;
 use crate::compression::{Encoding, FREE_BYTES, MAX_RATIO, decompress};
 use crate::deadline::parse_timeout;
@@ -27,7 +27,7 @@ pub fn messages(bytes: &[u8]) {
 
 /// Returns the messages, the code of what ends them, and whether nothing is left of them.
 fn assembled(bytes: &[u8], size: usize) -> (Vec<Result<Bytes, u32>>, Option<u32>, bool) {
-    let mut assembler = Assembler::new(Encoding::Gzip, LIMIT, &Budget::new(usize::MAX));
+    let mut assembler = Assembler::new(Encoding::Gzip, LIMIT, &Holder::new(&Budget::new(usize::MAX), None));
     let mut messages = Vec::new();
     for frame in bytes.chunks(size) {
         assembler.push(Bytes::copy_from_slice(frame)).expect("the budget has no end");

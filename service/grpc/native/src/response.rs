@@ -10,7 +10,7 @@ use h2::{Reason, SendStream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use crate::budget::{Held, Part, Unsent};
+use crate::budget::{Held, Holder, Part};
 use crate::compression::{ACCEPTED, Encoding};
 use crate::metadata::REQUEST_ID;
 use crate::status::Status;
@@ -35,16 +35,16 @@ enum State {
 /// Sends the response of one call.
 pub struct ResponseWriter {
     state: State,
-    unsent: Arc<Unsent>,
+    holder: Arc<Holder>,
     /// The call's id, which its trailing metadata return.
     request_id: Option<HeaderValue>,
 }
 
 impl ResponseWriter {
     /// # Arguments
-    /// * `unsent` - The unsent responses of the connection.
-    pub fn new(respond: SendResponse<Part>, unsent: Arc<Unsent>) -> Self {
-        Self { state: State::New(respond), unsent, request_id: None }
+    /// * `holder` - What the connection holds of the budget.
+    pub fn new(respond: SendResponse<Part>, holder: Arc<Holder>) -> Self {
+        Self { state: State::New(respond), holder, request_id: None }
     }
 
     /// Has the trailing metadata return the call's id.
@@ -66,7 +66,12 @@ impl ResponseWriter {
 
     /// Holds the bytes of a message until they have been sent; None: there is no room for them.
     pub fn hold(&self, bytes: usize) -> Option<Held> {
-        self.unsent.hold(bytes)
+        self.holder.hold_response(bytes)
+    }
+
+    /// What the call's connection holds of the budget.
+    pub fn holder(&self) -> &Arc<Holder> {
+        &self.holder
     }
 
     /// Sends a part of a message, headers first if they have not been sent.

@@ -15,12 +15,15 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::bridge::Event;
-use crate::connection;
+use crate::budget::Holder;
+use crate::connection::{self, Client};
 use crate::limits::{CONNECTIONS, HANDSHAKE};
+use crate::open_connections::{Calls, Closing, OpenConnections};
 use crate::panics;
 use crate::shared::{Shared, Stage};
 use crate::threads::{self, Idleness};
@@ -146,7 +149,7 @@ async fn serve(shared: &Arc<Shared>, ports: Vec<Port>) {
 /// Accepts connections until the server stops, and waits until they have ended.
 async fn listen(shared: Arc<Shared>, port: Port) {
     let mut stage = shared.stage.subscribe();
-    let mut connections = JoinSet::new();
+    let mut connections = OpenConnections::new(CONNECTIONS);
     let (listener, tls) = match port {
         Port::Tcp { listener, tls } => (TcpListener::from_std(listener).map(Listener::Tcp), tls),
         Port::Unix { listener, tls } => (UnixListener::from_std(listener).map(Listener::Unix), tls),
@@ -155,13 +158,20 @@ async fn listen(shared: Arc<Shared>, port: Port) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok(_) if connections.len() >= CONNECTIONS => {} // it is closed
-                Ok(accepted) => {
-                    connections.spawn(serve_connection(Arc::clone(&shared), accepted, tls));
+                Ok(accepted) if connections.make_room() => {
+                    let shared = Arc::clone(&shared);
+                    connections.spawn(|calls, closing| serve_connection(shared, accepted, tls, calls, closing));
                 }
-                Err(_) => sleep(ACCEPT_PAUSE).await,
+                Ok(_) => {} // all others have calls: it is closed
+                Err(error) => {
+                    if is_out_of_descriptors(&error) && connections.close_longest_idle() {
+                        yield_now().await; // the connection ends now
+                    } else {
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
             },
-            Some(ended) = connections.join_next() => {
+            Some(ended) = connections.next_ended() => {
                 if ended.is_err() {
                     shared.bridge.push(Event::Panicked(panics::place()));
                 }
@@ -170,7 +180,14 @@ async fn listen(shared: Arc<Shared>, port: Port) {
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    while connections.next_ended().await.is_some() {}
+}
+
+/// Tells whether the process or the machine has no descriptor left for a connection.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
 enum Listener {
@@ -193,20 +210,25 @@ impl Listener {
 }
 
 /// Serves a connection that has been accepted.
-async fn serve_connection(shared: Arc<Shared>, accepted: Accepted, tls: bool) {
+async fn serve_connection(shared: Arc<Shared>, accepted: Accepted, tls: bool, calls: Arc<Calls>, closing: Closing) {
+    let (peer, address) = match &accepted {
+        Accepted::Unix(_) => ("unix:".to_owned(), None),
+        Accepted::Tcp(_, address) => (peer(*address), Some(address.ip())),
+    };
+    let client = Client { peer: peer.into(), holder: Holder::new(&shared.budget, address), calls, closing };
     match accepted {
-        Accepted::Unix(stream) => secure(shared, "unix:".into(), stream, tls).await,
-        Accepted::Tcp(stream, address) => {
+        Accepted::Unix(stream) => secure(shared, client, stream, tls).await,
+        Accepted::Tcp(stream, _) => {
             stream.set_nodelay(true).ok();
-            secure(shared, peer(address).into(), stream, tls).await;
+            secure(shared, client, stream, tls).await;
         }
     }
 }
 
 /// Serves a connection, after a TLS handshake if the port is encrypted.
-async fn secure<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Arc<str>, stream: T, tls: bool) {
+async fn secure<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, mut client: Client, stream: T, tls: bool) {
     if !tls {
-        return connection::serve(shared, peer, stream).await;
+        return connection::serve(shared, client, stream).await;
     }
     let handshake = async {
         let (current, refreshed) = oneshot::channel();
@@ -214,8 +236,12 @@ async fn secure<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Ar
         refreshed.await.ok()?;
         TlsAcceptor::from(shared.certificates.get()?).accept(stream).await.ok()
     };
-    if let Ok(Some(stream)) = timeout(HANDSHAKE, handshake).await {
-        connection::serve(shared, peer, stream).await;
+    let stream = tokio::select! {
+        () = client.closing.asked() => return,
+        stream = timeout(HANDSHAKE, handshake) => stream,
+    };
+    if let Ok(Some(stream)) = stream {
+        connection::serve(shared, client, stream).await;
     }
 }
 
