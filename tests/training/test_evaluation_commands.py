@@ -87,6 +87,7 @@ def test_evaluate_compares_the_share_of_unknown_words_with_the_recorded_ones(
     said = capsys.readouterr().out
     assert _value(said, "unknown words") == "62.50%"
     assert _value(said, "unknown words in training") == _value(said, "unknown words in validation") == "not recorded"
+    assert "62% of the words are unknown: the model " in said
     before = folder.metadata
     for usual, differs in ((0.52, True), (0.53, False)):
         ratios = {"unknown_word_ratio": 0.0271, "validation_unknown_word_ratio": usual}
@@ -97,6 +98,7 @@ def test_evaluate_compares_the_share_of_unknown_words_with_the_recorded_ones(
         assert _value(said, "unknown words in training") == "2.71%"
         assert _value(said, "unknown words in validation") == f"{usual:.2%}"
         assert ("62% of the words are unknown, but 52% of those of the validation texts" in said) == differs
+        assert ("62% of the words are unknown: the model " in said) != differs
 
 
 def test_the_most_confident_mistakes_are_kept_with_an_excerpt_of_their_texts(tmp_path: Path, tiny_models: Path) -> None:

@@ -151,11 +151,10 @@ class Quality:
                 " apart from case and punctuation, comes with several labels: unless punctuation tells them apart, no"
                 " model can be right on all of them; text-classifier-train check lists rows to look at"
             )
-        if self.words_alone and self.unknown_in_validation >= unknown_words.HIGH_RATIO:
+        if self.unknown_in_validation >= unknown_words.HIGH_RATIO:
             found.append(
-                f"{self.unknown_in_validation:.0%} of the words of the validation texts are unknown, and the model has"
-                " words alone: --preset ngram with --features both or characters adds n-grams of characters, which help"
-                " where words have endings or no spaces between them; more training texts help too"
+                f"{self.unknown_in_validation:.0%} of the words of the validation texts are unknown:"
+                f" {unknown_words.meaning(words_alone=self.words_alone)}"
             )
         if self.separate_test and unknown_words.drifted(self.unknown_in_test, self.unknown_in_validation):
             found.append(

@@ -8,9 +8,24 @@ from numpy.typing import NDArray
 from textmodel import hashed_ngrams
 
 HIGH_RATIO = 0.2
-"""From this share of unknown words, a model that has words alone may need n-grams of characters."""
+"""From this share of unknown words, a run says what it means."""
 DRIFT = 0.1
 """From this difference between two shares, the texts differ from those that the model has learned."""
+
+_WORDS_ALONE = (
+    "the model has words alone: --preset ngram with --features both or characters adds n-grams of characters, which help"
+    " where words have endings or no spaces between them; more training texts help too"
+)
+_OTHERS = "the model decides by the other words, and by n-grams of characters if it has them; more training texts help"
+
+
+def meaning(*, words_alone: bool) -> str:
+    """Returns what a high share of unknown words means, and what helps.
+
+    Args:
+        words_alone: whether the model has features of words alone.
+    """
+    return _WORDS_ALONE if words_alone else _OTHERS
 
 
 def drifted(ratio: float, usual: float) -> bool:

@@ -119,12 +119,16 @@ def notes(result: FileEvaluation) -> list[str]:
         found.append(
             f"The model has learned {result.learned:,} of these texts: on new texts it is likely to be less accurate."
         )
-    usual = result.version.folder.metadata.data_set.validation_unknown_word_ratio
-    if usual is not None and unknown_words.drifted(result.unknown_word_ratio, usual):
+    metadata, ratio = result.version.folder.metadata, result.unknown_word_ratio
+    usual = metadata.data_set.validation_unknown_word_ratio
+    if usual is not None and unknown_words.drifted(ratio, usual):
         found.append(
-            f"{result.unknown_word_ratio:.0%} of the words are unknown, but {usual:.0%} of those of the validation"
-            " texts: these texts differ from what the model has learned. Label some of them and train again."
+            f"{ratio:.0%} of the words are unknown, but {usual:.0%} of those of the validation texts: these texts"
+            " differ from what the model has learned. Label some of them and train again."
         )
+    elif ratio >= unknown_words.HIGH_RATIO:
+        meaning = unknown_words.meaning(words_alone=metadata.training.get("features") == "words")
+        found.append(f"{ratio:.0%} of the words are unknown: {meaning}.")
     return found
 
 

@@ -390,7 +390,8 @@ def test_characters_are_advised_against_unknown_words_where_the_run_has_words_al
 ) -> None:
     rows = [(f"word{number} other{number} the", label) for number, (_, label) in enumerate(_rows(200))]
     warnings = _load(tmp_path, rows, preset="ngram", features=features).quality.warnings()
-    assert ["--features both or characters" in warning for warning in warnings] == [True] * advised
+    (unknown,) = (warning for warning in warnings if "of the words of the validation texts are unknown: " in warning)
+    assert ("--features both or characters" in unknown) == advised
 
 
 @pytest.mark.parametrize(("words", "differs"), [("good film", False), ("unheard of", True)])
@@ -401,4 +402,4 @@ def test_test_texts_with_far_more_unknown_words_than_validation_texts_are_report
     test = [(f"{words} {number % 9} {number + 200}", label) for number, (_, label) in enumerate(_rows(200))]
     warnings = _load(tmp_path, rows, test, preset="ngram", features="auto").quality.warnings()
     expected = "74% of the words of the test texts are unknown, but 24% of those of the validation texts: "
-    assert [warning.startswith(expected) for warning in warnings] == [True] * differs
+    assert sum(warning.startswith(expected) for warning in warnings) == differs
