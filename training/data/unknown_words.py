@@ -13,8 +13,8 @@ DRIFT = 0.1
 """From this difference between two shares, the texts differ from those that the model has learned."""
 
 _WORDS_ALONE = (
-    "the model has words alone: --preset ngram with --features both or characters adds n-grams of characters, which help"
-    " where words have endings or no spaces between them; more training texts help too"
+    "the model has words alone: --preset ngram with --features both or characters adds n-grams of characters, which"
+    " help where words have endings or no spaces between them; more training texts help too"
 )
 _OTHERS = "the model decides by the other words, and by n-grams of characters if it has them; more training texts help"
 
