@@ -15,6 +15,7 @@ use crate::budget::{Part, Unsent};
 use crate::call;
 use crate::io::{Activity, Watched};
 use crate::limits::{CONNECTION_WINDOW, FLUSH, HANDSHAKE, Limits, SEND_BUFFER, STREAM_WINDOW};
+use crate::opening;
 use crate::random;
 use crate::response::ResponseWriter;
 use crate::shared::{Shared, Stage};
@@ -34,9 +35,17 @@ const TASKS_AT_ONCE: usize = 8;
 /// Frames of other ended streams count as errors of the client, of which it may make about a thousand.
 const REFUSED_STREAMS: usize = 1000;
 
+/// The bytes of a connection, from any kind of socket, encrypted or not. As one type, HTTP/2 is compiled once for all kinds.
+pub type Transport = Box<dyn Stream>;
+
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 /// Serves a connection until it ends.
-pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Arc<str>, transport: T) {
-    let (watched, activity) = Watched::new(transport, shared.limits.ping_interval);
+pub async fn serve(shared: Arc<Shared>, peer: Arc<str>, mut transport: Transport) {
+    let Ok(Ok(opening)) = timeout(HANDSHAKE, opening::read(&mut transport)).await else { return };
+    let (watched, activity) = Watched::new(transport, opening, shared.limits.ping_interval);
     let limits = &shared.limits;
     let handshake = Builder::new()
         .initial_window_size(STREAM_WINDOW)
@@ -63,10 +72,10 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer:
     .await;
 }
 
-async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
+async fn drive(
     shared: &Arc<Shared>,
     peer: Arc<str>,
-    mut connection: Connection<Watched<T>, Part>,
+    mut connection: Connection<Watched<Transport>, Part>,
     mut life: Life,
 ) {
     let Some(mut pings) = connection.ping_pong() else { return };
@@ -118,7 +127,7 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Sends pending data for a limited time, after the calls have ended.
-async fn flush<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Watched<T>, Part>) {
+async fn flush(mut connection: Connection<Watched<Transport>, Part>) {
     connection.graceful_shutdown();
     let mut closed = pin!(poll_fn(|context| connection.poll_closed(context)));
     timeout(FLUSH, &mut closed).await.ok();

@@ -19,6 +19,7 @@ mod method;
 mod metrics;
 mod models;
 mod network;
+mod opening;
 mod overload;
 mod panics;
 mod protobuf;

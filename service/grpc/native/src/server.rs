@@ -10,7 +10,6 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime;
 use tokio::sync::oneshot;
@@ -19,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::bridge::Event;
-use crate::connection;
+use crate::connection::{self, Transport};
 use crate::limits::{CONNECTIONS, HANDSHAKE};
 use crate::panics;
 use crate::shared::{Shared, Stage};
@@ -192,31 +191,30 @@ impl Listener {
     }
 }
 
-/// Serves a connection that has been accepted.
+/// Serves a connection that has been accepted, after a TLS handshake if the port is encrypted.
 async fn serve_connection(shared: Arc<Shared>, accepted: Accepted, tls: bool) {
-    match accepted {
-        Accepted::Unix(stream) => secure(shared, "unix:".into(), stream, tls).await,
+    let (peer, socket): (Arc<str>, Transport) = match accepted {
+        Accepted::Unix(stream) => ("unix:".into(), Box::new(stream)),
         Accepted::Tcp(stream, address) => {
             stream.set_nodelay(true).ok();
-            secure(shared, peer(address).into(), stream, tls).await;
+            (peer(address).into(), Box::new(stream))
         }
+    };
+    let transport = if tls { encrypted(&shared, socket).await } else { Some(socket) };
+    if let Some(transport) = transport {
+        connection::serve(shared, peer, transport).await;
     }
 }
 
-/// Serves a connection, after a TLS handshake if the port is encrypted.
-async fn secure<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, peer: Arc<str>, stream: T, tls: bool) {
-    if !tls {
-        return connection::serve(shared, peer, stream).await;
-    }
+/// Performs the TLS handshake.
+async fn encrypted(shared: &Shared, socket: Transport) -> Option<Transport> {
     let handshake = async {
         let (current, refreshed) = oneshot::channel();
         shared.bridge.push(Event::Handshake(current));
         refreshed.await.ok()?;
-        TlsAcceptor::from(shared.certificates.get()?).accept(stream).await.ok()
+        TlsAcceptor::from(shared.certificates.get()?).accept(socket).await.ok()
     };
-    if let Ok(Some(stream)) = timeout(HANDSHAKE, handshake).await {
-        connection::serve(shared, peer, stream).await;
-    }
+    Some(Box::new(timeout(HANDSHAKE, handshake).await.ok()??))
 }
 
 /// Writes a client's address as gRPC does.
