@@ -4,6 +4,8 @@ import asyncio
 import shutil
 import subprocess
 import threading
+import urllib.error
+import urllib.request
 from array import array
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -208,6 +210,13 @@ def test_a_handler_s_metadata_come_before_and_behind_the_response(stub: Any) -> 
 def test_an_address_that_cannot_be_listened_on_is_told() -> None:
     with pytest.raises(RuntimeError, match=r"cannot listen on 192\.0\.2\.1:0: "):
         new_server().add_insecure_port("192.0.2.1:0")
+
+
+def test_a_request_of_http_1_is_told_that_the_port_is_that_of_grpc(port: int) -> None:
+    for body in (None, bytes(100_000)):
+        with pytest.raises(urllib.error.HTTPError, match="400") as error:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", body, timeout=60)
+        assert b"This is the port of gRPC" in error.value.read()
 
 
 def test_metadata_that_http_2_cannot_carry_fails_the_call_that_gives_it() -> None:

@@ -15,6 +15,7 @@ use crate::call;
 use crate::io::{Activity, Watched};
 use crate::limits::{CONNECTION_WINDOW, FLUSH, HANDSHAKE, Limits, SEND_BUFFER, STREAM_WINDOW};
 use crate::open_connections::{Calls, Closing};
+use crate::opening;
 use crate::random;
 use crate::response::ResponseWriter;
 use crate::shared::{Shared, Stage};
@@ -43,24 +44,23 @@ pub struct Client {
     pub closing: Closing,
 }
 
+/// The bytes of a connection, from any kind of socket, encrypted or not. As one type, HTTP/2 is compiled once for all kinds.
+pub type Transport = Box<dyn Stream>;
+
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+type Http2 = Connection<Watched<Transport>, Part>;
+
 /// Serves a connection until it ends.
-pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, mut client: Client, transport: T) {
-    let (watched, activity) = Watched::new(transport, shared.limits.ping_interval);
+pub async fn serve(shared: Arc<Shared>, mut client: Client, transport: Transport) {
     let limits = &shared.limits;
-    let handshake = Builder::new()
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_concurrent_streams(limits.streams)
-        .max_concurrent_reset_streams(REFUSED_STREAMS)
-        .max_pending_accept_reset_streams(RESETS_PER_STREAM * limits.streams as usize)
-        .max_header_list_size(limits.decoded_metadata())
-        .handshake::<_, Part>(watched);
-    let connection = tokio::select! {
+    let opened = tokio::select! {
         () = client.closing.asked() => return,
-        connection = timeout(HANDSHAKE, handshake) => connection,
+        opened = timeout(HANDSHAKE, open(limits, transport)) => opened,
     };
-    let Ok(Ok(connection)) = connection else { return };
+    let Ok(Some((connection, activity))) = opened else { return };
     let life = Life {
         activity: Arc::clone(&activity),
         limits: Limits { age: spread(limits.age), ..limits.clone() },
@@ -76,12 +76,23 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, mut c
     .await;
 }
 
-async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
-    shared: &Arc<Shared>,
-    client: Client,
-    mut connection: Connection<Watched<T>, Part>,
-    mut life: Life,
-) {
+/// Reads the beginning of a connection, up to HTTP/2's preface; None: it is none of HTTP/2.
+async fn open(limits: &Limits, mut transport: Transport) -> Option<(Http2, Arc<Activity>)> {
+    let opening = opening::read(&mut transport).await.ok()?;
+    let (watched, activity) = Watched::new(transport, opening, limits.ping_interval);
+    let handshake = Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_streams(limits.streams)
+        .max_concurrent_reset_streams(REFUSED_STREAMS)
+        .max_pending_accept_reset_streams(RESETS_PER_STREAM * limits.streams as usize)
+        .max_header_list_size(limits.decoded_metadata())
+        .handshake::<_, Part>(watched);
+    Some((handshake.await.ok()?, activity))
+}
+
+async fn drive(shared: &Arc<Shared>, client: Client, mut connection: Http2, mut life: Life) {
     let Some(mut pings) = connection.ping_pong() else { return };
     let Client { peer, holder, calls, mut closing } = client;
     let mut stage = shared.stage.subscribe();
@@ -136,7 +147,7 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Sends pending data for a limited time, after the connection was told to shut down.
-async fn flush<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Watched<T>, Part>) {
+async fn flush(mut connection: Http2) {
     let mut closed = pin!(poll_fn(|context| connection.poll_closed(context)));
     timeout(FLUSH, &mut closed).await.ok();
 }

@@ -69,10 +69,11 @@ pub struct Watched<T> {
 }
 
 impl<T> Watched<T> {
-    pub fn new(transport: T, ping_interval: Duration) -> (Self, Arc<Activity>) {
+    /// `ahead` is what has been read of the connection.
+    pub fn new(transport: T, ahead: BytesMut, ping_interval: Duration) -> (Self, Arc<Activity>) {
         let activity = Arc::new(Activity { start: Instant::now(), read: AtomicU64::new(0), turn: AtomicUsize::new(0) });
         let frames = Frames::new(ping_interval);
-        (Self { transport, ahead: BytesMut::new(), more: false, activity: Arc::clone(&activity), frames }, activity)
+        (Self { transport, ahead, more: false, activity: Arc::clone(&activity), frames }, activity)
     }
 }
 
@@ -241,7 +242,7 @@ mod tests {
 
     /// Reads in parts of so many bytes, turn after turn. Returns what each turn has read.
     fn read_in_turns(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
-        let (mut watched, activity) = Watched::new(join(bytes, sink()), Duration::ZERO);
+        let (mut watched, activity) = Watched::new(join(bytes, sink()), BytesMut::new(), Duration::ZERO);
         let (mut turns, mut part) = (Vec::new(), vec![0; size]);
         let read = poll_fn(|context| {
             activity.begin_turn();

@@ -20,6 +20,7 @@ mod metrics;
 mod models;
 mod network;
 mod open_connections;
+mod opening;
 mod overload;
 mod panics;
 mod protobuf;

@@ -10,7 +10,6 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime;
 use tokio::sync::oneshot;
@@ -21,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::bridge::Event;
 use crate::budget::Holder;
-use crate::connection::{self, Client};
+use crate::connection::{self, Client, Transport};
 use crate::limits::{CONNECTIONS, HANDSHAKE};
 use crate::open_connections::{Calls, Closing, OpenConnections};
 use crate::panics;
@@ -209,40 +208,38 @@ impl Listener {
     }
 }
 
-/// Serves a connection that has been accepted.
+/// Serves a connection that has been accepted, after a TLS handshake if the port is encrypted.
 async fn serve_connection(shared: Arc<Shared>, accepted: Accepted, tls: bool, calls: Arc<Calls>, closing: Closing) {
-    let (peer, address) = match &accepted {
-        Accepted::Unix(_) => ("unix:".to_owned(), None),
-        Accepted::Tcp(_, address) => (peer(*address), Some(address.ip())),
-    };
-    let client = Client { peer: peer.into(), holder: Holder::new(&shared.budget, address), calls, closing };
-    match accepted {
-        Accepted::Unix(stream) => secure(shared, client, stream, tls).await,
-        Accepted::Tcp(stream, _) => {
+    let (peer, address, socket): (_, _, Transport) = match accepted {
+        Accepted::Unix(stream) => ("unix:".to_owned(), None, Box::new(stream)),
+        Accepted::Tcp(stream, address) => {
             stream.set_nodelay(true).ok();
-            secure(shared, client, stream, tls).await;
+            (peer(address), Some(address.ip()), Box::new(stream))
         }
+    };
+    let mut client = Client { peer: peer.into(), holder: Holder::new(&shared.budget, address), calls, closing };
+    let transport = if tls {
+        tokio::select! {
+            () = client.closing.asked() => None,
+            transport = encrypted(&shared, socket) => transport,
+        }
+    } else {
+        Some(socket)
+    };
+    if let Some(transport) = transport {
+        connection::serve(shared, client, transport).await;
     }
 }
 
-/// Serves a connection, after a TLS handshake if the port is encrypted.
-async fn secure<T: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, mut client: Client, stream: T, tls: bool) {
-    if !tls {
-        return connection::serve(shared, client, stream).await;
-    }
+/// Performs the TLS handshake; None: it failed, or took too long.
+async fn encrypted(shared: &Shared, socket: Transport) -> Option<Transport> {
     let handshake = async {
         let (current, refreshed) = oneshot::channel();
         shared.bridge.push(Event::Handshake(current));
         refreshed.await.ok()?;
-        TlsAcceptor::from(shared.certificates.get()?).accept(stream).await.ok()
+        TlsAcceptor::from(shared.certificates.get()?).accept(socket).await.ok()
     };
-    let stream = tokio::select! {
-        () = client.closing.asked() => return,
-        stream = timeout(HANDSHAKE, handshake) => stream,
-    };
-    if let Ok(Some(stream)) = stream {
-        connection::serve(shared, client, stream).await;
-    }
+    Some(Box::new(timeout(HANDSHAKE, handshake).await.ok()??))
 }
 
 /// Writes a client's address as gRPC does.
