@@ -3,6 +3,9 @@
 # To install the packages and compile the native transport at the same time.
 MAKEFLAGS += --jobs=2
 
+# Container images set it. Without compiled files, each process would compile all modules that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 DATA_DIR ?=
 KSERVE_PYTHON ?=

@@ -69,6 +69,8 @@ LONG = (
     "tests/bulk/test_bulk.py",
     "tests/training/test_cli.py",
     "tests/training/test_train.py",
+    "tests/training/test_shipped_models.py",
+    "tests/docs/test_loop.py",
     "tests/training/classifiers/test_dense.py",
     "tests/training/classifiers/test_soft_targets.py",
 )

@@ -2,11 +2,12 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import pytest
@@ -46,9 +47,9 @@ def cluster() -> Iterator[Cluster]:
     """A cluster in which two workers fit, one on each node. It ends with its module: its processes work while idle."""
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets have their names in it
     try:
-        # Nothing here asks a dashboard, or for more machines, or speaks Ray Client's protocol.
-        idle = ("--include-dashboard=false", "--no-monitor", "--ray-client-server-port=0")
-        with node("--head", "--port=0", f"--temp-dir={folder}", *idle) as head:
+        client_server = f"--ray-client-server-port={_free_port()}"
+        idle = ("--include-dashboard=false", "--no-monitor")  # nothing here asks a dashboard, or for more machines
+        with node("--head", "--port=0", client_server, f"--temp-dir={folder}", *idle) as head:
             assert head.stdout
             address = next(found[1] for line in head.stdout if (found := re.search(r"--address='(.*)'", line)))
             with node(f"--address={address}") as other:
@@ -56,6 +57,16 @@ def cluster() -> Iterator[Cluster]:
                 yield Cluster(address, (head.pid, other.pid))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    """Returns a port below those that the system gives to whoever asks for any, which it could do before Ray starts."""
+    first = 10_000 + os.getpid() % 20_000
+    for port in range(first, first + 100):
+        with socket.socket() as here, suppress(OSError):
+            here.bind(("", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 @contextmanager

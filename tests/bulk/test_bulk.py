@@ -221,9 +221,8 @@ def _answers_of_file(model: Path, file: Path) -> tuple[list[str], list[float]]:
 def test_a_killed_worker_is_replaced_and_every_row_is_classified_once(many: Path, model: Path, tmp_path: Path) -> None:
     run = _command("--model", model, "--output", tmp_path, "--workers", 2, many)
     assert run.stdout
-    # On a busy machine a worker may begin after files of the other are finished.
-    next(line for line in run.stdout if "20,000 rows" in line and len(_workers(run.pid)) == 2)
-    os.kill(_workers(run.pid)[0], signal.SIGKILL)
+    next(line for line in run.stdout if "20,000 rows" in line)
+    os.kill(_workers(run.pid)[0], signal.SIGKILL)  # on a busy machine the other may yet have to begin
     shown, error = run.communicate(timeout=300)
     assert (run.returncode, error) == (0, "")
     assert f"Classified {FILES * ROWS:,} rows" in shown
@@ -235,7 +234,7 @@ def test_the_same_command_runs_on_all_nodes_of_a_cluster(
 ) -> None:
     run = _command("--model", model, "--output", tmp_path, "--address", cluster.address, many)
     assert run.stdout
-    next(line for line in run.stdout if "20,000 rows" in line and all(map(_workers, cluster.nodes)))
+    next(line for line in run.stdout if all(map(_workers, cluster.nodes)))
     shown, error = run.communicate(timeout=300)
     assert (run.returncode, error) == (0, "")
     assert f"Classified {FILES * ROWS:,} rows" in shown
@@ -303,19 +302,10 @@ def test_a_killed_run_resumes_without_repeating_finished_files(
     assert capsys.readouterr().out == f"finished already: {FILES} of {FILES} files\n"
 
 
-def test_a_terminal_shows_a_bar_and_other_outputs_are_plain_lines(
-    cluster: Cluster, many: Path, model: Path, tmp_path: Path
-) -> None:
-    arguments = [f"--model={model}", f"--address={cluster.address}", f"{many}/0.jsonl"]
-    command = [sys.executable, "-m", "bulk", *arguments]
-    plain = subprocess.run(
-        [*command, f"--output={tmp_path}/plain"], cwd=ROOT, stdout=subprocess.PIPE, check=True
-    ).stdout
-    assert plain.decode().splitlines()[0] == "Classifying 1 file"
-    assert plain.count(b"\n  read ") == 10
-    assert b"\x1b" not in plain
+def test_a_terminal_shows_a_bar(cluster: Cluster, many: Path, model: Path, tmp_path: Path) -> None:
+    arguments = [f"--model={model}", f"--address={cluster.address}", f"--output={tmp_path}/bar", f"{many}/0.jsonl"]
     ours, theirs = pty.openpty()
-    run = subprocess.Popen([*command, f"--output={tmp_path}/bar"], cwd=ROOT, stdout=theirs, stderr=theirs)
+    run = subprocess.Popen([sys.executable, "-m", "bulk", *arguments], cwd=ROOT, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = b""
     with suppress(OSError):  # the other side is closed
@@ -330,7 +320,9 @@ def test_a_terminal_shows_a_bar_and_other_outputs_are_plain_lines(
     assert last == f"Classified 20,000 rows of 1 file into {tmp_path / 'bar'}"
 
 
-def test_the_memory_of_no_process_grows_with_the_file(cluster: Cluster, model: Path, tmp_path: Path) -> None:
+def test_no_memory_grows_with_the_file_and_what_is_no_terminal_gets_plain_lines(
+    cluster: Cluster, model: Path, tmp_path: Path
+) -> None:
     block = "".join(json.dumps({"text": "moving film " * 100}) + "\n" for _ in range(1000))
     with (tmp_path / "large.jsonl").open("w") as lines:
         lines.writelines(block for _ in range(125))  # 150 MB
@@ -338,11 +330,14 @@ def test_the_memory_of_no_process_grows_with_the_file(cluster: Cluster, model: P
         "--model", model, "--output", tmp_path / "out", "--address", cluster.address, tmp_path / "large.jsonl"
     )
     assert run.stdout
-    roots = (run.pid, *cluster.nodes)
-    memory = [
-        max(_memory(process) for root in roots for process in family(root)) for line in run.stdout if "  read " in line
-    ]
+    roots, shown, memory = (run.pid, *cluster.nodes), [], []
+    for line in run.stdout:
+        shown.append(line)
+        if line.startswith("  read "):
+            memory.append(max(_memory(process) for root in roots for process in family(root)))
     assert (run.wait(), run.stderr and run.stderr.read()) == (0, "")
+    assert shown[0] == "Classifying 1 file\n"
+    assert "\x1b" not in "".join(shown)
     assert len(memory) == 10
     assert max(memory) < min(memory) + 75_000_000
 

@@ -15,7 +15,7 @@ def test_a_model_retrained_into_the_watched_folder_takes_over_with_no_failed_cal
     data, models = made_up.write_files(tmp_path / "data"), tmp_path / "models"
     arguments = [
         *("reuters", "--name", "topic", "--data-dir", str(data), "--models", str(models)),
-        *("--num-words", "20", "--layers", "4", "--epochs", "2", "--validation-samples", "8"),
+        *("--preset", "ngram", "--num-words", "20", "--min-count", "1", "--validation-samples", "8"),
     ]
     assert main(arguments) == 0
     with (

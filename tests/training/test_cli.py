@@ -1,4 +1,6 @@
 import csv
+import json
+import os
 import re
 import resource
 import signal
@@ -258,14 +260,69 @@ def test_the_real_texts_as_own_data_give_the_accuracy_of_the_data_set(
     assert VersionFolder(tmp_path / name / "1").metadata.test_metrics.accuracy > accuracy
 
 
+FORKS = """
+import json, os, runpy, sys
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}  # as the command does before its imports
+from textmodel.standard_error import stderr_hidden
+with stderr_hidden():
+    import training.train, training.classifiers.dense
+for line in sys.stdin:
+    sys.argv[1:] = json.loads(line)
+    if os.fork() == 0:
+        print("process", os.getpid(), flush=True)
+        runpy.run_module("training", run_name="__main__")
+    status = os.waitstatus_to_exitcode(os.wait()[1])
+    print("ended", flush=True)
+    print("status", status, file=sys.stderr, flush=True)
+"""
+"""A program that runs the command for each line of arguments, in a process of its own: TensorFlow is imported once."""
+
+
+class Runs:
+    """Runs of the command, one after the other, each in a process of its own."""
+
+    def __init__(self, program: subprocess.Popen[str]) -> None:
+        assert program.stdin
+        assert program.stdout
+        assert program.stderr
+        self._arguments, self._said, self._errors = program.stdin, program.stdout, program.stderr
+
+    def begin(self, *arguments: str) -> int:
+        """Begins a run, and returns its process."""
+        self._arguments.write(json.dumps(arguments) + "\n")
+        self._arguments.flush()
+        return int(next(line for line in self._said if line.startswith("process ")).split()[1])
+
+    def until_it_says(self, part: str) -> None:
+        """Waits for a line with this part. The run must not end before it."""
+        assert any(part in line for line in iter(self._said.readline, "ended\n"))
+
+    def end(self) -> tuple[int, str]:
+        """Waits for the end of the run, and returns its status and what it has said on standard error."""
+        errors: list[str] = []
+        for line in self._errors:
+            if line.startswith("status "):
+                return int(line.split()[1]), "".join(errors)
+            errors.append(line)
+        raise AssertionError(errors)
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Runs]:
+    # A shell that runs the tests in the background has them ignore SIGINT.
+    command = ["env", "--default-signal=INT", sys.executable, "-u", "-c", FORKS]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as program:
+        yield Runs(program)
+
+
 def test_the_next_version_has_the_same_variables_by_the_same_seed_in_another_process(
-    trained: Callable[..., Trained],
+    trained: Callable[..., Trained], runs: Runs
 ) -> None:
     folder, data, _ = trained("imdb")
     model = folder.path.parent
-    command = [sys.executable, "-m", "training", "imdb", "--data-dir", str(data), "--models", str(model.parent)]
-    run = subprocess.run([*command, "--name", "mine", *QUICK], capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stderr) == (0, "")
+    runs.begin("imdb", "--data-dir", str(data), "--models", str(model.parent), "--name", "mine", *QUICK)
+    assert runs.end() == (0, "")
     assert _names(model) == ["1", "2"]
     assert VersionFolder(model / "2").metadata.name == "mine"
     one, other = (model / version / "variables" for version in "12")
@@ -486,20 +543,13 @@ for options in disks.split():
     ("number", "status", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
 def test_a_stopped_run_says_so_and_leaves_no_half_version(
-    number: signal.Signals, status: int, says: str, files: Path, tmp_path: Path
+    *, number: signal.Signals, status: int, says: str, runs: Runs, files: Path, tmp_path: Path
 ) -> None:
-    # A shell that runs the tests in the background has them ignore SIGINT.
-    command = ["env", "--default-signal=INT", sys.executable, "-u", "-m", "training"]
-    command += ["imdb", *QUICK, "--epochs", "100000"]
     places = ["--data-dir", str(files), "--models", str(tmp_path / "models")]
-    with subprocess.Popen([*command, *places], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        assert run.stderr is not None
-        next(line for line in run.stdout if "loss" in line)
-        run.send_signal(number)
-        run.stdout.read()
-        said = run.stderr.read()
-    assert (run.returncode, said) == (status, f"text-classifier-train: {says}: nothing was written\n")
+    process = runs.begin("imdb", *QUICK, "--epochs", "100000", *places)
+    runs.until_it_says("loss")
+    os.kill(process, number)
+    assert runs.end() == (status, f"text-classifier-train: {says}: nothing was written\n")
     assert not (tmp_path / "models").exists()
 
 

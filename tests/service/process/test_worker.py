@@ -323,25 +323,31 @@ def test_metrics_count_calls_texts_and_codes_over_http(tiny_models: Path) -> Non
     assert "secret" not in log
 
 
-def test_an_engine_failure_is_internal_with_its_trace_in_the_log_alone(tmp_path: Path) -> None:
-    write_model(tmp_path, "topic", poison="poison")
-    flags = ("--workers", "1", "--engine", "tensorflow")
-    with serving(tmp_path, *flags) as server, grpc.insecure_channel(server.address) as channel:
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server with TensorFlow, which fails at "poison" and lets hardly any request wait."""
+    models = tmp_path_factory.mktemp("failing")
+    write_model(models, "topic", poison="poison")
+    with serving(models, "--workers", "1", "--engine", "tensorflow", "--max-queue-texts", "1") as server:
+        yield server
+
+
+def test_an_engine_failure_is_internal_with_its_trace_in_the_log_alone(failing: ServerProcess) -> None:
+    with grpc.insecure_channel(failing.address) as channel:
         stub = pb2_grpc.TextClassifierStub(channel)
         with pytest.raises(grpc.RpcError) as error:
             stub.Classify(request(texts=["poison"]))
         assert error.value.code() is grpc.StatusCode.INTERNAL
         assert error.value.details() == "internal error; the server's log has the cause"
-        failure = server.event("request failed")
+        failure = failing.event("request failed")
         assert failure["error"] == "InvalidArgumentError"
         assert "tensorflow_engine.py" in failure["trace"]
-        assert "poison" not in json.dumps(server.log)
+        assert "poison" not in json.dumps(failing.log)
         assert stub.Classify(request()).classifications
 
 
-def test_a_full_queue_turns_requests_away_with_the_time_to_come_again(tiny_models: Path) -> None:
-    flags = ("--workers", "1", "--engine", "tensorflow", "--max-queue-texts", "1")
-    with serving(tiny_models, *flags) as server, grpc.insecure_channel(server.address) as channel:
+def test_a_full_queue_turns_requests_away_with_the_time_to_come_again(failing: ServerProcess) -> None:
+    with grpc.insecure_channel(failing.address) as channel:
         stub = pb2_grpc.TextClassifierStub(channel)
         calls = [stub.Classify.future(request(texts=["a film"] * 100)) for _ in range(64)]
         refused = [call for call in calls if call.exception()]
