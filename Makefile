@@ -73,7 +73,8 @@ sanitize: .venv/.dev ## Run the tests and fuzzers of the C code under AddressSan
 	git ls-files -z | grep -zv '^models/' | xargs -0 cp --parents -t build/sanitize
 	cd build/sanitize && CFLAGS='$(SANITIZE) -g' LDFLAGS='$(SANITIZE)' ../../.venv/bin/python setup.py -q build_ext --inplace
 	cd build/sanitize && LD_PRELOAD='$(SANITIZERS)' ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
-		../../.venv/bin/python -m pytest -q tests/textmodel/test_compiled_*.py tests/fuzz/test_model_files.py
+		../../.venv/bin/python -m pytest -q --numprocesses=2 --dist=loadscope --no-loadscope-reorder \
+		tests/textmodel/test_compiled_*.py tests/fuzz/test_model_files.py
 
 bench: .venv/.dev build/.native ## Measure everything into benchmarks/results/; needs DATA_DIR and h2load (Debian: nghttp2-client)
 	.venv/bin/python -m benchmarks --data-dir=$(DATA_DIR)

@@ -51,11 +51,18 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("version")
 
 
+_written: dict[Path, bytes] = {}
+"""The files that are there. Most stay from one example to the next, and disks may take long for each."""
+
+
 def load(version: Path, files: Files) -> bool:
     """Tells whether a version with these files loads. Loading has it answer its probes; all else is `ModelError`."""
-    for name, contents in files.items():
-        (version / name).parent.mkdir(exist_ok=True)
-        (version / name).write_bytes(contents)
+    for path, contents in ((version / name, contents) for name, contents in files.items()):
+        if _written.get(path) != contents:
+            path.parent.mkdir(exist_ok=True)
+            path.unlink(missing_ok=True)  # a file system may wait for the disk where contents are replaced
+            path.write_bytes(contents)
+            _written[path] = contents
     try:
         engine = load_engine(version, "compiled")
     except ModelError:
@@ -188,5 +195,6 @@ def test_other_tensors_with_right_digests_are_refused_or_answer_the_probes(
         size = shape if reshape else tensors[name].shape
         tensors[name] = np.resize(np.array(numbers, np.float64), size).astype(dtype)
     weights.write(version, tensors)
+    del _written[version / WEIGHTS]
     load(version, {})
     tried["weights"] += 1
