@@ -1,6 +1,7 @@
 """Hints about a column that a file lacks."""
 
 import shlex
+import unicodedata
 from collections.abc import Iterable
 
 TEXT_OPTION = "--text-column"
@@ -8,8 +9,8 @@ LABEL_OPTION = "--label-column"
 
 
 def spelling_hint(name: str, there: Iterable[str], option: str | None) -> str:
-    """Returns a hint, after a colon, that names a column which differs from the missing one only in case or white
-    space; an empty string if there is none.
+    """Returns a hint, after a colon, that names a column which differs from the missing one only in case, white
+    space or its Unicode form; an empty string if there is none.
 
     Args:
         name: the missing column.
@@ -19,9 +20,14 @@ def spelling_hint(name: str, there: Iterable[str], option: str | None) -> str:
     alike = next((other for other in there if _folded(other) == _folded(name)), None)
     if alike is None or alike == name:
         return ""
+    note = " (copy it: it looks the same, but has other code points)" if _composed(alike) == _composed(name) else ""
     quoted = f"'{alike}'" if shlex.quote(alike) == alike else shlex.quote(alike)
-    return f": give {option} {quoted}" if option else f": is {alike!r} meant?"
+    return f": give {option} {quoted}{note}" if option else f": is {alike!r}{note} meant?"
 
 
 def _folded(name: str) -> str:
-    return name.strip().strip("\ufeff").casefold()
+    return _composed(name.strip().strip("\ufeff").casefold())
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

@@ -17,9 +17,11 @@ _OF_SURROGATES = ("surrogate", "escape", "truncated")
 
 
 def malformed(error: msgspec.DecodeError, line: str) -> str:
-    """Returns the reason why a line is not a JSON object. It explains NaN, which JSON does not have, and lone
-    surrogates, which are not characters; Python and pandas write both.
+    """Returns the reason why a line is not a JSON object. It explains byte order marks inside a file, and NaN and
+    lone surrogates, which JSON does not have; Python and pandas write both.
     """
+    if line.startswith("\ufeff"):  # the file was joined of several
+        return "starts with a byte order mark, which only the first line may: remove it"
     at = _BYTE.search(str(error))
     number = _NO_NUMBER.match(line.encode(errors="replace"), int(at[1])) if at else None
     if number:

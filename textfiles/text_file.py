@@ -31,6 +31,8 @@ from textfiles.temporary import temporary_space
 
 STANDARD_INPUT = Path("-")
 
+_ENCRYPTED = 1
+"""The bit of the flags of a member of a zip file that tells that it is encrypted."""
 _DELIMITERS = ",;\t|"
 """The field separators that an error may suggest."""
 _MAX_COLUMNS_NAMED = 20
@@ -173,11 +175,15 @@ class TextFile:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 names = decompression.member_names(archive)
+                encrypted = any(archive.getinfo(name).flag_bits & _ENCRYPTED for name in names)
         except decompression.ERRORS as error:
-            raise InputError(f"{self.path}: {getattr(error, 'strerror', None) or error}") from error
+            reason = getattr(error, "strerror", None) or f"not a whole zip file ({error})"
+            raise InputError(f"{self.path}: {reason}") from error
         if len(names) != 1:
             found = f"{len(names)} files ({listed(names)})" if names else "no file"
             raise InputError(f"{self.path}: holds {found}: a zip file of one file is read; unpack it")
+        if encrypted:
+            raise InputError(f"{self.path}: is encrypted: unpack it")
         return names[0]
 
     def lines(self, file: IO[bytes]) -> Iterator[Row[str] | Unreadable]:
@@ -281,7 +287,12 @@ class TextFile:
             return hint
         if not self.options.header:
             return ": without a header, the name of a column is its number"
-        return self._header_hint(name, columns) if self.format in (Format.CSV, Format.TSV) else ""
+        is_separated = self.format in (Format.CSV, Format.TSV)
+        if is_separated and (hint := self._header_hint(name, columns)):
+            return hint
+        if name in columns or not option:
+            return ""
+        return f": name it with {option}{', or give --no-header if these are data' if is_separated else ''}"
 
     def _header_hint(self, name: str, columns: Sequence[str]) -> str:
         header = self.delimiter.join(columns)

@@ -72,6 +72,8 @@ def _judge(options: dict[str, Any]) -> None:
         print(note)
     if unknown := [str(path) for path, hashes in recorded.items() if hashes is None]:
         print(f"Which texts {' and '.join(unknown)} learned is not recorded: they count like new texts.")
+    if missing := [str(path) for path in paths if not path.is_dir()]:
+        print(f"There is no folder {' and no folder '.join(missing)}: check --models.")
     if captured.dropped:
         print(f"Not compared, because the server was under load: {counted(captured.dropped, 'text')}.")
     if options["promote"]:
@@ -80,11 +82,14 @@ def _judge(options: dict[str, Any]) -> None:
 
 def _promote(options: dict[str, Any], pair: "Pair") -> str:
     from textmodel import VersionFolder  # noqa: PLC0415
-    from textmodel.version_folder import promote_version, version_path, versions  # noqa: PLC0415
+    from textmodel.version_folder import promote_version, served_version, version_path, versions  # noqa: PLC0415
     from training.evaluation.promotion import Gate  # noqa: PLC0415
 
     path = version_of(options["models"], pair.model, pair.shadow_version)
     model = options["models"] / pair.model
+    served = served_version(model)
+    if served not in {pair.version, pair.shadow_version}:
+        return f"Not promoted: {model}/{served} is in service now, and {path} was compared with version {pair.version}."
     gate = Gate(
         allow_removed_labels=options["allow_removed_labels"],
         allow_removed_thresholds=options["allow_removed_thresholds"],

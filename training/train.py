@@ -25,7 +25,7 @@ from training import report, run_tables, warnings
 from training.classifiers.classifier import Classifier
 from training.classifiers.history import best_epoch
 from training.classifiers.ngram import NGramClassifier
-from training.classifiers.selection import select
+from training.classifiers.selection import MAX_UNITS, select
 from training.data import file_dataset, keras_datasets, text_hashes
 from training.data.keras_datasets import SplitDataset
 from training.data.labelled_file import LabelledText, TrainingFiles
@@ -203,13 +203,17 @@ def _fit_dense(settings: Settings, data: SplitDataset, console: Console, costs: 
 
 def _fit_ngram(settings: Settings, data: SplitDataset, console: Console, costs: Costs) -> _Fit:
     """Chooses features and cost on held-out texts, fits on all training texts, and evaluates on the test set."""
+    texts, labels = len(data.training), len(data.labels)
+    if settings.target_precision and labels > 2 and texts * labels > MAX_UNITS:
+        raise InputError(
+            f"--target-precision: {labels:,} labels times {texts:,} training texts are more than {MAX_UNITS:,}: leave"
+            " the option out, or train on fewer labels or texts"
+        )
     with costs.of("choosing features and cost"), trials_shown(console) as tried:
         selection = select(settings, data.training, len(data.labels), tried)
     console.print(run_tables.trials(selection))
     abstention = None
     if settings.target_precision:
-        if selection.sample is not None:
-            raise InputError(f"--target-precision: {len(data.labels)} labels are too many for so many texts")
         abstention = find_abstention(
             selection.probabilities, selection.classes, settings.target_precision, selection.weights
         )

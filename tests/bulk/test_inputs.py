@@ -107,8 +107,8 @@ def test_files_of_a_folder_that_are_not_read_are_reported_with_the_reason(tmp_pa
     (found,) = find_inputs([tmp_path], Path("/nowhere/out"), None, report=lines.append)
     assert found.output == Path("a.csv")
     assert lines == [
-        r"skipped 5 files: caf\udce9.csv (the path is not UTF-8), no.zip (File is not a zip file),"
-        " other.zip (holds 'data/a.dat'),"
+        r"skipped 5 files: caf\udce9.csv (the path is not UTF-8),"
+        " no.zip (not a whole zip file (File is not a zip file)), other.zip (holds 'data/a.dat'),"
         " sub/two.zip (holds 2 files ('a.csv', 'b.csv')), x.json (the ending of the name has to say the format)"
     ]
 

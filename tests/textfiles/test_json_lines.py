@@ -47,6 +47,11 @@ def test_a_bad_first_row_of_json_lines_is_a_bad_row_alone(content: str, tmp_path
     assert any(isinstance(row, Unreadable) for row in _objects(tmp_path / "a.jsonl", content))
 
 
+def test_a_byte_order_mark_inside_a_file_is_named(tmp_path: Path) -> None:
+    _, row = _objects(tmp_path / "a.jsonl", '\ufeff{"text": "a"}\n\ufeff{"text": "b"}\n')
+    assert row == Unreadable(2, "starts with a byte order mark, which only the first line may: remove it")
+
+
 def test_a_row_that_is_nested_too_deeply_is_a_bad_row_alone(tmp_path: Path) -> None:
     deep = "[" * 100_000 + "]" * 100_000
     first, row, last = _objects(tmp_path / "a.jsonl", f'{{"text": "a"}}\n{{"text": {deep}}}\n{{"text": "b"}}\n')

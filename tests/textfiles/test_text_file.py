@@ -4,6 +4,7 @@ import gzip
 import io
 import lzma
 import os
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -214,7 +215,7 @@ def test_an_encrypted_zip_file_is_an_error(tmp_path: Path) -> None:
     content[content.index(b"PK\x01\x02") + 8] |= 1
     content[6] |= 1
     (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(InputError, match=r"not a whole zip file .*encrypted"):
+    with pytest.raises(InputError, match=r"a\.zip: is encrypted: unpack it$"):
         _separated(tmp_path / "a.zip")
 
 
@@ -293,10 +294,14 @@ def test_the_delimiter_is_the_option_or_that_of_the_format(
         ("a.csv", "id,text,text", "more than one column 'text': its columns are 'id', 'text', 'text'$"),
         ("a.csv", "a, b;text;c", "give --delimiter ';'"),
         ("a.tsv", "id,text,label", "give --delimiter ','"),
-        ("a.csv", "id,body,label", "its columns are 'id', 'body', 'label'$"),
-        ("a.csv", "body", "its columns are 'body'$"),
-        ("a.csv", "BODY X LABEL", "its columns are 'BODY X LABEL'$"),
-        ("a.csv", ",".join(map(str, range(22))), "'19' and 2 more$"),
+        (
+            "a.csv",
+            "id,body,label",
+            "its columns are 'id', 'body', 'label': name it with --text-column, or give --no-header",
+        ),
+        ("a.csv", "body", "its columns are 'body': name it with --text-column, or give --no-header if these are data$"),
+        ("a.csv", "BODY X LABEL", "its columns are 'BODY X LABEL': name it with"),
+        ("a.csv", ",".join(map(str, range(22))), "'19' and 2 more: name it with"),
         ("a.csv", "Text,label", "'Text', 'label': give --text-column 'Text'$"),
         ("a.csv", "label, TEXT ", ": give --text-column ' TEXT '$"),
     ],
@@ -305,6 +310,13 @@ def test_a_missing_column_hints_at_another_delimiter(name: str, header: str, hin
     table = TextFile(_written(tmp_path / name, header.encode()))
     with table.open() as file, pytest.raises(InputError, match=hint):
         table.column("text", table.separated(file)[0])
+
+
+def test_a_column_in_another_unicode_form_is_to_be_copied(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "본문")
+    table = TextFile(_written(tmp_path / "a.csv", f"{decomposed},label\n".encode()))
+    with table.open() as file, pytest.raises(InputError, match=f"give --text-column {decomposed!r} .copy it: it looks"):
+        table.column("본문", table.separated(file)[0])
 
 
 def test_quotation_marks_are_text_without_quoting(tmp_path: Path) -> None:

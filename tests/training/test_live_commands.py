@@ -100,6 +100,17 @@ def test_a_better_shadow_without_a_label_or_thresholds_is_promoted_only_if_allow
     assert served_version(model) == 2
 
 
+def test_a_shadow_is_not_promoted_over_a_version_that_it_was_not_compared_with(
+    judged: Judged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = judged.models / "m"
+    shutil.copytree(model / "2", model / "3")
+    assert judged.judge("--promote") == 0
+    said = f"Not promoted: {model}/3 is in service now, and {model}/2 was compared with version 1.\n"
+    assert capsys.readouterr().out.endswith(said)
+    assert (pinned_version(model), shadow_version(model)) == (None, 2)
+
+
 @pytest.mark.parametrize(("label", "count", "said"), [("x", 40, "is worse than"), ("y", 3, "it is undecided whether")])
 def test_without_evidence_for_it_a_shadow_is_not_promoted(
     judged: Judged, capsys: pytest.CaptureFixture[str], label: str, count: int, said: str
@@ -241,4 +252,9 @@ def test_judge_says_which_version_does_not_record_what_it_has_learned(
 ) -> None:
     learn(judged.models / "m" / "1", "another text")
     assert judged.judge() == 0
-    assert f"Which texts {judged.models}/m/2 learned is not recorded" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"Which texts {judged.models}/m/2 learned is not recorded" in said
+    assert "There is no folder" not in said
+    shutil.rmtree(judged.models / "m" / "2")
+    assert judged.judge() == 0
+    assert f"There is no folder {judged.models}/m/2: check --models." in capsys.readouterr().out

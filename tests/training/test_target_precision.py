@@ -37,3 +37,16 @@ def test_thresholds_are_stored_and_reported(
     assert "with the version's thresholds" in said
     assert "coverage " in said
     assert "precision " in said
+
+
+def test_too_many_labels_and_texts_are_an_error_before_the_choice_of_features(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.train.MAX_UNITS", 46 * 5)
+    folders = ["--data-dir", str(files), "--models", str(tmp_path)]
+    options = ["--preset", "ngram", "--num-words", "30", "--validation-samples", "12", "--target-precision", "0.6"]
+    assert main(["reuters", *folders, *options]) == 2
+    said = capsys.readouterr()
+    assert "--target-precision: 46 labels times " in said.err
+    assert "are more than 230: leave the option out" in said.err
+    assert "accuracy" not in said.out

@@ -28,11 +28,15 @@ _FEW_TEXTS = 20_000
 _FOLDS = 3
 _SAMPLE_TEXTS = 20_000
 _SAMPLE_CHARACTERS = 4_000_000
+_SAMPLE_LEAST_TEXTS = 1000
+"""Where fewer texts would have so many characters, the sample has the beginnings of so many texts: which features are
+better shows on many short texts rather than on few long ones."""
 _SAMPLE_CLASSES = 50
 _SAMPLE_UNITS = 400_000
 """Maximum number of texts times classes in the trials of choices."""
-_ALL_UNITS = 5_000_000
-"""Maximum number of texts times classes in the adjustment of the cost."""
+MAX_UNITS = 5_000_000
+"""Maximum number of texts times classes in the adjustment of the cost. If there are more, a sample of the classes is
+fitted."""
 _COSTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _FIRST_COST = 0.3
 _TOLERANCE = 0.1
@@ -186,7 +190,7 @@ def _whole_problem(settings: Settings, examples: Examples, classes: int, random:
     else:
         held_out, learned = np.split(np.arange(len(examples)), [settings.validation_samples])
         folds = [_Fold(learned, held_out)]
-    wanted = _some_classes(classes, _ALL_UNITS // len(examples), random)
+    wanted = _some_classes(classes, MAX_UNITS // len(examples), random)
     return _Problem(examples, np.arange(len(examples)), folds, wanted, classes)
 
 
@@ -200,6 +204,10 @@ class _Search:
     def __init__(self, tried: Callable[[Trial], object]) -> None:
         self._tried = tried
         self.outcomes: list[_Outcome] = []
+        self._problem: _Problem | None = None
+        """The latest problem."""
+        self._earlier = 0
+        """Number of the outcomes on earlier problems."""
 
     def compare(self, choices: Sequence[Settings], problem: "_Problem") -> None:
         """Tries choices of features. Each choice starts with the cost of the best trial so far."""
@@ -210,6 +218,8 @@ class _Search:
 
     def attempt(self, choice: Settings, problem: "_Problem", first_cost: float, hopeless: float = 0.0) -> None:
         """Tries the costs of a choice of features: see `_Problem.outcomes`."""
+        if problem is not self._problem:
+            self._problem, self._earlier = problem, len(self.outcomes)
         for outcome in problem.outcomes(choice, first_cost, hopeless):
             self._tried(outcome.trial)
             self.outcomes.append(outcome)
@@ -231,8 +241,7 @@ class _Search:
 
     def best(self) -> _Outcome:
         """Returns the most accurate outcome on the latest problem, whose features are worth their number."""
-        texts = self.outcomes[-1].trial.texts
-        latest = (each for each in self.outcomes if each.trial.texts == texts)
+        latest = self.outcomes[self._earlier :]
         return max(latest, key=lambda each: each.trial.accuracy - _WORTH * (each.trial.settings.min_df == 1))
 
 
@@ -271,6 +280,8 @@ class _Problem:
     other classes are left out."""
     classes: int
     """Number of all classes."""
+    beginning: int | None = None
+    """Number of characters of each text that are used, from its beginning; None: all."""
 
     def outcomes(self, choice: Settings, first_cost: float, hopeless: float) -> Iterator[_Outcome]:
         """Yields the outcome of each cost that is tried for a choice of features.
@@ -280,6 +291,8 @@ class _Problem:
         """
         start = time.perf_counter()
         some = self.examples.take(self.rows)
+        if self.beginning and some.texts:
+            some = replace(some, texts=[text[: self.beginning] for text in some.texts])
         counts = features.count_matrix(features.vectorizer(choice), some)
         learned, judged = some.learned(self.classes), some.judged(self.classes)
         parts = [self._part(choice, counts, learned, judged, fold) for fold in self.folds]
@@ -340,7 +353,11 @@ class _Problem:
 
     def same(self, other: "_Problem") -> bool:
         """Tells whether both problems have the same texts and classes, where one is a sample of the other."""
-        return len(self.rows) == len(other.rows) and len(self.wanted) == len(other.wanted)
+        return (
+            len(self.rows) == len(other.rows)
+            and len(self.wanted) == len(other.wanted)
+            and self.beginning == other.beginning
+        )
 
 
 def _accuracy(
@@ -387,13 +404,15 @@ def _some_classes(classes: int, count: int, random: np.random.Generator) -> NDAr
 
 
 def _sample(problem: _Problem, random: np.random.Generator) -> _Problem:
-    """Returns a problem with a sample of the texts and classes."""
+    """Returns a problem with a sample of the texts and classes, of long texts with their beginnings."""
     examples = problem.examples
     wanted = _some_classes(problem.classes, _SAMPLE_CLASSES, random)
     rows = random.permutation(np.flatnonzero((problem.classes == 2) | np.isin(examples.classes, wanted)))
     rows = rows[: min(_SAMPLE_TEXTS, _SAMPLE_UNITS // len(wanted))]
     texts = examples.texts or ()
     lengths = np.array([len(texts[row]) for row in rows])
-    rows = np.sort(rows[: max(1, np.searchsorted(np.cumsum(lengths), _SAMPLE_CHARACTERS))])
+    whole, least = int(np.searchsorted(np.cumsum(lengths), _SAMPLE_CHARACTERS)), min(len(rows), _SAMPLE_LEAST_TEXTS)
+    beginning = None if whole >= least else _SAMPLE_CHARACTERS // least
+    rows = np.sort(rows[: max(whole, least)])
     folds = [_Fold(*(np.flatnonzero(np.isin(rows, part)) for part in fold)) for fold in problem.folds]
-    return replace(problem, rows=rows, folds=folds, wanted=wanted)
+    return replace(problem, rows=rows, folds=folds, wanted=wanted, beginning=beginning)

@@ -128,13 +128,27 @@ def test_many_texts_hold_out_the_validation_texts_and_adjust_the_cost_on_all(mon
 
 def test_many_classes_are_chosen_for_and_calibrated_by_a_sample_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_SAMPLE_CLASSES", 5)
-    monkeypatch.setattr(selection, "_ALL_UNITS", 300 * 6)
+    monkeypatch.setattr(selection, "MAX_UNITS", 300 * 6)
     found = select(AUTO, _topics(300, classes=20, noise=0.0), 20)
     assert {trial.texts for trial in found.trials} == {75, 300}
     assert found.best.texts == 300
     assert 0.05 < found.calibration.temperature < 1
     assert found.sample == 6
     assert select(AUTO, _topics(90), 2).sample is None
+
+
+def test_features_of_few_long_texts_are_chosen_by_the_beginnings_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    topics = _topics(60)
+    # The beginnings tell more than the whole texts, since the other word often stands at the end.
+    texts = [f"{'oil' if label else 'tea'} {n} {'oil' if n % 3 else 'tea'}" for n, label in enumerate(topics.classes)]
+    examples = replace(topics, texts=texts)
+    whole = select(AUTO, examples, 2)
+    monkeypatch.setattr(selection, "_SAMPLE_CHARACTERS", 60 * 3)  # of each of the 60 texts
+    found = select(AUTO, examples, 2)
+    assert {trial.texts for trial in found.trials} == {60}
+    assert len(found.trials) > 6
+    assert found.trials[0].accuracy > whole.trials[0].accuracy
+    assert found.best.accuracy == select(found.best.settings, examples, 2).best.accuracy  # on the whole texts
 
 
 def test_copies_of_a_text_are_in_one_fold() -> None:

@@ -173,6 +173,12 @@ def test_files_without_such_columns_have_no_targets_beside_the_classes(tmp_path:
             None,
             "two labels need 3 different texts",
         ),
+        (
+            [{**row, "w": int(row["label"] == "yes")} for row in _labelled(20)],
+            WEIGHTED,
+            None,
+            "two labels are needed: all rows of 'no' have the weight 0: check --weight-column",
+        ),
         (_soft(20), SOFT, [{"text": "x", "label": "may be"}], "no text to train on has the label 'may be'"),
     ],
 )
