@@ -4,6 +4,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from service.errors import StartError
+from service.security.reloaded_file import read_bytes
+
 _SOON = 0.1
 """The rest of a certificate's lifetime, as a share, from which on it should have been renewed."""
 
@@ -20,8 +23,8 @@ def validity(certificate: Path) -> Validity | None:
     from cryptography import x509  # noqa: PLC0415, only servers with TLS need the time and memory of this import
 
     try:
-        chain = x509.load_pem_x509_certificates(certificate.read_bytes())
-    except (OSError, ValueError):
+        chain = x509.load_pem_x509_certificates(read_bytes(certificate))
+    except (StartError, ValueError):
         return None
     return Validity(max(each.not_valid_before_utc for each in chain), min(each.not_valid_after_utc for each in chain))
 

@@ -1,6 +1,7 @@
 """Reloads values, such as certificates and tokens, when their files change."""
 
 import os
+import stat
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from service.errors import StartError
 _log = structlog.get_logger()
 
 T = TypeVar("T")
+
+_MAX_BYTES = 16 << 20
+"""Maximum size of a file of certificates or tokens: more than 100,000 of them."""
 
 
 class Reloaded(Generic[T]):
@@ -74,15 +78,27 @@ class Reloaded(Generic[T]):
 
 
 def read_bytes(path: Path) -> bytes:
-    """Reads a file that the configuration names.
+    """Reads a file that the configuration names. It never waits for a writer, nor reads without end.
 
     Raises:
-        StartError: the file cannot be read.
+        StartError: the file cannot be read, is too large, or is a pipe, which can be read only once.
     """
     try:
-        return path.read_bytes()
+        with open(path, "rb", opener=_without_waiting) as file:
+            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+                raise StartError(
+                    f"cannot read {path}: it is a pipe, and each process reads the file: give a regular file"
+                )
+            content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise StartError(f"cannot read {path}: {error.strerror}") from error
+    if len(content) > _MAX_BYTES:
+        raise StartError(f"cannot read {path}: it holds more than {_MAX_BYTES >> 20} MiB")
+    return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ The TLS files, client certificates and tokens of gRPC protect it too. It redirec
 the HTTP port.
 """
 
+import io
 import socket
 import ssl
 import threading
@@ -110,7 +111,11 @@ def _routed(metrics: "WSGIApplication", hosts: AllowedHosts, page: str) -> "WSGI
             start_response("421 Misdirected Request", headers)
             return [f"{ForeignHost(host)}\n".encode()]
         if path == "/metrics":
-            return metrics(environment, start_response)
+            try:
+                return metrics(environment, start_response)
+            except Exception:
+                _log.exception("metrics failed")
+                raise
         if (method, path) != ("GET", "/"):
             status = "404 Not Found"
         elif page and hosts.known is not None:
@@ -129,6 +134,10 @@ class _Handler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Logs nothing, since a client could fill the log."""
+
+    def get_stderr(self) -> Any:
+        """Returns what takes the tracebacks of connections that fail while a response is sent, for the same reason."""
+        return io.StringIO()
 
 
 class _Server(ThreadingMixIn, WSGIServer):

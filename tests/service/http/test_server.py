@@ -8,6 +8,7 @@ import resource
 import socket
 import struct
 import sys
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
+import prometheus_client
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.testing import capture_logs
@@ -98,6 +100,33 @@ def test_headers_beyond_the_limit_are_refused_although_they_come_at_once(
                 assert answer.startswith(b"HTTP/1.1 " + status)
 
     asyncio.run(test())
+
+
+def test_a_client_that_does_not_read_metrics_writes_no_line_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def large(environment: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [bytes(64 * MIB)]
+
+    ended = threading.Event()
+    end = metrics_server._Server.shutdown_request
+
+    def end_and_tell(server: Any, request: Any) -> None:
+        end(server, request)
+        ended.set()
+
+    monkeypatch.setattr(metrics_server._Server, "shutdown_request", end_and_tell)
+    monkeypatch.setattr(metrics_server._Handler, "timeout", 0.05)
+    monkeypatch.setattr(prometheus_client, "make_wsgi_app", lambda registry: large)
+    with (
+        capture_logs() as logs,
+        metrics_endpoint(Config(metrics_port=0), None, [], []),
+        socket.create_connection(("127.0.0.1", logs[0]["port"]), timeout=60) as client,
+    ):
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert ended.wait(60)
+    assert capfd.readouterr().err == ""
 
 
 def test_http_takes_at_most_half_of_the_open_files() -> None:

@@ -149,6 +149,7 @@ def test_a_server_without_address_space_for_its_metrics_says_so(tiny_models: Pat
         (("--tls-cert", "/nowhere/c", "--tls-key", "/nowhere/k"), "--tls-cert: cannot read /nowhere/c"),
         (("--tls-cert", "/dev/null", "--tls-key", "/nowhere/k"), "--tls-key: cannot read /nowhere/k"),
         (("--tls-cert", "/dev/null", "--tls-key", "/dev/null"), "/dev/null holds no PEM certificate"),
+        (("--tokens", "/dev/zero"), "--tokens: cannot read /dev/zero: it holds more than 16 MiB"),
         (("--tls-client-ca", "/dev/null"), "both --tls-cert and --tls-key: give --tls-cert and --tls-key too"),
         (("--tls-client-ca", "/dev/null", "--tls-cert", "/dev/null"), "--tls-key: give --tls-key too"),
         (("--capture", "/dev/null"), "--capture /dev/null: is a file, not a folder"),
@@ -165,6 +166,13 @@ def test_what_an_option_names_is_checked_before_anything_starts(
     (line,) = server.log
     assert line["line"].startswith("text-classifier-server: error: ")
     assert says in line["line"]
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tokens")
+    server = ServerProcess(tmp_path, "--tokens", str(tmp_path / "tokens"))
+    assert server.wait() == 2
+    assert "it is a pipe, and each process reads the file" in server.log[-1]["line"]
 
 
 def test_an_engine_whose_extra_is_missing_ends_the_start_with_the_extras_name(
