@@ -49,7 +49,7 @@ class Unauthenticated(RequestError):
     """The call has no valid token."""
 
     def __init__(self) -> None:
-        super().__init__("send a valid bearer token in the metadata: 'authorization: Bearer TOKEN'")
+        super().__init__("send a valid bearer token, as metadata or a header: 'authorization: Bearer TOKEN'")
 
 
 class NotReady(RequestError):

@@ -1,6 +1,7 @@
 """Explains in one line why a call of the command failed, and what to do."""
 
 import re
+import socket
 from collections.abc import Sequence
 
 import grpc
@@ -70,4 +71,20 @@ def _unavailable(details: str, address: str, encrypted: bool) -> str:
                 " --tls-key"
             )
         return f"the server at {address} seems to use TLS: add --tls"
+    if "Connection refused" in details and (found := _accepting(address)):
+        return (
+            f"no answer from {address}: one address of this name refuses connections, and the call to another, {found},"
+            f" failed too: set --address {found} for the reason"
+        )
     return f"no answer from {address}: {details}: check that the server runs there, or set --address"
+
+
+def _accepting(address: str) -> str | None:
+    """Returns the one of the addresses of a name, such as those of IPv4 and IPv6, that accepts connections."""
+    host, _, port = address.rpartition("/")[2].removeprefix("dns:").rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=1) as connection:
+            found, *_ = connection.getpeername()
+    except (OSError, ValueError):
+        return None
+    return f"[{found}]:{port}" if ":" in found else f"{found}:{port}"
