@@ -48,7 +48,7 @@ def classify(request: pb2.ClassifyRequest, answering: Answering) -> pb2.Classify
     stand_in: Any = answering
     metadata: Any = SimpleNamespace(abstention=SimpleNamespace(thresholds=(0.6, 0.5, 0.76)))
     servable = Servable("m", 3, LABELS, metadata, unused, stand_in, stand_in, unused)
-    repository: Any = SimpleNamespace(get=lambda name, version: servable)
+    repository: Any = SimpleNamespace(get=lambda name, version, field: servable)
     servicer = TextClassifierServicer(repository, ClassificationService(repository, LIMITS), "grpcio")
     context = SimpleNamespace(time_remaining=lambda: None)
     return asyncio.run(servicer.Classify(request, context))
