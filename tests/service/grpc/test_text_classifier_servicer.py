@@ -45,7 +45,7 @@ class Repository:
             "m", 1, ("label",), unused, unused, cast("Any", batcher), cast("Any", Metrics()), unused
         )
 
-    def get(self, name: str, version: int, field: str) -> Servable:
+    def get(self, name: str, version: int, field: str = "model") -> Servable:
         return self._servable
 
 
