@@ -42,7 +42,8 @@ def describe(settings: Settings) -> str:
         parts.append("words" if settings.max_ngram == 1 else f"words 1-{settings.max_ngram}")
     if settings.char_ngrams:
         parts.append("characters {}-{} {}".format(*settings.char_ngrams, (settings.char_spans or "").replace("-", " ")))
-    return " + ".join(parts) + (" (min_df 1)" if settings.min_df == 1 else "")
+    notes = [" (min_df 1)"] * (settings.min_df == 1) + [" (divergence^0)"] * (settings.divergence_power == 0)
+    return " + ".join(parts) + "".join(notes)
 
 
 def count_matrix(vectorizer: NGrams | HashedNGrams, examples: Examples) -> csr_array:

@@ -22,7 +22,7 @@ from training.data.keras_datasets import Examples
 from training.data.splitting import fold_of_texts
 from training.data.targets import Copies
 from training.data.text_hashes import canonical
-from training.settings import OWN_DATA, Settings
+from training.settings import OWN_DATA, PRESETS, Settings
 
 _FEW_TEXTS = 20_000
 _FOLDS = 3
@@ -51,6 +51,10 @@ _SINGLES = 2
 """Number of choices, the best ones, that features of a single text are tried with."""
 _WORTH = 0.005
 """Features of a single text, which are most of the features, have to make the model this much more accurate."""
+
+_LONG = 2_000
+"""From so many characters on average, most texts contain the frequent features, so that their presence does not tell
+the classes apart, but their counts may: then weights without the divergence are tried too."""
 
 _CHOICES: Sequence[Mapping[str, Any]] = (
     {"features": "both", "max_ngram": 2, "char_ngrams": (1, 5), "char_spans": "across-words"},
@@ -180,6 +184,9 @@ def select(
     if sample is not everything and not sample.same(everything):
         found = search.best().trial.settings
         search.attempt(replace(found, cost=settings.cost), everything, found.required_cost)
+    if settings.divergence_power == PRESETS[OWN_DATA]["ngram"].divergence_power and everything.are_long():
+        found = search.best().trial.settings
+        search.attempt(replace(found, cost=settings.cost, divergence_power=0.0), everything, found.required_cost)
     return _selection(search, everything)
 
 
@@ -350,6 +357,10 @@ class _Problem:
         """Returns the number of characters of the texts."""
         texts = self.examples.texts or ()
         return sum(len(texts[row]) for row in self.rows)
+
+    def are_long(self) -> bool:
+        """Tells whether the texts have `_LONG` characters or more on average."""
+        return self.characters() >= _LONG * len(self.rows)
 
     def same(self, other: "_Problem") -> bool:
         """Tells whether both problems have the same texts and classes, where one is a sample of the other."""

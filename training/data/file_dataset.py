@@ -381,11 +381,11 @@ def _check_labels(files: TrainingFiles, texts: _Texts, count: int) -> tuple[str,
     """Checks that two labels have enough different texts for each part of a split. Returns the others, which do not."""
     labels = texts.targets.sorted_labels()
     if len(labels) < 2:
-        others = [label for label, rows in texts.weightless.items() if rows and label not in labels]
-        weightless = f"all rows of {listed(others)} have the weight 0: check --weight-column"
+        lost = [label for label, rows in texts.weightless.items() if rows and label not in labels]
+        weightless = f"all rows of {listed(lost)} have the weight 0: check --weight-column"
         raise InputError(
             f"{files.data}: every text has the label {listed(labels[:1])}: two labels are needed:"
-            f" {weightless if others else 'check --label-column'}"
+            f" {weightless if lost else 'check --label-column'}"
         )
     needed = 2 if isinstance(files.test, LabelledFiles) else 3
     hashes, classes = np.frombuffer(texts.hashes, np.uint64)[:count], texts.targets.classes()[:count]

@@ -151,6 +151,28 @@ def test_features_of_few_long_texts_are_chosen_by_the_beginnings_of_all(monkeypa
     assert found.best.accuracy == select(found.best.settings, examples, 2).best.accuracy  # on the whole texts
 
 
+def test_long_texts_that_differ_by_counts_alone_are_weighed_without_the_divergence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random = np.random.default_rng(0)
+    classes = np.arange(60) % 2
+    shares = [np.array([0.1 + 0.3 * label, 0.4 - 0.3 * label, *[0.5 / 8] * 8]) for label in classes]
+    texts = [
+        " ".join([*random.choice(WORDS, 200, p=share), *(f"rare{n}" for n in random.integers(0, 300, 60))])
+        for share in shares
+    ]
+    examples = Examples([np.array([1, 2], np.int32)] * 60, classes, texts)
+    words = replace(AUTO, features="words", max_ngram=1)
+    short = select(words, examples, 2)
+    assert {trial.settings.divergence_power for trial in short.trials} == {0.35}
+    monkeypatch.setattr(selection, "_LONG", 500)
+    found = select(words, examples, 2)
+    assert found.best.settings.divergence_power == 0
+    assert found.best.accuracy > short.best.accuracy + 0.1
+    fixed = select(replace(words, divergence_power=0.75), examples, 2)
+    assert {trial.settings.divergence_power for trial in fixed.trials} == {0.75}
+
+
 def test_copies_of_a_text_are_in_one_fold() -> None:
     # Learned by heart from copies, noise would look like knowledge.
     random = np.random.default_rng(0)
