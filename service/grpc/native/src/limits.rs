@@ -25,8 +25,8 @@ pub const FREE_UNSENT_BYTES: usize = 64 * 1024;
 pub const RESPONSE_OVERHEAD: usize = 2048;
 /// Responses of up to this size are sent at once, whatever the client's window.
 pub const SMALL_RESPONSE: usize = 16 * 1024;
-/// Connections of one port and thread. Beyond, the one that has been idle longest is closed.
-pub const CONNECTIONS: usize = 4096;
+/// Connections of one port and thread. An idle one takes 33 KiB. Beyond, the one that has been idle longest is closed.
+pub const CONNECTIONS: usize = 2048;
 /// Calls of one method in Python at the same time.
 pub const CALLS_IN_PYTHON: usize = 1024;
 /// Calls of one method that are answered without Python and wait for their client: for a request, or in a stream. The
