@@ -50,7 +50,8 @@ third of the time of a run, and gain nothing."""
 _SINGLES = 2
 """Number of choices, the best ones, that features of a single text are tried with."""
 _WORTH = 0.005
-"""Features of a single text, which are most of the features, have to make the model this much more accurate."""
+"""Features of a single text, which are most of the features, and weights without the divergence have to make the model
+this much more accurate."""
 
 _LONG = 2_000
 """From so many characters on average, most texts contain the frequent features, so that their presence does not tell
@@ -247,9 +248,14 @@ class _Search:
                 self.attempt(choice, problem, trial.settings.required_cost, accuracy - _HOPELESS)
 
     def best(self) -> _Outcome:
-        """Returns the most accurate outcome on the latest problem, whose features are worth their number."""
+        """Returns the most accurate outcome on the latest problem, where unusual choices have to be worth it."""
         latest = self.outcomes[self._earlier :]
-        return max(latest, key=lambda each: each.trial.accuracy - _WORTH * (each.trial.settings.min_df == 1))
+        return max(latest, key=lambda each: each.trial.accuracy - _WORTH * _is_unusual(each.trial.settings))
+
+
+def _is_unusual(settings: Settings) -> bool:
+    """Tells whether a choice has to be `_WORTH` more accurate than others."""
+    return settings.min_df == 1 or settings.divergence_power == 0
 
 
 def _selection(search: _Search, problem: "_Problem") -> Selection:
