@@ -365,8 +365,8 @@ class _Problem:
         return sum(len(texts[row]) for row in self.rows)
 
     def are_long(self) -> bool:
-        """Tells whether the texts have `_LONG` characters or more on average."""
-        return self.characters() >= _LONG * len(self.rows)
+        """Tells whether the texts, if they are known, have `_LONG` characters or more on average."""
+        return self.examples.texts is not None and self.characters() >= _LONG * len(self.rows)
 
     def same(self, other: "_Problem") -> bool:
         """Tells whether both problems have the same texts and classes, where one is a sample of the other."""
