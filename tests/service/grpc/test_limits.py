@@ -38,6 +38,7 @@ from text_classifier.v1 import text_classifier_pb2_grpc as pb2_grpc
 REQUEST = pb2.ClassifyRequest(model="topic", texts=["oil"])
 CLASSIFY = "/text_classifier.v1.TextClassifier/Classify"
 FRAME_BYTES = 1 << 14  # the largest frame that HTTP/2 takes unless it is told otherwise
+NATIVE = ("--workers", "1", "--transport", "native")
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +220,7 @@ def test_a_client_that_reads_no_answers_leaves_room_for_those_of_others(tiny_mod
             pass
         return bool(received.flags & END_STREAM)
 
-    with serving(tiny_models, "--workers", "1", "--max-texts", str(texts)) as server, ExitStack() as stack:
+    with serving(tiny_models, *NATIVE, "--max-texts", str(texts)) as server, ExitStack() as stack:
         greedy, other = (stack.enter_context(connected(server.address)) for _ in range(2))
         greedy.send(no_window)
         assert any(is_refused(greedy, request(stream)) for stream in range(1, 2 * MAX_STREAMS, 2))
@@ -229,7 +230,7 @@ def test_a_client_that_reads_no_answers_leaves_room_for_those_of_others(tiny_mod
 @pytest.mark.skipif(not importlib.util.find_spec("service.grpc._native_server"), reason="grpcio bounds no connections")
 def test_the_longest_idle_connection_makes_room_for_a_new_one(tiny_models: Path) -> None:
     few_descriptors = ("prlimit", "--nofile=256:256")
-    with serving(tiny_models, "--workers", "1", run_by=few_descriptors) as server, ExitStack() as stack:
+    with serving(tiny_models, *NATIVE, run_by=few_descriptors) as server, ExitStack() as stack:
         calling = stack.enter_context(connected(server.address))
         calling.send(grpc_request(CLASSIFY, 1))
         calling.ping()
