@@ -352,7 +352,8 @@ def test_memory_grows_by_the_indices_and_not_by_the_text(tmp_path: Path) -> None
     run = subprocess.run([sys.executable, "-c", _GROWTH, path], capture_output=True, text=True, check=True)
     growth = int(run.stdout)
     indices = 4 * 102 * 15_000
-    assert indices < growth < path.stat().st_size / 2
+    # Pages and imports make it vary between 30 and 38 MB. The text alone would be 65 MB.
+    assert indices < growth < 0.75 * path.stat().st_size
 
 
 @pytest.mark.parametrize("test_rows", [None, [("Good film", "yes"), ("bad", "no"), ("", "no")]], ids=["drawn", "file"])
