@@ -2,12 +2,11 @@ import csv
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from tests.full_disk import full_disk
 from tests.mounts import with_mounts
 from tests.training import made_up
 from textmodel import VersionFolder, load_engine
@@ -505,21 +505,10 @@ def test_a_models_folder_that_cannot_be_written_is_refused_before_data_are_read(
     assert (tmp_path / "models").read_text() == "a file"
 
 
-@contextmanager
-def _files_no_larger_than(limit: int) -> Iterator[None]:
-    """Makes the system refuse to write files beyond so many bytes, as it does when a disk is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_fails_in_one_line_and_leaves_no_half_version(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with _files_no_larger_than(10_000):
+    with full_disk(10_000):
         status = _train(files, tmp_path / "models", "reuters")
     assert status == 1
     assert re.fullmatch(r"text-classifier-train: error: [^\n]+\n", capsys.readouterr().err)

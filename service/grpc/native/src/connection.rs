@@ -76,7 +76,7 @@ pub async fn serve(shared: Arc<Shared>, mut client: Client, transport: Transport
     .await;
 }
 
-/// Reads the beginning of a connection, up to HTTP/2's preface; None: it is none of HTTP/2.
+/// Reads the beginning of a connection, up to HTTP/2's preface; None: the client does not speak HTTP/2.
 async fn open(limits: &Limits, mut transport: Transport) -> Option<(Http2, Arc<Activity>)> {
     let opening = opening::read(&mut transport).await.ok()?;
     let (watched, activity) = Watched::new(transport, opening, limits.ping_interval);
